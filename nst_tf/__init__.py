@@ -1,0 +1,68 @@
+"""Neural style transfer with TensorFlow and Keras.
+
+`stylize` paints a photograph like a painting, `evaluate` gives the losses of a picture under a published
+formulation, `Stylizer` is the run itself. Importing this package loads neither TensorFlow nor Keras: they
+load when a name that needs them is first used.
+"""
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from nst_tf.api import Result, evaluate, stylize
+    from nst_tf.config import Config
+    from nst_tf.errors import InputError
+    from nst_tf.images import read as read_image
+    from nst_tf.losses import Losses
+    from nst_tf.presets import get as get_config
+    from nst_tf.stylizer import Progress, Stylizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "InputError",
+    "Losses",
+    "Progress",
+    "Result",
+    "Stylizer",
+    "evaluate",
+    "get_config",
+    "read_image",
+    "stylize",
+]
+
+# Where each public name lives: (module, name there).
+_HOMES = {
+    "Config": ("config", "Config"),
+    "InputError": ("errors", "InputError"),
+    "Losses": ("losses", "Losses"),
+    "Progress": ("stylizer", "Progress"),
+    "Result": ("api", "Result"),
+    "Stylizer": ("stylizer", "Stylizer"),
+    "evaluate": ("api", "evaluate"),
+    "get_config": ("presets", "get"),
+    "read_image": ("images", "read"),
+    "stylize": ("api", "stylize"),
+}
+
+# Modules that import neither TensorFlow nor Keras.
+_LIGHT = frozenset({"config", "errors", "presets"})
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    if module not in _LIGHT:
+        from nst_tf import runtime
+
+        runtime.use_tensorflow_backend()
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,248 @@
+"""What a run is: one frozen dataclass, checked at construction, complete.
+
+A preset is a `Config`; what the user chose beside it replaces fields (`override`); the result is
+passed down whole. Allowed names stand here and not beside the functions they name, so that flags and
+errors need no TensorFlow; a test compares them with the tables of those functions.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from nst_tf import errors
+
+# Convolutions in each of VGG19's five blocks (arXiv:1409.1556, table 1, column E).
+_CONVOLUTIONS = (2, 2, 4, 4, 4)
+
+LAYERS = tuple(
+    f"{kind}{block}_{index}"
+    for block, count in enumerate(_CONVOLUTIONS, start=1)
+    for index in range(1, count + 1)
+    for kind in ("conv", "relu")
+)
+POOLING = ("max", "average")
+CONTENT_NORMALIZATION = ("mean", "half_sum")
+STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch")
+TOTAL_VARIATION = ("sum_absolute", "half_sum_squares")
+INITS = ("content", "noise", "gray")
+OPTIMIZERS = ("lbfgs", "adam")
+PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
+SIZE_SIDES = ("longest", "shortest")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def _field(help_text: str, names: Sequence[str] = (), **options: Any) -> Any:
+    """Returns a field with the text of its flag and, where it is a name, the allowed ones."""
+    return dataclasses.field(metadata={"help": help_text, "names": tuple(names)}, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides the picture, beside the pictures that go in.
+
+    Weights multiply losses as the named normalisations define them; pixels of the total variation and
+    learning rates are on the scale 0..255 of the programs that published them, unless a field says
+    otherwise.
+
+    Raises:
+        InputError: A value is not allowed.
+    """
+
+    preset: str
+    content_layers: tuple[str, ...] = _field("layers whose features are kept", LAYERS)
+    content_weight: float = _field("weight of the content loss")
+    content_normalization: str = _field("what divides the content loss", CONTENT_NORMALIZATION)
+    style_layers: tuple[str, ...] = _field("layers whose Gram matrices are matched", LAYERS)
+    style_layer_weights: tuple[float, ...] = _field("weight of each style layer, in their order")
+    style_weight: float = _field("weight of the style loss")
+    style_normalization: str = _field("what divides the style loss", STYLE_NORMALIZATION)
+    total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
+    total_variation_weight: float = _field("weight of the total variation")
+    pooling: str = _field("pooling in the network", POOLING)
+    init: str = _field("the image to start from", INITS)
+    optimizer: str = _field("what updates the image", OPTIMIZERS)
+    learning_rate: float = _field("step size: levels of 0..255 for adam, a share for lbfgs")
+    history: int = _field("pairs that lbfgs remembers")
+    preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS)
+    size: int = _field("longest side of the result in pixels, whichever side the preset measures")
+    size_side: str = _field("which side of the result `size` is", SIZE_SIDES)
+    scales: tuple[float, ...] = _field("sizes from coarse to fine, as shares of the last, which is 1")
+    steps: tuple[int, ...] = _field("evaluations in all, split over the scales as in the preset")
+    weights: str = _field(
+        "VGG19 weights: auto, imagenet, builtin, or a .h5, .weights.h5 or .npz file", default="auto"
+    )
+    precision: str = _field(
+        "type of the convolutions; auto: bfloat16 where the processor has instructions for it",
+        PRECISIONS,
+        default="auto",
+    )
+    seed: int = _field("seed of everything random", default=0)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_field(field, getattr(self, field.name))
+        _require(self.content_layers and self.style_layers, "layers", "none", "at least one of each")
+        _require(
+            len(self.style_layer_weights) == len(self.style_layers),
+            "style_layer_weights",
+            f"{len(self.style_layer_weights)} for {len(self.style_layers)} style layers",
+            "one for each",
+        )
+        _require(
+            len(self.steps) == len(self.scales) > 0 and self.scales[-1] == 1,
+            "scales",
+            f"{self.scales} with steps {self.steps}",
+            "as many as steps, the last one 1",
+        )
+        _require(list(self.scales) == sorted(self.scales), "scales", self.scales, "coarse to fine")
+        _require(
+            self.content_weight > 0 or self.style_weight > 0,
+            "content_weight and style_weight",
+            "both 0",
+            "at least one above 0",
+        )
+        for name in ("learning_rate", "history", "size"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        _require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
+
+
+class Scale(NamedTuple):
+    """One size at which the image is optimised."""
+
+    height: int
+    width: int
+    num_steps: int
+    share: float  # of the final size
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """Returns the config with some fields replaced.
+
+    Two of them mean what a person means by them: `size` is the longest side of the result, whatever
+    side the preset measures, and `steps` is one number, the evaluations in all, split over the scales
+    in the preset's proportions. Lists may be any sequence.
+
+    Raises:
+        InputError: There is no such field, or its value is not allowed.
+    """
+    names = [field.name for field in dataclasses.fields(config) if field.name != "preset"]
+    for name in changes:
+        if name not in names:
+            raise errors.unknown_name("setting", name, names)
+    replaced: dict[str, Any] = {}
+    for name, value in changes.items():
+        replaced[name] = tuple(value) if isinstance(value, list) else value
+    if "size" in replaced:
+        replaced.setdefault("size_side", "longest")
+    steps = replaced.get("steps")
+    if isinstance(steps, int):
+        _require(steps > 0, "steps", steps, "at least 1")
+        replaced["steps"] = _split(steps, config.steps)
+    return dataclasses.replace(config, **replaced)
+
+
+def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
+    """Returns the scales of a run on a content image of that height and width, coarse to fine.
+
+    A coarse scale at which the deepest layer would have fewer than 2 x 2 pixels has nothing to match;
+    its steps go to the next one. So do those of a scale of the same size as the next.
+
+    Raises:
+        InputError: The result is too small for the deepest layer.
+    """
+    needed = _pixels_needed(config)
+    plan: list[Scale] = []
+    waiting = 0
+    for share, num_steps in zip(config.scales, config.steps, strict=True):
+        size = _fit(config, share, height, width)
+        waiting += num_steps
+        if share < 1 and (min(size) < 2 * needed or not num_steps):
+            continue
+        plan.append(Scale(*size, waiting, share))
+        waiting = 0
+    if min(plan[-1][:2]) < needed:
+        raise errors.InputError(
+            f"size: the result would have {plan[-1].width} x {plan[-1].height} pixels; the deepest"
+            f" layer chosen needs {needed} a side: choose a larger size"
+        )
+    return tuple(plan)
+
+
+def style_size(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
+    """Returns the size (height, width) of a style picture at a scale: that of the result's own rule.
+
+    A narrow picture is kept large enough for the deepest layer.
+
+    Raises:
+        InputError: The picture itself is smaller than that.
+    """
+    needed = _pixels_needed(config)
+    if min(height, width) < needed:
+        raise errors.InputError(
+            f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
+        )
+    size = _fit(config, share, height, width)
+    if min(size) >= needed:
+        return size
+    factor = needed / min(height, width)
+    return max(needed, round(height * factor)), max(needed, round(width * factor))
+
+
+def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
+    """Returns (height, width) scaled so that the side that the config measures has its size."""
+    side = max(height, width) if config.size_side == "longest" else min(height, width)
+    factor = config.size * share / side
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _pixels_needed(config: Config) -> int:
+    """Returns how many pixels a side the deepest layer needs, to have one of its own."""
+    return max(_stride(layer) for layer in (*config.content_layers, *config.style_layers))
+
+
+def _stride(layer: str) -> int:
+    """Returns the pixels of the image that one step in the layer's features spans."""
+    return 2 ** (int(layer[4]) - 1)
+
+
+def _split(total: int, proportions: Sequence[int]) -> tuple[int, ...]:
+    """Returns whole numbers in these proportions that add up to `total`: largest remainders first."""
+    exact = [total * share / sum(proportions) for share in proportions]
+    parts = [math.floor(part) for part in exact]
+    # Ties and what is left over go to the finest scales, which the eye judges.
+    order = sorted(range(len(exact)), key=lambda i: (exact[i] - parts[i], i), reverse=True)
+    for index in order[: total - sum(parts)]:
+        parts[index] += 1
+    return tuple(parts)
+
+
+def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
+    """Checks that numbers are finite and not negative and that names are allowed."""
+    values = value if isinstance(value, tuple) else (value,)
+    kind = element_type(field)
+    for item in values:
+        _require(
+            isinstance(item, (int, float) if kind is float else kind) and not isinstance(item, bool),
+            field.name,
+            repr(item),
+            {int: "a whole number", float: "a number", str: "a name"}[kind],
+        )
+        if kind is not str:
+            _require(math.isfinite(item) and item >= 0, field.name, item, "finite and not negative")
+        names = field.metadata.get("names")
+        if names and item not in names:
+            raise errors.unknown_name(field.name, item, names)
+
+
+def element_type(field: dataclasses.Field[Any]) -> type:
+    """Returns the type of the field's value, or of its elements where it is a tuple."""
+    arguments = typing.get_args(field.type)
+    return arguments[0] if arguments else typing.cast(type, field.type)
+
+
+def _require(condition: object, name: str, came: object, allowed: str) -> None:
+    """Raises the error that says what came and what is allowed, unless the condition holds."""
+    if not condition:
+        raise errors.InputError(f"{name}: {came}; allowed: {allowed}")

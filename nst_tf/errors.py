@@ -1,0 +1,26 @@
+"""The one exception for a user's mistake; every layer may raise it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line: what came, what is allowed, what to do. The command line prints it and
+    exits with 2; any other exception is a defect of this program and keeps its traceback.
+    """
+
+
+def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> InputError:
+    """Returns the error for a name that is not in a table of allowed names.
+
+    Args:
+        kind: What the name stands for, such as "preset".
+        name: What came.
+        allowed: The allowed names, in the order in which to list them.
+    """
+    names = list(allowed)
+    nearest = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{hint}")

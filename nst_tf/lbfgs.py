@@ -1,0 +1,233 @@
+"""L-BFGS with a safeguard instead of a line search, for a picture.
+
+Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; see `optimizers` for the contract.
+With a preconditioner T, a symmetric linear map on images, everything happens in the space z, image = T z.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+Tensor = Any  # TensorFlow ships no type information.
+Filter = Callable[[Tensor], Tensor]
+
+# An accepted step must lower the loss by at least this share of what the slope promises: the constant
+# of the sufficient-decrease rule in Nocedal and Wright, "Numerical Optimization", section 3.1.
+_SUFFICIENT_DECREASE = 1e-4
+
+# A rejected step is shortened to the minimum of the parabola through what is known, kept within these
+# shares of its length (Nocedal and Wright, section 3.5: neither hardly shorter nor next to nothing).
+_SHORTEST_CUT, _LONGEST_CUT = 0.1, 0.5
+
+# Below this share of its full length a step says that the history misleads: it is dropped.
+_GIVE_UP_LENGTH = 1e-3
+
+# A pair (s, y) is kept if s.y > this * |s| |y|: float32 sums over 1e6 pixels are good to about 1e-6.
+_CURVATURE = 1e-6
+
+# Keeps a division by the size of a vanished gradient finite.
+_TINY = 1e-30
+
+
+class State(NamedTuple):
+    """The last accepted image and what is known about the loss around it.
+
+    Gradients, directions and pairs are in the preconditioned space z, image = T z; m is the history.
+    The pairs are a ring buffer: the step s = z_k+1 - z_k of pair k is in row k mod m, the change of
+    gradient y = g_k+1 - g_k in row m + k mod m. That is 2 m + 3 pictures in all.
+    """
+
+    image: Tensor  # [1, H, W, 3], the last accepted one
+    loss: Tensor  # [], there; infinite before the first evaluation
+    gradient: Tensor  # [1, H, W, 3], there
+    direction: Tensor  # [1, H, W, 3], in which the next trial is made
+    step_length: Tensor  # [], share of `direction` that the trial goes
+    count: Tensor  # [] int32, pairs kept since the history was last dropped
+    pairs: Tensor  # [2 m, H, W, 3]
+    products: Tensor  # [2 m, 2 m], inner products of the pairs with each other
+    gradient_products: Tensor  # [2 m], inner products of the pairs with `gradient`
+
+
+def inverse_sqrt_frequency(image: Tensor) -> Tensor:
+    """Returns `image` filtered by 1/sqrt(f), f in cycles per picture side: symmetric, positive.
+
+    As a preconditioner it lets the large shapes move first, whose gradients a network spreads thin. The
+    lowest frequency, f = 0, is treated as f = 1 of the longer side.
+    """
+    height, width = tf.shape(image)[1], tf.shape(image)[2]
+    rows, columns = _frequencies(height, height), _frequencies(width, width // 2 + 1)
+    lowest = 1 / tf.cast(tf.maximum(height, width), tf.float32)
+    frequency = tf.sqrt(tf.square(rows)[:, tf.newaxis] + tf.square(columns))
+    gain = tf.cast(tf.math.rsqrt(tf.maximum(frequency, lowest) / lowest), tf.complex64)
+    spectrum = tf.signal.rfft2d(tf.transpose(image, [0, 3, 1, 2])) * gain
+    filtered = tf.signal.irfft2d(spectrum, fft_length=[height, width])
+    return tf.reshape(tf.transpose(filtered, [0, 2, 3, 1]), tf.shape(image))
+
+
+def _frequencies(size: Tensor, count: Tensor) -> Tensor:
+    """Returns the absolute frequency, in cycles per pixel, of the first `count` of `size` FFT terms."""
+    index = tf.range(count)
+    return tf.cast(tf.minimum(index, size - index), tf.float32) / tf.cast(size, tf.float32)
+
+
+# Preconditioners of L-BFGS by name: a symmetric linear map T on images.
+PRECONDITIONERS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "none": tf.identity,
+    "inverse_sqrt_frequency": inverse_sqrt_frequency,
+}
+
+
+def init(image: Tensor, history: int) -> State:
+    """Returns the state before the first evaluation, which is to be that of `image`."""
+    zeros = tf.zeros_like(image)
+    return State(
+        image=image,
+        loss=tf.constant(float("inf")),
+        gradient=zeros,
+        direction=zeros,
+        step_length=tf.constant(1.0),
+        count=tf.constant(0),
+        pairs=tf.tile(zeros, [2 * history, 1, 1, 1]),
+        products=tf.zeros([2 * history, 2 * history]),
+        gradient_products=tf.zeros([2 * history]),
+    )
+
+
+def update(
+    image: Tensor,
+    loss: Tensor,
+    gradient: Tensor,
+    state: State,
+    *,
+    learning_rate: float,
+    precondition: Filter,
+    first_step: float,
+) -> tuple[Tensor, State]:
+    """Returns the next image to evaluate and the state, from one evaluation; see `optimizers.lbfgs`."""
+    gradient = precondition(gradient)
+    slope = tf.minimum(state.step_length * _dot(state.gradient, state.direction), 0.0)
+    state = tf.cond(
+        _acceptable(loss, gradient, state.loss + _SUFFICIENT_DECREASE * slope),
+        lambda: _accept(image, loss, gradient, state, learning_rate),
+        lambda: _reject(loss, slope, state, learning_rate),
+    )
+    first_scale = first_step / (_root_mean_square(precondition(state.gradient)) + _TINY)
+    state = state._replace(direction=_direction(state, first_scale))
+    return state.image + state.step_length * precondition(state.direction), state
+
+
+def _acceptable(loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
+    """Returns whether the trial's loss and gradient are finite and the loss is at most `bound`."""
+    finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.reduce_sum(gradient))
+    return finite & (loss <= bound)
+
+
+def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, learning_rate: float) -> State:
+    """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
+    step, change = state.step_length * state.direction, gradient - state.gradient
+    curvature = _dot(step, change)
+    keep = curvature > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
+    half = tf.shape(state.pairs)[0] // 2
+    slot = state.count % half
+    rows = tf.stack([slot, half + slot])
+    old = tf.gather(state.pairs, rows)
+    pairs = tf.tensor_scatter_nd_update(
+        state.pairs, rows[:, tf.newaxis], tf.where(keep, tf.concat([step, change], axis=0), old)
+    )
+    # One pass over the history gives the products with s, y and the gradient together.
+    with_new = _products(pairs, tf.concat([step, change, gradient], axis=0))
+    products = _replace_row_and_column(state.products, slot, with_new[:, 0])
+    products = _replace_row_and_column(products, half + slot, with_new[:, 1])
+    return State(
+        image=image,
+        loss=loss,
+        gradient=gradient,
+        direction=state.direction,
+        step_length=tf.constant(float(learning_rate)),
+        count=state.count + tf.cast(keep, tf.int32),
+        pairs=pairs,
+        products=tf.where(keep, products, state.products),
+        gradient_products=with_new[:, 2],
+    )
+
+
+def _reject(loss: Tensor, slope: Tensor, state: State, learning_rate: float) -> State:
+    """Returns the state that tries a shorter step from the last accepted image, or drops the history."""
+    parabola = tf.math.divide_no_nan(-0.5 * slope, loss - state.loss - slope)
+    share = tf.where(tf.math.is_finite(loss), parabola, _SHORTEST_CUT)
+    shorter = state.step_length * tf.clip_by_value(share, _SHORTEST_CUT, _LONGEST_CUT)
+    drop = (shorter < _GIVE_UP_LENGTH * learning_rate) & (state.count > 0)
+    return state._replace(
+        step_length=tf.where(drop, float(learning_rate), shorter),
+        count=tf.where(drop, 0, state.count),
+    )
+
+
+def _direction(state: State, first_scale: Tensor) -> Tensor:
+    """Returns -H g for the state's pairs, or -first_scale * g where there are none."""
+    half = state.products.shape[0] // 2
+    # Oldest pair first; where the ring is not full the empty rows come first and are masked.
+    order = (state.count + tf.range(half)) % half
+    valid = tf.cast(tf.range(half) >= half - state.count, tf.float64)
+    products = tf.cast(state.products, tf.float64)
+    with_gradient = tf.cast(state.gradient_products, tf.float64)
+    both = tf.concat([order, half + order], axis=0)
+    mask = tf.concat([valid, valid], axis=0)
+    products = tf.gather(tf.gather(products, both), both, axis=1) * mask * mask[:, tf.newaxis]
+    with_gradient = tf.gather(with_gradient, both) * mask
+    gamma = tf.where(
+        state.count > 0,
+        tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
+        tf.cast(first_scale, tf.float64),
+    )
+    coefficients = _compact(products, with_gradient, gamma, 1 - valid)
+    back = tf.math.invert_permutation(both)
+    coefficients = tf.cast(tf.gather(coefficients, back), tf.float32)
+    flat = tf.reshape(state.pairs, [2 * half, -1])
+    combined = tf.reshape(tf.matmul(coefficients[tf.newaxis], flat), tf.shape(state.gradient))
+    return -(tf.cast(gamma, tf.float32) * state.gradient + combined)
+
+
+def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tensor) -> Tensor:
+    """Returns the coefficients [2 m] of the pairs in H g - gamma g, oldest pair first.
+
+    Byrd, Nocedal and Schnabel, "Representations of quasi-Newton matrices and their use in limited
+    memory methods" (1994), eq. 3.1, with R the upper triangle of S^t Y and D its diagonal:
+    u = R^-1 S^t g;  H g = gamma g + S R^-t ((D + gamma Y^t Y) u - gamma Y^t g) - gamma Y u.
+
+    Args:
+        products: [2 m, 2 m] float64, inner products of [S, Y]; zero where there is no pair.
+        with_gradient: [2 m] float64, inner products of [S, Y] with g.
+        gamma: [] float64.
+        empty: [m] float64, 1 where there is no pair; keeps R invertible.
+    """
+    half = products.shape[0] // 2
+    s_y, y_y = products[:half, half:], products[half:, half:]
+    triangle = tf.linalg.band_part(s_y, 0, -1) + tf.linalg.diag(empty)
+    s_g, y_g = with_gradient[:half, tf.newaxis], with_gradient[half:, tf.newaxis]
+    u = tf.linalg.triangular_solve(triangle, s_g, lower=False)
+    inner = tf.linalg.diag_part(s_y)[:, tf.newaxis] * u + gamma * (tf.matmul(y_y, u) - y_g)
+    for_steps = tf.linalg.triangular_solve(triangle, inner, lower=False, adjoint=True)
+    return tf.concat([for_steps, -gamma * u], axis=0)[:, 0]
+
+
+def _products(pairs: Tensor, images: Tensor) -> Tensor:
+    """Returns the inner products [n, k] of `pairs` [n, H, W, 3] with `images` [k, H, W, 3]."""
+    flat = [tf.reshape(tensor, [tf.shape(tensor)[0], -1]) for tensor in (pairs, images)]
+    return tf.matmul(*flat, transpose_b=True)
+
+
+def _replace_row_and_column(matrix: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """Returns the symmetric `matrix` with `values` in the row and the column `index`."""
+    chosen = tf.range(tf.shape(matrix)[0]) == index
+    matrix = tf.where(chosen[:, tf.newaxis], values, matrix)
+    return tf.where(chosen, values[:, tf.newaxis], matrix)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return tf.reduce_sum(a * b)
+
+
+def _root_mean_square(image: Tensor) -> Tensor:
+    return tf.sqrt(tf.reduce_mean(tf.square(image)))

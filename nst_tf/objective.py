@@ -1,0 +1,117 @@
+"""What is minimised: targets from the pictures, and the loss with its gradient.
+
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1], content and style image already at the size of the
+scale. The pixels' gradient comes from `tf.GradientTape` through the frozen network.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from nst_tf import config, losses, vgg, weights
+
+Tensor = Any  # TensorFlow ships no type information.
+
+# The published programs measure total variation and learning rates on the scale 0..255.
+PIXEL_LEVELS = 255.0
+
+
+class Targets(NamedTuple):
+    """What one scale's pictures ask for; tensors only, so that it may be an argument of a graph."""
+
+    content: dict[str, Tensor]  # {layer: features [1, h, w, C]}
+    styles: tuple[losses.StyleTarget, ...]
+
+
+class Objective:
+    """The loss of an image against targets, with its gradient.
+
+    Holds the network and the choices, no state: any number of scales and requests may share one.
+    """
+
+    def __init__(self, chosen: config.Config, vgg_weights: weights.Weights, precision: str) -> None:
+        """Builds the network.
+
+        Args:
+            chosen: The formulation.
+            vgg_weights: For every convolution that the formulation's layers need.
+            precision: The type of the convolutions, "float32" or "bfloat16".
+        """
+        self._config = chosen
+        layers = dict.fromkeys((*chosen.content_layers, *chosen.style_layers))
+        self._model = vgg.build(list(layers), vgg_weights.arrays, pooling=chosen.pooling, precision=precision)
+        self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
+
+    def targets(self, content_image: Tensor, style_images: Sequence[Tensor]) -> Targets:
+        """Returns the targets of a content image and of style images, which share the style equally."""
+        features = self._features(content_image)
+        share = tf.constant(1.0 / len(style_images))
+        return Targets(
+            {layer: features[layer] for layer in self._config.content_layers},
+            tuple(losses.StyleTarget(self._gram_means(image), share) for image in style_images),
+        )
+
+    def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
+        """Returns the weighted losses of an image of the size of the targets' content image."""
+        chosen = self._config
+        statistics = self._statistics(image, targets)
+        sizes = self._sizes(image, targets)
+        content = chosen.content_weight * losses.content_loss(
+            statistics.content_error, sizes, chosen.content_normalization
+        )
+        layer_weights = dict(zip(chosen.style_layers, chosen.style_layer_weights, strict=True))
+        style = chosen.style_weight * losses.style_loss(
+            statistics.gram_sums, targets.styles, sizes, layer_weights, chosen.style_normalization
+        )
+        variation = chosen.total_variation_weight * statistics.total_variation
+        return losses.Losses(content + style + variation, content, style, variation)
+
+    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
+        """Returns the losses of an image and the gradient of their total, shaped as the image."""
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            values = self.evaluate(image, targets)
+        gradient = tape.gradient(values.total, image)
+        return values, tf.ensure_shape(gradient, image.shape)
+
+    def _statistics(self, image: Tensor, targets: Targets) -> losses.Statistics:
+        """Returns the image's sums over pixels."""
+        features = self._features(image)
+        variation = losses.TOTAL_VARIATION[self._config.total_variation](PIXEL_LEVELS * image)
+        return losses.Statistics(
+            {layer: losses.gram_sums(features[layer]) for layer in self._config.style_layers},
+            {
+                layer: losses.content_error(features[layer], target)
+                for layer, target in targets.content.items()
+            },
+            variation,
+        )
+
+    def _gram_means(self, style_image: Tensor) -> dict[str, Tensor]:
+        """Returns {layer: G / M} of a style image, [1, C, C] each."""
+        features = self._features(style_image)
+        return {
+            layer: losses.gram_sums(features[layer]) / _pixels(style_image, layer)
+            for layer in self._config.style_layers
+        }
+
+    def _sizes(self, image: Tensor, targets: Targets) -> dict[str, losses.LayerSize]:
+        """Returns the size of every layer's features, from the targets' channels and the image's size."""
+        channels = {layer: target.shape[-1] for layer, target in targets.content.items()}
+        for style in targets.styles:
+            channels |= {layer: means.shape[-1] for layer, means in style.gram_means.items()}
+        return {
+            layer: losses.LayerSize(float(count), _pixels(image, layer)[tf.newaxis])
+            for layer, count in channels.items()
+        }
+
+    def _features(self, image: Tensor) -> dict[str, Tensor]:
+        return self._model(self._preprocess(image))
+
+
+def _pixels(image: Tensor, layer: str) -> Tensor:
+    """Returns M, the number of pixels of the layer's features of the image, as float32."""
+    height, width = tf.shape(image)[1], tf.shape(image)[2]
+    stride = vgg.stride(layer)
+    return tf.cast((height // stride) * (width // stride), tf.float32)

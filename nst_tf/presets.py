@@ -1,0 +1,81 @@
+"""One config for each publication or program, the source beside every value.
+
+Layer names: the texts write "conv4_2", but in Caffe and in torchvision the ReLU acts in place on that
+very array, so what their programs compare is the rectified feature, relu4_2.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from nst_tf import config, errors
+
+# The first convolution of each block, after the ReLU: Gatys et al. 2015 (arXiv:1508.06576), methods.
+_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+GATYS_PYTORCH = config.Config(
+    preset="gatys_pytorch",
+    content_layers=("relu4_2",),
+    content_weight=1.0,
+    content_normalization="mean",
+    style_layers=_STYLE_LAYERS,
+    style_layer_weights=(1.0,) * 5,  # the notebook's 1e3 / N^2 is in the normalisation
+    style_weight=1.0,
+    style_normalization="gatys_pytorch",
+    total_variation="sum_absolute",
+    total_variation_weight=0.0,  # none in the notebook
+    pooling="max",
+    init="content",
+    optimizer="lbfgs",
+    learning_rate=1.0,  # torch.optim.LBFGS' default
+    history=100,  # torch.optim.LBFGS' default
+    preconditioner="none",
+    size=800,  # the notebook's img_size_hr, of the short side as torchvision's Resize measures
+    size_side="shortest",
+    scales=(512 / 800, 1.0),  # img_size, img_size_hr
+    steps=(500, 200),  # max_iter, max_iter_hr
+)
+
+DEFAULT = dataclasses.replace(
+    GATYS_PYTORCH,
+    preset="default",
+    preconditioner="inverse_sqrt_frequency",
+    history=10,
+    size=512,
+    size_side="longest",
+    scales=(0.25, 0.5, 1.0),
+    steps=(100, 80, 60),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A config with what a person wants to know before choosing it."""
+
+    config: config.Config
+    source: str
+    character: str
+
+
+PRESETS: Mapping[str, Preset] = {
+    "default": Preset(
+        DEFAULT,
+        "this project",
+        "the best picture per minute on a laptop: three scales, broad strokes first",
+    ),
+    "gatys_pytorch": Preset(
+        GATYS_PYTORCH,
+        "Gatys' notebook leongatys/PytorchNeuralStyleTransfer",
+        "the authors' own program: two large scales, 700 evaluations",
+    ),
+}
+
+
+def get(name: str, **changes: object) -> config.Config:
+    """Returns the preset's config with some fields replaced, as `config.override` does.
+
+    Raises:
+        InputError: There is no such preset or field, or a value is not allowed.
+    """
+    if name not in PRESETS:
+        raise errors.unknown_name("preset", name, PRESETS)
+    return config.override(PRESETS[name].config, changes)

@@ -1,0 +1,100 @@
+"""The host side of a run: what a person sees while it goes on, and the record of its losses."""
+
+import csv
+import io
+import pathlib
+import sys
+import time
+from collections.abc import Iterable
+from typing import NamedTuple, TextIO
+
+from tqdm import tqdm
+
+from nst_tf import images, stylizer
+
+
+class TraceRow(NamedTuple):
+    """One evaluation of the losses, weighted as the config weights them."""
+
+    scale: int  # from 1, the coarsest
+    step: int  # from 1, over all scales
+    total: float
+    content: float
+    style: float
+    total_variation: float
+    seconds: float  # since the run began
+
+
+class Recorder:
+    """Keeps a row for every evaluation of a run."""
+
+    def __init__(self) -> None:
+        """Starts the clock."""
+        self._start = self._last = time.perf_counter()
+        self.rows: list[TraceRow] = []
+
+    def __call__(self, progress: stylizer.Progress) -> None:
+        """Adds the rows of a report; the time since the last one is shared out evenly."""
+        now = time.perf_counter()
+        count = len(progress.losses)
+        for index, losses in enumerate(progress.losses, start=1):
+            seconds = self._last - self._start + (now - self._last) * index / count
+            step = progress.step - count + index
+            self.rows.append(TraceRow(progress.scale_index + 1, step, *losses, seconds))
+        self._last = now
+
+
+class ProgressBar:
+    """Shows a run's progress: a bar at a terminal, a plain line now and then in a file or a pipe."""
+
+    # Plain lines at about every tenth of a run: enough to see that it moves, few enough to keep.
+    _LINES = 10
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Prepares a bar on a stream, by default standard error."""
+        self._stream = stream or sys.stderr
+        self._bar: tqdm | None = None
+        self._next_line = 0.0
+
+    def __call__(self, progress: stylizer.Progress) -> None:
+        """Shows a report."""
+        if self._stream.isatty():
+            self._show_bar(progress)
+        elif progress.step >= self._next_line or progress.step == progress.num_steps:
+            self._next_line = progress.step + progress.num_steps / self._LINES
+            print(f"step {progress.step} of {progress.num_steps}, {_describe(progress)}", file=self._stream)
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Leaves the terminal's line."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _show_bar(self, progress: stylizer.Progress) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=progress.num_steps, file=self._stream, unit="step", leave=False)
+        self._bar.set_postfix_str(_describe(progress), refresh=False)
+        self._bar.update(progress.step - self._bar.n)
+
+
+def _describe(progress: stylizer.Progress) -> str:
+    """Returns the size being worked on and the latest losses."""
+    scale, latest = progress.scales[progress.scale_index], progress.losses[-1]
+    return f"{scale.width} x {scale.height}: {describe_losses(latest)}"
+
+
+def describe_losses(values: Iterable[float]) -> str:
+    """Returns the terms of a `Losses`, without their sum, for a person."""
+    _, content, style, total_variation = values
+    text = f"content {content:.3g}, style {style:.3g}"
+    return f"{text}, total variation {total_variation:.3g}" if total_variation else text
+
+
+def write_trace(rows: Iterable[TraceRow], path: pathlib.Path) -> None:
+    """Writes the rows as CSV with a header, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(TraceRow._fields)
+    writer.writerows(rows)
+    with images.replacing(path) as file:
+        file.write(text.getvalue().encode("utf-8"))

@@ -1,0 +1,73 @@
+"""What this process and this machine can do: the Keras backend, the processor's number formats.
+
+Imports neither TensorFlow nor Keras when it is itself imported.
+"""
+
+import os
+import pathlib
+import sys
+
+from nst_tf import errors
+
+# Processor flags (Linux' names) of the instructions that multiply bfloat16 numbers directly. Without
+# one of them bfloat16 is emulated and can be slower than float32.
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+# NVIDIA's first compute capability with bfloat16 tensor cores (Ampere).
+_BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
+
+
+def use_tensorflow_backend() -> None:
+    """Makes Keras run on TensorFlow; call it before anything imports Keras.
+
+    A `backend` entry in the user's `keras.json` is overridden for this process; an explicit
+    `KERAS_BACKEND` is a decision of the user's and is not.
+
+    Raises:
+        InputError: `KERAS_BACKEND` names another backend, or Keras already runs on another.
+    """
+    chosen = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    loaded = sys.modules.get("keras")
+    running = loaded.backend.backend() if loaded is not None else chosen
+    for backend in (chosen, running):
+        if backend != "tensorflow":
+            raise errors.InputError(
+                f"Keras backend: {backend!r}; nst_tf runs on 'tensorflow' only: unset KERAS_BACKEND"
+                " or set KERAS_BACKEND=tensorflow before Keras is imported"
+            )
+
+
+def resolve_precision(precision: str) -> str:
+    """Returns "float32" or "bfloat16" for a precision that may be "auto".
+
+    The rule of "auto": bfloat16 if TensorFlow sees a GPU and every GPU has compute capability 8.0 or
+    higher; without a GPU, bfloat16 if the processor reports AVX512-BF16 or AMX-BF16; otherwise
+    float32. Only the convolutions use it: statistics, losses and pixels are always float32.
+    """
+    if precision != "auto":
+        return precision
+    gpus = _gpu_compute_capabilities()
+    if gpus:
+        fast = all(capability >= _BFLOAT16_COMPUTE_CAPABILITY for capability in gpus)
+    else:
+        fast = bool(_BFLOAT16_FLAGS & _processor_flags())
+    return "bfloat16" if fast else "float32"
+
+
+def _processor_flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:
+    """Returns the processor's flags by Linux' names; none where there is no such file."""
+    try:
+        lines = pathlib.Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def _gpu_compute_capabilities() -> list[tuple[int, int]]:
+    """Returns the compute capability of every GPU TensorFlow sees; (0, 0) where it has none."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return [detail.get("compute_capability") or (0, 0) for detail in details]

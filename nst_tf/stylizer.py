@@ -1,0 +1,285 @@
+"""The algorithm: for each scale, from coarse to fine, build the targets and minimise.
+
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1].
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from nst_tf import config, images, losses, objective, optimizers, runtime, vgg, weights
+
+Tensor = Any  # TensorFlow ships no type information.
+ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
+
+
+def minimize(
+    value_and_gradient: ValueAndGradient,
+    optimizer: optimizers.Optimizer,
+    image: Tensor,
+    state: Any,
+    num_steps: Tensor,
+) -> tuple[Tensor, Any, Tensor]:
+    """Runs steps of an optimiser in one `tf.while_loop`.
+
+    State in is state out: 12 steps and then 8 are 20 steps, bit for bit. A step is one evaluation.
+
+    Args:
+        value_and_gradient: image -> (Losses, gradient).
+        optimizer: The update rule.
+        image: [1, H, W, 3], the image to evaluate first.
+        state: The optimiser's state.
+        num_steps: How many, an integer or an int32 scalar.
+
+    Returns:
+        The image to evaluate next, the state, and the `Losses` of each evaluation, [num_steps, 4].
+    """
+
+    def step(index: Tensor, image: Tensor, state: Any, rows: Any) -> tuple[Any, ...]:
+        values, gradient = value_and_gradient(image)
+        image, state = optimizer.update(image, values.total, gradient, state)
+        return index + 1, image, state, rows.write(index, tf.stack(values))
+
+    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(losses.Losses._fields)])
+    _, image, state, rows = tf.while_loop(
+        lambda index, *_: index < num_steps,
+        step,
+        (tf.constant(0), image, state, rows),
+        maximum_iterations=num_steps,
+        parallel_iterations=1,  # the iterations depend on each other: do not keep buffers for more
+    )
+    return image, state, rows.stack()
+
+
+class Progress(NamedTuple):
+    """Where a run stands after some steps."""
+
+    scale_index: int
+    scales: tuple[config.Scale, ...]
+    step: int  # evaluations done, over all scales
+    num_steps: int  # evaluations in all, over all scales
+    losses: tuple[losses.Losses, ...]  # of the evaluations since the last report, as floats
+    picture: Callable[[], np.ndarray]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
+
+
+class _Variables(NamedTuple):
+    """What a step reads beside the image, each tensor of it a `tf.Variable`."""
+
+    targets: objective.Targets
+    state: Any  # the optimiser's
+
+
+class Stylizer(tf.Module):
+    """A run: the image being optimised, scale by scale, and the step that updates it.
+
+    `image` is a `tf.Variable`, on the GPU when TensorFlow sees one. `step()` is the `tf.function` that
+    updates it; `run()` takes all steps of all scales that are left. `image` may be read between steps,
+    but is the next point to evaluate; `picture()` is the one to show.
+
+    One graph serves all scales: height and width of the variables are unknown to it.
+    """
+
+    def __init__(
+        self,
+        content_image: Tensor,
+        style_images: Sequence[Tensor],
+        chosen: config.Config,
+        vgg_weights: weights.Weights | None = None,
+    ) -> None:
+        """Prepares the first scale.
+
+        Args:
+            content_image: [1, H, W, 3] in [0, 1], of any size.
+            style_images: One or more like it, each of any size.
+            chosen: What to do; `nst_tf.get_config` makes one.
+            vgg_weights: The network's weights; None loads those that the config names.
+
+        Raises:
+            InputError: A picture is too small for the chosen layers, or the weights cannot be had.
+        """
+        super().__init__(name="stylizer")
+        self.config = chosen
+        self.precision = runtime.resolve_precision(chosen.precision)
+        self._content_image = tf.constant(content_image, tf.float32)
+        self._style_images = [tf.constant(image, tf.float32) for image in style_images]
+        self.scales = config.plan_scales(chosen, *self._content_image.shape[1:3])
+        for image in style_images:
+            config.style_size(chosen, self.scales[0].share, *image.shape[1:3])
+        self.weights = vgg_weights or load_weights(chosen)
+        self.scale_index = 0
+        self._objective = objective.Objective(chosen, self.weights, self.precision)
+        self._build_targets = tf.function(self._objective.targets, reduce_retracing=True)
+        self._optimizer = _optimizer(chosen)
+        content_image, targets = self._pictures_of_scale()
+        image = images.INITS[chosen.init](content_image, chosen.seed)
+        self.image = _variable(image)
+        self._steps_done = tf.Variable(0, trainable=False)  # at this scale
+        self._variables = _NoTracking(
+            tf.nest.map_structure(_variable, _Variables(targets, self._optimizer.init(image)))
+        )
+
+    @tf.function
+    def step(self) -> losses.Losses:
+        """Takes one step at the current scale: updates `image`, returns the losses before it."""
+        return losses.Losses(*tf.unstack(self._minimize(1)[0]))
+
+    @tf.function
+    def advance(self, num_steps: Tensor) -> Tensor:
+        """Takes several steps at the current scale.
+
+        Args:
+            num_steps: How many, as an int32 scalar tensor, so that another number is no other graph.
+
+        Returns:
+            The `Losses` of each evaluation, [num_steps, 4].
+        """
+        return self._minimize(num_steps)
+
+    def picture(self) -> np.ndarray:
+        """Returns the picture so far, [H, W, 3] float32 in [0, 1]."""
+        return np.clip(self._output()[0].numpy(), 0.0, 1.0)
+
+    def evaluate(self) -> losses.Losses:
+        """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
+        values = tf.function(self._objective.evaluate)(
+            tf.constant(self.picture()[np.newaxis]), _values(self._variables.held.targets)
+        )
+        return losses.Losses(*(float(value) for value in values))
+
+    def next_scale(self) -> None:
+        """Moves on to the next scale: the picture so far, enlarged, and targets of that size.
+
+        Raises:
+            IndexError: This was the last one.
+        """
+        if self.scale_index + 1 == len(self.scales):
+            raise IndexError("there is no scale after the last")
+        picture = self._output()
+        self.scale_index += 1
+        height, width = self.scales[self.scale_index][:2]
+        _, targets = self._pictures_of_scale()
+        state = self._optimizer.resize(_values(self._variables.held.state), height, width)
+        self.image.assign(images.resize(picture, height, width))
+        self._steps_done.assign(0)
+        _assign(self._variables.held, _Variables(targets, state))
+
+    def run(self, on_progress: Callable[[Progress], object] | None = None) -> bool:
+        """Takes all steps of all scales that are left.
+
+        Args:
+            on_progress: Called about once a second or once a step, whichever is rarer; returning True
+                stops the run.
+
+        Returns:
+            Whether it came to the end.
+        """
+        while True:
+            for progress in self._run_scale():
+                if on_progress is not None and on_progress(progress) is True:
+                    return False
+            if self.scale_index + 1 == len(self.scales):
+                return True
+            self.next_scale()
+
+    def _run_scale(self) -> Iterator[Progress]:
+        """Takes the steps left at this scale, in chunks that last about as long as `_CHUNK_S`."""
+        earlier = sum(scale.num_steps for scale in self.scales[: self.scale_index])
+        total = sum(scale.num_steps for scale in self.scales)
+        chunk = 1
+        while left := self.scales[self.scale_index].num_steps - int(self._steps_done):
+            start = time.perf_counter()
+            rows = self.advance(tf.constant(min(chunk, left))).numpy()
+            seconds_per_step = (time.perf_counter() - start) / len(rows)
+            chunk = max(1, int(_CHUNK_S / seconds_per_step))
+            yield Progress(
+                self.scale_index,
+                self.scales,
+                earlier + int(self._steps_done),
+                total,
+                tuple(losses.Losses(*map(float, row)) for row in rows),
+                self.picture,
+            )
+
+    def _minimize(self, num_steps: Tensor) -> Tensor:
+        variables = self._variables.held
+        targets, state = _values(variables)
+        image, state, rows = minimize(
+            lambda image: self._objective.value_and_gradient(image, targets),
+            self._optimizer,
+            self.image.value(),
+            state,
+            num_steps,
+        )
+        self.image.assign(image)
+        self._steps_done.assign_add(num_steps)
+        _assign(variables.state, state)
+        return rows
+
+    def _output(self) -> Tensor:
+        return self._optimizer.output(self.image.value(), _values(self._variables.held.state))
+
+    def _pictures_of_scale(self) -> tuple[Tensor, objective.Targets]:
+        """Returns the content image at the current scale's size, and the targets."""
+        scale = self.scales[self.scale_index]
+        content_image = images.resize(self._content_image, scale.height, scale.width)
+        style_images = []
+        for image in self._style_images:
+            size = config.style_size(self.config, scale.share, *image.shape[1:3])
+            style_images.append(images.resize(image, *size))
+        return content_image, self._build_targets(content_image, style_images)
+
+
+# A report at least every second keeps a person informed and Ctrl-C prompt; a chunk of a single step
+# wastes a few per cent where steps are short.
+_CHUNK_S = 0.5
+
+
+def load_weights(chosen: config.Config) -> weights.Weights:
+    """Loads the weights that the config names, for the layers that it uses.
+
+    Raises:
+        InputError: They cannot be had, or lack a layer.
+    """
+    layers = (*chosen.content_layers, *chosen.style_layers)
+    return weights.load(chosen.weights, vgg.kernel_shapes(layers))
+
+
+class _NoTracking:
+    """Holds variables out of `tf.Module`'s tracking, which would rewrap their tuples and dicts."""
+
+    def __init__(self, held: _Variables) -> None:
+        self.held = held
+
+
+def _optimizer(chosen: config.Config) -> optimizers.Optimizer:
+    """Returns the config's optimiser."""
+    options: dict[str, dict[str, Any]] = {
+        "lbfgs": {
+            "learning_rate": chosen.learning_rate,
+            "history": chosen.history,
+            "preconditioner": chosen.preconditioner,
+        },
+        "adam": {"learning_rate": chosen.learning_rate / objective.PIXEL_LEVELS},
+    }
+    return optimizers.OPTIMIZERS[chosen.optimizer](**options[chosen.optimizer])
+
+
+def _variable(value: Tensor) -> tf.Variable:
+    """Returns a variable for a tensor; of pictures and features, any height and width will do."""
+    shape = value.shape.as_list()
+    if len(shape) == 4:
+        shape[1:3] = [None, None]
+    return tf.Variable(value, trainable=False, shape=tf.TensorShape(shape))
+
+
+def _values(variables: Any) -> Any:
+    """Returns the values of a structure of variables."""
+    return tf.nest.map_structure(lambda variable: variable.value(), variables)
+
+
+def _assign(variables: Any, values: Any) -> None:
+    """Assigns a structure of values to a structure of variables."""
+    tf.nest.map_structure(lambda variable, value: variable.assign(value), variables, values)

@@ -1,0 +1,122 @@
+"""The frozen VGG19 sub-model that exposes chosen layers by their paper names.
+
+VGG19 is configuration E of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
+Image Recognition" (arXiv:1409.1556, table 1), without its dense layers. `conv4_2` is the convolution's
+output before the ReLU, `relu4_2` after it (what Keras calls `block4_conv2` gives out relu4_2).
+
+Images come as `[B, H, W, 3]` float32 sRGB in [0, 1]; features go out as `[B, h, w, C]` in the type of
+the chosen precision. Every layer names its type and its data format, so that a user's own `keras.json`
+and global dtype policy change nothing. Uses Keras only, whatever its backend: no TensorFlow here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+# (convolutions, filters) of each block: arXiv:1409.1556, table 1, column E.
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+
+# The names of the convolutions, from the input up.
+CONVOLUTIONS = tuple(
+    f"conv{block}_{index}"
+    for block, (count, _) in enumerate(BLOCKS, start=1)
+    for index in range(1, count + 1)
+)
+
+# Every layer that can be exposed, from the input up: each convolution, then its ReLU.
+LAYERS = tuple(name for conv in CONVOLUTIONS for name in (conv, conv.replace("conv", "relu")))
+
+# Mean colour (blue, green, red) of ImageNet on the scale 0..255, which the Oxford weights expect to be
+# subtracted: `keras.applications.vgg19.preprocess_input`, mode "caffe".
+_CAFFE_MEAN_BGR_255 = (103.939, 116.779, 123.68)
+
+
+def caffe255(image: Any) -> Any:
+    """Returns `image` as the Oxford weights expect it: BGR, 0..255, ImageNet's mean subtracted."""
+    mean = keras.ops.convert_to_tensor(_CAFFE_MEAN_BGR_255, dtype="float32")
+    return keras.ops.flip(image, axis=-1) * 255.0 - mean
+
+
+# Preprocessing by name; which one to use is a property of the weights.
+PREPROCESSING: Mapping[str, Callable[[Any], Any]] = {"caffe255": caffe255}
+
+# Pooling between the blocks: max as trained; average is what Gatys et al. 2015 found to give a better
+# gradient flow and smoother pictures.
+POOLING: Mapping[str, Callable[..., keras.layers.Layer]] = {
+    "max": keras.layers.MaxPooling2D,
+    "average": keras.layers.AveragePooling2D,
+}
+
+
+def kernel_shapes(layers: Sequence[str]) -> dict[str, tuple[int, int, int, int]]:
+    """Returns the kernel shape [3, 3, in, out] of each convolution that `layers` need."""
+    shapes, channels = {}, 3
+    for name in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
+        filters = BLOCKS[_block(name) - 1][1]
+        shapes[name] = (3, 3, channels, filters)
+        channels = filters
+    return shapes
+
+
+def stride(layer: str) -> int:
+    """Returns how many pixels of the image one step in `layer`'s features spans, each way."""
+    return 2 ** (_block(layer) - 1)
+
+
+def build(
+    layers: Sequence[str],
+    arrays: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    pooling: str = "max",
+    precision: str = "float32",
+) -> keras.Model:
+    """Builds the frozen sub-model up to the deepest of `layers`.
+
+    Args:
+        layers: Names from `LAYERS`.
+        arrays: {convolution: (kernel [3, 3, in, out], bias [out])}; decides how many filters a layer
+            has, so that tests may use narrow networks.
+        pooling: A name from `POOLING`.
+        precision: The type of the convolutions' arithmetic, "float32" or "bfloat16".
+
+    Returns:
+        A model from a preprocessed picture [B, H, W, 3] to {layer: features [B, h, w, C]}.
+    """
+    inputs = keras.Input((None, None, 3), dtype="float32", name="preprocessed")
+    features, exposed = inputs, {}
+    for conv in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
+        if conv.endswith("_1") and _block(conv) > 1:
+            features = _pool(pooling, precision, _block(conv) - 1)(features)
+        exposed[conv] = _convolution(conv, arrays[conv][0].shape[-1], precision)(features)
+        relu = conv.replace("conv", "relu")
+        features = exposed[relu] = keras.layers.ReLU(dtype=precision, name=relu)(exposed[conv])
+    model = keras.Model(inputs, {layer: exposed[layer] for layer in layers}, name="vgg19")
+    for layer in model.layers:
+        if layer.name in arrays:
+            layer.set_weights(list(arrays[layer.name]))
+    model.trainable = False
+    return model
+
+
+def _convolution(name: str, filters: int, precision: str) -> keras.layers.Layer:
+    """Returns a 3x3 convolution that pads with zeros; the ReLU is a layer of its own."""
+    return keras.layers.Conv2D(
+        filters, 3, padding="same", data_format="channels_last", dtype=precision, name=name
+    )
+
+
+def _pool(pooling: str, precision: str, block: int) -> keras.layers.Layer:
+    """Returns the 2x2 pooling after `block`; odd rows and columns at the end are dropped."""
+    return POOLING[pooling](2, data_format="channels_last", dtype=precision, name=f"pool{block}")
+
+
+def _block(layer: str) -> int:
+    """Returns the number of the layer's block: 4 for "conv4_2" and for "relu4_2"."""
+    return int(layer[4])
+
+
+def _depth(layer: str) -> int:
+    """Returns the index of the layer's convolution in `CONVOLUTIONS`."""
+    return CONVOLUTIONS.index(layer.replace("relu", "conv"))

@@ -1,0 +1,274 @@
+"""Where VGG19's weights come from: Keras' download, a file, or built-in ones; checked and hashed.
+
+Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. Whoever calls says which
+convolutions it needs and their shapes; what a file has beyond them is ignored.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import pathlib
+import socket
+import sys
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping
+
+import h5py
+import numpy as np
+
+from nst_tf import errors
+
+_LOG = logging.getLogger(__name__)
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Keras' own file of Oxford's ImageNet weights, as `keras.applications.vgg19` names it, and the hash that
+# Keras checks it by.
+KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/" + KERAS_FILE
+_KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
+
+# How long the first answer of the server may take, all in all, and how long a download may stand still:
+# a firewall that drops packets gives no answer at all, and Keras would wait for ever.
+ANSWER_TIMEOUT_S = 15.0
+STALL_TIMEOUT_S = 30.0
+
+# Convolutions of VGG19 in Keras' order; a `.weights.h5` file knows layers by their order only.
+_KERAS_ORDER = tuple(
+    f"conv{block}_{index}"
+    for block, count in enumerate((2, 2, 4, 4, 4), start=1)
+    for index in range(1, count + 1)
+)
+
+# Seed of the random filters: fixed, so that their hash names them.
+_RANDOM_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The weights of a network and what they are."""
+
+    name: str  # "imagenet", "builtin (random filters)" or the file's name
+    sha256: str  # of the file, or of the arrays where there is none
+    preprocessing: str  # a name from `vgg.PREPROCESSING`
+    arrays: Arrays = dataclasses.field(repr=False)
+
+
+def load(source: str, shapes: Shapes) -> Weights:
+    """Loads weights.
+
+    Args:
+        source: "imagenet" (Keras' download), "builtin", "auto" (imagenet; where that cannot be reached,
+            builtin, which is logged as a warning), or the path of a `.h5`, `.weights.h5` or `.npz` file.
+        shapes: {convolution: kernel shape} that must be there.
+
+    Raises:
+        InputError: The source cannot be had, or lacks a convolution, or has it in another shape.
+    """
+    if source == "builtin":
+        return _random(shapes)
+    if source == "imagenet":
+        return _imagenet(shapes)
+    if source == "auto":
+        try:
+            return _imagenet(shapes)
+        except errors.InputError as error:
+            _LOG.warning("%s", error)
+            _LOG.warning(
+                "Using the built-in features instead: random filters for now, whose pictures are far"
+                " from those of trained ones."
+            )
+            return _random(shapes)
+    return _from_file(pathlib.Path(source).expanduser(), shapes)
+
+
+def _random(shapes: Shapes) -> Weights:
+    """Returns seeded random filters, which keep the mean square of features from layer to layer.
+
+    He et al. 2015 (arXiv:1502.01852), eq. 10: standard deviation sqrt(2 / inputs of a filter).
+    """
+    generator = np.random.default_rng(_RANDOM_SEED)
+    arrays: Arrays = {}
+    for name, shape in shapes.items():
+        deviation = np.sqrt(2.0 / np.prod(shape[:-1]))
+        kernel = generator.normal(0.0, deviation, shape).astype(np.float32)
+        arrays[name] = (kernel, np.zeros(shape[-1], np.float32))
+    digest = hashlib.sha256()
+    for kernel, bias in arrays.values():
+        digest.update(kernel.tobytes() + bias.tobytes())
+    return Weights("builtin (random filters)", digest.hexdigest(), "caffe255", arrays)
+
+
+def _imagenet(shapes: Shapes) -> Weights:
+    """Returns Keras' ImageNet weights from its cache, downloaded if they are not there."""
+    path = _keras_cache() / "models" / KERAS_FILE
+    if not (path.is_file() and _digest(path, "md5") == _KERAS_MD5):
+        _download(KERAS_URL, path)
+    return dataclasses.replace(_from_file(path, shapes), name="imagenet")
+
+
+def _keras_cache() -> pathlib.Path:
+    """Returns the folder of Keras' cache, as Keras finds it."""
+    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
+def _download(url: str, path: pathlib.Path) -> None:
+    """Downloads Keras' file to `path` through Keras, within bounded waits.
+
+    Raises:
+        InputError: The server cannot be reached, the download stopped, or the file is not the one expected.
+    """
+    import keras
+
+    try:
+        _probe(url)
+        with _stall_timeout(STALL_TIMEOUT_S), contextlib.redirect_stdout(sys.stderr):
+            keras.utils.get_file(
+                path.name,
+                url,
+                cache_dir=path.parents[1],
+                cache_subdir=path.parent.name,
+                file_hash=_KERAS_MD5,
+            )
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise errors.InputError(
+            f"weights: Keras' VGG19 cannot be downloaded ({error}); fetch {url} on a machine that can"
+            f" and put it at {path}, or name it with --weights=FILE"
+        ) from None
+
+
+def _probe(url: str) -> None:
+    """Returns once the server has answered for `url`.
+
+    In a thread, since neither the look-up of a name nor trying all of a host's addresses in turn heeds a
+    socket's time-out.
+
+    Raises:
+        OSError: It gave no answer in time, or an error.
+    """
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S):
+                outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_TIMEOUT_S)
+    if not outcome:
+        raise TimeoutError(f"no answer within {ANSWER_TIMEOUT_S:.0f} s")
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+@contextlib.contextmanager
+def _stall_timeout(seconds: float) -> Iterator[None]:
+    """Bounds how long sockets made inside may stand still; Keras' download sets no time-out itself."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
+    """Returns the weights in a file: HDF5 as Keras writes it, old or new, or NumPy's `.npz`."""
+    if not path.is_file():
+        raise errors.InputError(
+            f"weights: there is no file {path}; allowed: auto, imagenet, builtin, or the path of a"
+            " .h5, .weights.h5 or .npz file"
+        )
+    if path.suffix not in _READERS:
+        raise errors.unknown_name("weights file format", path.suffix, _READERS)
+    try:
+        found = _READERS[path.suffix](path, shapes)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise errors.InputError(f"weights: {path} cannot be read: {error}") from None
+    return Weights(path.name, _digest(path, "sha256"), "caffe255", _checked(path, found, shapes))
+
+
+def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:
+    """Returns `found` if every convolution is there, in the right shape, and finite."""
+    missing = [name for name in shapes if name not in found]
+    if missing:
+        raise errors.InputError(f"weights: {path} lacks {', '.join(missing)}")
+    for name, shape in shapes.items():
+        kernel, bias = found[name]
+        if kernel.shape != tuple(shape) or bias.shape != shape[-1:]:
+            raise errors.InputError(
+                f"weights: {path} has {name} as {list(kernel.shape)} with bias {list(bias.shape)};"
+                f" VGG19 has {list(shape)} with {list(shape[-1:])}"
+            )
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise errors.InputError(f"weights: {path} has infinite or NaN values in {name}")
+    return found
+
+
+def _read_hdf5(path: pathlib.Path, shapes: Shapes) -> Arrays:
+    """Reads `.weights.h5` (Keras 3) or `.h5` (Keras 1 and 2)."""
+    with h5py.File(path, "r") as file:
+        root = file.get("layers") or file.get("model_weights") or file
+        found = {}
+        for name in shapes:
+            order = _KERAS_ORDER.index(name)
+            by_order = f"conv2d_{order}" if order else "conv2d"
+            group = next(
+                (
+                    root[key]
+                    for key in (name, name.replace("conv", "block", 1).replace("_", "_conv"), by_order)
+                    if key in root
+                ),
+                None,
+            )
+            if group is not None:
+                found[name] = _kernel_and_bias(group)
+    return found
+
+
+def _kernel_and_bias(group: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the one four-dimensional and the one one-dimensional array below a layer's group."""
+    arrays: list[np.ndarray] = []
+
+    def collect(_: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset):
+            arrays.append(np.asarray(node, np.float32))
+
+    group.visititems(collect)
+    ranks = sorted(array.ndim for array in arrays)
+    if ranks != [1, 4]:
+        raise ValueError(f"{group.name} holds arrays of {ranks} dimensions, not a kernel and a bias")
+    bias, kernel = sorted(arrays, key=lambda array: array.ndim)
+    return kernel, bias
+
+
+def _read_npz(path: pathlib.Path, shapes: Shapes) -> Arrays:
+    """Reads a `.npz` file of arrays named conv1_1_kernel, conv1_1_bias and so on."""
+    with np.load(path, allow_pickle=False) as file:
+        return {
+            name: (
+                np.asarray(file[f"{name}_kernel"], np.float32),
+                np.asarray(file[f"{name}_bias"], np.float32),
+            )
+            for name in shapes
+            if f"{name}_kernel" in file and f"{name}_bias" in file
+        }
+
+
+# Readers by file extension.
+_READERS = {".h5": _read_hdf5, ".npz": _read_npz}
+
+
+def _digest(path: pathlib.Path, algorithm: str) -> str:
+    """Returns the file's hash in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,123 @@
+"""The house's arrows: who may import whom, read from the source with `ast`."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "nst_tf"
+
+# Each module's allowed imports from this package; an arrow that is not here is a defect. From top to
+# bottom: edges, the host side, the algorithm, choices, core, what everything may use.
+ALLOWED = {
+    "__init__": {"runtime"},  # the rest by name, when first used
+    "__main__": {"cli"},
+    "cli": {"api", "config", "errors", "images", "presets", "report", "runtime"},
+    "api": {"errors", "images", "losses", "objective", "presets", "report", "runtime", "stylizer"},
+    "report": {"images", "stylizer"},
+    "stylizer": {
+        "config",
+        "images",
+        "losses",
+        "objective",
+        "optimizers",
+        "runtime",
+        "vgg",
+        "weights",
+    },
+    "objective": {"config", "losses", "vgg", "weights"},
+    "presets": {"config", "errors"},
+    "config": {"errors"},
+    "optimizers": {"lbfgs"},
+    "lbfgs": set(),
+    "losses": set(),
+    "vgg": set(),
+    "images": {"errors"},
+    "weights": {"errors"},
+    "runtime": {"errors"},
+    "errors": set(),
+}
+
+# Libraries that only these modules may import; elsewhere they would load where they are not needed.
+ONLY_IN = {
+    "tensorflow": {
+        "api",
+        "images",
+        "lbfgs",
+        "losses",
+        "objective",
+        "optimizers",
+        "runtime",
+        "stylizer",
+    },
+    "keras": {"vgg", "weights"},
+    "PIL": {"images"},
+    "h5py": {"weights"},
+    "tqdm": {"report"},
+    "absl": {"cli"},
+}
+
+
+def _imports(path: pathlib.Path, *, lazy_and_typing: bool) -> set[str]:
+    """Returns the modules that a file imports, dotted, with or without those inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if lazy_and_typing else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _inside(imports: set[str]) -> set[str]:
+    """Returns the package's own modules among dotted imports."""
+    return {name.split(".")[1] for name in imports if name.startswith("nst_tf.")}
+
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_point_down(module):
+    # `__init__` names all public homes under TYPE_CHECKING; only what it runs counts.
+    imports = _imports(PACKAGE / f"{module}.py", lazy_and_typing=module != "__init__")
+    assert _inside(imports) <= ALLOWED[module]
+
+
+def test_there_are_no_circles():
+    order = list(ALLOWED)
+    for module, below in ALLOWED.items():
+        for other in below:
+            assert order.index(other) > order.index(module), f"{module} -> {other} points up"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_where_they_belong(module):
+    used = {name.split(".")[0] for name in _imports(PACKAGE / f"{module}.py", lazy_and_typing=True)}
+    for library, allowed in ONLY_IN.items():
+        assert library not in used or module in allowed, f"{module} imports {library}"
+
+
+@pytest.mark.parametrize("module", ["__init__", "__main__", "cli", "config", "errors", "presets"])
+def test_light_modules_load_no_heavy_library(module):
+    imports = _imports(PACKAGE / f"{module}.py", lazy_and_typing=False)
+    heavy = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm"}
+    assert not heavy & {name.split(".")[0] for name in imports}
+
+
+def test_functions_and_modules_stay_small():
+    for path in PACKAGE.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        assert source.count("\n") <= 300, f"{path.name} is over 300 lines"
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                start = node.body[min(1, len(node.body) - 1)] if ast.get_docstring(node) else node.body[0]
+                lines = (node.end_lineno or 0) - start.lineno + 1
+                assert lines <= 60, f"{path.name}: {node.name} is {lines} lines"
