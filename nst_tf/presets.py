@@ -35,15 +35,23 @@ GATYS_PYTORCH = config.Config(
     steps=(500, 200),  # max_iter, max_iter_hr
 )
 
+# The formulation of GATYS_PYTORCH; what differs was chosen by looking at pictures (three photographs times
+# three paintings at 512 px) and by the losses after a fixed number of evaluations.
 DEFAULT = dataclasses.replace(
     GATYS_PYTORCH,
     preset="default",
+    # From a coarse start the style has a freer hand than from the photograph at full size: with 1 or 5
+    # houses dissolved into the painting, with 20 they were there, with 50 they kept their windows.
+    content_weight=50.0,
+    # A quarter fewer evaluations to the same loss at 256 px than without it.
     preconditioner="inverse_sqrt_frequency",
+    # 20 pairs lower the loss by 4 % after 150 evaluations and double the state; 100 pairs no further.
     history=10,
     size=512,
     size_side="longest",
+    # Broad strokes are laid where the network sees far, at 128 px, and cost next to nothing there.
     scales=(0.25, 0.5, 1.0),
-    steps=(100, 80, 60),
+    steps=(100, 80, 60),  # about 90 s on two cores with bfloat16 instructions
 )
 
 

@@ -1,0 +1,76 @@
+"""What tests share: a narrow network run by the real code, small pictures, a guarded repository."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Channels of each block of the narrow network: enough for Gram matrices to differ, quick to run.
+NARROW = (4, 5, 6, 7, 8)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def untouched_repository():
+    """Fails when a test writes into the repository."""
+    before = _files()
+    yield
+    assert _files() == before, "a test wrote into the repository"
+
+
+def _files() -> set[pathlib.Path]:
+    """Returns the repository's files, without those that tools make."""
+    ignored = {".git", ".venv", ".hypothesis", ".coverage", "__pycache__", "samples", "build", "dist"}
+    ignored |= {".mypy_cache", ".pytest_cache", ".ruff_cache"}
+    return {
+        path
+        for path in ROOT.rglob("*")
+        if not any(part in ignored or part.startswith(".coverage.") for part in path.parts)
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_weights_from_the_environment(monkeypatch):
+    """Keeps a person's own settings out of the tests."""
+    monkeypatch.delenv("NST_TF_WEIGHTS", raising=False)
+
+
+@pytest.fixture(scope="session")
+def narrow_weights():
+    """Seeded weights of a VGG19 with 4 to 8 channels, with biases, for the real `vgg` code."""
+    from nst_tf import vgg, weights
+
+    generator = np.random.default_rng(7)
+    arrays, channels = {}, 3
+    for name in vgg.CONVOLUTIONS:
+        filters = NARROW[int(name[4]) - 1]
+        deviation = np.sqrt(2 / (9 * channels))
+        kernel = generator.normal(0, deviation, (3, 3, channels, filters)).astype(np.float32)
+        arrays[name] = (kernel, generator.normal(0, 1, filters).astype(np.float32))
+        channels = filters
+    return weights.Weights("narrow", "0" * 64, "caffe255", arrays)
+
+
+def smooth_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Returns a seeded picture [H, W, 3] float32 in [0, 1] with large shapes and some grain."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width][..., np.newaxis] / 16
+    phase = generator.uniform(0, 6, (4, 3))
+    waves = np.sin(rows + phase[0]) + np.cos(columns + phase[1]) + np.sin(rows - columns + phase[2])
+    picture = 0.5 + 0.12 * waves + generator.normal(0, 0.03, (height, width, 3))
+    return np.clip(picture, 0, 1).astype(np.float32)
+
+
+def real_weights() -> pathlib.Path:
+    """Returns the file of real ImageNet weights, or skips the test."""
+    from nst_tf import weights
+
+    candidates = [
+        ROOT.parent / "shared" / "weights" / "vgg19_imagenet_notop.weights.h5",
+        pathlib.Path.home() / ".keras" / "models" / weights.KERAS_FILE,
+    ]
+    for path in candidates:
+        if path.is_file():
+            return path
+    pytest.skip("no ImageNet weights here: neither beside the repository nor in Keras' cache")

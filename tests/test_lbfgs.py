@@ -1,0 +1,204 @@
+"""L-BFGS against a plain-loop version, on functions whose minima are known, and its safeguard."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import config, lbfgs, optimizers, stylizer
+from nst_tf.losses import Losses
+
+
+def _as_losses(value):
+    zero = tf.constant(0.0)
+    return Losses(value, value, zero, zero)
+
+
+def rosenbrock(image):
+    """Returns the sum over pixels and channel pairs of 100 (b - a^2)^2 + (1 - a)^2, with its gradient."""
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        a, b = image[..., :-1], image[..., 1:]
+        value = tf.reduce_sum(100 * (b - a**2) ** 2 + (1 - a) ** 2)
+    return _as_losses(value), tape.gradient(value, image)
+
+
+def plain_two_loop(function, image, num_steps, history, first_step, precondition=lambda x: x):
+    """The same algorithm as published: Nocedal's two-loop recursion, lists, float64, no ring.
+
+    Works in image space: the initial inverse Hessian is gamma T T^t, whose gamma is s.y / y.T T^t y.
+    """
+    point, values = np.asarray(image, np.float64), []
+    pairs: list = []
+    loss, slope, length = np.inf, 0.0, 1.0
+    accepted: Any = None
+    gradient = direction = np.zeros_like(point)
+    for _ in range(num_steps):
+        trial_losses, trial_gradient = function(tf.constant(point, tf.float32))
+        trial_loss, trial_gradient = (
+            float(trial_losses.total),
+            np.asarray(trial_gradient, np.float64),
+        )
+        values.append(trial_loss)
+        if trial_loss <= loss + 1e-4 * min(length * slope, 0):
+            if accepted is not None:
+                s, y = length * direction, trial_gradient - gradient
+                if np.sum(s * y) > 1e-6 * np.sqrt(np.sum(s * s) * np.sum(y * y)):
+                    pairs = [*pairs, (s, y)][-history:]
+            accepted, loss, gradient, length = point, trial_loss, trial_gradient, 1.0
+        else:
+            promised = length * slope
+            length *= np.clip(-0.5 * promised / (trial_loss - loss - promised), 0.1, 0.5)
+            if length < 1e-3 and pairs:
+                pairs, length = [], 1.0
+        direction = _two_loop(gradient, pairs, first_step, precondition)
+        slope = np.sum(gradient * direction)
+        point = accepted + length * direction
+    return accepted, values
+
+
+def _two_loop(gradient, pairs, first_step, precondition):
+    """Algorithm 7.4 of Nocedal and Wright, "Numerical Optimization"."""
+
+    def twice(array):
+        return precondition(precondition(array))
+
+    q, alphas = gradient.copy(), []
+    for s, y in reversed(pairs):
+        alphas.append(np.sum(s * q) / np.sum(s * y))
+        q = q - alphas[-1] * y
+    if pairs:
+        s, y = pairs[-1]
+        gamma = np.sum(s * y) / np.sum(y * twice(y))
+    else:
+        gamma = first_step / np.sqrt(np.mean(twice(gradient) ** 2))
+    r = gamma * twice(q)
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        r = r + s * (alpha - np.sum(y * r) / np.sum(s * y))
+    return -r
+
+
+def _run(optimizer, function, image, num_steps):
+    image = tf.constant(image, tf.float32)
+    run = tf.function(lambda image, state: stylizer.minimize(function, optimizer, image, state, num_steps))
+    image, state, rows = run(image, optimizer.init(image))
+    return optimizer.output(image, state).numpy(), state, rows.numpy()[:, 0]
+
+
+def quadratic(image):
+    """A quadratic whose curvature runs from 1 to 50 over the pixels."""
+    curvature = tf.reshape(tf.linspace(1.0, 50.0, tf.size(image)), tf.shape(image))
+    value = 0.5 * tf.reduce_sum(curvature * (image - 0.4) ** 2)
+    return _as_losses(value), curvature * (image - 0.4)
+
+
+START = np.random.default_rng(9).uniform(0, 1, (1, 4, 5, 3)).astype(np.float32)
+
+
+def test_names_equal_those_the_config_allows():
+    assert list(lbfgs.PRECONDITIONERS) == list(config.PRECONDITIONERS)
+
+
+@pytest.mark.parametrize("function", [quadratic, rosenbrock])
+@pytest.mark.parametrize("history", [3, 10])
+def test_equals_the_plain_two_loop_version(function, history):
+    """Long enough for the ring to wrap, short enough for rounding not to part the two."""
+    steps = 16
+    _, _, found = _run(optimizers.lbfgs(history=history), function, START, steps)
+    _, expected = plain_two_loop(function, START, steps, history, 0.003)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
+    def precondition(array):
+        return lbfgs.inverse_sqrt_frequency(tf.constant(array, tf.float32)).numpy().astype(np.float64)
+
+    optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency")
+    _, _, found = _run(optimizer, rosenbrock, START, 14)
+    _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, precondition)
+    np.testing.assert_allclose(found, expected, rtol=5e-3)
+
+
+@pytest.mark.parametrize("preconditioner", config.PRECONDITIONERS)
+def test_solves_a_quadratic(preconditioner):
+    found, _, _ = _run(optimizers.lbfgs(preconditioner=preconditioner), quadratic, START, 80)
+    np.testing.assert_allclose(found, np.full_like(found, 0.4), atol=1e-3)
+
+
+def test_solves_rosenbrock():
+    start = np.tile(np.array([-1.2, 1.0, 1.0], np.float32), (1, 2, 2, 1))
+    found, _, _ = _run(optimizers.lbfgs(), rosenbrock, start, 200)
+    np.testing.assert_allclose(found, np.ones_like(found), atol=5e-3)
+
+
+def test_preconditioner_is_symmetric_and_positive():
+    generator = np.random.default_rng(2)
+    a, b = generator.normal(0, 1, (2, 1, 7, 10, 3)).astype(np.float32)
+    filtered_a, filtered_b = lbfgs.inverse_sqrt_frequency(a), lbfgs.inverse_sqrt_frequency(b)
+    np.testing.assert_allclose(np.sum(filtered_a * b), np.sum(a * filtered_b), rtol=1e-4, atol=1e-3)
+    assert np.sum(filtered_a * a) > 0
+
+
+def test_preconditioner_scales_a_wave_by_one_over_the_root_of_its_frequency():
+    columns = np.arange(16)
+    for frequency in (1, 2, 5):
+        wave = np.cos(2 * np.pi * frequency * columns / 16)
+        image = np.tile(wave[np.newaxis, np.newaxis, :, np.newaxis], (1, 12, 1, 3)).astype(np.float32)
+        filtered = lbfgs.inverse_sqrt_frequency(image)
+        np.testing.assert_allclose(filtered, image / np.sqrt(frequency), atol=1e-5)
+
+
+def test_output_is_never_a_rejected_trial():
+    """A wall that the first long step runs into: the picture shown is the best one evaluated."""
+    seen = []
+
+    def with_wall(image):
+        value = tf.reduce_sum((image - 0.5) ** 2)
+        value = tf.where(tf.reduce_max(image) > 0.45, 1e6, value)
+        return _as_losses(value), 2 * (image - 0.5)
+
+    optimizer = optimizers.lbfgs()
+    image = tf.fill([1, 3, 3, 3], 0.2)
+    state = optimizer.init(image)
+    for _ in range(25):
+        losses, gradient = with_wall(image)
+        seen.append((float(losses.total), image.numpy()))
+        image, state = optimizer.update(image, losses.total, gradient, state)
+        best, picture = min(seen, key=lambda pair: pair[0])
+        np.testing.assert_array_equal(optimizer.output(image, state), picture)
+        assert float(state.loss) == best
+    assert max(value for value, _ in seen) == 1e6, "the wall was never met"
+    assert best < 0.1 * seen[0][0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_rejected(bad):
+    optimizer = optimizers.lbfgs()
+    image = tf.constant(START)
+    state = optimizer.init(image)
+    losses, gradient = quadratic(image)
+    trial, state = optimizer.update(image, losses.total, gradient, state)
+    retrial, state = optimizer.update(trial, tf.constant(bad), gradient, state)
+    np.testing.assert_array_equal(optimizer.output(retrial, state), START)
+    assert 0 < np.linalg.norm(retrial - START) < np.linalg.norm(trial - START)
+
+
+def test_a_gradient_that_is_not_finite_is_rejected():
+    optimizer = optimizers.lbfgs()
+    image = tf.constant(START)
+    losses, gradient = quadratic(image)
+    trial, state = optimizer.update(image, losses.total, gradient, optimizer.init(image))
+    broken = tf.fill(gradient.shape, float("nan"))
+    retrial, state = optimizer.update(trial, tf.constant(0.0), broken, state)
+    np.testing.assert_array_equal(optimizer.output(retrial, state), START)
+    assert np.isfinite(retrial.numpy()).all()
+
+
+def test_a_flat_function_moves_nothing():
+    optimizer = optimizers.lbfgs()
+    image = tf.constant(START)
+    state = optimizer.init(image)
+    for _ in range(4):
+        image, state = optimizer.update(image, tf.constant(1.0), tf.zeros_like(image), state)
+    np.testing.assert_array_equal(image, START)

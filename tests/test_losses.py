@@ -1,0 +1,158 @@
+"""Statistics and losses against NumPy versions of a few lines."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import config, losses
+
+generator = np.random.default_rng(3)
+FEATURES = generator.normal(0, 30, (1, 5, 6, 4)).astype(np.float32)
+TARGET = generator.normal(0, 30, (1, 5, 6, 4)).astype(np.float32)
+N, M = 4, 30
+
+
+def _gram(features):
+    flat = features.reshape(-1, features.shape[-1]).astype(np.float64)
+    return flat.T @ flat
+
+
+def test_tables_equal_the_names_the_config_allows():
+    assert list(losses.CONTENT_NORMALIZATION) == list(config.CONTENT_NORMALIZATION)
+    assert list(losses.STYLE_NORMALIZATION) == list(config.STYLE_NORMALIZATION)
+    assert list(losses.TOTAL_VARIATION) == list(config.TOTAL_VARIATION)
+
+
+def test_gram_matrix_is_the_sum_of_products():
+    np.testing.assert_allclose(losses.gram_sums(FEATURES)[0], _gram(FEATURES), rtol=1e-5, atol=1e-2)
+
+
+def test_gram_matrices_add_over_tiles():
+    whole = losses.gram_sums(FEATURES)
+    tiles = losses.gram_sums(FEATURES[:, :2]) + losses.gram_sums(FEATURES[:, 2:])
+    np.testing.assert_allclose(whole, tiles, rtol=1e-5, atol=1e-2)
+
+
+def test_guided_gram_matrix_weighs_pixels_by_region():
+    guide = generator.uniform(0, 1, (5, 6, 2)).astype(np.float32)
+    sums = losses.gram_sums(tf.constant(FEATURES), tf.constant(guide))
+    flat = FEATURES.reshape(-1, N)
+    for region in range(2):
+        expected = flat.T @ (flat * guide[..., region].reshape(-1, 1))
+        np.testing.assert_allclose(sums[region], expected, rtol=1e-4, atol=0.1)
+
+
+def test_a_full_guide_equals_none():
+    full = losses.gram_sums(tf.constant(FEATURES), tf.ones((5, 6, 1)))
+    np.testing.assert_array_equal(full, losses.gram_sums(tf.constant(FEATURES)))
+
+
+def test_gram_gradient_equals_automatic_differentiation():
+    upstream = generator.normal(0, 1, (1, N, N)).astype(np.float32)
+    features = tf.Variable(FEATURES)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(losses.gram_sums(features.value()) * upstream)
+    flat = FEATURES.reshape(-1, N)
+    expected = (flat @ (upstream[0] + upstream[0].T)).reshape(FEATURES.shape)
+    np.testing.assert_allclose(tape.gradient(value, features), expected, rtol=1e-4, atol=1e-2)
+
+
+def test_bfloat16_features_are_summed_in_float32():
+    # One large and many small products: a bfloat16 sum would lose every small one.
+    features = np.full((1, 1, 4097, 1), 1.0, np.float32)
+    features[0, 0, 0] = 64.0
+    sums = losses.gram_sums(tf.cast(features, tf.bfloat16))
+    assert sums.dtype == tf.float32
+    assert float(sums[0, 0, 0]) == 64.0**2 + 4096
+
+
+def test_content_error_is_the_sum_of_squares():
+    expected = np.sum((FEATURES.astype(np.float64) - TARGET) ** 2)
+    np.testing.assert_allclose(losses.content_error(FEATURES, TARGET), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mean", np.mean((FEATURES.astype(np.float64) - TARGET) ** 2)),
+        ("half_sum", 0.5 * np.sum((FEATURES.astype(np.float64) - TARGET) ** 2)),
+    ],
+)
+def test_content_normalization(name, expected):
+    sizes = {"relu4_2": losses.LayerSize(float(N), tf.constant([float(M)]))}
+    error = {"relu4_2": losses.content_error(FEATURES, TARGET)}
+    np.testing.assert_allclose(losses.content_loss(error, sizes, name), expected, rtol=1e-5)
+
+
+def _style_loss(name, blend=(1.0,), targets=(TARGET,), weight=1.0):
+    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([float(M)]))}
+    sums = {"relu1_1": losses.gram_sums(FEATURES)}
+    styles = [
+        losses.StyleTarget({"relu1_1": losses.gram_sums(target) / M}, tf.constant(share))
+        for target, share in zip(targets, blend, strict=True)
+    ]
+    return losses.style_loss(sums, styles, sizes, {"relu1_1": weight}, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gatys2015", np.sum((_gram(FEATURES) - _gram(TARGET)) ** 2) / (4 * N**2 * M**2)),
+        ("gatys_pytorch", 1e3 / N**2 * np.mean(((_gram(FEATURES) - _gram(TARGET)) / M) ** 2)),
+    ],
+)
+def test_style_normalization(name, expected):
+    np.testing.assert_allclose(_style_loss(name), expected, rtol=1e-4)
+    np.testing.assert_allclose(_style_loss(name, weight=0.3), 0.3 * expected, rtol=1e-4)
+
+
+def test_a_style_with_no_share_changes_nothing():
+    alone = _style_loss("gatys2015")
+    blended = _style_loss("gatys2015", blend=(1.0, 0.0), targets=(TARGET, 2 * TARGET))
+    assert float(alone) == float(blended)
+
+
+def test_regions_add_up():
+    """Two half-weight copies of one picture give the loss of the picture, region by region."""
+    half = tf.fill([5, 6, 2], 0.5)
+    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([M / 2, M / 2]))}
+    sums = {"relu1_1": losses.gram_sums(tf.constant(FEATURES), half)}
+    means = losses.gram_sums(tf.constant(TARGET)) / M
+    style = losses.StyleTarget({"relu1_1": tf.repeat(means, 2, axis=0)}, tf.constant(1.0))
+    both = losses.style_loss(sums, [style], sizes, {"relu1_1": 1.0}, "gatys2015")
+    np.testing.assert_allclose(both, 2 * _style_loss("gatys2015"), rtol=1e-4)
+
+
+def test_total_variation():
+    image = generator.uniform(0, 1, (1, 7, 9, 3)).astype(np.float32)
+    rows, columns = np.diff(image, axis=1), np.diff(image, axis=2)
+    absolute = np.abs(rows).sum() + np.abs(columns).sum()
+    squares = 0.5 * ((rows**2).sum() + (columns**2).sum())
+    np.testing.assert_allclose(
+        losses.TOTAL_VARIATION["sum_absolute"](tf.constant(image)), absolute, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        losses.TOTAL_VARIATION["half_sum_squares"](tf.constant(image)), squares, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", config.TOTAL_VARIATION)
+def test_total_variation_has_a_finite_gradient_on_a_flat_image(name):
+    image = tf.Variable(tf.fill([1, 6, 6, 3], 0.5))
+    with tf.GradientTape() as tape:
+        value = losses.TOTAL_VARIATION[name](image.value())
+    assert float(value) == 0
+    assert np.isfinite(tape.gradient(value, image).numpy()).all()
+
+
+def test_no_layers_give_no_loss():
+    assert float(losses.content_loss({}, {}, "mean")) == 0
+    assert float(losses.style_loss({}, [], {}, {}, "gatys2015")) == 0
+
+
+def test_keras_agrees_on_the_mean_of_squares():
+    sizes = {"a": losses.LayerSize(float(N), tf.constant([float(M)]))}
+    value = losses.content_loss({"a": losses.content_error(FEATURES, TARGET)}, sizes, "mean")
+    expected = keras.losses.MeanSquaredError()(TARGET, FEATURES)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -1,0 +1,136 @@
+"""The loss and above all its gradient, on the narrow network."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import objective, presets
+from tests import conftest
+
+IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (1, 2, 3))
+
+
+def _objective(narrow_weights, precision="float32", **changes):
+    return objective.Objective(presets.get("gatys_pytorch", **changes), narrow_weights, precision)
+
+
+def _value_and_gradient(judge, image=IMAGE):
+    targets = judge.targets(tf.constant(CONTENT), [tf.constant(STYLE)])
+    losses, gradient = judge.value_and_gradient(tf.constant(image), targets)
+    return losses, gradient.numpy()
+
+
+# Every term on its own, so that none hides behind a larger one: (changes, step). The content loss has
+# kinks at every ReLU that it crosses and little else, hence its small step; the other two are large sums
+# that float32 needs a larger one for.
+TERMS: dict[str, tuple[dict[str, Any], float]] = {
+    "content": ({"style_weight": 0.0}, 1e-3),
+    "style": ({"content_weight": 0.0}, 2e-2),
+    "total_variation": (
+        {
+            "content_weight": 1e-9,
+            "style_weight": 0.0,
+            "total_variation_weight": 1.0,
+            "total_variation": "half_sum_squares",
+        },
+        2e-2,
+    ),
+}
+
+
+@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_gradient_equals_finite_differences(narrow_weights, term, pooling):
+    changes, step = TERMS[term]
+    judge = _objective(narrow_weights, pooling=pooling, **changes)
+    _, gradient = _value_and_gradient(judge)
+    # Along the gradient the difference is largest, and with it the precision in float32.
+    direction = gradient / np.linalg.norm(gradient)
+    ahead, behind = (
+        float(_value_and_gradient(judge, (IMAGE + sign * step * direction).astype(np.float32))[0].total)
+        for sign in (1, -1)
+    )
+    np.testing.assert_allclose((ahead - behind) / (2 * step), np.linalg.norm(gradient), rtol=2e-2)
+
+
+def test_terms_add_up_and_are_weighted(narrow_weights):
+    plain, _ = _value_and_gradient(_objective(narrow_weights, total_variation_weight=1.0))
+    weighted, _ = _value_and_gradient(
+        _objective(narrow_weights, content_weight=3.0, style_weight=0.5, total_variation_weight=2.0)
+    )
+    np.testing.assert_allclose(weighted.content, 3 * plain.content, rtol=1e-5)
+    np.testing.assert_allclose(weighted.style, 0.5 * plain.style, rtol=1e-5)
+    np.testing.assert_allclose(weighted.total_variation, 2 * plain.total_variation, rtol=1e-5)
+    np.testing.assert_allclose(weighted.total, sum(weighted[1:]), rtol=1e-5)
+
+
+def test_the_content_image_has_no_content_loss(narrow_weights):
+    losses, _ = _value_and_gradient(_objective(narrow_weights), CONTENT)
+    assert float(losses.content) == 0
+    assert float(losses.style) > 0
+
+
+def test_the_style_image_has_no_style_loss(narrow_weights):
+    judge = _objective(narrow_weights)
+    losses, _ = _value_and_gradient(judge, STYLE)
+    assert float(losses.style) < 1e-6 * float(_value_and_gradient(judge)[0].style)
+
+
+def test_the_target_does_not_depend_on_the_style_pictures_size(narrow_weights):
+    judge = _objective(narrow_weights)
+    once = judge.targets(tf.constant(CONTENT), [tf.fill([1, 64, 64, 3], 0.3)])
+    twice = judge.targets(tf.constant(CONTENT), [tf.fill([1, 128, 128, 3], 0.3)])
+    small, large = (np.linalg.norm(t.styles[0].gram_means["relu1_1"]) for t in (once, twice))
+    # Alike up to the border, whose zero padding weighs less in a larger picture; undivided Gram
+    # matrices would differ four times.
+    np.testing.assert_allclose(small, large, rtol=0.1)
+
+
+def test_several_styles_share_equally(narrow_weights):
+    judge = _objective(narrow_weights, content_weight=0.0)
+    image = tf.constant(IMAGE)
+    first, second = tf.constant(STYLE), tf.constant(CONTENT)
+    both = judge.evaluate(image, judge.targets(image, [first, second])).style
+    alone = [float(judge.evaluate(image, judge.targets(image, [one])).style) for one in (first, second)]
+    np.testing.assert_allclose(both, np.mean(alone), rtol=1e-5)
+
+
+def test_bfloat16_gives_nearly_the_same_gradient(narrow_weights):
+    _, exact = _value_and_gradient(_objective(narrow_weights))
+    losses, rounded = _value_and_gradient(_objective(narrow_weights, "bfloat16"))
+    assert rounded.dtype == np.float32
+    assert losses.total.dtype == tf.float32
+    cosine = np.sum(exact * rounded) / (np.linalg.norm(exact) * np.linalg.norm(rounded))
+    assert cosine > 0.98
+
+
+def test_a_constant_image_has_a_finite_gradient(narrow_weights):
+    judge = _objective(narrow_weights, total_variation_weight=1.0)
+    losses, gradient = _value_and_gradient(judge, np.full_like(IMAGE, 0.5))
+    assert np.isfinite(gradient).all()
+    assert all(np.isfinite(float(value)) for value in losses)
+
+
+def test_odd_sizes_work(narrow_weights):
+    judge = _objective(narrow_weights)
+    picture = tf.constant(conftest.smooth_picture(4, 37, 51)[np.newaxis])
+    targets = judge.targets(picture, [tf.constant(STYLE)])
+    losses, gradient = judge.value_and_gradient(0.9 * picture, targets)
+    assert gradient.shape == picture.shape
+    assert float(losses.total) > 0
+
+
+def test_layers_may_be_before_the_relu(narrow_weights):
+    after = _objective(narrow_weights)
+    before = _objective(narrow_weights, content_layers=("conv4_2",))
+    assert float(_value_and_gradient(before)[0].content) != float(_value_and_gradient(after)[0].content)
+
+
+def test_the_config_is_all_that_decides(narrow_weights):
+    chosen = presets.get("gatys_pytorch")
+    same = dataclasses.replace(chosen)
+    one, other = (objective.Objective(c, narrow_weights, "float32") for c in (chosen, same))
+    np.testing.assert_array_equal(_value_and_gradient(one)[1], _value_and_gradient(other)[1])

@@ -1,0 +1,117 @@
+"""Adam against Keras' own; the contract that every optimiser keeps."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import config, optimizers, stylizer
+from nst_tf.losses import Losses
+
+TARGET = np.random.default_rng(5).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
+START = np.random.default_rng(6).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
+
+
+def value_and_gradient(image):
+    """A smooth function that is no quadratic; its smallest value is 0, at `TARGET`."""
+    difference = image - TARGET
+    value = tf.reduce_sum(difference**2 + difference**4)
+    zero = tf.constant(0.0)
+    return Losses(value, value, zero, zero), 2 * difference + 4 * difference**3
+
+
+def make(name):
+    """Returns an optimiser with a learning rate that suits the function above."""
+    return optimizers.OPTIMIZERS[name](learning_rate={"adam": 0.05}.get(name, 1.0))
+
+
+def test_table_equals_the_names_the_config_allows():
+    assert list(optimizers.OPTIMIZERS) == list(config.OPTIMIZERS)
+
+
+def test_adam_equals_keras_adam_for_100_steps():
+    ours = optimizers.adam(0.03, beta_1=0.8, beta_2=0.98, epsilon=1e-6)
+    theirs = keras.optimizers.Adam(0.03, beta_1=0.8, beta_2=0.98, epsilon=1e-6)
+    image, variable = tf.constant(START), tf.Variable(START)
+    state = ours.init(image)
+    for _ in range(100):
+        losses, gradient = value_and_gradient(image)
+        image, state = ours.update(image, losses.total, gradient, state)
+        theirs.apply_gradients([(value_and_gradient(variable.value())[1], variable)])
+    np.testing.assert_allclose(image, variable, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_every_optimizer_finds_the_minimum(name):
+    optimizer = make(name)
+    image = tf.constant(START)
+    state = optimizer.init(image)
+    image, state, _ = stylizer.minimize(value_and_gradient, optimizer, image, state, 150)
+    np.testing.assert_allclose(optimizer.output(image, state), TARGET, atol=0.01)
+
+
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_twelve_and_eight_steps_equal_twenty(name):
+    optimizer = make(name)
+
+    @tf.function
+    def run(image, state, num_steps):
+        return stylizer.minimize(value_and_gradient, optimizer, image, state, num_steps)
+
+    start = tf.constant(START)
+    image, state, rows = run(start, optimizer.init(start), tf.constant(20))
+    part, part_state, first = run(start, optimizer.init(start), tf.constant(12))
+    part, part_state, second = run(part, part_state, tf.constant(8))
+    np.testing.assert_array_equal(part, image)
+    np.testing.assert_array_equal(np.concatenate([first, second]), rows)
+    for one, other in zip(state, part_state, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_update_traces_with_unknown_size(name):
+    optimizer = make(name)
+    picture = tf.TensorSpec([1, None, None, 3], tf.float32)
+
+    @tf.function(input_signature=[picture, picture, tf.TensorSpec([], tf.int32)])
+    def run(image, goal, num_steps):
+        def squares(image):
+            value = tf.reduce_sum((image - goal) ** 2)
+            return Losses(value, value, 0.0 * value, 0.0 * value), 2 * (image - goal)
+
+        state = optimizer.init(image)
+        image, state, _ = stylizer.minimize(squares, optimizer, image, state, num_steps)
+        return optimizer.output(image, state)
+
+    for height, width in ((4, 6), (5, 3)):
+        goal = tf.fill([1, height, width, 3], 0.7)
+        found = run(tf.zeros([1, height, width, 3]), goal, tf.constant(200))
+        np.testing.assert_allclose(found, goal, atol=0.02)
+
+
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_state_can_be_resized(name):
+    optimizer = make(name)
+    state = optimizer.init(tf.constant(START))
+    _, state = optimizer.update(tf.constant(START), *_scalar(START), state)
+    resized = optimizer.resize(state, 12, 16)
+    for before, after in zip(state, resized, strict=True):
+        expected = [before.shape[0], 12, 16, 3] if before.shape.rank == 4 else before.shape.as_list()
+        assert after.shape.as_list() == expected
+    image = tf.zeros([1, 12, 16, 3])
+    image, _ = optimizer.update(image, tf.constant(1.0), tf.ones_like(image), resized)
+    assert np.isfinite(image.numpy()).all()
+
+
+def test_adam_carries_its_moments_to_the_next_size():
+    optimizer = make("adam")
+    state = optimizer.init(tf.constant(START))
+    _, state = optimizer.update(tf.constant(START), tf.constant(0.0), tf.ones_like(START), state)
+    resized = optimizer.resize(state, 12, 16)
+    np.testing.assert_allclose(resized.mean, np.full((1, 12, 16, 3), state.mean[0, 0, 0, 0]), rtol=1e-6)
+    assert int(resized.step) == 1
+
+
+def _scalar(image):
+    losses, gradient = value_and_gradient(tf.constant(image))
+    return losses.total, gradient

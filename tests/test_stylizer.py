@@ -1,0 +1,165 @@
+"""The run: scales, steps, the variable image; on the narrow network."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import config, images, presets, stylizer
+from tests import conftest
+
+CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))
+
+
+def make(narrow_weights, preset="default", **changes):
+    settings = {"size": 64, "steps": 12, "precision": "float32"} | changes
+    chosen = presets.get(preset, **settings)
+    return stylizer.Stylizer(CONTENT, [STYLE], chosen, narrow_weights)
+
+
+def test_inits_equal_the_names_the_config_allows():
+    assert list(images.INITS) == list(config.INITS)
+
+
+def test_losses_fall(narrow_weights):
+    totals: list[float] = []
+    run = make(narrow_weights, steps=30)
+    before = float(run.step().total)
+    assert run.run(lambda progress: totals.extend([row.total for row in progress.losses]))
+    assert totals[-1] < 0.1 * before
+    assert run.evaluate().total < 0.1 * before
+
+
+def test_step_updates_the_variable(narrow_weights):
+    run = make(narrow_weights)
+    assert isinstance(run.image, tf.Variable)
+    before = run.image.numpy()
+    first = run.step()
+    assert not np.array_equal(run.image.numpy(), before)
+    later = [float(run.step().total) for _ in range(8)]
+    assert min(later) < float(first.total)
+
+
+def test_step_is_one_graph_for_all_scales(narrow_weights):
+    run = make(narrow_weights, size=256)
+    assert len(run.scales) > 1
+    for _ in run.scales[1:]:
+        run.step()
+        run.next_scale()
+    run.step()
+    assert run.step.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
+def test_single_steps_equal_one_run_bit_for_bit(narrow_weights, optimizer):
+    options = {"optimizer": optimizer, "scales": (1.0,), "steps": (20,)}
+    single, chunked, whole = (make(narrow_weights, **options) for _ in range(3))
+    for _ in range(20):
+        single.step()
+    rows = tf.concat([chunked.advance(tf.constant(12)), chunked.advance(tf.constant(8))], axis=0)
+    np.testing.assert_array_equal(rows, whole.advance(tf.constant(20)))
+    for run in (single, chunked):
+        np.testing.assert_array_equal(run.image.numpy(), whole.image.numpy())
+
+
+def test_a_run_goes_through_all_scales(narrow_weights):
+    seen: list[stylizer.Progress] = []
+    run = make(narrow_weights, size=96, steps=(3, 4, 5), scales=(0.5, 0.75, 1.0))
+    run.run(seen.append)
+    assert [scale.num_steps for scale in run.scales] == [3, 4, 5]
+    assert sum([len(progress.losses) for progress in seen]) == 12
+    assert [progress.step for progress in seen] == sorted(progress.step for progress in seen)
+    assert seen[-1].step == seen[-1].num_steps == 12
+    assert {progress.scale_index for progress in seen} == {0, 1, 2}
+    assert run.picture().shape == (72, 96, 3)
+
+
+def test_a_run_continues_after_steps_taken_by_hand(narrow_weights):
+    by_hand, straight = (make(narrow_weights, steps=12) for _ in range(2))
+    by_hand.step()
+    by_hand.run()
+    straight.run()
+    np.testing.assert_array_equal(by_hand.picture(), straight.picture())
+
+
+def test_progress_may_stop_the_run(narrow_weights):
+    run = make(narrow_weights, steps=30)
+    reports = []
+
+    def stop(progress):
+        reports.append(progress)
+        return True
+
+    assert not run.run(stop)
+    assert len(reports) == 1
+    assert np.isfinite(reports[0].picture()).all()
+
+
+def test_only_true_stops_a_run(narrow_weights):
+    assert make(narrow_weights, steps=3).run(lambda _: "a truthy value")
+
+
+def test_the_last_scale_has_no_next(narrow_weights):
+    run = make(narrow_weights, scales=(1.0,), steps=(2,))
+    with pytest.raises(IndexError, match="last"):
+        run.next_scale()
+
+
+@pytest.mark.parametrize("init", config.INITS)
+def test_inits(narrow_weights, init):
+    run = make(narrow_weights, init=init, scales=(1.0,), steps=(2,))
+    start = run.image.numpy()
+    assert start.shape == (1, 48, 64, 3)
+    if init == "content":
+        np.testing.assert_allclose(start, CONTENT, atol=1e-6)
+    elif init == "gray":
+        assert (start == 0.5).all()
+    else:
+        assert start.std() > 0.2
+        again = make(narrow_weights, init=init, scales=(1.0,), steps=(2,))
+        other = make(narrow_weights, init=init, scales=(1.0,), steps=(2,), seed=1)
+        np.testing.assert_array_equal(start, again.image.numpy())
+        assert not np.array_equal(start, other.image.numpy())
+
+
+def test_the_same_run_gives_the_same_picture(narrow_weights):
+    pictures = []
+    for _ in range(2):
+        run = make(narrow_weights)
+        run.run()
+        pictures.append(run.picture())
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_the_picture_stays_in_range(narrow_weights):
+    run = make(narrow_weights, steps=20)
+    run.run()
+    picture = run.picture()
+    assert picture.dtype == np.float32
+    assert picture.min() >= 0
+    assert picture.max() <= 1
+
+
+def test_bfloat16_runs_and_keeps_float32_pixels(narrow_weights):
+    run = make(narrow_weights, precision="bfloat16", steps=20)
+    before = float(run.step().total)
+    run.run()
+    assert run.precision == "bfloat16"
+    assert run.image.dtype == tf.float32
+    assert run.evaluate().total < 0.5 * before
+
+
+def test_a_style_picture_of_any_shape_will_do(narrow_weights):
+    chosen = presets.get("default", size=64, steps=3)
+    for shape in ((20, 200), (200, 20), (16, 16)):
+        style = conftest.smooth_picture(5, *shape)[np.newaxis]
+        run = stylizer.Stylizer(CONTENT, [style], chosen, narrow_weights)
+        run.run()
+        assert np.isfinite(run.evaluate().total)
+
+
+def test_the_image_is_on_the_gpu_where_there_is_one(narrow_weights):
+    if not tf.config.list_physical_devices("GPU"):
+        pytest.skip("TensorFlow sees no GPU here")
+    run = make(narrow_weights)
+    run.step()
+    assert "GPU" in run.image.device

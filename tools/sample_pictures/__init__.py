@@ -1,0 +1,1 @@
+"""What draw_samples.py draws, in parts; `canvas` states the conventions."""
