@@ -73,6 +73,7 @@ def stylize(
         return on_progress(progress) if on_progress is not None else None
 
     finished = run.run(report_progress)
+    run.last_scale()  # a run that was stopped early has a picture of full size all the same
     return Result(
         run.picture(),
         run.evaluate(),

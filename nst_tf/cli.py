@@ -1,20 +1,22 @@
-"""The command `nst_tf`: flags -> config -> `stylize` -> a picture on disk.
+"""Paints a photograph like a painting.
 
-Paints a photograph like a painting:
-
-  nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
-
-Loads TensorFlow only once the flags have been found good.
+nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
 """
 
+# This module: flags -> config -> `stylize` -> a picture on disk. TensorFlow is loaded only once the flags
+# have been found good.
+
+import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
 import signal
 import sys
+import tempfile
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -37,7 +39,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
     flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
     flags.DEFINE_boolean("overwrite", False, "replace files that exist")
-    flags.DEFINE_enum("preset", "default", list(presets.PRESETS), "the formulation")
+    flags.DEFINE_string("preset", "default", f"the formulation: {', '.join(presets.PRESETS)}")
     for field in _flag_fields():
         if field.name == "steps" or _kind(field) is int:
             flags.DEFINE_integer(field.name, None, _help(field))
@@ -63,24 +65,58 @@ def _is_list(field: dataclasses.Field[Any]) -> bool:
 
 
 def _help(field: dataclasses.Field[Any]) -> str:
-    """Returns the field's help with the default preset's value and the allowed names."""
+    """Returns the field's help with the allowed names and the default preset's value."""
     default = getattr(presets.PRESETS["default"].config, field.name)
     if field.name == "steps":
         default = sum(default)
     names = field.metadata["names"]
     listed = f": {', '.join(names)}" if 0 < len(names) <= _MOST_NAMES_LISTED else ""
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{field.metadata['help']}{listed} (default preset: {shown})"
+    return f"{field.metadata['help']}{listed} [{shown}]"
 
 
 # The thirty-two layer names would drown the help text.
 _MOST_NAMES_LISTED = 10
 
+# The flags most people need, in the order in which they meet them; the others follow under their own heading.
+_MAIN_FLAGS = (
+    *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
+    "overwrite",
+)
+
+
+def _help_text() -> str:
+    """Returns what --help prints."""
+    rest = [field.name for field in _flag_fields() if field.name not in _MAIN_FLAGS]
+    return "\n".join(
+        [
+            (__doc__ or "").strip(),
+            "\nFlags; in brackets what the default preset has:",
+            *map(_flag_text, _MAIN_FLAGS),
+            "\nFlags that change the preset's formulation:",
+            *map(_flag_text, rest),
+        ]
+    )
+
+
+def _flag_text(name: str) -> str:
+    """Returns a flag's part of the help: its name, and what it means, indented."""
+    head = f"--{name}" if _FLAGS[name].boolean else f"--{name}=..."
+    indent = " " * 27
+    return textwrap.fill(
+        _FLAGS[name].help,
+        width=100,
+        initial_indent=f"  {head:<24} ",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags; prints the help, or one line about a wrong flag, and exits where it must."""
     if _HELP_FLAGS & set(argv[1:]):
-        print(__doc__.strip() + "\n\nFlags:\n" + _FLAGS.get_help(include_special_flags=False))
+        print(_help_text())
         sys.exit(0)
     try:
         rest: list[str] = _FLAGS(list(argv))
@@ -163,8 +199,9 @@ def _stylize() -> int:
     overrides = _overrides()
     presets.get(_FLAGS.preset, **overrides)
     runtime.use_tensorflow_backend()
-    _quiet_tensorflow()
-    from nst_tf import api, images, report
+    _show_warnings()
+    with _quiet_import():
+        from nst_tf import api, images, report
 
     output = pathlib.Path(_FLAGS.output)
     images.check_output(output, _FLAGS.overwrite)
@@ -201,12 +238,33 @@ def _summary(result: Any, output: pathlib.Path, seconds: float, describe: Callab
     )
 
 
-def _quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notes off the terminal and shows this package's own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _show_warnings() -> None:
+    """Shows this package's warnings as plain lines on standard error."""
     logger = logging.getLogger("nst_tf")
     logger.addHandler(logging.StreamHandler())
     logger.propagate = False
+
+
+@contextlib.contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keeps TensorFlow's start-up notes off the terminal; shows them if the import fails.
+
+    Some of them heed no log level, since they are written before TensorFlow's log is set up.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def run() -> None:

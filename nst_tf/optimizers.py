@@ -111,8 +111,8 @@ def _current_image(image: Tensor, state: Any) -> Tensor:
 
 
 def _accepted_image(image: Tensor, state: Any) -> Tensor:
-    del image  # a trial that has not been evaluated yet
-    return state.image
+    # `image` is a trial that has not been evaluated yet, except before the first evaluation.
+    return tf.where(tf.math.is_inf(state.loss), image, state.image)
 
 
 # Optimisers by name.

@@ -5,6 +5,7 @@ very array, so what their programs compare is the rectified feature, relu4_2.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 from nst_tf import config, errors
@@ -78,12 +79,20 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
+# Names the weights to use where nothing else does.
+WEIGHTS_VARIABLE = "NST_TF_WEIGHTS"
+
+
 def get(name: str, **changes: object) -> config.Config:
     """Returns the preset's config with some fields replaced, as `config.override` does.
+
+    The environment variable `NST_TF_WEIGHTS` stands in for `weights` where that is not given.
 
     Raises:
         InputError: There is no such preset or field, or a value is not allowed.
     """
     if name not in PRESETS:
         raise errors.unknown_name("preset", name, PRESETS)
+    if weights := os.environ.get(WEIGHTS_VARIABLE):
+        changes = {"weights": weights} | changes
     return config.override(PRESETS[name].config, changes)

@@ -62,8 +62,7 @@ class ProgressBar:
             self._show_bar(progress)
         elif progress.step >= self._next_line or progress.step == progress.num_steps:
             self._next_line = progress.step + progress.num_steps / self._LINES
-            print(f"step {progress.step} of {progress.num_steps}, {_describe(progress)}", file=self._stream)
-            self._stream.flush()
+            print(_describe(progress), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Leaves the terminal's line."""
@@ -71,16 +70,36 @@ class ProgressBar:
             self._bar.close()
 
     def _show_bar(self, progress: stylizer.Progress) -> None:
+        done, total = _work(progress)
         if self._bar is None:
-            self._bar = tqdm(total=progress.num_steps, file=self._stream, unit="step", leave=False)
+            self._bar = tqdm(
+                total=total,
+                file=self._stream,
+                bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+                mininterval=0,
+                dynamic_ncols=True,
+                leave=False,
+            )
         self._bar.set_postfix_str(_describe(progress), refresh=False)
-        self._bar.update(progress.step - self._bar.n)
+        self._bar.update(done - self._bar.n)
+
+
+def _work(progress: stylizer.Progress) -> tuple[int, int]:
+    """Returns (done, in all) in evaluated pixels, which take equally long at every scale."""
+    left_of_step, done, total = progress.step, 0, 0
+    for scale in progress.scales:
+        steps = min(left_of_step, scale.num_steps)
+        left_of_step -= steps
+        done += steps * scale.height * scale.width
+        total += scale.num_steps * scale.height * scale.width
+    return done, total
 
 
 def _describe(progress: stylizer.Progress) -> str:
-    """Returns the size being worked on and the latest losses."""
+    """Returns where the run stands, the size being worked on and the latest losses."""
     scale, latest = progress.scales[progress.scale_index], progress.losses[-1]
-    return f"{scale.width} x {scale.height}: {describe_losses(latest)}"
+    where = f"step {progress.step} of {progress.num_steps}, {scale.width} x {scale.height}"
+    return f"{where}: {describe_losses(latest)}"
 
 
 def describe_losses(values: Iterable[float]) -> str:

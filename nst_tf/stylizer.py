@@ -155,11 +155,23 @@ class Stylizer(tf.Module):
         Raises:
             IndexError: This was the last one.
         """
-        if self.scale_index + 1 == len(self.scales):
+        if self.is_last_scale():
             raise IndexError("there is no scale after the last")
+        self._move_to(self.scale_index + 1)
+
+    def last_scale(self) -> None:
+        """Moves to the last scale at once, whatever has been done before: what a stopped run ends with."""
+        if not self.is_last_scale():
+            self._move_to(len(self.scales) - 1)
+
+    def is_last_scale(self) -> bool:
+        """Returns whether the image has the size of the result."""
+        return self.scale_index + 1 == len(self.scales)
+
+    def _move_to(self, scale_index: int) -> None:
         picture = self._output()
-        self.scale_index += 1
-        height, width = self.scales[self.scale_index][:2]
+        self.scale_index = scale_index
+        height, width = self.scales[scale_index][:2]
         _, targets = self._pictures_of_scale()
         state = self._optimizer.resize(_values(self._variables.held.state), height, width)
         self.image.assign(images.resize(picture, height, width))
@@ -180,7 +192,7 @@ class Stylizer(tf.Module):
             for progress in self._run_scale():
                 if on_progress is not None and on_progress(progress) is True:
                     return False
-            if self.scale_index + 1 == len(self.scales):
+            if self.is_last_scale():
                 return True
             self.next_scale()
 

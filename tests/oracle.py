@@ -29,7 +29,7 @@ def features(model: keras.Model, image: np.ndarray, layers: tuple[str, ...]) -> 
     """Returns {Keras' layer name: features [h, w, C] after the ReLU} of [H, W, 3] in [0, 1]."""
     outputs = {name: model.get_layer(name).output for name in layers}
     preprocessed = keras.applications.vgg19.preprocess_input(255.0 * image[np.newaxis].astype(np.float64))
-    values = keras.Model(model.inputs, outputs)(preprocessed.astype(np.float32))
+    values = keras.Model(model.input, outputs)(preprocessed.astype(np.float32))
     return {name: np.asarray(value[0], np.float64) for name, value in values.items()}
 
 
@@ -49,3 +49,17 @@ def gatys_pytorch(model, image, content, style) -> tuple[float, float, float]:
         n, m = x[name].shape[-1], x[name][..., 0].size
         style_loss += 1e3 / n**2 * np.mean((gram(x[name]) / m - gram(s[name]) / m) ** 2)
     return float(np.mean((f - p) ** 2)), float(style_loss), 0.0
+
+
+def random_vgg19() -> keras.Model:
+    """Returns Keras' VGG19 with seeded weights, biases included, that keep features at one size."""
+    model = keras.applications.VGG19(include_top=False, weights=None)
+    generator = np.random.default_rng(11)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            deviation = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+            layer.set_weights(
+                [generator.normal(0, deviation, kernel.shape), generator.normal(0, 5, bias.shape)]
+            )
+    return model

@@ -1,0 +1,136 @@
+"""Python's way in: what is public, and what `stylize` and `evaluate` promise."""
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst_tf
+from tests import conftest
+
+IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
+
+# Quick settings for the whole network: shallow layers, no download.
+QUICK: dict[str, Any] = {
+    "weights": "builtin",
+    "precision": "float32",
+    "content_layers": ("relu2_1",),
+    "style_layers": ("relu1_1", "relu2_1"),
+    "style_layer_weights": (1.0, 1.0),
+}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, nst_tf; nst_tf.get_config('default'); "
+        "print([m for m in ('tensorflow', 'keras', 'numpy', 'PIL', 'h5py', 'tqdm') if m in sys.modules])"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", nst_tf.__all__)
+def test_public_names_are_documented(name):
+    public = getattr(nst_tf, name)
+    assert inspect.getdoc(public)
+    if inspect.isclass(public):
+        for attribute, member in vars(public).items():
+            if not attribute.startswith("_") and callable(member):
+                assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def test_the_list_of_names_is_sealed():
+    assert dir(nst_tf) == sorted(nst_tf.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'stylise'"):
+        nst_tf.stylise  # noqa: B018
+
+
+@pytest.mark.parametrize("function", [nst_tf.stylize, nst_tf.evaluate])
+def test_options_are_keyword_only(function):
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.default is not parameter.empty:
+            assert parameter.kind is parameter.KEYWORD_ONLY, parameter.name
+
+
+def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
+    reports: list[nst_tf.Progress] = []
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, on_progress=reports.append, **QUICK)
+    assert result.image.shape == (32, 48, 3)
+    assert result.image.dtype == np.float32
+    assert result.config == nst_tf.get_config("default", size=48, steps=7, **QUICK)
+    assert (result.weights, result.precision, result.stopped) == (
+        "builtin (random filters)",
+        "float32",
+        False,
+    )
+    assert len(result.trace) == 7
+    assert reports[-1].step == 7
+    result.save(tmp_path / "out.png")
+    saved = np.asarray(Image.open(tmp_path / "out.png")) / 255
+    np.testing.assert_allclose(saved, result.image, atol=0.51 / 255)
+
+
+def test_the_losses_of_a_result_are_those_of_its_picture():
+    """The content picture is already of the result's size, so that nothing is resized."""
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, **QUICK)
+    judged = nst_tf.evaluate(result.image, CONTENT, STYLE, **QUICK)
+    np.testing.assert_allclose(result.losses, judged, rtol=1e-4)
+
+
+def test_paths_pillow_images_and_arrays_give_the_same_picture(tmp_path):
+    pixels = [np.rint(picture * 255).astype(np.uint8) for picture in (CONTENT, STYLE)]
+    pillow = [Image.fromarray(array) for array in pixels]
+    paths = [tmp_path / "content.png", tmp_path / "style.png"]
+    for picture, path in zip(pillow, paths, strict=True):
+        picture.save(path)
+    pictures = [nst_tf.stylize(*pair, size=48, steps=3, **QUICK).image for pair in (pixels, pillow, paths)]
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_progress_may_stop_the_run():
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=30, on_progress=lambda _: True, **QUICK)
+    assert result.stopped
+    assert 0 < len(result.trace) < 30
+    assert result.image.shape == (32, 48, 3)
+    judged = nst_tf.evaluate(result.image, CONTENT, STYLE, **QUICK)
+    np.testing.assert_allclose(result.losses, judged, rtol=1e-4)
+
+
+def test_stylizer_is_public_and_steps():
+    run = nst_tf.Stylizer(CONTENT[np.newaxis], [STYLE[np.newaxis]], nst_tf.get_config("default", **QUICK))
+    before = run.image.numpy()
+    losses = run.step()
+    assert isinstance(losses, nst_tf.Losses)
+    assert not np.array_equal(before, run.image.numpy())
+
+
+def test_evaluate_weighs_the_terms_as_the_config_does():
+    once = nst_tf.evaluate(IMAGE, CONTENT, STYLE, total_variation_weight=1.0, **QUICK)
+    twice = nst_tf.evaluate(
+        IMAGE, CONTENT, STYLE, total_variation_weight=3.0, style_weight=2.0, content_weight=5.0, **QUICK
+    )
+    np.testing.assert_allclose(twice.style, 2 * once.style, rtol=1e-5)
+    np.testing.assert_allclose(twice.total_variation, 3 * once.total_variation, rtol=1e-5)
+    np.testing.assert_allclose(twice.content, once.content * 5 / 50, rtol=1e-5)
+    np.testing.assert_allclose(once.total, sum(once[1:]), rtol=1e-6)
+    assert all(type(value) is float for value in once)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((IMAGE, CONTENT[:20], STYLE), {}, "arrays of one size"),
+        ((IMAGE, CONTENT, STYLE[..., :2]), {}, "style: shape"),
+        ((2 * IMAGE, CONTENT, STYLE), {}, "image: values"),
+        ((IMAGE, CONTENT, STYLE), {"preset": "udacit"}, "preset: 'udacit'"),
+        ((IMAGE, CONTENT, STYLE), {"stile_weight": 1.0}, "did you mean 'style_weight'"),
+    ],
+)
+def test_mistakes_are_input_errors(arguments, options, message):
+    with pytest.raises(nst_tf.InputError, match=message):
+        nst_tf.evaluate(*arguments, **(QUICK | options))

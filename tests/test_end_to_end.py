@@ -1,0 +1,164 @@
+"""The command on real files, as a person runs it: in a process of its own."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import conftest
+
+# Quick settings for the whole network, with nothing to download.
+QUICK = ["--weights=builtin", "--size=48", "--steps=6", "--precision=float32"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a photograph and a painting."""
+    for name, seed in (("photo.png", 2), ("painting.jpg", 3)):
+        pixels = np.rint(conftest.smooth_picture(seed, 48, 64) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    return tmp_path
+
+
+def _command(*arguments):
+    return [sys.executable, "-m", "nst_tf", *arguments]
+
+
+def _environment(**changes):
+    return {"PYTHONPATH": str(conftest.ROOT), **os.environ, **changes}
+
+
+def _run(folder, *arguments, **changes):
+    return subprocess.run(
+        _command(*arguments),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=_environment(**changes),
+        stdin=subprocess.DEVNULL,
+    )
+
+
+FILES = ["--content=photo.png", "--style=painting.jpg"]
+
+
+def test_a_photograph_and_a_painting_make_a_picture(folder):
+    finished = _run(folder, *FILES, "--output=out.jpg", "--trace=trace.csv", *QUICK)
+    assert finished.returncode == 0, finished.stderr
+    with Image.open(folder / "out.jpg") as picture:
+        assert picture.size == (48, 36)
+    # One line at the end; progress, and nothing of TensorFlow's, on standard error.
+    assert finished.stdout.startswith("out.jpg: 48 x 36 pixels in 6 steps")
+    assert len(finished.stdout.splitlines()) == 1
+    assert all(line.startswith("step ") for line in finished.stderr.splitlines()), finished.stderr
+    with (folder / "trace.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert float(rows[-1]["total"]) < float(rows[0]["total"])
+
+
+def test_without_weights_to_download_it_still_makes_its_picture(folder):
+    """A proxy that refuses every connection stands for a machine with no way to Keras' download."""
+    proxies = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    arguments = [*FILES, "--output=out.png", "--size=48", "--steps=3"]
+    finished = _run(folder, *arguments, KERAS_HOME=str(folder / "keras"), **proxies)
+    assert finished.returncode == 0, finished.stderr
+    assert (folder / "out.png").is_file()
+    assert "cannot be downloaded" in finished.stderr
+    assert "random filters" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    imagenet = _run(folder, *arguments, "--overwrite", "--weights=imagenet", KERAS_HOME="keras", **proxies)
+    assert imagenet.returncode == 2
+    assert "--weights=FILE" in imagenet.stderr
+
+
+def test_help_is_quick_and_complete():
+    start = time.monotonic()
+    finished = _run(pathlib.Path.cwd(), "--help")
+    assert time.monotonic() - start < 1
+    assert finished.returncode == 0
+    for flag in ("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed"):
+        assert f"--{flag}" in finished.stdout
+    for flag in ("trace", "overwrite"):
+        assert f"--{flag}" in finished.stdout
+
+
+# (arguments, part of the one line): each exits with 2 and writes nothing.
+MISTAKES = [
+    (["--contnt=photo.png"], "Did you mean: content"),
+    (["photo.png", "painting.jpg"], "'photo.png': not a flag"),
+    (["--size=big"], "--size=big"),
+    (["--content=photo.png"], "--style=FILE is missing"),
+    ([*FILES], "--output=FILE is missing"),
+    ([*FILES, "--output=out.png", "--preset=gatys_pytorc"], "did you mean 'gatys_pytorch'"),
+    ([*FILES, "--output=out.png", "--size=0"], "size: 0"),
+    ([*FILES, "--output=out.png", "--steps=-3"], "steps: -3"),
+    ([*FILES, "--output=out.png", "--pooling=mean"], "max, average"),
+    ([*FILES, "--output=out.png", "--style_layer_weights=1,2,x,4,5"], "'x'; allowed: numbers"),
+    ([*FILES, "--output=out.png", "--style_weight=nan"], "style_weight: nan"),
+]
+
+# The same, found out only once TensorFlow is there.
+LATE_MISTAKES = [
+    ([*FILES, "--output=missing/out.png"], "no folder missing"),
+    ([*FILES, "--output=photo.png"], "--overwrite"),
+    ([*FILES, "--output=out.docx"], "'.docx' is not one of"),
+    ([*FILES, "--output=out.png", "--trace=missing/trace.csv"], "no folder missing"),
+    (["--content=nothing.png", "--style=painting.jpg", "--output=out.png"], "content: there is no file"),
+    ([*FILES, "--output=out.png", "--weights=nothing.h5"], "weights: there is no file nothing.h5"),
+    ([*FILES, "--output=out.png", "--size=10"], "needs 16 a side"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES + LATE_MISTAKES)
+def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
+    before = sorted(folder.iterdir())
+    finished = _run(folder, *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1, finished.stderr
+    assert finished.stderr.startswith("nst_tf: ")
+    assert finished.stdout == ""
+    assert sorted(folder.iterdir()) == before
+
+
+def test_another_keras_backend_gets_one_line(folder):
+    finished = _run(folder, *FILES, "--output=out.png", KERAS_BACKEND="jax")
+    assert finished.returncode == 2
+    assert "'jax'; nst_tf runs on 'tensorflow' only" in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_an_existing_picture_is_replaced_only_when_told(folder):
+    (folder / "out.png").write_bytes(b"dear to me")
+    assert _run(folder, *FILES, "--output=out.png", *QUICK).returncode == 2
+    assert (folder / "out.png").read_bytes() == b"dear to me"
+    assert _run(folder, *FILES, "--output=out.png", "--overwrite", *QUICK).returncode == 0
+    assert Image.open(folder / "out.png").size == (48, 36)
+
+
+def test_ctrl_c_saves_the_picture_so_far(folder):
+    arguments = [*FILES, "--output=out.png", *QUICK, "--steps=100000"]
+    with subprocess.Popen(
+        _command(*arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first line of progress
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped after" in out
+    assert Image.open(folder / "out.png").size == (48, 36)
+    assert "Traceback" not in err
