@@ -45,6 +45,8 @@ def _define_flags() -> None:
             flags.DEFINE_integer(field.name, None, _help(field))
         elif _is_list(field):
             flags.DEFINE_list(field.name, None, _help(field))
+        elif _kind(field) is bool:
+            flags.DEFINE_boolean(field.name, None, _help(field))
         elif _kind(field) is float:
             flags.DEFINE_float(field.name, None, _help(field))
         else:

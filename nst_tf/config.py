@@ -66,6 +66,7 @@ class Config:
     learning_rate: float = _field("step size: levels of 0..255 for adam, a share for lbfgs")
     history: int = _field("pairs that lbfgs remembers")
     preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS)
+    clip: bool = _field("keep the image within its range at every step, not only at the end")
     size: int = _field("longest side of the result in pixels, whichever side the preset measures")
     size_side: str = _field("which side of the result `size` is", SIZE_SIDES)
     scales: tuple[float, ...] = _field("sizes from coarse to fine, as shares of the last, which is 1")
@@ -224,12 +225,13 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
     kind = element_type(field)
     for item in values:
         _require(
-            isinstance(item, (int, float) if kind is float else kind) and not isinstance(item, bool),
+            isinstance(item, (int, float) if kind is float else kind)
+            and isinstance(item, bool) == (kind is bool),
             field.name,
             repr(item),
-            {int: "a whole number", float: "a number", str: "a name"}[kind],
+            {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
         )
-        if kind is not str:
+        if kind in (int, float):
             _require(math.isfinite(item) and item >= 0, field.name, item, "finite and not negative")
         names = field.metadata.get("names")
         if names and item not in names:

@@ -1,7 +1,7 @@
 """L-BFGS with a safeguard instead of a line search, for a picture.
 
 Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; see `optimizers` for the contract.
-With a preconditioner T, a symmetric linear map on images, everything happens in the space z, image = T z.
+With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,35 +31,38 @@ _TINY = 1e-30
 
 
 class State(NamedTuple):
-    """The last accepted image and what is known about the loss around it.
+    """The last accepted image and what is known about the loss around it; m is the history.
 
-    Gradients, directions and pairs are in the preconditioned space z, image = T z; m is the history.
     The pairs are a ring buffer: the step s = z_k+1 - z_k of pair k is in row k mod m, the change of
-    gradient y = g_k+1 - g_k in row m + k mod m. That is 2 m + 3 pictures in all.
+    gradient y = T (g_k+1 - g_k) in row m + k mod m. That is 2 m + 2 pictures in all.
     """
 
     image: Tensor  # [1, H, W, 3], the last accepted one
     loss: Tensor  # [], there; infinite before the first evaluation
     gradient: Tensor  # [1, H, W, 3], there
-    direction: Tensor  # [1, H, W, 3], in which the next trial is made
-    step_length: Tensor  # [], share of `direction` that the trial goes
+    step_length: Tensor  # [], share of the quasi-Newton step that the trial goes
     count: Tensor  # [] int32, pairs kept since the history was last dropped
     pairs: Tensor  # [2 m, H, W, 3]
     products: Tensor  # [2 m, 2 m], inner products of the pairs with each other
-    gradient_products: Tensor  # [2 m], inner products of the pairs with `gradient`
 
 
-def inverse_sqrt_frequency(image: Tensor) -> Tensor:
-    """Returns `image` filtered by 1/sqrt(f), f in cycles per picture side: symmetric, positive.
+class Preconditioner(NamedTuple):
+    """A symmetric linear map on images with its inverse."""
 
-    As a preconditioner it lets the large shapes move first, whose gradients a network spreads thin. The
-    lowest frequency, f = 0, is treated as f = 1 of the longer side.
+    apply: Filter  # T
+    invert: Filter  # T^-1
+
+
+def frequency_filter(image: Tensor, exponent: float) -> Tensor:
+    """Returns `image` [B, H, W, C] filtered by f^exponent: symmetric, positive, of the same size.
+
+    f counts in cycles per longer side of the picture; f = 0 is treated as f = 1.
     """
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     rows, columns = _frequencies(height, height), _frequencies(width, width // 2 + 1)
-    lowest = 1 / tf.cast(tf.maximum(height, width), tf.float32)
-    frequency = tf.sqrt(tf.square(rows)[:, tf.newaxis] + tf.square(columns))
-    gain = tf.cast(tf.math.rsqrt(tf.maximum(frequency, lowest) / lowest), tf.complex64)
+    side = tf.cast(tf.maximum(height, width), tf.float32)
+    frequency = side * tf.sqrt(tf.square(rows)[:, tf.newaxis] + tf.square(columns))
+    gain = tf.cast(tf.pow(tf.maximum(frequency, 1.0), exponent), tf.complex64)
     spectrum = tf.signal.rfft2d(tf.transpose(image, [0, 3, 1, 2])) * gain
     filtered = tf.signal.irfft2d(spectrum, fft_length=[height, width])
     return tf.reshape(tf.transpose(filtered, [0, 2, 3, 1]), tf.shape(image))
@@ -71,11 +74,22 @@ def _frequencies(size: Tensor, count: Tensor) -> Tensor:
     return tf.cast(tf.minimum(index, size - index), tf.float32) / tf.cast(size, tf.float32)
 
 
-# Preconditioners of L-BFGS by name: a symmetric linear map T on images.
-PRECONDITIONERS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "none": tf.identity,
-    "inverse_sqrt_frequency": inverse_sqrt_frequency,
+# Preconditioners by name. The filter lets large shapes move first, whose gradients a network spreads thin.
+PRECONDITIONERS: Mapping[str, Preconditioner] = {
+    "none": Preconditioner(tf.identity, tf.identity),
+    "inverse_sqrt_frequency": Preconditioner(
+        lambda image: frequency_filter(image, -0.5), lambda image: frequency_filter(image, 0.5)
+    ),
 }
+
+
+class Settings(NamedTuple):
+    """What stays the same over a run; `optimizers.lbfgs` explains it."""
+
+    learning_rate: float
+    preconditioner: Preconditioner
+    first_step: float
+    clip: bool
 
 
 def init(image: Tensor, history: int) -> State:
@@ -85,36 +99,25 @@ def init(image: Tensor, history: int) -> State:
         image=image,
         loss=tf.constant(float("inf")),
         gradient=zeros,
-        direction=zeros,
         step_length=tf.constant(1.0),
         count=tf.constant(0),
         pairs=tf.tile(zeros, [2 * history, 1, 1, 1]),
         products=tf.zeros([2 * history, 2 * history]),
-        gradient_products=tf.zeros([2 * history]),
     )
 
 
 def update(
-    image: Tensor,
-    loss: Tensor,
-    gradient: Tensor,
-    state: State,
-    *,
-    learning_rate: float,
-    precondition: Filter,
-    first_step: float,
+    image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings
 ) -> tuple[Tensor, State]:
-    """Returns the next image to evaluate and the state, from one evaluation; see `optimizers.lbfgs`."""
-    gradient = precondition(gradient)
-    slope = tf.minimum(state.step_length * _dot(state.gradient, state.direction), 0.0)
+    """Returns the next image to evaluate and the state, from one evaluation."""
+    slope = tf.minimum(_dot(state.gradient, image - state.image), 0.0)
     state = tf.cond(
         _acceptable(loss, gradient, state.loss + _SUFFICIENT_DECREASE * slope),
-        lambda: _accept(image, loss, gradient, state, learning_rate),
-        lambda: _reject(loss, slope, state, learning_rate),
+        lambda: _accept(image, loss, gradient, state, settings),
+        lambda: _reject(loss, slope, state, settings),
     )
-    first_scale = first_step / (_root_mean_square(precondition(state.gradient)) + _TINY)
-    state = state._replace(direction=_direction(state, first_scale))
-    return state.image + state.step_length * precondition(state.direction), state
+    trial = state.image + state.step_length * _direction(state, settings)
+    return tf.clip_by_value(trial, 0.0, 1.0) if settings.clip else trial, state
 
 
 def _acceptable(loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
@@ -123,70 +126,83 @@ def _acceptable(loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
     return finite & (loss <= bound)
 
 
-def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, learning_rate: float) -> State:
+def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings) -> State:
     """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
-    step, change = state.step_length * state.direction, gradient - state.gradient
-    curvature = _dot(step, change)
-    keep = curvature > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
+    step = settings.preconditioner.invert(image - state.image)
+    change = settings.preconditioner.apply(gradient - state.gradient)
+    keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
     half = tf.shape(state.pairs)[0] // 2
     slot = state.count % half
     rows = tf.stack([slot, half + slot])
-    old = tf.gather(state.pairs, rows)
+    new = tf.concat([step, change], axis=0)
     pairs = tf.tensor_scatter_nd_update(
-        state.pairs, rows[:, tf.newaxis], tf.where(keep, tf.concat([step, change], axis=0), old)
+        state.pairs, rows[:, tf.newaxis], tf.where(keep, new, tf.gather(state.pairs, rows))
     )
-    # One pass over the history gives the products with s, y and the gradient together.
-    with_new = _products(pairs, tf.concat([step, change, gradient], axis=0))
+    with_new = _products(pairs, new)
     products = _replace_row_and_column(state.products, slot, with_new[:, 0])
     products = _replace_row_and_column(products, half + slot, with_new[:, 1])
     return State(
         image=image,
         loss=loss,
         gradient=gradient,
-        direction=state.direction,
-        step_length=tf.constant(float(learning_rate)),
+        step_length=tf.constant(float(settings.learning_rate)),
         count=state.count + tf.cast(keep, tf.int32),
         pairs=pairs,
         products=tf.where(keep, products, state.products),
-        gradient_products=with_new[:, 2],
     )
 
 
-def _reject(loss: Tensor, slope: Tensor, state: State, learning_rate: float) -> State:
+def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
     """Returns the state that tries a shorter step from the last accepted image, or drops the history."""
     parabola = tf.math.divide_no_nan(-0.5 * slope, loss - state.loss - slope)
     share = tf.where(tf.math.is_finite(loss), parabola, _SHORTEST_CUT)
     shorter = state.step_length * tf.clip_by_value(share, _SHORTEST_CUT, _LONGEST_CUT)
-    drop = (shorter < _GIVE_UP_LENGTH * learning_rate) & (state.count > 0)
+    drop = (shorter < _GIVE_UP_LENGTH * settings.learning_rate) & (state.count > 0)
     return state._replace(
-        step_length=tf.where(drop, float(learning_rate), shorter),
+        step_length=tf.where(drop, float(settings.learning_rate), shorter),
         count=tf.where(drop, 0, state.count),
     )
 
 
-def _direction(state: State, first_scale: Tensor) -> Tensor:
-    """Returns -H g for the state's pairs, or -first_scale * g where there are none."""
+def _direction(state: State, settings: Settings) -> Tensor:
+    """Returns the quasi-Newton step, an image; of the first step's length where there are no pairs.
+
+    Pixels at a bound whose gradient points out of it stay there, and tell the others nothing: the
+    two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
+    """
+    free = _free(state) if settings.clip else tf.ones_like(state.image)
+    precondition = settings.preconditioner.apply
+    gradient = precondition(free * state.gradient)
+    first_scale = settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
+    return -free * precondition(_inverse_hessian_product(state, gradient, first_scale))
+
+
+def _free(state: State) -> Tensor:
+    """Returns 1 where a pixel can follow its negative gradient within [0, 1], else 0."""
+    held = ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
+    return 1.0 - tf.cast(held, tf.float32)
+
+
+def _inverse_hessian_product(state: State, gradient: Tensor, first_scale: Tensor) -> Tensor:
+    """Returns H g for the state's pairs and a gradient in their space; first_scale g without pairs."""
     half = state.products.shape[0] // 2
     # Oldest pair first; where the ring is not full the empty rows come first and are masked.
     order = (state.count + tf.range(half)) % half
     valid = tf.cast(tf.range(half) >= half - state.count, tf.float64)
-    products = tf.cast(state.products, tf.float64)
-    with_gradient = tf.cast(state.gradient_products, tf.float64)
-    both = tf.concat([order, half + order], axis=0)
-    mask = tf.concat([valid, valid], axis=0)
-    products = tf.gather(tf.gather(products, both), both, axis=1) * mask * mask[:, tf.newaxis]
-    with_gradient = tf.gather(with_gradient, both) * mask
+    both, mask = tf.concat([order, half + order], axis=0), tf.concat([valid, valid], axis=0)
+    products = tf.gather(tf.gather(tf.cast(state.products, tf.float64), both), both, axis=1)
+    products *= mask * mask[:, tf.newaxis]
+    with_gradient = tf.gather(tf.cast(_products(state.pairs, gradient)[:, 0], tf.float64), both) * mask
     gamma = tf.where(
         state.count > 0,
         tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
         tf.cast(first_scale, tf.float64),
     )
     coefficients = _compact(products, with_gradient, gamma, 1 - valid)
-    back = tf.math.invert_permutation(both)
-    coefficients = tf.cast(tf.gather(coefficients, back), tf.float32)
+    coefficients = tf.cast(tf.gather(coefficients, tf.math.invert_permutation(both)), tf.float32)
     flat = tf.reshape(state.pairs, [2 * half, -1])
-    combined = tf.reshape(tf.matmul(coefficients[tf.newaxis], flat), tf.shape(state.gradient))
-    return -(tf.cast(gamma, tf.float32) * state.gradient + combined)
+    combined = tf.reshape(tf.matmul(coefficients[tf.newaxis], flat), tf.shape(gradient))
+    return tf.cast(gamma, tf.float32) * gradient + combined
 
 
 def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tensor) -> Tensor:

@@ -35,7 +35,12 @@ class AdamState(NamedTuple):
 
 
 def adam(
-    learning_rate: float, *, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8
+    learning_rate: float,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    clip: bool = False,
 ) -> Optimizer:
     """Returns Adam (Kingma and Ba, arXiv:1412.6980, end of section 2: epsilon "hat", as in Keras).
 
@@ -44,6 +49,7 @@ def adam(
         beta_1: Decay of the mean of the gradient.
         beta_2: Decay of the mean of its square.
         epsilon: In units of the gradient.
+        clip: Whether to clip the image to [0, 1] after every update.
     """
 
     def init(image: Tensor) -> AdamState:
@@ -56,7 +62,9 @@ def adam(
         mean = state.mean + (gradient - state.mean) * (1 - beta_1)
         square = state.square + (tf.square(gradient) - state.square) * (1 - beta_2)
         rate = learning_rate * tf.sqrt(1 - tf.pow(beta_2, time)) / (1 - tf.pow(beta_1, time))
-        return image - rate * mean / (tf.sqrt(square) + epsilon), AdamState(step, mean, square)
+        image = image - rate * mean / (tf.sqrt(square) + epsilon)
+        image = tf.clip_by_value(image, 0.0, 1.0) if clip else image
+        return image, AdamState(step, mean, square)
 
     def resize(state: AdamState, height: Any, width: Any) -> AdamState:
         mean, square = (tf.image.resize(m, (height, width)) for m in (state.mean, state.square))
@@ -71,6 +79,7 @@ def lbfgs(
     history: int = 10,
     preconditioner: str = "none",
     first_step: float = 0.003,
+    clip: bool = False,
 ) -> Optimizer:
     """Returns L-BFGS with a safeguard instead of a line search: one evaluation, one step.
 
@@ -88,15 +97,13 @@ def lbfgs(
         first_step: Root mean square, in units of the image, of the first trial, which has no curvature
             to go by. Of 0.01, 0.003 and 0.001 the default was rejected least and got furthest on two
             picture pairs at 256 px.
+        clip: Whether to keep the image within [0, 1] throughout. The optimiser knows of the bounds, so
+            that its pairs stay true; clipping behind its back would break them.
     """
-    settings: dict[str, Any] = {
-        "learning_rate": learning_rate,
-        "precondition": _lbfgs.PRECONDITIONERS[preconditioner],
-        "first_step": first_step,
-    }
+    settings = _lbfgs.Settings(learning_rate, _lbfgs.PRECONDITIONERS[preconditioner], first_step, clip)
 
     def update(image: Tensor, loss: Tensor, gradient: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return _lbfgs.update(image, loss, gradient, state, **settings)
+        return _lbfgs.update(image, loss, gradient, state, settings)
 
     def resize(state: Any, height: Any, width: Any) -> Any:
         # The curvature at one scale says little about the next: pairs are per pixel of that scale.

@@ -30,6 +30,7 @@ GATYS_PYTORCH = config.Config(
     learning_rate=1.0,  # torch.optim.LBFGS' default
     history=100,  # torch.optim.LBFGS' default
     preconditioner="none",
+    clip=False,  # the notebook clips when it shows the picture
     size=800,  # the notebook's img_size_hr, of the short side as torchvision's Resize measures
     size_side="shortest",
     scales=(512 / 800, 1.0),  # img_size, img_size_hr
@@ -46,6 +47,7 @@ DEFAULT = dataclasses.replace(
     content_weight=50.0,
     # A quarter fewer evaluations to the same loss at 256 px than without it.
     preconditioner="inverse_sqrt_frequency",
+    clip=True,
     # 20 pairs lower the loss by 4 % after 150 evaluations and double the state; 100 pairs no further.
     history=10,
     size=512,

@@ -273,8 +273,9 @@ def _optimizer(chosen: config.Config) -> optimizers.Optimizer:
             "learning_rate": chosen.learning_rate,
             "history": chosen.history,
             "preconditioner": chosen.preconditioner,
+            "clip": chosen.clip,
         },
-        "adam": {"learning_rate": chosen.learning_rate / objective.PIXEL_LEVELS},
+        "adam": {"learning_rate": chosen.learning_rate / objective.PIXEL_LEVELS, "clip": chosen.clip},
     }
     return optimizers.OPTIMIZERS[chosen.optimizer](**options[chosen.optimizer])
 

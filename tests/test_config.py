@@ -40,6 +40,7 @@ DEFAULT = presets.DEFAULT
         ({"learning_rate": 0.0}, "learning_rate: 0.0"),
         ({"precision": "float16"}, "auto, float32, bfloat16"),
         ({"seed": -1}, "seed: -1"),
+        ({"clip": 1}, "true or false"),
         ({"sise": 5}, "did you mean 'size'"),
         ({"preset": "x"}, "setting: 'preset'"),
     ],

@@ -93,6 +93,10 @@ def quadratic(image):
     return _as_losses(value), curvature * (image - 0.4)
 
 
+def _filtered(image):
+    return lbfgs.PRECONDITIONERS["inverse_sqrt_frequency"].apply(tf.constant(image, tf.float32))
+
+
 START = np.random.default_rng(9).uniform(0, 1, (1, 4, 5, 3)).astype(np.float32)
 
 
@@ -112,7 +116,7 @@ def test_equals_the_plain_two_loop_version(function, history):
 
 def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
     def precondition(array):
-        return lbfgs.inverse_sqrt_frequency(tf.constant(array, tf.float32)).numpy().astype(np.float64)
+        return _filtered(tf.constant(array, tf.float32)).numpy().astype(np.float64)
 
     optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency")
     _, _, found = _run(optimizer, rosenbrock, START, 14)
@@ -135,7 +139,7 @@ def test_solves_rosenbrock():
 def test_preconditioner_is_symmetric_and_positive():
     generator = np.random.default_rng(2)
     a, b = generator.normal(0, 1, (2, 1, 7, 10, 3)).astype(np.float32)
-    filtered_a, filtered_b = lbfgs.inverse_sqrt_frequency(a), lbfgs.inverse_sqrt_frequency(b)
+    filtered_a, filtered_b = _filtered(a), _filtered(b)
     np.testing.assert_allclose(np.sum(filtered_a * b), np.sum(a * filtered_b), rtol=1e-4, atol=1e-3)
     assert np.sum(filtered_a * a) > 0
 
@@ -145,7 +149,7 @@ def test_preconditioner_scales_a_wave_by_one_over_the_root_of_its_frequency():
     for frequency in (1, 2, 5):
         wave = np.cos(2 * np.pi * frequency * columns / 16)
         image = np.tile(wave[np.newaxis, np.newaxis, :, np.newaxis], (1, 12, 1, 3)).astype(np.float32)
-        filtered = lbfgs.inverse_sqrt_frequency(image)
+        filtered = _filtered(image)
         np.testing.assert_allclose(filtered, image / np.sqrt(frequency), atol=1e-5)
 
 
@@ -202,3 +206,57 @@ def test_a_flat_function_moves_nothing():
     for _ in range(4):
         image, state = optimizer.update(image, tf.constant(1.0), tf.zeros_like(image), state)
     np.testing.assert_array_equal(image, START)
+
+
+def _bowl(goal, curvature):
+    """Returns a quadratic whose pixels are coupled, with its minimum at `goal` where that is free."""
+
+    def function(image):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            difference = image - goal
+            coupled = tf.reduce_sum(tf.square(difference[:, :, 1:] + difference[:, :, :-1]))
+            value = tf.reduce_sum(curvature * tf.square(difference)) + coupled
+        return _as_losses(value), tape.gradient(value, image)
+
+    return function
+
+
+@pytest.mark.parametrize("preconditioner", config.PRECONDITIONERS)
+def test_clipping_finds_the_minimum_within_the_bounds(preconditioner):
+    """Against projected gradient descent with a tiny step, in NumPy, which can only be slow."""
+    generator = np.random.default_rng(4)
+    goal = generator.uniform(-0.7, 1.7, START.shape).astype(np.float32)
+    curvature = generator.uniform(1, 8, START.shape).astype(np.float32)
+    expected = START.astype(np.float64)
+    for _ in range(4000):
+        difference = expected - goal
+        gradient = 2 * curvature * difference
+        neighbours = 2 * (difference[:, :, 1:] + difference[:, :, :-1])
+        gradient[:, :, 1:] += neighbours
+        gradient[:, :, :-1] += neighbours
+        expected = np.clip(expected - 0.02 * gradient, 0, 1)
+    assert 0 < np.mean((expected == 0) | (expected == 1)) < 1, "some pixels at a bound, some free"
+    optimizer = optimizers.lbfgs(preconditioner=preconditioner, clip=True)
+    found, _, _ = _run(optimizer, _bowl(goal, curvature), START, 150)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", config.OPTIMIZERS)
+def test_clipping_keeps_every_trial_within_the_bounds(name):
+    optimizer = optimizers.OPTIMIZERS[name](learning_rate=1.0, clip=True)
+    goal = np.random.default_rng(4).uniform(-1, 2, START.shape).astype(np.float32)
+    function, image = _bowl(goal, 1.0), tf.constant(START)
+    state = optimizer.init(image)
+    for _ in range(20):
+        losses, gradient = function(image)
+        image, state = optimizer.update(image, losses.total, gradient, state)
+        assert float(tf.reduce_min(image)) >= 0
+        assert float(tf.reduce_max(image)) <= 1
+
+
+def test_clipping_changes_nothing_where_no_bound_is_met():
+    free, clipped = (
+        _run(optimizers.lbfgs(clip=clip), quadratic, 0.35 + 0.1 * START, 20)[0] for clip in (False, True)
+    )
+    np.testing.assert_allclose(free, clipped, atol=1e-6)

@@ -18,6 +18,7 @@ def test_gatys_pytorch_equals_the_authors_notebook():
         "optimizer": "lbfgs",
         "history": 100,
         "preconditioner": "none",
+        "clip": False,
         "pooling": "max",
         "init": "content",
         "size": 800,
