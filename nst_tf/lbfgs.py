@@ -4,6 +4,7 @@ Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; see `optim
 With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def _frequencies(size: Tensor, count: Tensor) -> Tensor:
 PRECONDITIONERS: Mapping[str, Preconditioner] = {
     "none": Preconditioner(tf.identity, tf.identity),
     "inverse_sqrt_frequency": Preconditioner(
-        lambda image: frequency_filter(image, -0.5), lambda image: frequency_filter(image, 0.5)
+        functools.partial(frequency_filter, exponent=-0.5), functools.partial(frequency_filter, exponent=0.5)
     ),
 }
 

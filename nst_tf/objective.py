@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import config, losses, vgg, weights
+from nst_tf import losses, vgg, weights
+from nst_tf.config import Config
 
 Tensor = Any  # TensorFlow ships no type information.
 
@@ -30,17 +31,17 @@ class Objective:
     Holds the network and the choices, no state: any number of scales and requests may share one.
     """
 
-    def __init__(self, chosen: config.Config, vgg_weights: weights.Weights, precision: str) -> None:
+    def __init__(self, config: Config, vgg_weights: weights.Weights, precision: str) -> None:
         """Builds the network.
 
         Args:
-            chosen: The formulation.
+            config: The formulation.
             vgg_weights: For every convolution that the formulation's layers need.
             precision: The type of the convolutions, "float32" or "bfloat16".
         """
-        self._config = chosen
-        layers = dict.fromkeys((*chosen.content_layers, *chosen.style_layers))
-        self._model = vgg.build(list(layers), vgg_weights.arrays, pooling=chosen.pooling, precision=precision)
+        self._config = config
+        layers = dict.fromkeys((*config.content_layers, *config.style_layers))
+        self._model = vgg.build(list(layers), vgg_weights.arrays, pooling=config.pooling, precision=precision)
         self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
 
     def targets(self, content_image: Tensor, style_images: Sequence[Tensor]) -> Targets:
@@ -54,17 +55,17 @@ class Objective:
 
     def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
         """Returns the weighted losses of an image of the size of the targets' content image."""
-        chosen = self._config
+        config = self._config
         statistics = self._statistics(image, targets)
         sizes = self._sizes(image, targets)
-        content = chosen.content_weight * losses.content_loss(
-            statistics.content_error, sizes, chosen.content_normalization
+        content = config.content_weight * losses.content_loss(
+            statistics.content_error, sizes, config.content_normalization
         )
-        layer_weights = dict(zip(chosen.style_layers, chosen.style_layer_weights, strict=True))
-        style = chosen.style_weight * losses.style_loss(
-            statistics.gram_sums, targets.styles, sizes, layer_weights, chosen.style_normalization
+        layer_weights = dict(zip(config.style_layers, config.style_layer_weights, strict=True))
+        style = config.style_weight * losses.style_loss(
+            statistics.gram_sums, targets.styles, sizes, layer_weights, config.style_normalization
         )
-        variation = chosen.total_variation_weight * statistics.total_variation
+        variation = config.total_variation_weight * statistics.total_variation
         return losses.Losses(content + style + variation, content, style, variation)
 
     def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:

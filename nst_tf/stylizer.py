@@ -1,6 +1,7 @@
 """The algorithm: for each scale, from coarse to fine, build the targets and minimise.
 
-Images are `[1, H, W, 3]` float32 sRGB in [0, 1].
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Graphs are traced without AutoGraph: no Python control flow
+here depends on a tensor.
 """
 
 import time
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import config, images, losses, objective, optimizers, runtime, vgg, weights
+from nst_tf import images, losses, objective, optimizers, runtime, vgg, weights
+from nst_tf.config import Config, Scale, plan_scales, style_size
 
 Tensor = Any  # TensorFlow ships no type information.
 ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
@@ -58,7 +60,7 @@ class Progress(NamedTuple):
     """Where a run stands after some steps."""
 
     scale_index: int
-    scales: tuple[config.Scale, ...]
+    scales: tuple[Scale, ...]
     step: int  # evaluations done, over all scales
     num_steps: int  # evaluations in all, over all scales
     losses: tuple[losses.Losses, ...]  # of the evaluations since the last report, as floats
@@ -86,7 +88,7 @@ class Stylizer(tf.Module):
         self,
         content_image: Tensor,
         style_images: Sequence[Tensor],
-        chosen: config.Config,
+        config: Config,
         vgg_weights: weights.Weights | None = None,
     ) -> None:
         """Prepares the first scale.
@@ -94,39 +96,39 @@ class Stylizer(tf.Module):
         Args:
             content_image: [1, H, W, 3] in [0, 1], of any size.
             style_images: One or more like it, each of any size.
-            chosen: What to do; `nst_tf.get_config` makes one.
+            config: What to do; `nst_tf.get_config` makes one.
             vgg_weights: The network's weights; None loads those that the config names.
 
         Raises:
             InputError: A picture is too small for the chosen layers, or the weights cannot be had.
         """
         super().__init__(name="stylizer")
-        self.config = chosen
-        self.precision = runtime.resolve_precision(chosen.precision)
+        self.config = config
+        self.precision = runtime.resolve_precision(config.precision)
         self._content_image = tf.constant(content_image, tf.float32)
         self._style_images = [tf.constant(image, tf.float32) for image in style_images]
-        self.scales = config.plan_scales(chosen, *self._content_image.shape[1:3])
+        self.scales = plan_scales(config, *self._content_image.shape[1:3])
         for image in style_images:
-            config.style_size(chosen, self.scales[0].share, *image.shape[1:3])
-        self.weights = vgg_weights or load_weights(chosen)
+            style_size(config, self.scales[0].share, *image.shape[1:3])
+        self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
-        self._objective = objective.Objective(chosen, self.weights, self.precision)
-        self._build_targets = tf.function(self._objective.targets, reduce_retracing=True)
-        self._optimizer = _optimizer(chosen)
+        self._objective = objective.Objective(config, self.weights, self.precision)
+        self._build_targets = tf.function(self._objective.targets, autograph=False, reduce_retracing=True)
+        self._optimizer = _optimizer(config)
         content_image, targets = self._pictures_of_scale()
-        image = images.INITS[chosen.init](content_image, chosen.seed)
+        image = images.INITS[config.init](content_image, config.seed)
         self.image = _variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._variables = _NoTracking(
             tf.nest.map_structure(_variable, _Variables(targets, self._optimizer.init(image)))
         )
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(self) -> losses.Losses:
         """Takes one step at the current scale: updates `image`, returns the losses before it."""
         return losses.Losses(*tf.unstack(self._minimize(1)[0]))
 
-    @tf.function
+    @tf.function(autograph=False)
     def advance(self, num_steps: Tensor) -> Tensor:
         """Takes several steps at the current scale.
 
@@ -144,7 +146,7 @@ class Stylizer(tf.Module):
 
     def evaluate(self) -> losses.Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
-        values = tf.function(self._objective.evaluate)(
+        values = tf.function(self._objective.evaluate, autograph=False)(
             tf.constant(self.picture()[np.newaxis]), _values(self._variables.held.targets)
         )
         return losses.Losses(*(float(value) for value in values))
@@ -239,7 +241,7 @@ class Stylizer(tf.Module):
         content_image = images.resize(self._content_image, scale.height, scale.width)
         style_images = []
         for image in self._style_images:
-            size = config.style_size(self.config, scale.share, *image.shape[1:3])
+            size = style_size(self.config, scale.share, *image.shape[1:3])
             style_images.append(images.resize(image, *size))
         return content_image, self._build_targets(content_image, style_images)
 
@@ -249,14 +251,14 @@ class Stylizer(tf.Module):
 _CHUNK_S = 0.5
 
 
-def load_weights(chosen: config.Config) -> weights.Weights:
+def load_weights(config: Config) -> weights.Weights:
     """Loads the weights that the config names, for the layers that it uses.
 
     Raises:
         InputError: They cannot be had, or lack a layer.
     """
-    layers = (*chosen.content_layers, *chosen.style_layers)
-    return weights.load(chosen.weights, vgg.kernel_shapes(layers))
+    layers = (*config.content_layers, *config.style_layers)
+    return weights.load(config.weights, vgg.kernel_shapes(layers))
 
 
 class _NoTracking:
@@ -266,18 +268,18 @@ class _NoTracking:
         self.held = held
 
 
-def _optimizer(chosen: config.Config) -> optimizers.Optimizer:
+def _optimizer(config: Config) -> optimizers.Optimizer:
     """Returns the config's optimiser."""
     options: dict[str, dict[str, Any]] = {
         "lbfgs": {
-            "learning_rate": chosen.learning_rate,
-            "history": chosen.history,
-            "preconditioner": chosen.preconditioner,
-            "clip": chosen.clip,
+            "learning_rate": config.learning_rate,
+            "history": config.history,
+            "preconditioner": config.preconditioner,
+            "clip": config.clip,
         },
-        "adam": {"learning_rate": chosen.learning_rate / objective.PIXEL_LEVELS, "clip": chosen.clip},
+        "adam": {"learning_rate": config.learning_rate / objective.PIXEL_LEVELS, "clip": config.clip},
     }
-    return optimizers.OPTIMIZERS[chosen.optimizer](**options[chosen.optimizer])
+    return optimizers.OPTIMIZERS[config.optimizer](**options[config.optimizer])
 
 
 def _variable(value: Tensor) -> tf.Variable:

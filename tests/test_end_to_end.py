@@ -80,9 +80,12 @@ def test_without_weights_to_download_it_still_makes_its_picture(folder):
 
 
 def test_help_is_quick_and_complete():
-    start = time.monotonic()
-    finished = _run(pathlib.Path.cwd(), "--help")
-    assert time.monotonic() - start < 1
+    times = []
+    for _ in range(3):
+        start = time.monotonic()
+        finished = _run(pathlib.Path.cwd(), "--help")
+        times.append(time.monotonic() - start)
+    assert min(times) < 1, "the best of three, since other work may hold up one"
     assert finished.returncode == 0
     for flag in ("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed"):
         assert f"--{flag}" in finished.stdout
