@@ -38,8 +38,8 @@ class Result:
 
 
 def stylize(
-    content: images.Picture,
-    style: images.Picture,
+    content: images.Picture | None,
+    style: images.Picture | None,
     *,
     preset: str = "default",
     on_progress: Callable[[stylizer.Progress], object] | None = None,
@@ -49,7 +49,9 @@ def stylize(
 
     Args:
         content: The photograph: a path, a Pillow image, or an array [H, W, 3], uint8 or floats in [0, 1].
-        style: The painting, likewise.
+            None with `content_weight=0`: a texture from the painting alone, which starts from noise unless
+            `init` says otherwise.
+        style: The painting, likewise. None with `style_weight=0`: the content reconstructed.
         preset: The formulation by name.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
@@ -62,10 +64,13 @@ def stylize(
     Raises:
         InputError: A picture, a name or a value cannot be used; nothing has been computed then.
     """
+    if content is None:
+        overrides.setdefault("init", "noise")
     chosen = presets.get(preset, **overrides)
-    content_image = images.read(content, "content")
-    style_image = images.read(style, "style")
-    run = stylizer.Stylizer(content_image, [style_image], chosen)
+    content_image = None if content is None else images.read(content, "content")
+    style_images = [] if style is None else [images.read(style, "style")]
+    init_image = None if chosen.init in images.INITS else images.read(chosen.init, "init")
+    run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
     recorder = report.Recorder()
 
     def report_progress(progress: stylizer.Progress) -> object:

@@ -1,157 +1,27 @@
-"""Paints a photograph like a painting.
+"""The command `nst_tf`: flags -> config -> `stylize` -> a picture on disk.
 
-nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
+Loads TensorFlow only once the flags have been found good.
 """
 
-# This module: flags -> config -> `stylize` -> a picture on disk. TensorFlow is loaded only once the flags
-# have been found good.
-
 import contextlib
-import dataclasses
 import logging
 import os
 import pathlib
 import signal
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
 
-from nst_tf import config, errors, presets, runtime
+from nst_tf import config, errors, options, presets, runtime
 
 _FLAGS = flags.FLAGS
 
-# Exit codes: a user's mistake, as Python's own argument parser has it; and 128 + SIGINT, as shells do.
-_EXIT_MISTAKE = 2
+# 128 + SIGINT, as shells have it.
 _EXIT_INTERRUPTED = 130
-
-_HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})
-
-
-def _define_flags() -> None:
-    """Defines the command's own flags, then one for every field of the config that can be one."""
-    flags.DEFINE_string("content", None, "the photograph: a picture file")
-    flags.DEFINE_string("style", None, "the painting: a picture file")
-    flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
-    flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
-    flags.DEFINE_boolean("overwrite", False, "replace files that exist")
-    flags.DEFINE_string("preset", "default", f"the formulation: {', '.join(presets.PRESETS)}")
-    for field in _flag_fields():
-        if field.name == "steps" or _kind(field) is int:
-            flags.DEFINE_integer(field.name, None, _help(field))
-        elif _is_list(field):
-            flags.DEFINE_list(field.name, None, _help(field))
-        elif _kind(field) is bool:
-            flags.DEFINE_boolean(field.name, None, _help(field))
-        elif _kind(field) is float:
-            flags.DEFINE_float(field.name, None, _help(field))
-        else:
-            flags.DEFINE_string(field.name, None, _help(field))
-
-
-def _flag_fields() -> list[dataclasses.Field[Any]]:
-    """Returns the config's fields that are flags: all that have a help text."""
-    return [field for field in dataclasses.fields(config.Config) if field.metadata.get("help")]
-
-
-def _kind(field: dataclasses.Field[Any]) -> type:
-    return config.element_type(field)
-
-
-def _is_list(field: dataclasses.Field[Any]) -> bool:
-    return field.type != _kind(field)
-
-
-def _help(field: dataclasses.Field[Any]) -> str:
-    """Returns the field's help with the allowed names and the default preset's value."""
-    default = getattr(presets.PRESETS["default"].config, field.name)
-    if field.name == "steps":
-        default = sum(default)
-    names = field.metadata["names"]
-    listed = f": {', '.join(names)}" if 0 < len(names) <= _MOST_NAMES_LISTED else ""
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{field.metadata['help']}{listed} [{shown}]"
-
-
-# The thirty-two layer names would drown the help text.
-_MOST_NAMES_LISTED = 10
-
-# The flags most people need, in the order in which they meet them; the others follow under their own heading.
-_MAIN_FLAGS = (
-    *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
-    "overwrite",
-)
-
-
-def _help_text() -> str:
-    """Returns what --help prints."""
-    rest = [field.name for field in _flag_fields() if field.name not in _MAIN_FLAGS]
-    return "\n".join(
-        [
-            (__doc__ or "").strip(),
-            "\nFlags; in brackets what the default preset has:",
-            *map(_flag_text, _MAIN_FLAGS),
-            "\nFlags that change the preset's formulation:",
-            *map(_flag_text, rest),
-        ]
-    )
-
-
-def _flag_text(name: str) -> str:
-    """Returns a flag's part of the help: its name, and what it means, indented."""
-    head = f"--{name}" if _FLAGS[name].boolean else f"--{name}=..."
-    indent = " " * 27
-    return textwrap.fill(
-        _FLAGS[name].help,
-        width=100,
-        initial_indent=f"  {head:<24} ",
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags; prints the help, or one line about a wrong flag, and exits where it must."""
-    if _HELP_FLAGS & set(argv[1:]):
-        print(_help_text())
-        sys.exit(0)
-    try:
-        rest: list[str] = _FLAGS(list(argv))
-    except flags.Error as error:
-        _fail(f"{' '.join(str(error).split())}; --help lists all flags")
-    if rest[1:]:
-        _fail(f"{rest[1]!r}: not a flag; files are named as in --content={rest[1]}")
-    return rest
-
-
-def _fail(message: str) -> None:
-    print(f"nst_tf: {message}", file=sys.stderr)
-    sys.exit(_EXIT_MISTAKE)
-
-
-def _overrides() -> dict[str, Any]:
-    """Returns {field: value} of the config's flags that were given."""
-    changes: dict[str, Any] = {}
-    for field in _flag_fields():
-        value = _FLAGS[field.name].value
-        if value is None:
-            continue
-        if isinstance(value, list):
-            value = tuple(_number(field, item) if _kind(field) is float else item for item in value)
-        changes[field.name] = value
-    return changes
-
-
-def _number(field: dataclasses.Field[Any], text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise errors.InputError(f"{field.name}: {text!r}; allowed: numbers, with commas") from None
 
 
 class _Interrupt:
@@ -184,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         return _stylize()
     except errors.InputError as error:
         print(f"nst_tf: {error}", file=sys.stderr)
-        return _EXIT_MISTAKE
+        return options.EXIT_MISTAKE
     except OSError as error:
         print(f"nst_tf: the picture could not be written: {error}", file=sys.stderr)
         return 1
@@ -195,11 +65,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
-    for name, what in (("content", "photograph"), ("style", "painting"), ("output", "picture")):
-        if not _FLAGS[name].value:
-            raise errors.InputError(f"--{name}=FILE is missing: which {what}? --help explains")
-    overrides = _overrides()
-    presets.get(_FLAGS.preset, **overrides)
+    if _FLAGS.list_presets:
+        print(_presets_table())
+        return 0
+    overrides = options.overrides()
+    _check_files_named(presets.get(_FLAGS.preset, **overrides))
     runtime.use_tensorflow_backend()
     _show_warnings()
     with _quiet_import():
@@ -219,7 +89,11 @@ def _stylize() -> int:
 
     start = time.perf_counter()
     result = api.stylize(
-        _FLAGS.content, _FLAGS.style, preset=_FLAGS.preset, on_progress=on_progress, **overrides
+        _FLAGS.content or None,
+        _FLAGS.style or None,
+        preset=_FLAGS.preset,
+        on_progress=on_progress,
+        **overrides,
     )
     bar.close()
     result.save(output)
@@ -228,6 +102,26 @@ def _stylize() -> int:
     interrupt.restore()
     print(_summary(result, output, time.perf_counter() - start, report.describe_losses))
     return _EXIT_INTERRUPTED if result.stopped else 0
+
+
+def _check_files_named(chosen: config.Config) -> None:
+    """Checks that the files a run needs are named: pictures without weight are not needed."""
+    needed = {"content": chosen.content_weight, "style": chosen.style_weight, "output": True}
+    for name, what in (("content", "photograph"), ("style", "painting"), ("output", "picture")):
+        if needed[name] and not _FLAGS[name].value:
+            raise errors.InputError(f"--{name}=FILE is missing: which {what}? --help explains")
+    if not (_FLAGS.content or _FLAGS.style):
+        raise errors.InputError("--content=FILE and --style=FILE are both missing; name one at least")
+
+
+def _presets_table() -> str:
+    """Returns what --list_presets prints: name, cost relative to the default, source, character."""
+    lines = [f"{'preset':<20} {'cost':>5}  source and character"]
+    for name, preset in presets.PRESETS.items():
+        cost = presets.relative_cost(name)
+        lines.append(f"{name:<20} {cost:>5.{0 if cost >= 10 else 1}f}  {preset.source}")
+        lines.append(f"{'':<20} {'':>5}  {preset.character}")
+    return "\n".join(lines)
 
 
 def _summary(result: Any, output: pathlib.Path, seconds: float, describe: Callable[[Any], str]) -> str:
@@ -271,7 +165,4 @@ def _quiet_import() -> Iterator[None]:
 
 def run() -> None:
     """The entry point."""
-    app.run(main, flags_parser=_parse)
-
-
-_define_flags()
+    app.run(main, flags_parser=options.parse)

@@ -7,6 +7,7 @@ errors need no TensorFlow; a test compares them with the tables of those functio
 
 import dataclasses
 import math
+import pathlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,19 +24,22 @@ LAYERS = tuple(
     for kind in ("conv", "relu")
 )
 POOLING = ("max", "average")
-CONTENT_NORMALIZATION = ("mean", "half_sum")
-STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch")
-TOTAL_VARIATION = ("sum_absolute", "half_sum_squares")
+CONTENT_NORMALIZATION = ("mean", "sum", "half_sum", "quarter_mean", "half_root")
+STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch", "sum", "mean", "udacity", "keras_example")
+TOTAL_VARIATION = ("sum_absolute", "half_sum_squares", "sum_of_means_of_squares", "sum_power_1_25")
 INITS = ("content", "noise", "gray")
-OPTIMIZERS = ("lbfgs", "adam")
+OPTIMIZERS = ("lbfgs", "adam", "sgd", "momentum", "rmsprop")
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
-SIZE_SIDES = ("longest", "shortest")
+OUTPUTS = ("last", "best")
+SIZE_SIDES = ("longest", "shortest", "height")
+STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def _field(help_text: str, names: Sequence[str] = (), **options: Any) -> Any:
-    """Returns a field with the text of its flag and, where it is a name, the allowed ones."""
-    return dataclasses.field(metadata={"help": help_text, "names": tuple(names)}, **options)
+def _field(help_text: str, names: Sequence[str] = (), *, or_file: bool = False, **options: Any) -> Any:
+    """Returns a field with the text of its flag and, where it is a name, the allowed ones (or any file)."""
+    metadata = {"help": help_text, "names": tuple(names), "or_file": or_file}
+    return dataclasses.field(metadata=metadata, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,24 +56,39 @@ class Config:
 
     preset: str
     content_layers: tuple[str, ...] = _field("layers whose features are kept", LAYERS)
-    content_weight: float = _field("weight of the content loss")
-    content_normalization: str = _field("what divides the content loss", CONTENT_NORMALIZATION)
+    content_weight: float = _field("weight of the content loss; 0: no photograph, a texture")
+    content_normalization: str = _field("what multiplies the content loss", CONTENT_NORMALIZATION)
     style_layers: tuple[str, ...] = _field("layers whose Gram matrices are matched", LAYERS)
     style_layer_weights: tuple[float, ...] = _field("weight of each style layer, in their order")
-    style_weight: float = _field("weight of the style loss")
-    style_normalization: str = _field("what divides the style loss", STYLE_NORMALIZATION)
+    style_weight: float = _field("weight of the style loss; 0: a reconstruction of the content")
+    style_normalization: str = _field("what multiplies the style loss", STYLE_NORMALIZATION)
     total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
     total_variation_weight: float = _field("weight of the total variation")
+    feature_divisor: float = _field("what the features are divided by before all losses", default=1.0)
     pooling: str = _field("pooling in the network", POOLING)
-    init: str = _field("the image to start from", INITS)
+    init: str = _field("the image to start from, or a picture's path", INITS, or_file=True)
+    noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
     optimizer: str = _field("what updates the image", OPTIMIZERS)
-    learning_rate: float = _field("step size: levels of 0..255 for adam, a share for lbfgs")
-    history: int = _field("pairs that lbfgs remembers")
-    preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS)
-    clip: bool = _field("keep the image within its range at every step, not only at the end")
-    size: int = _field("longest side of the result in pixels, whichever side the preset measures")
+    learning_rate: float = _field("step size; a share of the quasi-Newton step for lbfgs")
+    history: int = _field("pairs that lbfgs remembers", default=10)
+    preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
+    beta_1: float = _field("adam: decay of the gradient's mean", default=0.9)
+    beta_2: float = _field("adam: decay of the gradient's mean square; rmsprop's rho", default=0.999)
+    epsilon: float = _field("adam and rmsprop: what keeps the division finite", default=1e-8)
+    friction: float = _field("momentum: share of the velocity that is kept", default=0.9)
+    decay_rate: float = _field("sgd, momentum: factor of the rate over decay_steps", default=1.0)
+    decay_steps: int = _field("sgd, momentum: steps over which the rate falls by decay_rate", default=1)
+    clip: bool = _field("keep the image within its range at every step, not only at the end", default=False)
+    output_image: str = _field("the last image, or the one of the lowest loss", OUTPUTS, default="last")
+    size: int = _field("longest side of the result in pixels; 0 keeps the content's own size")
     size_side: str = _field("which side of the result `size` is", SIZE_SIDES)
-    scales: tuple[float, ...] = _field("sizes from coarse to fine, as shares of the last, which is 1")
+    aspect_ratio: float = _field("width over height of the result; 0 keeps the content's own", default=0.0)
+    style_shape: str = _field(
+        "the style picture keeps its own shape or is squashed to the content's", STYLE_SHAPES, default="own"
+    )
+    scales: tuple[float, ...] = _field(
+        "sizes from coarse to fine, as shares of the last, which is 1", default=(1.0,)
+    )
     steps: tuple[int, ...] = _field("evaluations in all, split over the scales as in the preset")
     weights: str = _field(
         "VGG19 weights: auto, imagenet, builtin, or a .h5, .weights.h5 or .npz file", default="auto"
@@ -104,9 +123,16 @@ class Config:
             "both 0",
             "at least one above 0",
         )
-        for name in ("learning_rate", "history", "size"):
+        for name in ("learning_rate", "history", "feature_divisor", "decay_rate", "decay_steps"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in ("beta_1", "beta_2", "friction"):
+            _require(getattr(self, name) < 1, name, getattr(self, name), "below 1")
         _require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
+
+    def used_layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Returns the content layers and the style layers that have any weight."""
+        content = self.content_layers if self.content_weight else ()
+        return content, self.style_layers if self.style_weight else ()
 
 
 class Scale(NamedTuple):
@@ -122,8 +148,8 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     """Returns the config with some fields replaced.
 
     Two of them mean what a person means by them: `size` is the longest side of the result, whatever
-    side the preset measures, and `steps` is one number, the evaluations in all, split over the scales
-    in the preset's proportions. Lists may be any sequence.
+    side the preset measures and whatever aspect ratio it has, and `steps` is one number, the evaluations in
+    all, split over the scales in the preset's proportions. Lists may be any sequence.
 
     Raises:
         InputError: There is no such field, or its value is not allowed.
@@ -136,7 +162,7 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     for name, value in changes.items():
         replaced[name] = tuple(value) if isinstance(value, list) else value
     if "size" in replaced:
-        replaced.setdefault("size_side", "longest")
+        replaced = {"size_side": "longest", "aspect_ratio": 0.0} | replaced
     steps = replaced.get("steps")
     if isinstance(steps, int):
         _require(steps > 0, "steps", steps, "at least 1")
@@ -171,10 +197,11 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     return tuple(plan)
 
 
-def style_size(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
-    """Returns the size (height, width) of a style picture at a scale: that of the result's own rule.
+def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[int, int]:
+    """Returns the size (height, width) of a style picture at a scale.
 
-    A narrow picture is kept large enough for the deepest layer.
+    That is the size by the result's own rule, or the scale's own where the config squashes style pictures. A
+    narrow picture is kept large enough for the deepest layer.
 
     Raises:
         InputError: The picture itself is smaller than that.
@@ -184,7 +211,9 @@ def style_size(config: Config, share: float, height: int, width: int) -> tuple[i
         raise errors.InputError(
             f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
-    size = _fit(config, share, height, width)
+    if config.style_shape == "content":
+        return scale.height, scale.width
+    size = _fit(dataclasses.replace(config, aspect_ratio=0.0), scale.share, height, width)
     if min(size) >= needed:
         return size
     factor = needed / min(height, width)
@@ -193,14 +222,15 @@ def style_size(config: Config, share: float, height: int, width: int) -> tuple[i
 
 def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
     """Returns (height, width) scaled so that the side that the config measures has its size."""
-    side = max(height, width) if config.size_side == "longest" else min(height, width)
-    factor = config.size * share / side
-    return max(1, round(height * factor)), max(1, round(width * factor))
+    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
+    sides = {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}
+    factor = share * (config.size / sides[config.size_side] if config.size else 1.0)
+    return max(1, round(height * factor)), max(1, round(exact_width * factor))
 
 
 def _pixels_needed(config: Config) -> int:
     """Returns how many pixels a side the deepest layer needs, to have one of its own."""
-    return max(_stride(layer) for layer in (*config.content_layers, *config.style_layers))
+    return max(_stride(layer) for layers in config.used_layers() for layer in layers)
 
 
 def _stride(layer: str) -> int:
@@ -234,8 +264,9 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
         if kind in (int, float):
             _require(math.isfinite(item) and item >= 0, field.name, item, "finite and not negative")
         names = field.metadata.get("names")
-        if names and item not in names:
-            raise errors.unknown_name(field.name, item, names)
+        is_file = field.metadata.get("or_file") and pathlib.Path(item).is_file()
+        if names and item not in names and not is_file:
+            raise errors.unknown_name(field.name, item, names, or_file=field.metadata["or_file"])
 
 
 def element_type(field: dataclasses.Field[Any]) -> type:

@@ -12,15 +12,17 @@ class InputError(ValueError):
     """
 
 
-def unknown_name(kind: str, name: object, allowed: Iterable[str]) -> InputError:
+def unknown_name(kind: str, name: object, allowed: Iterable[str], *, or_file: bool = False) -> InputError:
     """Returns the error for a name that is not in a table of allowed names.
 
     Args:
         kind: What the name stands for, such as "preset".
         name: What came.
         allowed: The allowed names, in the order in which to list them.
+        or_file: Whether the path of a file would have done too.
     """
     names = list(allowed)
     nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{hint}")
+    file = ", nor a file" if or_file else ""
+    return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{file}{hint}")

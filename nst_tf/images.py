@@ -21,6 +21,9 @@ from nst_tf import errors
 
 Tensor = Any  # TensorFlow ships no type information.
 
+# ImageNet's mean colour, which networks see as zero: `keras.applications.vgg19.preprocess_input`.
+_MEAN_COLOR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+
 # What a user may hand in as a picture.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
@@ -199,22 +202,23 @@ def resize(image: Tensor, height: Any, width: Any) -> Tensor:
     return tf.clip_by_value(resized, 0.0, 1.0)
 
 
-def content(content_image: Tensor, seed: int) -> Tensor:
+def content(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
     """Starts from the content image."""
-    del seed
+    del seed, noise_levels
     return tf.identity(content_image)
 
 
-def noise(content_image: Tensor, seed: int) -> Tensor:
-    """Starts from white noise, uniform over all colours, the same for the same seed."""
-    return tf.random.stateless_uniform(tf.shape(content_image), (seed, 0))
+def noise(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
+    """Starts from normal noise around the mean colour of photographs, the same for the same seed."""
+    normal = tf.random.stateless_normal(tf.shape(content_image), (seed, 0))
+    return tf.constant(_MEAN_COLOR) + noise_levels / 255.0 * normal
 
 
-def gray(content_image: Tensor, seed: int) -> Tensor:
+def gray(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
     """Starts from a blank canvas of middle grey."""
-    del seed
+    del seed, noise_levels
     return tf.fill(tf.shape(content_image), 0.5)
 
 
-# The image that a run starts from, by name: (content image, seed) -> image of its size.
-INITS: dict[str, Callable[[Tensor, int], Tensor]] = {"content": content, "noise": noise, "gray": gray}
+# The image that a run starts from, by name: (content image, seed, noise in levels) -> image of its size.
+INITS: dict[str, Callable[[Tensor, int, float], Tensor]] = {"content": content, "noise": noise, "gray": gray}

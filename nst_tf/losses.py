@@ -41,6 +41,11 @@ class LayerSize(NamedTuple):
 
     channels: float  # N
     pixels: Tensor  # [R] float32, M of each region
+    image_pixels: Tensor  # [] float32, of the image itself
+
+    def all_pixels(self) -> Tensor:
+        """Returns M of the whole picture."""
+        return tf.reduce_sum(self.pixels)
 
 
 class StyleTarget(NamedTuple):
@@ -99,34 +104,62 @@ def sum_absolute(image: Tensor) -> Tensor:
 
 def half_sum_squares(image: Tensor) -> Tensor:
     """Returns half the sum of squared differences of neighbouring pixels (Mahendran and Vedaldi 2015)."""
-    rows, columns = image[:, 1:] - image[:, :-1], image[:, :, 1:] - image[:, :, :-1]
-    return 0.5 * (tf.reduce_sum(tf.square(rows)) + tf.reduce_sum(tf.square(columns)))
+    return 0.5 * tf.add_n([tf.reduce_sum(tf.square(difference)) for difference in _differences(image)])
 
 
-# Total variation by name: image [1, H, W, 3] -> sum over neighbouring pixels.
+def sum_of_means_of_squares(image: Tensor) -> Tensor:
+    """Returns the mean squared difference down the rows plus that along the columns."""
+    return tf.add_n([tf.reduce_mean(tf.square(difference)) for difference in _differences(image)])
+
+
+def sum_power_1_25(image: Tensor) -> Tensor:
+    """Returns the sum of (dx^2 + dy^2)^1.25 over the pixels that have both neighbours (Keras' example)."""
+    rows, columns = _differences(image)
+    squares = tf.square(rows[:, :, :-1]) + tf.square(columns[:, :-1])
+    return tf.reduce_sum(tf.pow(squares, 1.25))
+
+
+def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the differences between neighbouring rows and between neighbouring columns."""
+    return image[:, 1:] - image[:, :-1], image[:, :, 1:] - image[:, :, :-1]
+
+
+# Total variation by name: image [1, H, W, 3] -> scalar.
 TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sum_absolute": sum_absolute,
     "half_sum_squares": half_sum_squares,
+    "sum_of_means_of_squares": sum_of_means_of_squares,
+    "sum_power_1_25": sum_power_1_25,
 }
 
-# What multiplies S(DF) in the content loss, by name, from (N, M).
-CONTENT_NORMALIZATION: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mean": lambda n, m: 1 / (n * m),  # a mean of squares, as most programs have it
-    "half_sum": lambda _n, _m: 0.5,  # Gatys et al. 2015, eq. 1
+# What multiplies S(DF) in the content loss, by name, from a layer's size. Names are what they are or who
+# published them; PRESETS in `presets` says which is whose.
+CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = {
+    "mean": lambda size: 1 / (size.channels * size.all_pixels()),  # a mean of squares
+    "sum": lambda _: 1.0,
+    "half_sum": lambda _: 0.5,  # Gatys et al. 2015, eq. 1
+    "quarter_mean": lambda size: 1 / (4 * size.channels * size.all_pixels()),
+    "half_root": lambda size: 1 / (2 * tf.sqrt(size.channels * size.all_pixels())),
 }
 
-# What multiplies S(D(G/M)) in the style loss, by name, from (N, M). Gram matrices are compared per
-# pixel, so that no target depends on the size of the style picture.
-STYLE_NORMALIZATION: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "gatys2015": lambda n, _m: 1 / (4 * n**2),  # S(DG) / (4 N^2 M^2): Gatys et al. 2015, eq. 4
-    "gatys_pytorch": lambda n, _m: 1e3 / n**4,  # (1e3 / N^2) mean((D(G/M))^2): the authors' notebook
+# What multiplies S(D(G/M)) in the style loss, by name, from a layer's size. Gram matrices are compared per
+# pixel, so that no target depends on the size of the style picture: a formula of the undivided G has its
+# factor of M^2 here.
+STYLE_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = {
+    "gatys2015": lambda size: 1 / (4 * size.channels**2),  # S(DG) / (4 N^2 M^2): Gatys et al. 2015, eq. 4
+    "gatys_pytorch": lambda size: 1e3 / size.channels**4,  # (1e3 / N^2) mean((D(G/M))^2): their notebook
+    "sum": lambda size: 1 / size.channels**2,  # S(D(G / (N M)))
+    "mean": lambda size: 1 / size.channels**4,  # mean((D(G / (N M)))^2)
+    "udacity": lambda size: size.pixels / size.channels**3,  # mean((DG)^2) / (N M)
+    # S(DG) / (4 * 3^2 * (pixels of the image)^2): the example takes the image's size at every layer.
+    "keras_example": lambda size: tf.square(size.pixels / size.image_pixels) / 36,
 }
 
 
 def content_loss(
     content_error: Mapping[str, Tensor], sizes: Mapping[str, LayerSize], normalization: str
 ) -> Tensor:
-    """Returns the sum over the content layers of normalisation(N, M) * S(DF).
+    """Returns the sum over the content layers of normalisation * S(DF).
 
     Args:
         content_error: As in `Statistics`.
@@ -134,10 +167,7 @@ def content_loss(
         normalization: A name from `CONTENT_NORMALIZATION`.
     """
     factor = CONTENT_NORMALIZATION[normalization]
-    terms = [
-        factor(sizes[layer].channels, tf.reduce_sum(sizes[layer].pixels)) * error
-        for layer, error in content_error.items()
-    ]
+    terms = [factor(sizes[layer]) * error for layer, error in content_error.items()]
     return tf.add_n(terms) if terms else tf.constant(0.0)
 
 
@@ -148,7 +178,7 @@ def style_loss(
     layer_weights: Mapping[str, float],
     normalization: str,
 ) -> Tensor:
-    """Returns the sum over styles, style layers and regions of weights * normalisation(N, M) * S(D(G/M)).
+    """Returns the sum over styles, style layers and regions of weight * normalisation * S(D(G/M)).
 
     Args:
         gram_sums: As in `Statistics`.
@@ -160,9 +190,9 @@ def style_loss(
     factor = STYLE_NORMALIZATION[normalization]
     terms = []
     for layer, sums in gram_sums.items():
-        channels, pixels = sizes[layer]
-        means = sums / pixels[:, tf.newaxis, tf.newaxis]
-        weights = layer_weights[layer] * factor(channels, pixels)
+        size = sizes[layer]
+        means = sums / size.pixels[:, tf.newaxis, tf.newaxis]
+        weights = layer_weights[layer] * factor(size)
         for style in styles:
             errors = tf.reduce_sum(tf.square(means - style.gram_means[layer]), axis=[1, 2])
             terms.append(style.blend_weight * tf.reduce_sum(weights * errors))

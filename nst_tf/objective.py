@@ -40,17 +40,24 @@ class Objective:
             precision: The type of the convolutions, "float32" or "bfloat16".
         """
         self._config = config
-        layers = dict.fromkeys((*config.content_layers, *config.style_layers))
+        self._content_layers, self._style_layers = config.used_layers()
+        layers = dict.fromkeys((*self._content_layers, *self._style_layers))
         self._model = vgg.build(list(layers), vgg_weights.arrays, pooling=config.pooling, precision=precision)
         self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
 
     def targets(self, content_image: Tensor, style_images: Sequence[Tensor]) -> Targets:
-        """Returns the targets of a content image and of style images, which share the style equally."""
-        features = self._features(content_image)
-        share = tf.constant(1.0 / len(style_images))
+        """Returns the targets of a content image and of style images, which share the style equally.
+
+        What has no weight has no targets.
+        """
+        styles = style_images if self._style_layers else ()
+        content = self._features(content_image) if self._content_layers else {}
         return Targets(
-            {layer: features[layer] for layer in self._config.content_layers},
-            tuple(losses.StyleTarget(self._gram_means(image), share) for image in style_images),
+            {layer: content[layer] for layer in self._content_layers},
+            tuple(
+                losses.StyleTarget(self._gram_means(image), tf.constant(1.0 / len(styles)))
+                for image in styles
+            ),
         )
 
     def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
@@ -58,11 +65,12 @@ class Objective:
         config = self._config
         statistics = self._statistics(image, targets)
         sizes = self._sizes(image, targets)
-        content = config.content_weight * losses.content_loss(
+        # Dividing the features divides what is quadratic and quartic in them.
+        content = (config.content_weight / config.feature_divisor**2) * losses.content_loss(
             statistics.content_error, sizes, config.content_normalization
         )
         layer_weights = dict(zip(config.style_layers, config.style_layer_weights, strict=True))
-        style = config.style_weight * losses.style_loss(
+        style = (config.style_weight / config.feature_divisor**4) * losses.style_loss(
             statistics.gram_sums, targets.styles, sizes, layer_weights, config.style_normalization
         )
         variation = config.total_variation_weight * statistics.total_variation
@@ -77,11 +85,13 @@ class Objective:
         return values, tf.ensure_shape(gradient, image.shape)
 
     def _statistics(self, image: Tensor, targets: Targets) -> losses.Statistics:
-        """Returns the image's sums over pixels."""
-        features = self._features(image)
-        variation = losses.TOTAL_VARIATION[self._config.total_variation](PIXEL_LEVELS * image)
+        """Returns the image's sums over pixels; a total variation without weight is not computed."""
+        config, features = self._config, self._features(image)
+        variation = tf.constant(0.0)
+        if config.total_variation_weight:
+            variation = losses.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
         return losses.Statistics(
-            {layer: losses.gram_sums(features[layer]) for layer in self._config.style_layers},
+            {layer: losses.gram_sums(features[layer]) for layer in self._style_layers},
             {
                 layer: losses.content_error(features[layer], target)
                 for layer, target in targets.content.items()
@@ -94,7 +104,7 @@ class Objective:
         features = self._features(style_image)
         return {
             layer: losses.gram_sums(features[layer]) / _pixels(style_image, layer)
-            for layer in self._config.style_layers
+            for layer in self._style_layers
         }
 
     def _sizes(self, image: Tensor, targets: Targets) -> dict[str, losses.LayerSize]:
@@ -102,8 +112,9 @@ class Objective:
         channels = {layer: target.shape[-1] for layer, target in targets.content.items()}
         for style in targets.styles:
             channels |= {layer: means.shape[-1] for layer, means in style.gram_means.items()}
+        image_pixels = tf.cast(tf.reduce_prod(tf.shape(image)[1:3]), tf.float32)
         return {
-            layer: losses.LayerSize(float(count), _pixels(image, layer)[tf.newaxis])
+            layer: losses.LayerSize(float(count), _pixels(image, layer)[tf.newaxis], image_pixels)
             for layer, count in channels.items()
         }
 

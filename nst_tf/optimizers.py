@@ -26,6 +26,9 @@ class Optimizer(NamedTuple):
     resize: Callable[[Any, Any, Any], Any]  # (state, height, width) -> state for that size
 
 
+# The state of the rules below is a count of updates and some pictures of running moments.
+
+
 class AdamState(NamedTuple):
     """Running moments of the gradient."""
 
@@ -63,14 +66,127 @@ def adam(
         square = state.square + (tf.square(gradient) - state.square) * (1 - beta_2)
         rate = learning_rate * tf.sqrt(1 - tf.pow(beta_2, time)) / (1 - tf.pow(beta_1, time))
         image = image - rate * mean / (tf.sqrt(square) + epsilon)
-        image = tf.clip_by_value(image, 0.0, 1.0) if clip else image
-        return image, AdamState(step, mean, square)
+        return _clipped(image, clip), AdamState(step, mean, square)
 
-    def resize(state: AdamState, height: Any, width: Any) -> AdamState:
-        mean, square = (tf.image.resize(m, (height, width)) for m in (state.mean, state.square))
-        return AdamState(state.step, mean, square)
+    return Optimizer(init, update, _current_image, _resized)
 
-    return Optimizer(init, update, _current_image, resize)
+
+class MomentumState(NamedTuple):
+    """The velocity of the image."""
+
+    step: Tensor  # [] int32, updates done
+    velocity: Tensor  # [1, H, W, 3]
+
+
+def momentum(
+    learning_rate: float,
+    *,
+    friction: float = 0.9,
+    decay_rate: float = 1.0,
+    decay_steps: int = 1,
+    clip: bool = False,
+) -> Optimizer:
+    """Returns gradient descent with momentum, as Keras' SGD: v <- friction v - rate g; x <- x + v.
+
+    Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
+
+    Args:
+        learning_rate: In units of the image over units of the gradient.
+        friction: The share of the velocity that is kept, Keras' `momentum`.
+        decay_rate: The rate falls by this factor ...
+        decay_steps: ... over so many steps, smoothly, as Keras' `ExponentialDecay`.
+        clip: Whether to clip the image to [0, 1] after every update.
+    """
+
+    def init(image: Tensor) -> MomentumState:
+        return MomentumState(tf.constant(0), tf.zeros_like(image))
+
+    def update(
+        image: Tensor, loss: Tensor, gradient: Tensor, state: MomentumState
+    ) -> tuple[Tensor, MomentumState]:
+        del loss
+        rate = learning_rate * tf.pow(decay_rate, tf.cast(state.step, tf.float32) / decay_steps)
+        velocity = friction * state.velocity - rate * gradient
+        return _clipped(image + velocity, clip), MomentumState(state.step + 1, velocity)
+
+    return Optimizer(init, update, _current_image, _resized)
+
+
+def sgd(
+    learning_rate: float, *, decay_rate: float = 1.0, decay_steps: int = 1, clip: bool = False
+) -> Optimizer:
+    """Returns plain gradient descent: `momentum` without any."""
+    return momentum(learning_rate, friction=0.0, decay_rate=decay_rate, decay_steps=decay_steps, clip=clip)
+
+
+class RmspropState(NamedTuple):
+    """The running mean of the gradient's square."""
+
+    square: Tensor  # [1, H, W, 3]
+
+
+def rmsprop(
+    learning_rate: float, *, rho: float = 0.9, epsilon: float = 1e-7, clip: bool = False
+) -> Optimizer:
+    """Returns RMSprop (Hinton's lecture 6e), as in Keras: x <- x - rate g / sqrt(square + epsilon).
+
+    Args:
+        learning_rate: In units of the image.
+        rho: Decay of the mean of the gradient's square.
+        epsilon: In units of the gradient's square.
+        clip: Whether to clip the image to [0, 1] after every update.
+    """
+
+    def update(
+        image: Tensor, loss: Tensor, gradient: Tensor, state: RmspropState
+    ) -> tuple[Tensor, RmspropState]:
+        del loss
+        square = rho * state.square + (1 - rho) * tf.square(gradient)
+        image = image - learning_rate * gradient / tf.sqrt(square + epsilon)
+        return _clipped(image, clip), RmspropState(square)
+
+    return Optimizer(lambda image: RmspropState(tf.zeros_like(image)), update, _current_image, _resized)
+
+
+def _clipped(image: Tensor, clip: bool) -> Tensor:
+    return tf.clip_by_value(image, 0.0, 1.0) if clip else image
+
+
+def _resized(state: Any, height: Any, width: Any) -> Any:
+    """Returns a state whose pictures are resized; numbers stay as they are."""
+
+    def resize(tensor: Tensor) -> Tensor:
+        return tf.image.resize(tensor, (height, width)) if tensor.shape.rank == 4 else tensor
+
+    return tf.nest.map_structure(resize, state)
+
+
+class BestState(NamedTuple):
+    """Another optimiser's state with the best image that it evaluated."""
+
+    inner: Any
+    image: Tensor  # [1, H, W, 3]
+    loss: Tensor  # []; infinite before the first evaluation
+
+
+def best_iterate(inner: Optimizer) -> Optimizer:
+    """Returns an optimiser whose output is the image with the lowest loss that it evaluated."""
+
+    def init(image: Tensor) -> BestState:
+        return BestState(inner.init(image), image, tf.constant(float("inf")))
+
+    def update(image: Tensor, loss: Tensor, gradient: Tensor, state: BestState) -> tuple[Tensor, BestState]:
+        better = loss < state.loss
+        best, lowest = tf.where(better, image, state.image), tf.where(better, loss, state.loss)
+        image, inner_state = inner.update(image, loss, gradient, state.inner)
+        return image, BestState(inner_state, best, lowest)
+
+    def resize(state: BestState, height: Any, width: Any) -> BestState:
+        image = tf.image.resize(state.image, (height, width))
+        # A loss of one size says nothing about another.
+        return BestState(inner.resize(state.inner, height, width), image, tf.constant(float("inf")))
+
+    return Optimizer(init, update, _evaluated_image, resize)
 
 
 def lbfgs(
@@ -109,7 +225,7 @@ def lbfgs(
         # The curvature at one scale says little about the next: pairs are per pixel of that scale.
         return _lbfgs.init(tf.image.resize(state.image, (height, width)), history)
 
-    return Optimizer(lambda image: _lbfgs.init(image, history), update, _accepted_image, resize)
+    return Optimizer(lambda image: _lbfgs.init(image, history), update, _evaluated_image, resize)
 
 
 def _current_image(image: Tensor, state: Any) -> Tensor:
@@ -117,10 +233,22 @@ def _current_image(image: Tensor, state: Any) -> Tensor:
     return image
 
 
-def _accepted_image(image: Tensor, state: Any) -> Tensor:
+def _evaluated_image(image: Tensor, state: Any) -> Tensor:
     # `image` is a trial that has not been evaluated yet, except before the first evaluation.
     return tf.where(tf.math.is_inf(state.loss), image, state.image)
 
 
 # Optimisers by name.
-OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {"lbfgs": lbfgs, "adam": adam}
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
+    "lbfgs": lbfgs,
+    "adam": adam,
+    "sgd": sgd,
+    "momentum": momentum,
+    "rmsprop": rmsprop,
+}
+
+# Which image an optimiser puts out, by name: optimiser -> optimiser.
+OUTPUTS: Mapping[str, Callable[[Optimizer], Optimizer]] = {
+    "last": lambda optimizer: optimizer,
+    "best": best_iterate,
+}

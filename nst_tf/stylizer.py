@@ -11,49 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import images, losses, objective, optimizers, runtime, vgg, weights
+from nst_tf import errors, images, loop, losses, objective, runtime, vgg, weights
 from nst_tf.config import Config, Scale, plan_scales, style_size
 
 Tensor = Any  # TensorFlow ships no type information.
-ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
-
-
-def minimize(
-    value_and_gradient: ValueAndGradient,
-    optimizer: optimizers.Optimizer,
-    image: Tensor,
-    state: Any,
-    num_steps: Tensor,
-) -> tuple[Tensor, Any, Tensor]:
-    """Runs steps of an optimiser in one `tf.while_loop`.
-
-    State in is state out: 12 steps and then 8 are 20 steps, bit for bit. A step is one evaluation.
-
-    Args:
-        value_and_gradient: image -> (Losses, gradient).
-        optimizer: The update rule.
-        image: [1, H, W, 3], the image to evaluate first.
-        state: The optimiser's state.
-        num_steps: How many, an integer or an int32 scalar.
-
-    Returns:
-        The image to evaluate next, the state, and the `Losses` of each evaluation, [num_steps, 4].
-    """
-
-    def step(index: Tensor, image: Tensor, state: Any, rows: Any) -> tuple[Any, ...]:
-        values, gradient = value_and_gradient(image)
-        image, state = optimizer.update(image, values.total, gradient, state)
-        return index + 1, image, state, rows.write(index, tf.stack(values))
-
-    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(losses.Losses._fields)])
-    _, image, state, rows = tf.while_loop(
-        lambda index, *_: index < num_steps,
-        step,
-        (tf.constant(0), image, state, rows),
-        maximum_iterations=num_steps,
-        parallel_iterations=1,  # the iterations depend on each other: do not keep buffers for more
-    )
-    return image, state, rows.stack()
 
 
 class Progress(NamedTuple):
@@ -86,41 +47,47 @@ class Stylizer(tf.Module):
 
     def __init__(
         self,
-        content_image: Tensor,
+        content_image: Tensor | None,
         style_images: Sequence[Tensor],
         config: Config,
         vgg_weights: weights.Weights | None = None,
+        init_image: Tensor | None = None,
     ) -> None:
         """Prepares the first scale.
 
         Args:
-            content_image: [1, H, W, 3] in [0, 1], of any size.
-            style_images: One or more like it, each of any size.
+            content_image: [1, H, W, 3] in [0, 1], of any size; None only where the content has no weight.
+            style_images: One or more like it, each of any size; none only where the style has no weight.
             config: What to do; `nst_tf.get_config` makes one.
             vgg_weights: The network's weights; None loads those that the config names.
+            init_image: The image to start from, like the others; None where `config.init` names one.
 
         Raises:
-            InputError: A picture is too small for the chosen layers, or the weights cannot be had.
+            InputError: A picture is missing or too small for the chosen layers, or the weights cannot be had.
         """
         super().__init__(name="stylizer")
+        _check_pictures(content_image, style_images, config, init_image)
         self.config = config
         self.precision = runtime.resolve_precision(config.precision)
-        self._content_image = tf.constant(content_image, tf.float32)
+        self._content_image = None if content_image is None else tf.constant(content_image, tf.float32)
         self._style_images = [tf.constant(image, tf.float32) for image in style_images]
-        self.scales = plan_scales(config, *self._content_image.shape[1:3])
-        for image in style_images:
-            style_size(config, self.scales[0].share, *image.shape[1:3])
+        # A texture, which has no content, takes its shape from the painting.
+        shaping_image: Any = self._style_images[0] if content_image is None else self._content_image
+        self.scales = plan_scales(config, *shaping_image.shape[1:3])
+        for image in self._style_images:
+            style_size(config, self.scales[0], *image.shape[1:3])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
         self._objective = objective.Objective(config, self.weights, self.precision)
         self._build_targets = tf.function(self._objective.targets, autograph=False, reduce_retracing=True)
-        self._optimizer = _optimizer(config)
-        content_image, targets = self._pictures_of_scale()
-        image = images.INITS[config.init](content_image, config.seed)
+        self._optimizer = loop.make_optimizer(config)
+        image = self._first_image(shaping_image, init_image)
         self.image = _variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._variables = _NoTracking(
-            tf.nest.map_structure(_variable, _Variables(targets, self._optimizer.init(image)))
+            tf.nest.map_structure(
+                _variable, _Variables(self._targets_of_scale(), self._optimizer.init(image))
+            )
         )
 
     @tf.function(autograph=False)
@@ -174,7 +141,7 @@ class Stylizer(tf.Module):
         picture = self._output()
         self.scale_index = scale_index
         height, width = self.scales[scale_index][:2]
-        _, targets = self._pictures_of_scale()
+        targets = self._targets_of_scale()
         state = self._optimizer.resize(_values(self._variables.held.state), height, width)
         self.image.assign(images.resize(picture, height, width))
         self._steps_done.assign(0)
@@ -220,7 +187,7 @@ class Stylizer(tf.Module):
     def _minimize(self, num_steps: Tensor) -> Tensor:
         variables = self._variables.held
         targets, state = _values(variables)
-        image, state, rows = minimize(
+        image, state, rows = loop.minimize(
             lambda image: self._objective.value_and_gradient(image, targets),
             self._optimizer,
             self.image.value(),
@@ -235,15 +202,25 @@ class Stylizer(tf.Module):
     def _output(self) -> Tensor:
         return self._optimizer.output(self.image.value(), _values(self._variables.held.state))
 
-    def _pictures_of_scale(self) -> tuple[Tensor, objective.Targets]:
-        """Returns the content image at the current scale's size, and the targets."""
+    def _first_image(self, shaping_image: Tensor, init_image: Tensor | None) -> Tensor:
+        """Returns the image to start from, of the first scale's size."""
+        height, width = self.scales[0][:2]
+        if init_image is not None:
+            return images.resize(tf.constant(init_image, tf.float32), height, width)
+        resized = images.resize(shaping_image, height, width)
+        return images.INITS[self.config.init](resized, self.config.seed, self.config.noise_levels)
+
+    def _targets_of_scale(self) -> objective.Targets:
+        """Returns the targets at the current scale."""
         scale = self.scales[self.scale_index]
-        content_image = images.resize(self._content_image, scale.height, scale.width)
+        content_image = None
+        if self._content_image is not None:
+            content_image = images.resize(self._content_image, scale.height, scale.width)
         style_images = []
         for image in self._style_images:
-            size = style_size(self.config, scale.share, *image.shape[1:3])
+            size = style_size(self.config, scale, *image.shape[1:3])
             style_images.append(images.resize(image, *size))
-        return content_image, self._build_targets(content_image, style_images)
+        return self._build_targets(content_image, style_images)
 
 
 # A report at least every second keeps a person informed and Ctrl-C prompt; a chunk of a single step
@@ -257,8 +234,22 @@ def load_weights(config: Config) -> weights.Weights:
     Raises:
         InputError: They cannot be had, or lack a layer.
     """
-    layers = (*config.content_layers, *config.style_layers)
-    return weights.load(config.weights, vgg.kernel_shapes(layers))
+    content_layers, style_layers = config.used_layers()
+    return weights.load(config.weights, vgg.kernel_shapes([*content_layers, *style_layers]))
+
+
+def _check_pictures(content: object, styles: Sequence[object], config: Config, init: object) -> None:
+    """Checks that what has weight has a picture, and that there is a picture to start from.
+
+    Raises:
+        InputError: One is missing.
+    """
+    if content is None and config.content_weight:
+        raise errors.InputError("content: no photograph; without one the content_weight must be 0")
+    if not styles and config.style_weight:
+        raise errors.InputError("style: no painting; without one the style_weight must be 0")
+    if content is None and init is None and config.init == "content":
+        raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
 
 
 class _NoTracking:
@@ -266,20 +257,6 @@ class _NoTracking:
 
     def __init__(self, held: _Variables) -> None:
         self.held = held
-
-
-def _optimizer(config: Config) -> optimizers.Optimizer:
-    """Returns the config's optimiser."""
-    options: dict[str, dict[str, Any]] = {
-        "lbfgs": {
-            "learning_rate": config.learning_rate,
-            "history": config.history,
-            "preconditioner": config.preconditioner,
-            "clip": config.clip,
-        },
-        "adam": {"learning_rate": config.learning_rate / objective.PIXEL_LEVELS, "clip": config.clip},
-    }
-    return optimizers.OPTIMIZERS[config.optimizer](**options[config.optimizer])
 
 
 def _variable(value: Tensor) -> tf.Variable:

@@ -1,11 +1,13 @@
 """Independent versions of the formulas: Keras' own VGG19 and NumPy, nothing of `nst_tf`."""
 
 import functools
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
 S5 = ("block1_conv1", "block2_conv1", "block3_conv1", "block4_conv1", "block5_conv1")
+C4, C5, CONV4_2 = "block4_conv2", "block5_conv2", "conv4_2 before the ReLU"
 
 
 @functools.cache
@@ -33,22 +35,167 @@ def features(model: keras.Model, image: np.ndarray, layers: tuple[str, ...]) -> 
     return {name: np.asarray(value[0], np.float64) for name, value in values.items()}
 
 
+def before_relu(model: keras.Model, image: np.ndarray) -> np.ndarray:
+    """Returns conv4_2 [h, w, C] before its ReLU."""
+    below = features(model, image, ("block4_conv1",))["block4_conv1"]
+    layer = model.get_layer("block4_conv2")
+    convolved = keras.ops.conv(below[np.newaxis].astype(np.float32), layer.kernel, padding="same")
+    return np.asarray(convolved[0] + layer.bias, np.float64)
+
+
 def gram(feature: np.ndarray) -> np.ndarray:
     """Returns G = F^T F over pixels."""
     flat = feature.reshape(-1, feature.shape[-1])
     return flat.T @ flat
 
 
-def gatys_pytorch(model, image, content, style) -> tuple[float, float, float]:
-    """Returns (content, style, total variation) of the authors' notebook, weighted."""
-    x, s = features(model, image, S5), features(model, style, S5)
-    f = features(model, image, ("block4_conv2",))["block4_conv2"]
-    p = features(model, content, ("block4_conv2",))["block4_conv2"]
-    style_loss = 0.0
-    for name in S5:
-        n, m = x[name].shape[-1], x[name][..., 0].size
-        style_loss += 1e3 / n**2 * np.mean((gram(x[name]) / m - gram(s[name]) / m) ** 2)
-    return float(np.mean((f - p) ** 2)), float(style_loss), 0.0
+def n_and_m(feature: np.ndarray) -> tuple[int, int]:
+    """Returns (channels, pixels)."""
+    return feature.shape[-1], feature[..., 0].size
+
+
+def m(x):
+    """Returns the mean of squares over all elements."""
+    return np.mean(x**2)
+
+
+def S(x):  # noqa: N802 (the formulas' own name)
+    """Returns the sum of squares over all elements."""
+    return np.sum(x**2)
+
+
+def absolute_differences(pixels):
+    """Returns the sum of absolute differences of neighbours."""
+    return np.abs(np.diff(pixels, axis=0)).sum() + np.abs(np.diff(pixels, axis=1)).sum()
+
+
+def squared_differences(pixels):
+    """Returns the sum of squared differences of neighbours."""
+    return S(np.diff(pixels, axis=0)) + S(np.diff(pixels, axis=1))
+
+
+def mean_squared_differences(pixels):
+    """Returns the mean squared difference of rows plus that of columns."""
+    return m(np.diff(pixels, axis=0)) + m(np.diff(pixels, axis=1))
+
+
+def power_1_25(pixels):
+    """Returns sum (dx^2 + dy^2)^1.25 over pixels with both neighbours."""
+    down, right = np.diff(pixels, axis=0)[:, :-1], np.diff(pixels, axis=1)[:-1]
+    return np.sum((down**2 + right**2) ** 1.25)
+
+
+# The rows of the published table. Each takes dictionaries x (image), p (content), s (style) of features by
+# Keras' layer name, and the image's pixels [H, W, 3] in 0..255; image, content and style have one size, so
+# that M is the same for all. Returns (content, style, total variation), weighted.
+
+
+def five_content_layers(x, p, s, pixels):
+    content = sum(m(x[l] - p[l]) for l in S5)
+    style = sum(S(gram(x[l]) - gram(s[l])) / (n_and_m(x[l])[0] ** 2 * n_and_m(x[l])[1] ** 2) for l in S5)
+    return content, 10 * style, 0.0
+
+
+def udacity(x, p, s, pixels):
+    style = 0.0
+    for weight, l in zip((1.0, 0.75, 0.2, 0.2, 0.2), S5, strict=True):
+        n, pixels_of_layer = n_and_m(x[l])
+        style += weight * m(gram(x[l]) - gram(s[l])) / (n * pixels_of_layer)
+    return m(x[C4] - p[C4]), 1e6 * style, 0.0
+
+
+def anhtu96(x, p, s, pixels):
+    n, pixels_of_layer = n_and_m(x[C4])
+    content = S(x[C4] - p[C4]) / (4 * n * pixels_of_layer)
+    style = sum(0.2 * S(gram(x[l]) - gram(s[l])) / (2 * np.prod(n_and_m(x[l]))) ** 2 for l in S5)
+    return content, 1e3 * style, 0.0
+
+
+def gatys2015(x, p, s, pixels):
+    style = sum(
+        0.2 * S(gram(x[l]) - gram(s[l])) / (4.0 * n_and_m(x[l])[0] ** 2 * n_and_m(x[l])[1] ** 2) for l in S5
+    )
+    return 0.5 * S(x[C4] - p[C4]), 1e3 * style, 0.0
+
+
+def gatys_pytorch(x, p, s, pixels):
+    style = 0.0
+    for l in S5:
+        n, pixels_of_layer = n_and_m(x[l])
+        style += 1e3 / n**2 * m(gram(x[l]) / pixels_of_layer - gram(s[l]) / pixels_of_layer)
+    return m(x[C4] - p[C4]), style, 0.0
+
+
+def johnson(x, p, s, pixels):
+    style = sum(m((gram(x[l]) - gram(s[l])) / np.prod(n_and_m(x[l]))) for l in S5)
+    return 5 * m(x[C4] - p[C4]), 100 * style, 1e-3 * 0.5 * squared_differences(pixels)
+
+
+def neural_style_pt(x, p, s, pixels):
+    return *johnson(x, p, s, pixels)[:2], 1e-3 * absolute_differences(pixels)
+
+
+def cysmith(x, p, s, pixels):
+    n, pixels_of_layer = n_and_m(x[CONV4_2])
+    content = S(x[CONV4_2] - p[CONV4_2]) / (2 * np.sqrt(n) * np.sqrt(pixels_of_layer))
+    style = sum(
+        0.2 * S(gram(x[l]) - gram(s[l])) / (4.0 * n_and_m(x[l])[0] ** 2 * n_and_m(x[l])[1] ** 2) for l in S5
+    )
+    return 5 * content, 1e4 * style / 5, 1e-3 * absolute_differences(pixels)
+
+
+def anishathalye(x, p, s, pixels):
+    style = sum(0.2 * m((gram(x[l]) - gram(s[l])) / np.prod(n_and_m(x[l]))) for l in S5)
+    return 5 * m(x[C4] - p[C4]), 500 * style, 100 * mean_squared_differences(pixels)
+
+
+def gordicaleksa(x, p, s, pixels):
+    style = sum(S((gram(x[l]) - gram(s[l])) / np.prod(n_and_m(x[l]))) for l in S5) / 5
+    return 1e5 * m(x[C4] - p[C4]), 3e4 * style, absolute_differences(pixels)
+
+
+def tf_tutorial(x, p, s, pixels):
+    style = sum(m((gram(x[l]) - gram(s[l])) / n_and_m(x[l])[1]) for l in S5) / 5
+    return 1e4 * m(x[C5] - p[C5]), 1e-2 * style, 30 * absolute_differences(pixels / 255)
+
+
+def keras_example(x, p, s, pixels):
+    size = pixels.shape[0] * pixels.shape[1]
+    style = sum(S(gram(x[l]) - gram(s[l])) / (4.0 * 9 * size**2) for l in S5)
+    return 2.5e-8 * S(x[C5] - p[C5]), 1e-6 / 5 * style, 1e-6 * power_1_25(pixels)
+
+
+FORMULAS: dict[str, Callable[..., tuple[float, float, float]]] = {
+    "five_content_layers": five_content_layers,
+    "udacity": udacity,
+    "anhtu96": anhtu96,
+    "gatys2015": gatys2015,
+    "gray_canvas": gatys2015,
+    "gatys_pytorch": gatys_pytorch,
+    "johnson": johnson,
+    "neural_style_pt": neural_style_pt,
+    "cysmith": cysmith,
+    "anishathalye": anishathalye,
+    "gordicaleksa": gordicaleksa,
+    "tf_tutorial": tf_tutorial,
+    "keras_example": keras_example,
+}
+
+# Published for RGB divided by its standard deviation; with Oxford's weights features are 57.6 times as large.
+NORMALIZED = {"five_content_layers", "udacity", "anhtu96"}
+AVERAGE_POOLING = {"gatys2015", "gray_canvas", "cysmith"}
+
+
+def evaluate(preset, weights_file, image, content, style):
+    """Returns (content, style, total variation) of a preset for pictures [H, W, 3] in [0, 1] of one size."""
+    model = vgg19(weights_file, "average" if preset in AVERAGE_POOLING else "max")
+    divisor = 57.6 if preset in NORMALIZED else 1.0
+    found = []
+    for picture in (image, content, style):
+        values = features(model, picture, (*S5, C4, C5))
+        values[CONV4_2] = before_relu(model, picture)
+        found.append({name: value / divisor for name, value in values.items()})
+    return FORMULAS[preset](*found, 255.0 * image.astype(np.float64))
 
 
 def random_vgg19() -> keras.Model:

@@ -134,3 +134,47 @@ def test_evaluate_weighs_the_terms_as_the_config_does():
 def test_mistakes_are_input_errors(arguments, options, message):
     with pytest.raises(nst_tf.InputError, match=message):
         nst_tf.evaluate(*arguments, **(QUICK | options))
+
+
+def test_a_texture_needs_no_photograph():
+    result = nst_tf.stylize(None, STYLE, content_weight=0, size=48, scales=(1.0,), steps=(30,), **QUICK)
+    assert result.image.shape == (32, 48, 3)
+    assert result.config.init == "noise"
+    assert result.losses.content == 0
+    assert result.losses.style < 0.3 * result.trace[0].style
+
+
+def test_a_reconstruction_needs_no_painting():
+    options = {"style_weight": 0, "init": "gray", "content_weight": 1.0, **QUICK}
+    result = nst_tf.stylize(CONTENT, None, size=48, steps=30, **options)
+    assert result.losses.style == 0
+    assert result.losses.content < 0.3 * result.trace[0].content
+
+
+@pytest.mark.parametrize(
+    ("content", "style", "options", "message"),
+    [
+        (None, STYLE, {}, "content: no photograph"),
+        (CONTENT, None, {}, "style: no painting"),
+        (None, STYLE, {"content_weight": 0, "init": "content"}, "init: 'content' needs a photograph"),
+        (None, None, {"content_weight": 0, "style_weight": 0}, "both 0"),
+        (CONTENT, STYLE, {"init": "gary"}, "did you mean 'gray'"),
+    ],
+)
+def test_a_missing_picture_is_an_input_error(content, style, options, message):
+    with pytest.raises(nst_tf.InputError, match=message):
+        nst_tf.stylize(content, style, size=48, steps=1, **(QUICK | options))
+
+
+def test_a_run_may_start_from_a_picture_of_ones_own(tmp_path):
+    path = tmp_path / "start.png"
+    Image.fromarray(np.rint(IMAGE * 255).astype(np.uint8)).save(path)
+    config = nst_tf.get_config("default", size=48, scales=(1.0,), steps=(1,), init=str(path), **QUICK)
+    start = nst_tf.read_image(path)
+    run = nst_tf.Stylizer(CONTENT[np.newaxis], [STYLE[np.newaxis]], config, init_image=start)
+    np.testing.assert_allclose(run.image.numpy(), start, atol=1e-6)
+    options = {"size": 48, "scales": (1.0,), "steps": (1,), **QUICK}
+    from_path = nst_tf.stylize(CONTENT, STYLE, init=str(path), **options)
+    from_content = nst_tf.stylize(CONTENT, STYLE, **options)
+    assert from_path.trace[0].content > 0
+    assert from_content.trace[0].content == 0

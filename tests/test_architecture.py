@@ -12,21 +12,25 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "nst_tf"
 ALLOWED = {
     "__init__": {"runtime"},  # the rest by name, when first used
     "__main__": {"cli"},
-    "cli": {"api", "config", "errors", "images", "presets", "report", "runtime"},
+    "cli": {"api", "config", "errors", "images", "options", "presets", "report", "runtime"},
+    "options": {"config", "errors", "presets"},
     "api": {"errors", "images", "losses", "objective", "presets", "report", "runtime", "stylizer"},
     "report": {"images", "stylizer"},
     "stylizer": {
         "config",
+        "errors",
         "images",
+        "loop",
         "losses",
         "objective",
-        "optimizers",
         "runtime",
         "vgg",
         "weights",
     },
+    "loop": {"config", "losses", "objective", "optimizers"},
     "objective": {"config", "losses", "vgg", "weights"},
-    "presets": {"config", "errors"},
+    "presets": {"config", "errors", "formulations"},
+    "formulations": {"config"},
     "config": {"errors"},
     "optimizers": {"lbfgs"},
     "lbfgs": set(),
@@ -44,6 +48,7 @@ ONLY_IN = {
         "api",
         "images",
         "lbfgs",
+        "loop",
         "losses",
         "objective",
         "optimizers",
@@ -54,7 +59,7 @@ ONLY_IN = {
     "PIL": {"images"},
     "h5py": {"weights"},
     "tqdm": {"report"},
-    "absl": {"cli"},
+    "absl": {"cli", "options"},
 }
 
 
@@ -105,7 +110,9 @@ def test_libraries_stay_where_they_belong(module):
         assert library not in used or module in allowed, f"{module} imports {library}"
 
 
-@pytest.mark.parametrize("module", ["__init__", "__main__", "cli", "config", "errors", "presets"])
+@pytest.mark.parametrize(
+    "module", ["__init__", "__main__", "cli", "config", "errors", "formulations", "options", "presets"]
+)
 def test_light_modules_load_no_heavy_library(module):
     imports = _imports(PACKAGE / f"{module}.py", lazy_and_typing=False)
     heavy = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm"}

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_tf import config, errors, presets
+from nst_tf import config, errors, formulations
 
-DEFAULT = presets.DEFAULT
+DEFAULT = formulations.DEFAULT
+SCALE = config.Scale(300, 400, 1, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,6 @@ DEFAULT = presets.DEFAULT
         ({"content_weight": float("nan")}, "content_weight: nan"),
         ({"content_weight": float("inf")}, "content_weight: inf"),
         ({"content_weight": 0.0, "style_weight": 0.0}, "both 0"),
-        ({"size": 0}, "size: 0"),
         ({"size": -5}, "size: -5"),
         ({"size": 51.5}, "a whole number"),
         ({"size": "512"}, "a whole number"),
@@ -36,6 +36,8 @@ DEFAULT = presets.DEFAULT
         ({"steps": (1, 2)}, "as many as steps"),
         ({"scales": (0.5, 0.25, 1.0)}, "coarse to fine"),
         ({"scales": (0.25, 0.5, 0.9)}, "the last one 1"),
+        ({"beta_1": 1.0}, "beta_1: 1.0"),
+        ({"feature_divisor": 0.0}, "feature_divisor: 0.0"),
         ({"history": 0}, "history: 0"),
         ({"learning_rate": 0.0}, "learning_rate: 0.0"),
         ({"precision": "float16"}, "auto, float32, bfloat16"),
@@ -57,15 +59,15 @@ def test_a_config_is_frozen():
 
 
 def test_size_replaces_the_presets_own_rule():
-    chosen = config.override(presets.GATYS_PYTORCH, {"size": 256})
+    chosen = config.override(formulations.GATYS_PYTORCH, {"size": 256})
     assert (chosen.size, chosen.size_side) == (256, "longest")
-    explicit = config.override(presets.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
+    explicit = config.override(formulations.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
     assert explicit.size_side == "shortest"
 
 
 def test_steps_are_split_in_the_presets_proportions():
     assert config.override(DEFAULT, {"steps": 24}).steps == (10, 8, 6)
-    assert config.override(presets.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
+    assert config.override(formulations.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
     assert config.override(DEFAULT, {"steps": (1, 2, 3)}).steps == (1, 2, 3)
 
 
@@ -90,7 +92,7 @@ def test_scales_keep_the_aspect():
 
 
 def test_the_short_side_rules_where_the_preset_says_so():
-    scales = config.plan_scales(presets.GATYS_PYTORCH, 300, 400)
+    scales = config.plan_scales(formulations.GATYS_PYTORCH, 300, 400)
     assert [(s.height, s.width) for s in scales] == [(512, 683), (800, 1067)]
 
 
@@ -136,15 +138,44 @@ def test_every_plan_ends_at_the_size_asked_for(height, width, size):
 
 @given(st.integers(16, 3000), st.integers(16, 3000))
 def test_a_style_picture_always_suits_the_deepest_layer(height, width):
-    for share in DEFAULT.scales:
-        assert min(config.style_size(DEFAULT, share, height, width)) >= 16
+    for scale in config.plan_scales(DEFAULT, 512, 512):
+        assert min(config.style_size(DEFAULT, scale, height, width)) >= 16
 
 
 def test_a_style_picture_too_small_for_the_deepest_layer_is_refused():
     with pytest.raises(errors.InputError, match="style: 4000 x 1 pixels"):
-        config.style_size(DEFAULT, 1.0, 1, 4000)
+        config.style_size(DEFAULT, SCALE, 1, 4000)
 
 
 def test_the_style_picture_follows_the_results_rule():
-    assert config.style_size(DEFAULT, 0.5, 640, 1024) == (160, 256)
-    assert config.style_size(presets.GATYS_PYTORCH, 1.0, 640, 1024) == (800, 1280)
+    half = SCALE._replace(share=0.5)
+    assert config.style_size(DEFAULT, half, 640, 1024) == (160, 256)
+    assert config.style_size(formulations.GATYS_PYTORCH, SCALE, 640, 1024) == (800, 1280)
+
+
+def test_a_squashed_style_picture_has_the_results_shape():
+    assert config.style_size(formulations.UDACITY, SCALE, 640, 1024) == (300, 400)
+
+
+def test_zero_keeps_the_contents_own_size():
+    chosen = config.override(DEFAULT, {"size": 0})
+    assert config.plan_scales(chosen, 301, 403)[-1][:2] == (301, 403)
+    assert config.plan_scales(chosen, 301, 403)[0][:2] == (75, 101)
+    assert config.style_size(chosen, SCALE, 640, 1024) == (640, 1024)
+
+
+def test_the_height_rules_where_the_preset_says_so():
+    assert config.plan_scales(formulations.GORDICALEKSA, 300, 600)[-1][:2] == (400, 800)
+
+
+def test_a_fixed_aspect_ratio_stretches_and_a_size_of_ones_own_does_not():
+    assert config.plan_scales(formulations.ANHTU96, 300, 300)[-1][:2] == (400, 600)
+    own = config.override(formulations.ANHTU96, {"size": 200})
+    assert config.plan_scales(own, 300, 300)[-1][:2] == (200, 200)
+
+
+def test_layers_without_weight_need_no_pixels():
+    texture = config.override(DEFAULT, {"content_weight": 0.0, "size": 16})
+    assert texture.used_layers() == ((), DEFAULT.style_layers)
+    shallow = config.override(DEFAULT, {"style_weight": 0.0, "content_layers": ("relu1_1",), "size": 4})
+    assert config.plan_scales(shallow, 4, 4)[-1][:2] == (4, 4)

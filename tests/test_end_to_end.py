@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nst_tf import presets
 from tests import conftest
 
 # Quick settings for the whole network, with nothing to download.
@@ -93,15 +94,37 @@ def test_help_is_quick_and_complete():
         assert f"--{flag}" in finished.stdout
 
 
+def test_the_presets_are_listed_quickly():
+    finished = _run(pathlib.Path.cwd(), "--list_presets")
+    assert finished.returncode == 0
+    for name, preset in presets.PRESETS.items():
+        assert f"\n{name} " in finished.stdout
+        assert preset.source in finished.stdout
+        assert preset.character in finished.stdout
+
+
+def test_a_texture_needs_no_photograph(folder):
+    arguments = ["--style=painting.jpg", "--content_weight=0", "--output=out.png", *QUICK]
+    finished = _run(folder, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert Image.open(folder / "out.png").size == (48, 36)
+
+
 # (arguments, part of the one line): each exits with 2 and writes nothing.
 MISTAKES = [
     (["--contnt=photo.png"], "Did you mean: content"),
     (["photo.png", "painting.jpg"], "'photo.png': not a flag"),
     (["--size=big"], "--size=big"),
     (["--content=photo.png"], "--style=FILE is missing"),
+    (["--style=painting.jpg", "--output=out.png"], "--content=FILE is missing"),
+    (["--content_weight=0", "--output=out.png"], "--style=FILE is missing"),
+    ([*FILES, "--output=out.png", "--content_weight=0", "--style_weight=0"], "both 0"),
+    ([*FILES, "--output=out.png", "--init=contnt"], "nor a file; did you mean 'content'"),
+    ([*FILES, "--output=out.png", "--optimizer=adma"], "did you mean 'adam'"),
+    ([*FILES, "--output=out.png", "--style_layers=relu1_1,relu9_1"], "style_layers: 'relu9_1'"),
     ([*FILES], "--output=FILE is missing"),
     ([*FILES, "--output=out.png", "--preset=gatys_pytorc"], "did you mean 'gatys_pytorch'"),
-    ([*FILES, "--output=out.png", "--size=0"], "size: 0"),
+    ([*FILES, "--output=out.png", "--size=-1"], "size: -1"),
     ([*FILES, "--output=out.png", "--steps=-3"], "steps: -3"),
     ([*FILES, "--output=out.png", "--pooling=mean"], "max, average"),
     ([*FILES, "--output=out.png", "--style_layer_weights=1,2,x,4,5"], "'x'; allowed: numbers"),

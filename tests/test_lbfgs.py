@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, lbfgs, optimizers, stylizer
+from nst_tf import config, lbfgs, loop, optimizers
 from nst_tf.losses import Losses
 
 
@@ -81,7 +81,7 @@ def _two_loop(gradient, pairs, first_step, precondition):
 
 def _run(optimizer, function, image, num_steps):
     image = tf.constant(image, tf.float32)
-    run = tf.function(lambda image, state: stylizer.minimize(function, optimizer, image, state, num_steps))
+    run = tf.function(lambda image, state: loop.minimize(function, optimizer, image, state, num_steps))
     image, state, rows = run(image, optimizer.init(image))
     return optimizer.output(image, state).numpy(), state, rows.numpy()[:, 0]
 

@@ -11,6 +11,7 @@ generator = np.random.default_rng(3)
 FEATURES = generator.normal(0, 30, (1, 5, 6, 4)).astype(np.float32)
 TARGET = generator.normal(0, 30, (1, 5, 6, 4)).astype(np.float32)
 N, M = 4, 30
+PIXELS = 16.0 * M  # of the image, as if the layer had a stride of 4
 
 
 def _gram(features):
@@ -76,17 +77,20 @@ def test_content_error_is_the_sum_of_squares():
     ("name", "expected"),
     [
         ("mean", np.mean((FEATURES.astype(np.float64) - TARGET) ** 2)),
+        ("sum", np.sum((FEATURES.astype(np.float64) - TARGET) ** 2)),
         ("half_sum", 0.5 * np.sum((FEATURES.astype(np.float64) - TARGET) ** 2)),
+        ("quarter_mean", np.sum((FEATURES.astype(np.float64) - TARGET) ** 2) / (4 * N * M)),
+        ("half_root", np.sum((FEATURES.astype(np.float64) - TARGET) ** 2) / (2 * N**0.5 * M**0.5)),
     ],
 )
 def test_content_normalization(name, expected):
-    sizes = {"relu4_2": losses.LayerSize(float(N), tf.constant([float(M)]))}
+    sizes = {"relu4_2": losses.LayerSize(float(N), tf.constant([float(M)]), tf.constant(PIXELS))}
     error = {"relu4_2": losses.content_error(FEATURES, TARGET)}
     np.testing.assert_allclose(losses.content_loss(error, sizes, name), expected, rtol=1e-5)
 
 
 def _style_loss(name, blend=(1.0,), targets=(TARGET,), weight=1.0):
-    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([float(M)]))}
+    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([float(M)]), tf.constant(PIXELS))}
     sums = {"relu1_1": losses.gram_sums(FEATURES)}
     styles = [
         losses.StyleTarget({"relu1_1": losses.gram_sums(target) / M}, tf.constant(share))
@@ -100,6 +104,10 @@ def _style_loss(name, blend=(1.0,), targets=(TARGET,), weight=1.0):
     [
         ("gatys2015", np.sum((_gram(FEATURES) - _gram(TARGET)) ** 2) / (4 * N**2 * M**2)),
         ("gatys_pytorch", 1e3 / N**2 * np.mean(((_gram(FEATURES) - _gram(TARGET)) / M) ** 2)),
+        ("sum", np.sum(((_gram(FEATURES) - _gram(TARGET)) / (N * M)) ** 2)),
+        ("mean", np.mean(((_gram(FEATURES) - _gram(TARGET)) / (N * M)) ** 2)),
+        ("udacity", np.mean((_gram(FEATURES) - _gram(TARGET)) ** 2) / (N * M)),
+        ("keras_example", np.sum((_gram(FEATURES) - _gram(TARGET)) ** 2) / (4 * 9 * PIXELS**2)),
     ],
 )
 def test_style_normalization(name, expected):
@@ -116,7 +124,7 @@ def test_a_style_with_no_share_changes_nothing():
 def test_regions_add_up():
     """Two half-weight copies of one picture give the loss of the picture, region by region."""
     half = tf.fill([5, 6, 2], 0.5)
-    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([M / 2, M / 2]))}
+    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([M / 2, M / 2]), tf.constant(PIXELS))}
     sums = {"relu1_1": losses.gram_sums(tf.constant(FEATURES), half)}
     means = losses.gram_sums(tf.constant(TARGET)) / M
     style = losses.StyleTarget({"relu1_1": tf.repeat(means, 2, axis=0)}, tf.constant(1.0))
@@ -152,7 +160,7 @@ def test_no_layers_give_no_loss():
 
 
 def test_keras_agrees_on_the_mean_of_squares():
-    sizes = {"a": losses.LayerSize(float(N), tf.constant([float(M)]))}
+    sizes = {"a": losses.LayerSize(float(N), tf.constant([float(M)]), tf.constant(PIXELS))}
     value = losses.content_loss({"a": losses.content_error(FEATURES, TARGET)}, sizes, "mean")
     expected = keras.losses.MeanSquaredError()(TARGET, FEATURES)
     np.testing.assert_allclose(value, expected, rtol=1e-5)

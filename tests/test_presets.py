@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from nst_tf import config, errors, presets
+from nst_tf import config, errors, formulations, presets
 
 
 def test_gatys_pytorch_equals_the_authors_notebook():
@@ -60,4 +60,4 @@ def test_the_environment_sets_the_default_weights(monkeypatch):
 
 def test_defaults_are_complete():
     names = {field.name for field in dataclasses.fields(config.Config)}
-    assert set(dataclasses.asdict(presets.DEFAULT)) == names
+    assert set(dataclasses.asdict(formulations.DEFAULT)) == names

@@ -4,23 +4,32 @@ import numpy as np
 import pytest
 
 import nst_tf
+from nst_tf import presets
 from tests import conftest, oracle
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 80, 96) for seed in (1, 2, 3))
 
 
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory):
+    """A file of seeded weights, for machines that have no real ones."""
+    path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
+    oracle.random_vgg19().save_weights(path)
+    return str(path)
+
+
+def test_every_published_preset_has_an_oracle():
+    assert set(oracle.FORMULAS) == set(presets.PRESETS) - {"default"}
+
+
+@pytest.mark.parametrize("preset", oracle.FORMULAS)
 @pytest.mark.parametrize("kind", ["real", "random"])
-def test_gatys_pytorch_equals_the_oracle(kind, tmp_path):
-    """The random network runs everywhere; the real one has the real sizes of features."""
-    if kind == "real":
-        path = str(conftest.real_weights())
-    else:
-        path = str(tmp_path / "random.weights.h5")
-        oracle.random_vgg19().save_weights(path)
-    expected = oracle.gatys_pytorch(oracle.vgg19(path), IMAGE, CONTENT, STYLE)
-    found = nst_tf.evaluate(IMAGE, CONTENT, STYLE, preset="gatys_pytorch", weights=path)
-    np.testing.assert_allclose(found[1:3], expected[:2], rtol=1e-4)
-    assert found.total_variation == expected[2]
+def test_every_preset_equals_its_oracle(kind, preset, random_weights):
+    """Content, style and total variation separately, on Keras' own VGG19."""
+    path = str(conftest.real_weights()) if kind == "real" else random_weights
+    expected = oracle.evaluate(preset, path, IMAGE, CONTENT, STYLE)
+    found = nst_tf.evaluate(IMAGE, CONTENT, STYLE, preset=preset, weights=path)
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-4)
     np.testing.assert_allclose(found.total, sum(expected), rtol=1e-4)
 
 

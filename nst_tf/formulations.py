@@ -1,0 +1,236 @@
+"""The published formulations: one config for each publication or program, the source beside every value.
+
+Layer names: the texts write "conv4_2", but in Caffe and in torchvision the ReLU acts in place on that
+very array, so what their programs compare is the rectified feature, relu4_2.
+
+Units: this project's learning rates and total variation are in levels of 0..255. Programs whose network
+sees RGB divided by its standard deviation (mean .226) have their features divided by 57.6 = 255 * .226,
+since the weights here are Oxford's and a ReLU network is homogeneous but for its biases; their learning
+rates are multiplied by it.
+"""
+
+import dataclasses
+
+from nst_tf import config
+
+# The first convolution of each block, after the ReLU: Gatys et al. 2015 (arXiv:1508.06576), methods.
+_S5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+# What one unit of a picture divided by its standard deviation is in levels of 0..255.
+_NORMALIZED = 57.6
+
+GATYS2015 = config.Config(
+    preset="gatys2015",
+    content_layers=("relu4_2",),
+    content_weight=1.0,
+    content_normalization="half_sum",  # eq. 1
+    style_layers=_S5,
+    style_layer_weights=(0.2,) * 5,  # w_l = 1/5
+    style_weight=1e3,  # the paper's ratio alpha/beta is 1e-3 or 1e-4
+    style_normalization="gatys2015",  # eq. 4
+    total_variation="sum_absolute",
+    total_variation_weight=0.0,  # none in the paper
+    pooling="average",
+    init="noise",  # white noise; how strong the paper leaves open
+    optimizer="lbfgs",
+    learning_rate=1.0,
+    history=20,  # open in the paper
+    size=512,  # open in the paper
+    size_side="longest",
+    steps=(500,),  # open in the paper; the loss hardly falls after
+)
+
+GRAY_CANVAS = dataclasses.replace(GATYS2015, preset="gray_canvas", init="gray")
+
+FIVE_CONTENT_LAYERS = dataclasses.replace(
+    GATYS2015,
+    preset="five_content_layers",
+    content_layers=_S5,
+    content_normalization="mean",
+    style_layer_weights=(1.0,) * 5,
+    style_weight=10.0,
+    style_normalization="sum",  # S(DG) / (N^2 M^2)
+    feature_divisor=_NORMALIZED,
+    pooling="max",
+    init="content",
+    optimizer="adam",  # the text names no gradient method
+    learning_rate=0.001 * _NORMALIZED,
+    steps=(6000,),
+)
+
+UDACITY = dataclasses.replace(
+    GATYS2015,
+    preset="udacity",
+    content_normalization="mean",
+    style_layer_weights=(1.0, 0.75, 0.2, 0.2, 0.2),
+    style_weight=1e6,
+    style_normalization="udacity",  # mean((DG)^2) / (N M)
+    feature_divisor=_NORMALIZED,
+    pooling="max",
+    init="content",
+    optimizer="adam",
+    learning_rate=0.003 * _NORMALIZED,
+    size=400,
+    size_side="shortest",
+    style_shape="content",
+    steps=(2000,),
+)
+
+ANHTU96 = dataclasses.replace(
+    GATYS2015,
+    preset="anhtu96",
+    content_normalization="quarter_mean",  # S(DF) / (4 N M)
+    style_weight=1e3,  # 1e4 for the stronger pictures
+    feature_divisor=_NORMALIZED,
+    pooling="max",
+    init="content",
+    optimizer="adam",
+    learning_rate=0.1 * _NORMALIZED,
+    size=400,
+    size_side="height",
+    aspect_ratio=1.5,  # pictures are stretched to 400 x 600
+    style_shape="content",
+    steps=(500,),
+)
+
+GATYS_PYTORCH = dataclasses.replace(
+    GATYS2015,
+    preset="gatys_pytorch",
+    content_normalization="mean",
+    style_layer_weights=(1.0,) * 5,  # the notebook's 1e3 / N^2 is in the normalisation
+    style_weight=1.0,
+    style_normalization="gatys_pytorch",
+    pooling="max",
+    init="content",
+    history=100,  # torch.optim.LBFGS' default
+    size=800,  # the notebook's img_size_hr, of the short side as torchvision's Resize measures
+    size_side="shortest",
+    scales=(512 / 800, 1.0),  # img_size, img_size_hr
+    steps=(500, 200),  # max_iter, max_iter_hr
+)
+
+JOHNSON = dataclasses.replace(
+    GATYS2015,
+    preset="johnson",
+    content_weight=5.0,
+    content_normalization="mean",
+    style_layer_weights=(1.0,) * 5,  # summed, not divided by 5
+    style_weight=100.0,
+    style_normalization="mean",
+    total_variation="half_sum_squares",  # the program adds its gradient only
+    total_variation_weight=1e-3,
+    pooling="max",
+    noise_levels=0.001,
+    history=100,
+    steps=(1000,),
+)
+
+NEURAL_STYLE_PT = dataclasses.replace(JOHNSON, preset="neural_style_pt", total_variation="sum_absolute")
+
+CYSMITH = dataclasses.replace(
+    GATYS2015,
+    preset="cysmith",
+    content_layers=("conv4_2",),  # before the ReLU
+    content_weight=5.0,
+    content_normalization="half_root",  # S(DF) / (2 sqrt(N) sqrt(M))
+    style_layer_weights=(0.2 / 5,) * 5,  # each 0.2, and the sum divided by the number of layers
+    style_weight=1e4,
+    total_variation_weight=1e-3,
+    init="content",
+    history=10,  # SciPy's L-BFGS-B, maxcor
+    steps=(1000,),
+)
+
+ANISHATHALYE = dataclasses.replace(
+    GATYS2015,
+    preset="anishathalye",
+    content_weight=5.0,
+    content_normalization="mean",
+    style_weight=500.0,
+    style_normalization="mean",
+    total_variation="sum_of_means_of_squares",
+    total_variation_weight=100.0,
+    pooling="max",
+    noise_levels=0.256,
+    optimizer="adam",
+    learning_rate=10.0,
+    output_image="best",
+    steps=(1000,),
+)
+
+GORDICALEKSA = dataclasses.replace(
+    GATYS2015,
+    preset="gordicaleksa",
+    content_weight=1e5,
+    content_normalization="mean",
+    style_weight=3e4,
+    style_normalization="sum",  # S(D(G / (N M)))
+    total_variation_weight=1.0,
+    pooling="max",
+    init="content",
+    history=100,  # torch.optim.LBFGS' default
+    size=400,
+    size_side="height",
+    steps=(1000,),
+)
+
+TF_TUTORIAL = dataclasses.replace(
+    GATYS2015,
+    preset="tf_tutorial",
+    content_layers=("relu5_2",),
+    content_weight=1e4,
+    content_normalization="mean",
+    style_weight=1e-2,
+    style_normalization="sum",  # mean((D(G/M))^2)
+    total_variation_weight=30 / 255,  # 30 on an image of [0, 1]
+    pooling="max",
+    init="content",
+    optimizer="adam",
+    learning_rate=0.02 * 255,
+    beta_1=0.99,
+    epsilon=0.1 / 255,
+    clip=True,
+    steps=(1000,),  # 10 epochs of 100
+)
+
+KERAS_EXAMPLE = dataclasses.replace(
+    GATYS2015,
+    preset="keras_example",
+    content_layers=("relu5_2",),
+    content_weight=2.5e-8,
+    content_normalization="sum",
+    style_weight=1e-6,
+    style_normalization="keras_example",
+    total_variation="sum_power_1_25",
+    total_variation_weight=1e-6,
+    pooling="max",
+    init="content",
+    optimizer="sgd",
+    learning_rate=100.0,
+    decay_rate=0.96,
+    decay_steps=100,
+    size=400,
+    size_side="height",
+    style_shape="content",
+    steps=(4000,),
+)
+
+# The formulation of GATYS_PYTORCH; what differs was chosen by looking at pictures (three photographs times
+# three paintings at 512 px) and by the losses after a fixed number of evaluations.
+DEFAULT = dataclasses.replace(
+    GATYS_PYTORCH,
+    preset="default",
+    # From a coarse start the style has a freer hand than from the photograph at full size: with 1 or 5
+    # houses dissolved into the painting, with 20 they were there, with 50 they kept their windows.
+    content_weight=50.0,
+    # A quarter fewer evaluations to the same loss at 256 px than without it.
+    preconditioner="inverse_sqrt_frequency",
+    clip=True,
+    # 20 pairs lower the loss by 4 % after 150 evaluations and double the state; 100 pairs no further.
+    history=10,
+    size=512,
+    size_side="longest",
+    # Broad strokes are laid where the network sees far, at 128 px, and cost next to nothing there.
+    scales=(0.25, 0.5, 1.0),
+    steps=(100, 80, 60),  # about 90 s on two cores with bfloat16 instructions
+)

@@ -1,0 +1,89 @@
+"""The optimisation loop, and the optimiser that a config names.
+
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Functions here are pure: what they change they return.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from nst_tf import losses, objective, optimizers
+from nst_tf.config import Config
+
+Tensor = Any  # TensorFlow ships no type information.
+ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
+
+
+def minimize(
+    value_and_gradient: ValueAndGradient,
+    optimizer: optimizers.Optimizer,
+    image: Tensor,
+    state: Any,
+    num_steps: Tensor,
+) -> tuple[Tensor, Any, Tensor]:
+    """Runs steps of an optimiser in one `tf.while_loop`.
+
+    State in is state out: 12 steps and then 8 are 20 steps, bit for bit. A step is one evaluation.
+
+    Args:
+        value_and_gradient: image -> (Losses, gradient).
+        optimizer: The update rule.
+        image: [1, H, W, 3], the image to evaluate first.
+        state: The optimiser's state.
+        num_steps: How many, an integer or an int32 scalar.
+
+    Returns:
+        The image to evaluate next, the state, and the `Losses` of each evaluation, [num_steps, 4].
+    """
+
+    def step(index: Tensor, image: Tensor, state: Any, rows: Any) -> tuple[Any, ...]:
+        values, gradient = value_and_gradient(image)
+        image, state = optimizer.update(image, values.total, gradient, state)
+        return index + 1, image, state, rows.write(index, tf.stack(values))
+
+    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(losses.Losses._fields)])
+    _, image, state, rows = tf.while_loop(
+        lambda index, *_: index < num_steps,
+        step,
+        (tf.constant(0), image, state, rows),
+        maximum_iterations=num_steps,
+        parallel_iterations=1,  # the iterations depend on each other: do not keep buffers for more
+    )
+    return image, state, rows.stack()
+
+
+def make_optimizer(config: Config) -> optimizers.Optimizer:
+    """Returns the config's optimiser, its units turned from levels of 0..255 to those of the image.
+
+    With an image of unit range the gradient is 255 times as large. Hence a step of Adam or RMSprop, which
+    the gradient's size does not change, is divided by 255, and one along the gradient by 255^2.
+    """
+    levels = objective.PIXEL_LEVELS
+    decay = {"decay_rate": config.decay_rate, "decay_steps": config.decay_steps}
+    options: dict[str, dict[str, Any]] = {
+        "lbfgs": {
+            "learning_rate": config.learning_rate,
+            "history": config.history,
+            "preconditioner": config.preconditioner,
+        },
+        "adam": {
+            "learning_rate": config.learning_rate / levels,
+            "beta_1": config.beta_1,
+            "beta_2": config.beta_2,
+            "epsilon": config.epsilon * levels,
+        },
+        "rmsprop": {
+            "learning_rate": config.learning_rate / levels,
+            "rho": config.beta_2,
+            "epsilon": config.epsilon * levels**2,
+        },
+        "sgd": {"learning_rate": config.learning_rate / levels**2, **decay},
+        "momentum": {
+            "learning_rate": config.learning_rate / levels**2,
+            "friction": config.friction,
+            **decay,
+        },
+    }
+    made = optimizers.OPTIMIZERS[config.optimizer](**options[config.optimizer], clip=config.clip)
+    return optimizers.OUTPUTS[config.output_image](made)

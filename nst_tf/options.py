@@ -1,0 +1,152 @@
+"""The command's flags: made from the config's fields, parsed, and turned into changes of a config.
+
+Importing this defines them on `absl.flags.FLAGS`.
+"""
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from absl import flags
+
+from nst_tf import config, errors, presets
+
+_FLAGS = flags.FLAGS
+
+# What a user's mistake exits with, as in Python's own argument parser.
+EXIT_MISTAKE = 2
+
+_HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})
+
+_INTRODUCTION = """Paints a photograph like a painting.
+
+  nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
+"""
+
+
+def _define_flags() -> None:
+    """Defines the command's own flags, then one for every field of the config that can be one."""
+    flags.DEFINE_string("content", None, "the photograph: a picture file")
+    flags.DEFINE_string("style", None, "the painting: a picture file")
+    flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
+    flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
+    flags.DEFINE_boolean("overwrite", False, "replace files that exist")
+    flags.DEFINE_string("preset", "default", "the formulation by name; --list_presets lists them")
+    flags.DEFINE_boolean("list_presets", False, "list the presets: source, character, cost in time")
+    for field in _flag_fields():
+        if field.name == "steps" or _kind(field) is int:
+            flags.DEFINE_integer(field.name, None, _help(field))
+        elif _is_list(field):
+            flags.DEFINE_list(field.name, None, _help(field))
+        elif _kind(field) is bool:
+            flags.DEFINE_boolean(field.name, None, _help(field))
+        elif _kind(field) is float:
+            flags.DEFINE_float(field.name, None, _help(field))
+        else:
+            flags.DEFINE_string(field.name, None, _help(field))
+
+
+def _flag_fields() -> list[dataclasses.Field[Any]]:
+    """Returns the config's fields that are flags: all that have a help text."""
+    return [field for field in dataclasses.fields(config.Config) if field.metadata.get("help")]
+
+
+def _kind(field: dataclasses.Field[Any]) -> type:
+    return config.element_type(field)
+
+
+def _is_list(field: dataclasses.Field[Any]) -> bool:
+    return field.type != _kind(field)
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    """Returns the field's help with the allowed names and the default preset's value."""
+    default = getattr(presets.PRESETS["default"].config, field.name)
+    if field.name == "steps":
+        default = sum(default)
+    names = field.metadata["names"]
+    listed = f": {', '.join(names)}" if 0 < len(names) <= _MOST_NAMES_LISTED else ""
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{field.metadata['help']}{listed} [{shown}]"
+
+
+# The thirty-two layer names would drown the help text.
+_MOST_NAMES_LISTED = 10
+
+# The flags most people need, in the order in which they meet them; the others follow under their own heading.
+_MAIN_FLAGS = (
+    *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
+    *("overwrite", "list_presets"),
+)
+
+
+def _help_text() -> str:
+    """Returns what --help prints."""
+    rest = [field.name for field in _flag_fields() if field.name not in _MAIN_FLAGS]
+    return "\n".join(
+        [
+            _INTRODUCTION,
+            "Flags; in brackets what the default preset has:",
+            *map(_flag_text, _MAIN_FLAGS),
+            "\nFlags that change the preset's formulation:",
+            *map(_flag_text, rest),
+        ]
+    )
+
+
+def _flag_text(name: str) -> str:
+    """Returns a flag's part of the help: its name, and what it means, indented."""
+    head = f"--{name}" if _FLAGS[name].boolean else f"--{name}=..."
+    indent = " " * 27
+    return textwrap.fill(
+        _FLAGS[name].help,
+        width=100,
+        initial_indent=f"  {head:<24} ",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses the flags; prints the help, or one line about a wrong flag, and exits where it must."""
+    if _HELP_FLAGS & set(argv[1:]):
+        print(_help_text())
+        sys.exit(0)
+    try:
+        rest: list[str] = _FLAGS(list(argv))
+    except flags.Error as error:
+        _fail(f"{' '.join(str(error).split())}; --help lists all flags")
+    if rest[1:]:
+        _fail(f"{rest[1]!r}: not a flag; files are named as in --content={rest[1]}")
+    return rest
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"nst_tf: {message}", file=sys.stderr)
+    sys.exit(EXIT_MISTAKE)
+
+
+def overrides() -> dict[str, Any]:
+    """Returns {field: value} of the config's flags that were given."""
+    changes: dict[str, Any] = {}
+    for field in _flag_fields():
+        value = _FLAGS[field.name].value
+        if value is None:
+            continue
+        if isinstance(value, list):
+            value = tuple(_number(field, item) if _kind(field) is float else item for item in value)
+        changes[field.name] = value
+    return changes
+
+
+def _number(field: dataclasses.Field[Any], text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise errors.InputError(f"{field.name}: {text!r}; allowed: numbers, with commas") from None
+
+
+_define_flags()
