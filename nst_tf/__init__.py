@@ -12,8 +12,8 @@ if typing.TYPE_CHECKING:
     from nst_tf.api import Result, evaluate, stylize
     from nst_tf.config import Config
     from nst_tf.errors import InputError
-    from nst_tf.images import read as read_image
     from nst_tf.losses import Losses
+    from nst_tf.pictures import read as read_image
     from nst_tf.presets import get as get_config
     from nst_tf.stylizer import Progress, Stylizer
 
@@ -42,7 +42,7 @@ _HOMES = {
     "Stylizer": ("stylizer", "Stylizer"),
     "evaluate": ("api", "evaluate"),
     "get_config": ("presets", "get"),
-    "read_image": ("images", "read"),
+    "read_image": ("pictures", "read"),
     "stylize": ("api", "stylize"),
 }
 

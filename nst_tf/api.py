@@ -1,6 +1,6 @@
 """Python's way in: `stylize` a photograph, `evaluate` a formulation.
 
-Pictures for people come as paths, Pillow images or arrays; see `images.read`.
+Pictures for people come as paths, Pillow images or arrays; see `pictures.read`.
 """
 
 import dataclasses
@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import errors, images, objective, presets, report, runtime, stylizer
+from nst_tf import (
+    config,
+    errors,
+    images,
+    manifest,
+    memory,
+    objective,
+    pictures,
+    presets,
+    report,
+    runtime,
+    stylizer,
+)
 from nst_tf.losses import Losses
 
 
@@ -21,27 +33,33 @@ class Result:
 
     image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]
     losses: Losses  # of `image`, as floats, weighted as the config weights them
-    config: Any  # nst_tf.Config, complete
-    weights: str  # which weights made it, such as "imagenet"
-    precision: str  # of the convolutions: "float32" or "bfloat16"
+    config: config.Config  # complete, with the precision and the weights that were used
+    manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
+    alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture
     trace: tuple[report.TraceRow, ...] = dataclasses.field(repr=False)  # one row for each evaluation
-    stopped: bool = False  # whether `on_progress` stopped the run before its end
+    outcome: str  # "finished", "stopped" (by `on_progress`) or "diverged" (the loss became infinite or NaN)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the picture, replacing a file that is there; the extension decides the format.
+        """Writes the picture and, as `path` with ".json" after it, its manifest; replaces what is there.
+
+        The extension decides the format. The manifest is put into the picture too, and alpha kept, where the
+        format can.
 
         Raises:
             InputError: The format is unknown.
-            OSError: The file cannot be written.
+            OSError: A file cannot be written.
         """
-        images.write(self.image, path)
+        text = manifest.to_text(self.manifest)
+        pictures.write(self.image, path, alpha=self.alpha, text=text)
+        with pictures.replacing(manifest.sidecar(path)) as file:
+            file.write(text.encode("ascii"))
 
 
 def stylize(
-    content: images.Picture | None,
-    style: images.Picture | None,
+    content: pictures.Picture | None,
+    style: pictures.Picture | None,
     *,
-    preset: str = "default",
+    preset: str | config.Config = "default",
     on_progress: Callable[[stylizer.Progress], object] | None = None,
     **overrides: Any,
 ) -> Result:
@@ -52,7 +70,7 @@ def stylize(
             None with `content_weight=0`: a texture from the painting alone, which starts from noise unless
             `init` says otherwise.
         style: The painting, likewise. None with `style_weight=0`: the content reconstructed.
-        preset: The formulation by name.
+        preset: The formulation by name, or a config.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
         **overrides: Fields of the config to replace, such as `size=1024` (longest side of the result
@@ -67,9 +85,10 @@ def stylize(
     if content is None:
         overrides.setdefault("init", "noise")
     chosen = presets.get(preset, **overrides)
-    content_image = None if content is None else images.read(content, "content")
-    style_images = [] if style is None else [images.read(style, "style")]
-    init_image = None if chosen.init in images.INITS else images.read(chosen.init, "init")
+    content_image = None if content is None else pictures.read(content, "content")
+    style_images = [] if style is None else [pictures.read(style, "style")]
+    init_image = None if chosen.init in images.INITS else pictures.read(chosen.init, "init")
+    _check_memory(chosen, content_image, style_images)
     run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
     recorder = report.Recorder()
 
@@ -77,17 +96,51 @@ def stylize(
         recorder(progress)
         return on_progress(progress) if on_progress is not None else None
 
-    finished = run.run(report_progress)
-    run.last_scale()  # a run that was stopped early has a picture of full size all the same
+    outcome = run.run(report_progress)
+    run.last_scale()  # a run that ended early has a picture of full size all the same
+    losses = run.evaluate()
+    resolved = dataclasses.replace(run.config, precision=run.precision, weights=_weights_source(run))
     return Result(
         run.picture(),
-        run.evaluate(),
-        chosen,
-        run.weights.name,
-        run.precision,
+        losses,
+        resolved,
+        manifest.make(
+            resolved,
+            {"content": content, "style": style, "init": None if init_image is None else chosen.init},
+            {"name": run.weights.name, "sha256": run.weights.sha256},
+            losses._asdict(),
+        ),
+        _resized_alpha(content, run),
         tuple(recorder.rows),
-        stopped=not finished,
+        outcome,
     )
+
+
+def _check_memory(
+    chosen: config.Config, content_image: np.ndarray | None, style_images: list[np.ndarray]
+) -> None:
+    """Refuses a run that will not fit; a GPU's memory is not looked at."""
+    pictures_given = [image for image in (content_image, *style_images) if image is not None]
+    if pictures_given and not tf.config.list_physical_devices("GPU"):
+        sizes = [image.shape[1:3] for image in pictures_given]
+        precision = runtime.resolve_precision(chosen.precision)
+        memory.check(chosen, precision, sizes[0], [image.shape[1:3] for image in style_images])
+
+
+def _weights_source(run: stylizer.Stylizer) -> str:
+    """Returns what to give as `weights` to get the same ones again: "auto" may not give them."""
+    if run.config.weights != "auto":
+        return run.config.weights
+    return "imagenet" if run.weights.name == "imagenet" else "builtin"
+
+
+def _resized_alpha(content: pictures.Picture | None, run: stylizer.Stylizer) -> np.ndarray | None:
+    """Returns the content picture's alpha at the result's size, [H, W], if it has any."""
+    alpha = None if content is None else pictures.read_alpha(content, "content")
+    if alpha is None:
+        return None
+    height, width = run.scales[-1][:2]
+    return images.resize(tf.constant(alpha[np.newaxis, :, :, np.newaxis]), height, width)[0, :, :, 0].numpy()
 
 
 def evaluate(
@@ -123,13 +176,13 @@ def evaluate(
         overrides["weights"] = weights
     chosen = presets.get(preset, **overrides)
     arrays = {"image": image, "content": content, "style": style}
-    pictures = {name: images.read(np.asarray(array), name) for name, array in arrays.items()}
-    shapes = {name: list(picture.shape[1:]) for name, picture in pictures.items()}
+    read = {name: pictures.read(np.asarray(array), name) for name, array in arrays.items()}
+    shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
     judge = objective.Objective(
         chosen, stylizer.load_weights(chosen), runtime.resolve_precision(chosen.precision)
     )
-    tensors = {name: tf.constant(picture) for name, picture in pictures.items()}
+    tensors = {name: tf.constant(picture) for name, picture in read.items()}
     targets = judge.targets(tensors["content"], [tensors["style"]])
     return Losses(*(float(value) for value in judge.evaluate(tensors["image"], targets)))

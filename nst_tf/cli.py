@@ -22,6 +22,7 @@ _FLAGS = flags.FLAGS
 
 # 128 + SIGINT, as shells have it.
 _EXIT_INTERRUPTED = 130
+_EXIT_CODES = {"finished": 0, "stopped": _EXIT_INTERRUPTED, "diverged": 1}
 
 
 class _Interrupt:
@@ -68,18 +69,21 @@ def _stylize() -> int:
     if _FLAGS.list_presets:
         print(_presets_table())
         return 0
-    overrides = options.overrides()
-    _check_files_named(presets.get(_FLAGS.preset, **overrides))
+    changes = options.overrides()
+    if not _FLAGS.config:
+        # Before TensorFlow is loaded, which takes seconds.
+        _check_files_named(presets.get(_FLAGS.preset, **changes))
     runtime.use_tensorflow_backend()
     _show_warnings()
     with _quiet_import():
-        from nst_tf import api, images, report
+        from nst_tf import api, manifest, report
 
+    repeated = manifest.read(_FLAGS.config) if _FLAGS.config else None
+    chosen = presets.get(_base(repeated), **changes)
+    _check_files_named(chosen)
     output = pathlib.Path(_FLAGS.output)
-    images.check_output(output, _FLAGS.overwrite)
     trace = pathlib.Path(_FLAGS.trace) if _FLAGS.trace else None
-    if trace is not None:
-        images.check_file(trace, _FLAGS.overwrite)
+    _check_outputs(output, trace)
     bar, interrupt = report.ProgressBar(), _Interrupt()
 
     def on_progress(progress: Any) -> bool:
@@ -88,20 +92,41 @@ def _stylize() -> int:
         return interrupt.asked
 
     start = time.perf_counter()
-    result = api.stylize(
-        _FLAGS.content or None,
-        _FLAGS.style or None,
-        preset=_FLAGS.preset,
-        on_progress=on_progress,
-        **overrides,
-    )
+    content, style = _FLAGS.content or None, _FLAGS.style or None
+    result = api.stylize(content, style, preset=chosen, on_progress=on_progress)
     bar.close()
     result.save(output)
     if trace is not None:
         report.write_trace(result.trace, trace)
     interrupt.restore()
+    for line in manifest.differences(repeated, result.manifest) if repeated else ():
+        print(f"nst_tf: {line}: the picture is not the same", file=sys.stderr)
     print(_summary(result, output, time.perf_counter() - start, report.describe_losses))
-    return _EXIT_INTERRUPTED if result.stopped else 0
+    if result.outcome == "diverged":
+        print(f"nst_tf: {_divergence(result)}", file=sys.stderr)
+    return _EXIT_CODES[result.outcome]
+
+
+def _base(repeated: dict[str, Any] | None) -> str | config.Config:
+    """Returns what the run starts from: a preset's name, or the config in a manifest."""
+    if repeated is None:
+        return str(_FLAGS.preset)
+    from nst_tf import manifest
+
+    chosen = manifest.to_config(repeated, _FLAGS.config)
+    return manifest.find_weights(chosen, os.environ.get(presets.WEIGHTS_VARIABLE))
+
+
+def _check_outputs(output: pathlib.Path, trace: pathlib.Path | None) -> None:
+    """Finds out before the run whether everything it writes can be written after it."""
+    from nst_tf import manifest, pictures
+
+    pictures.check_output(output, _FLAGS.overwrite)
+    pictures.check_file(manifest.sidecar(output), _FLAGS.overwrite)
+    if trace is not None:
+        pictures.check_file(trace, _FLAGS.overwrite)
+        if trace.resolve() in (output.resolve(), manifest.sidecar(output).resolve()):
+            raise errors.InputError(f"trace: {trace} is where the picture or its manifest goes")
 
 
 def _check_files_named(chosen: config.Config) -> None:
@@ -127,11 +152,20 @@ def _presets_table() -> str:
 def _summary(result: Any, output: pathlib.Path, seconds: float, describe: Callable[[Any], str]) -> str:
     """Returns the line that says where the picture is and how it came about."""
     height, width = result.image.shape[:2]
-    done = "stopped after" if result.stopped else "in"
+    done = {"finished": "in", "stopped": "stopped after", "diverged": "given up after"}[result.outcome]
     return (
         f"{output}: {width} x {height} pixels {done} {len(result.trace)} steps, {seconds:.0f} s;"
-        f" {describe(result.losses)}; {result.weights} weights, {result.precision}"
+        f" {describe(result.losses)}; {result.manifest['weights']['name']} weights, {result.config.precision}"
     )
+
+
+def _divergence(result: Any) -> str:
+    """Returns why the loss of a run probably became infinite or NaN, and what to do."""
+    saved = "the loss became infinite or NaN; the picture saved is the last good one"
+    if result.config.optimizer == "lbfgs" or len(result.trace) <= 1:
+        return f"{saved}. Weights so large that the loss overflows are the likely cause: make them smaller"
+    rate = result.config.learning_rate
+    return f"{saved}. A learning rate of {rate:g} is the likely cause: try --learning_rate={rate / 10:g}"
 
 
 def _show_warnings() -> None:

@@ -251,7 +251,10 @@ def _split(total: int, proportions: Sequence[int]) -> tuple[int, ...]:
 
 def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
     """Checks that numbers are finite and not negative and that names are allowed."""
-    values = value if isinstance(value, tuple) else (value,)
+    is_list = field.type != element_type(field)
+    shape = "a list" if is_list else "a single value"
+    _require(isinstance(value, tuple) == is_list, field.name, repr(value), shape)
+    values = value if is_list else (value,)
     kind = element_type(field)
     for item in values:
         _require(

@@ -34,6 +34,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
     flags.DEFINE_boolean("overwrite", False, "replace files that exist")
     flags.DEFINE_string("preset", "default", "the formulation by name; --list_presets lists them")
+    flags.DEFINE_string("config", None, "start from a picture's manifest (its .json, or the picture itself)")
     flags.DEFINE_boolean("list_presets", False, "list the presets: source, character, cost in time")
     for field in _flag_fields():
         if field.name == "steps" or _kind(field) is int:
@@ -78,7 +79,7 @@ _MOST_NAMES_LISTED = 10
 # The flags most people need, in the order in which they meet them; the others follow under their own heading.
 _MAIN_FLAGS = (
     *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
-    *("overwrite", "list_presets"),
+    *("config", "overwrite", "list_presets"),
 )
 
 

@@ -86,16 +86,22 @@ def relative_cost(name: str) -> float:
 WEIGHTS_VARIABLE = "NST_TF_WEIGHTS"
 
 
-def get(name: str, **changes: object) -> config.Config:
-    """Returns the preset's config with some fields replaced, as `config.override` does.
+def get(preset: str | config.Config, **changes: object) -> config.Config:
+    """Returns a preset's config with some fields replaced, as `config.override` does.
 
-    The environment variable `NST_TF_WEIGHTS` stands in for `weights` where that is not given.
+    The environment variable `NST_TF_WEIGHTS` stands in for a preset's `weights` where they are not given.
+
+    Args:
+        preset: A name, or a config to start from.
+        **changes: {field: value}.
 
     Raises:
         InputError: There is no such preset or field, or a value is not allowed.
     """
-    if name not in PRESETS:
-        raise errors.unknown_name("preset", name, PRESETS)
+    if isinstance(preset, config.Config):
+        return config.override(preset, changes)
+    if preset not in PRESETS:
+        raise errors.unknown_name("preset", preset, PRESETS)
     if weights := os.environ.get(WEIGHTS_VARIABLE):
         changes = {"weights": weights} | changes
-    return config.override(PRESETS[name].config, changes)
+    return config.override(PRESETS[preset].config, changes)

@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from nst_tf import images, stylizer
+from nst_tf import pictures, stylizer
 
 
 class TraceRow(NamedTuple):
@@ -115,5 +115,5 @@ def write_trace(rows: Iterable[TraceRow], path: pathlib.Path) -> None:
     writer = csv.writer(text)
     writer.writerow(TraceRow._fields)
     writer.writerows(rows)
-    with images.replacing(path) as file:
+    with pictures.replacing(path) as file:
         file.write(text.getvalue().encode("utf-8"))

@@ -13,8 +13,16 @@ import tensorflow as tf
 
 from nst_tf import errors, images, loop, losses, objective, runtime, vgg, weights
 from nst_tf.config import Config, Scale, plan_scales, style_size
+from nst_tf.variables import Variables, variable
 
 Tensor = Any  # TensorFlow ships no type information.
+
+
+# How a run may end.
+OUTCOMES = ("finished", "stopped", "diverged")
+
+# L-BFGS shortens its step ten times for each trial that is not finite: ten in a row leave it nowhere to go.
+_PATIENCE = 10
 
 
 class Progress(NamedTuple):
@@ -26,13 +34,6 @@ class Progress(NamedTuple):
     num_steps: int  # evaluations in all, over all scales
     losses: tuple[losses.Losses, ...]  # of the evaluations since the last report, as floats
     picture: Callable[[], np.ndarray]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
-
-
-class _Variables(NamedTuple):
-    """What a step reads beside the image, each tensor of it a `tf.Variable`."""
-
-    targets: objective.Targets
-    state: Any  # the optimiser's
 
 
 class Stylizer(tf.Module):
@@ -82,13 +83,12 @@ class Stylizer(tf.Module):
         self._build_targets = tf.function(self._objective.targets, autograph=False, reduce_retracing=True)
         self._optimizer = loop.make_optimizer(config)
         image = self._first_image(shaping_image, init_image)
-        self.image = _variable(image)
+        self.image = variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
-        self._variables = _NoTracking(
-            tf.nest.map_structure(
-                _variable, _Variables(self._targets_of_scale(), self._optimizer.init(image))
-            )
-        )
+        self._good_image: Any = None  # the last one known to have a finite loss
+        self._bad_evaluations = 0  # in a row, that were not finite
+        self._targets = Variables(self._targets_of_scale())
+        self._state = Variables(self._optimizer.init(image))
 
     @tf.function(autograph=False)
     def step(self) -> losses.Losses:
@@ -114,7 +114,7 @@ class Stylizer(tf.Module):
     def evaluate(self) -> losses.Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
         values = tf.function(self._objective.evaluate, autograph=False)(
-            tf.constant(self.picture()[np.newaxis]), _values(self._variables.held.targets)
+            tf.constant(self.picture()[np.newaxis]), self._targets.values()
         )
         return losses.Losses(*(float(value) for value in values))
 
@@ -142,27 +142,32 @@ class Stylizer(tf.Module):
         self.scale_index = scale_index
         height, width = self.scales[scale_index][:2]
         targets = self._targets_of_scale()
-        state = self._optimizer.resize(_values(self._variables.held.state), height, width)
+        state = self._optimizer.resize(self._state.values(), height, width)
         self.image.assign(images.resize(picture, height, width))
+        self._good_image = None
         self._steps_done.assign(0)
-        _assign(self._variables.held, _Variables(targets, state))
+        self._targets.assign(targets)
+        self._state.assign(state)
 
-    def run(self, on_progress: Callable[[Progress], object] | None = None) -> bool:
+    def run(self, on_progress: Callable[[Progress], object] | None = None) -> str:
         """Takes all steps of all scales that are left.
 
         Args:
-            on_progress: Called about once a second or once a step, whichever is rarer; returning True
+            on_progress: Called about twice a second or once a step, whichever is rarer; returning True
                 stops the run.
 
         Returns:
-            Whether it came to the end.
+            One of `OUTCOMES`. After "diverged" the picture is the last one whose loss was finite.
         """
         while True:
             for progress in self._run_scale():
                 if on_progress is not None and on_progress(progress) is True:
-                    return False
+                    return "stopped"
+                if self._bad_evaluations >= _PATIENCE:
+                    self._restore_good_image()
+                    return "diverged"
             if self.is_last_scale():
-                return True
+                return "finished"
             self.next_scale()
 
     def _run_scale(self) -> Iterator[Progress]:
@@ -171,8 +176,9 @@ class Stylizer(tf.Module):
         total = sum(scale.num_steps for scale in self.scales)
         chunk = 1
         while left := self.scales[self.scale_index].num_steps - int(self._steps_done):
-            start = time.perf_counter()
+            start, candidate = time.perf_counter(), self.image.read_value()
             rows = self.advance(tf.constant(min(chunk, left))).numpy()
+            self._watch(candidate, rows)
             seconds_per_step = (time.perf_counter() - start) / len(rows)
             chunk = max(1, int(_CHUNK_S / seconds_per_step))
             yield Progress(
@@ -184,23 +190,41 @@ class Stylizer(tf.Module):
                 self.picture,
             )
 
+    def _watch(self, candidate: Tensor, rows: np.ndarray) -> None:
+        """Counts evaluations in a row that were not finite; keeps the image before them.
+
+        An image of NaN is looked for itself: TensorFlow's ReLU makes zeros of them, and the loss is finite.
+        """
+        finite = np.isfinite(rows[:, 0])
+        if finite[0] and bool(tf.math.is_finite(tf.reduce_sum(candidate))):
+            self._good_image = candidate
+        after_last_finite = len(finite) - 1 - int(np.max(np.nonzero(finite)[0], initial=-1))
+        self._bad_evaluations = after_last_finite + (0 if finite.any() else self._bad_evaluations)
+        if not bool(tf.math.is_finite(tf.reduce_sum(self.image))):
+            self._bad_evaluations = _PATIENCE
+
+    def _restore_good_image(self) -> None:
+        """Makes the last image whose loss was finite, if there was any, the current one."""
+        if self._good_image is not None:
+            self.image.assign(self._good_image)
+        self._state.assign(self._optimizer.init(self.image.value()))
+
     def _minimize(self, num_steps: Tensor) -> Tensor:
-        variables = self._variables.held
-        targets, state = _values(variables)
+        targets = self._targets.values()
         image, state, rows = loop.minimize(
             lambda image: self._objective.value_and_gradient(image, targets),
             self._optimizer,
             self.image.value(),
-            state,
+            self._state.values(),
             num_steps,
         )
         self.image.assign(image)
         self._steps_done.assign_add(num_steps)
-        _assign(variables.state, state)
+        self._state.assign(state)
         return rows
 
     def _output(self) -> Tensor:
-        return self._optimizer.output(self.image.value(), _values(self._variables.held.state))
+        return self._optimizer.output(self.image.value(), self._state.values())
 
     def _first_image(self, shaping_image: Tensor, init_image: Tensor | None) -> Tensor:
         """Returns the image to start from, of the first scale's size."""
@@ -250,28 +274,3 @@ def _check_pictures(content: object, styles: Sequence[object], config: Config, i
         raise errors.InputError("style: no painting; without one the style_weight must be 0")
     if content is None and init is None and config.init == "content":
         raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
-
-
-class _NoTracking:
-    """Holds variables out of `tf.Module`'s tracking, which would rewrap their tuples and dicts."""
-
-    def __init__(self, held: _Variables) -> None:
-        self.held = held
-
-
-def _variable(value: Tensor) -> tf.Variable:
-    """Returns a variable for a tensor; of pictures and features, any height and width will do."""
-    shape = value.shape.as_list()
-    if len(shape) == 4:
-        shape[1:3] = [None, None]
-    return tf.Variable(value, trainable=False, shape=tf.TensorShape(shape))
-
-
-def _values(variables: Any) -> Any:
-    """Returns the values of a structure of variables."""
-    return tf.nest.map_structure(lambda variable: variable.value(), variables)
-
-
-def _assign(variables: Any, values: Any) -> None:
-    """Assigns a structure of values to a structure of variables."""
-    tf.nest.map_structure(lambda variable, value: variable.assign(value), variables, values)

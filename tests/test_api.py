@@ -62,11 +62,7 @@ def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
     assert result.image.shape == (32, 48, 3)
     assert result.image.dtype == np.float32
     assert result.config == nst_tf.get_config("default", size=48, steps=7, **QUICK)
-    assert (result.weights, result.precision, result.stopped) == (
-        "builtin (random filters)",
-        "float32",
-        False,
-    )
+    assert result.outcome == "finished"
     assert len(result.trace) == 7
     assert reports[-1].step == 7
     result.save(tmp_path / "out.png")
@@ -94,7 +90,7 @@ def test_paths_pillow_images_and_arrays_give_the_same_picture(tmp_path):
 
 def test_progress_may_stop_the_run():
     result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=30, on_progress=lambda _: True, **QUICK)
-    assert result.stopped
+    assert result.outcome == "stopped"
     assert 0 < len(result.trace) < 30
     assert result.image.shape == (32, 48, 3)
     judged = nst_tf.evaluate(result.image, CONTENT, STYLE, **QUICK)

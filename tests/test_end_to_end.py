@@ -137,9 +137,14 @@ LATE_MISTAKES = [
     ([*FILES, "--output=photo.png"], "--overwrite"),
     ([*FILES, "--output=out.docx"], "'.docx' is not one of"),
     ([*FILES, "--output=out.png", "--trace=missing/trace.csv"], "no folder missing"),
+    ([*FILES, "--output=out.png", "--trace=out.png"], "where the picture or its manifest goes"),
+    ([*FILES, "--output=out.png", "--config=photo.png"], "holds no manifest"),
+    (["--config=nothing.json", *FILES, "--output=out.png"], "config: nothing.json cannot be read"),
+    (["--content=.", "--style=painting.jpg", "--output=out.png"], "is a folder"),
     (["--content=nothing.png", "--style=painting.jpg", "--output=out.png"], "content: there is no file"),
     ([*FILES, "--output=out.png", "--weights=nothing.h5"], "weights: there is no file nothing.h5"),
     ([*FILES, "--output=out.png", "--size=10"], "needs 16 a side"),
+    ([*FILES, "--output=out.png", "--size=200000"], "the largest size that fits"),
 ]
 
 
@@ -188,3 +193,35 @@ def test_ctrl_c_saves_the_picture_so_far(folder):
     assert "stopped after" in out
     assert Image.open(folder / "out.png").size == (48, 36)
     assert "Traceback" not in err
+
+
+def test_a_run_that_diverges_saves_the_last_good_picture_and_names_the_cause(folder):
+    diverging = ["--steps=300", "--optimizer=sgd", "--learning_rate=1e12", "--noclip"]
+    finished = _run(folder, *FILES, "--output=out.png", *QUICK, *diverging)
+    assert finished.returncode == 1
+    assert "try --learning_rate=1e+11" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert Image.open(folder / "out.png").size == (48, 36)
+
+
+def test_a_manifest_makes_the_same_file_again(folder):
+    first = _run(folder, *FILES, "--output=a.png", "--init=noise", "--seed=3", *QUICK)
+    assert first.returncode == 0, first.stderr
+    assert (folder / "a.png.json").is_file()
+    for source, output in (("a.png", "b.png"), ("a.png.json", "c.png")):
+        again = _run(folder, *FILES, f"--config={source}", f"--output={output}")
+        assert again.returncode == 0, again.stderr
+        assert (folder / output).read_bytes() == (folder / "a.png").read_bytes()
+    other = ["--content=photo.png", "--style=photo.png", "--config=a.png", "--output=d.png"]
+    assert "style is not the picture" in _run(folder, *other).stderr
+
+
+def test_alpha_is_kept(folder):
+    with Image.open(folder / "photo.png") as picture:
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save(folder / "cut.png")
+    arguments = ["--content=cut.png", "--style=painting.jpg", "--output=out.webp", *QUICK]
+    assert _run(folder, *arguments).returncode == 0
+    with Image.open(folder / "out.webp") as result:
+        assert result.mode == "RGBA"
+        assert np.asarray(result.getchannel("A")).min() < 10

@@ -24,7 +24,8 @@ def test_losses_fall(narrow_weights):
     totals: list[float] = []
     run = make(narrow_weights, steps=30)
     before = float(run.step().total)
-    assert run.run(lambda progress: totals.extend([row.total for row in progress.losses]))
+    outcome = run.run(lambda progress: totals.extend([row.total for row in progress.losses]))
+    assert outcome == "finished"
     assert totals[-1] < 0.1 * before
     assert run.evaluate().total < 0.1 * before
 
@@ -89,13 +90,13 @@ def test_progress_may_stop_the_run(narrow_weights):
         reports.append(progress)
         return True
 
-    assert not run.run(stop)
+    assert run.run(stop) == "stopped"
     assert len(reports) == 1
     assert np.isfinite(reports[0].picture()).all()
 
 
 def test_only_true_stops_a_run(narrow_weights):
-    assert make(narrow_weights, steps=3).run(lambda _: "a truthy value")
+    assert make(narrow_weights, steps=3).run(lambda _: "a truthy value") == "finished"
 
 
 def test_the_last_scale_has_no_next(narrow_weights):
@@ -164,3 +165,20 @@ def test_the_image_is_on_the_gpu_where_there_is_one(narrow_weights):
     run = make(narrow_weights)
     run.step()
     assert "GPU" in run.image.device
+
+
+def test_a_run_that_diverges_ends_with_its_last_good_picture(narrow_weights):
+    """Steps of thousands of levels: the loss overflows within a few, and nothing of that is shown."""
+    options = {"optimizer": "sgd", "learning_rate": 1e9, "clip": False, "scales": (1.0,), "steps": (200,)}
+    run = make(narrow_weights, **options)
+    seen: list[stylizer.Progress] = []
+    assert run.run(seen.append) == "diverged"
+    assert seen[-1].step < 100
+    assert np.isfinite(run.picture()).all()
+    assert np.isfinite(run.evaluate().total)
+
+
+def test_weights_that_overflow_at_once_leave_the_first_image(narrow_weights):
+    run = make(narrow_weights, content_weight=1e38, style_weight=1e38, scales=(1.0,), steps=(50,))
+    assert run.run() == "diverged"
+    np.testing.assert_allclose(run.picture()[np.newaxis], CONTENT, atol=1e-6)

@@ -1,0 +1,148 @@
+"""How a picture came about, as JSON: kept beside the picture and in it, enough to make it again.
+
+Holds names of files, never their folders: a manifest travels with its picture.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nst_tf import config, errors, pictures
+
+# Versions that decide the picture's last bits.
+_PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
+
+# Weights that are named by a word and not by a file.
+_NAMED_WEIGHTS = ("auto", "imagenet", "builtin")
+
+
+def describe_input(picture: pictures.Picture) -> dict[str, str]:
+    """Returns the name and the SHA-256 of an input: of a file its bytes, otherwise its pixels."""
+    if isinstance(picture, np.ndarray | Image.Image):
+        return {"name": "", "sha256": hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()}
+    path = pathlib.Path(picture)
+    with path.open("rb") as file:
+        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def make(
+    chosen: config.Config,
+    inputs: Mapping[str, pictures.Picture | None],
+    weights: Mapping[str, str],
+    losses: Mapping[str, float],
+) -> dict[str, Any]:
+    """Returns the manifest of a run.
+
+    Args:
+        chosen: The config, its precision and weights resolved.
+        inputs: {"content", "style", "init": the picture as it was handed in, or None}.
+        weights: {"name", "sha256"} of what was used.
+        losses: {term: value} of the finished picture.
+    """
+    fields = dataclasses.asdict(chosen)
+    for name in ("weights", "init"):
+        fields[name] = pathlib.PurePath(fields[name]).name
+    return {
+        "config": fields,
+        "weights": dict(weights),
+        "inputs": {name: describe_input(given) for name, given in inputs.items() if given is not None},
+        "losses": dict(losses),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def sidecar(output: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the manifest's path beside a picture: picture.png.json for picture.png."""
+    path = pathlib.Path(output)
+    return path.with_name(path.name + ".json")
+
+
+def to_text(manifest: Mapping[str, Any]) -> str:
+    """Returns the manifest as JSON in ASCII, which every format can hold."""
+    return json.dumps(manifest, indent=2)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a manifest, from its own file or out of a picture.
+
+    Raises:
+        InputError: There is no such file, or no manifest in it.
+    """
+    path = pathlib.Path(path)
+    if path.suffix == ".json":
+        try:
+            text: str | None = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise errors.InputError(f"config: {path} cannot be read: {error}") from None
+    else:
+        text = pictures.read_text(path)
+    try:
+        manifest = json.loads(text or "")
+    except json.JSONDecodeError:
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+        raise errors.InputError(f"config: {path} holds no manifest of this program")
+    return manifest
+
+
+def to_config(manifest: Mapping[str, Any], path: str | os.PathLike[str]) -> config.Config:
+    """Returns the config in a manifest that `read` returned for `path`.
+
+    Raises:
+        InputError: A field is missing, unknown or not allowed.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config.Config)}
+    given = manifest["config"]
+    for name in given:
+        if name not in fields:
+            raise errors.unknown_name(f"config: {path}: setting", name, fields)
+    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise errors.InputError(f"config: {path} lacks {', '.join(missing)}")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    return config.Config(**values)
+
+
+def differences(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """Returns what of a run differs from the manifest it was to repeat, a line each; settings aside."""
+    lines = []
+    for name in manifest.get("inputs", {}):
+        before, now = (m.get("inputs", {}).get(name, {}) for m in (manifest, made))
+        if before.get("sha256") != now.get("sha256"):
+            lines.append(f"{name} is not the picture that the manifest names ({before.get('name')})")
+    if manifest.get("weights", {}).get("sha256") != made["weights"]["sha256"]:
+        lines.append(f"weights are not those of the manifest ({manifest.get('weights', {}).get('name')})")
+    return lines
+
+
+def find_weights(chosen: config.Config, elsewhere: str | None) -> config.Config:
+    """Returns the config with weights that can be found.
+
+    A manifest names a file of weights without its folder; where it is not at hand, `elsewhere` (what the
+    environment names) stands in.
+    """
+    if chosen.weights in _NAMED_WEIGHTS or pathlib.Path(chosen.weights).is_file() or not elsewhere:
+        return chosen
+    return dataclasses.replace(chosen, weights=elsewhere)
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
+            versions[package] = "unknown"
+    return versions

@@ -1,0 +1,277 @@
+"""Picture files and whatever else people have pictures in, in and out through Pillow.
+
+Inside they are images: `[1, H, W, 3]` float32 sRGB in [0, 1]; see `images`.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import struct
+import tempfile
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from nst_tf import errors
+
+# What a user may hand in as a picture.
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+
+# Formats written, by file extension, with Pillow's options. JPEG: no chroma subsampling, since brush
+# strokes are colour edges; 95 is the highest quality Pillow recommends.
+_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 95}),
+    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+    ".bmp": ("BMP", {}),
+}
+
+# Pillow's names of the formats among them that have alpha.
+_WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
+
+# Where a text is kept in a picture: a chunk of PNG by this name, EXIF's ImageDescription elsewhere.
+_TEXT_KEY, _TEXT_TAG = "nst_tf", 0x010E
+
+
+def read(picture: Picture, name: str = "picture") -> np.ndarray:
+    """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
+
+    Args:
+        picture: A path, a Pillow image, or an array: [H, W, 3] or [H, W], uint8, or floats in [0, 1].
+        name: What the picture is, for error messages.
+
+    Raises:
+        InputError: The file is missing or no picture, or the array is of the wrong shape or type.
+    """
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture, name)
+    with _opened(picture, name) as opened:
+        return _from_pillow(opened, name)
+
+
+def read_alpha(picture: Picture, name: str = "picture") -> np.ndarray | None:
+    """Reads a picture's alpha, upright, as [H, W] float32 in [0, 1]; None where it is opaque.
+
+    Raises:
+        InputError: The file is missing or no picture.
+    """
+    if isinstance(picture, np.ndarray):
+        return None
+    with _opened(picture, name) as opened:
+        if not opened.has_transparency_data:
+            return None
+        alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
+        return np.asarray(alpha, np.float32) / 255.0
+
+
+def read_text(path: pathlib.Path) -> str | None:
+    """Returns the text that `write` put into a picture; None where there is none.
+
+    Raises:
+        InputError: The file is missing or no picture.
+    """
+    with _opened(path, "picture") as opened:
+        text = opened.info.get(_TEXT_KEY) or opened.getexif().get(_TEXT_TAG)
+        return text if isinstance(text, str) else None
+
+
+@contextlib.contextmanager
+def _opened(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
+    """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
+    if isinstance(picture, Image.Image):
+        yield picture
+        return
+    path = pathlib.Path(picture)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at half of the size that it refuses; a large picture is no mistake.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                opened.load()
+                yield opened
+    except errors.InputError:
+        raise
+    except FileNotFoundError:
+        raise errors.InputError(f"{name}: there is no file {path}") from None
+    except IsADirectoryError:
+        raise errors.InputError(f"{name}: {path} is a folder, not a picture") from None
+    except UnidentifiedImageError:
+        raise errors.InputError(f"{name}: {path} is not a picture in a known format") from None
+    except Image.DecompressionBombError:
+        raise errors.InputError(
+            f"{name}: {path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the limit that"
+            " keeps a small file from filling the memory; make it smaller first"
+        ) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        # Pillow raises all of these for damaged files, SyntaxError for a broken PNG.
+        raise errors.InputError(f"{name}: {path} cannot be read: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns the image of an array of [H, W, 3] or [H, W]."""
+    if array.ndim == 2:
+        array = np.stack([array] * 3, axis=-1)
+    if array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
+        raise errors.InputError(f"{name}: shape {list(array.shape)}; allowed: [H, W, 3] or [H, W]")
+    if array.dtype == np.uint8:
+        return (array.astype(np.float32) / 255.0)[np.newaxis]
+    if not np.issubdtype(array.dtype, np.floating):
+        raise errors.InputError(f"{name}: {array.dtype} array; allowed: uint8, or floats in [0, 1]")
+    # The negated form also catches NaN.
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise errors.InputError(
+            f"{name}: values from {array.min():g} to {array.max():g}; floats must lie in [0, 1]"
+        )
+    return array.astype(np.float32)[np.newaxis]
+
+
+def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
+    """Returns the image of a Pillow picture: turned upright, in sRGB, alpha dropped."""
+    profile = picture.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16") or upright.mode == "I":
+        # Sixteen-bit grey; Pillow's own conversion to RGB would clip it at 255.
+        grey = np.asarray(upright, dtype=np.float32) / 65535.0
+        return _from_array(np.clip(grey, 0.0, 1.0), name)
+    if upright.mode == "P" or "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return _from_array(np.asarray(_to_srgb(upright, profile)), name)
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Returns the picture in mode RGB, converted from its embedded colour profile if it has one."""
+    if profile and picture.mode in ("RGB", "CMYK", "L"):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a broken profile: as if it had none
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
+            if converted is not None:
+                return converted
+    return picture.convert("RGB")
+
+
+def check_output(output: str | os.PathLike[str], overwrite: bool) -> None:
+    """Finds out before a run whether a picture can be written there after it.
+
+    Raises:
+        InputError: The format is unknown, the folder is missing or closed, or the file exists.
+    """
+    path = pathlib.Path(output)
+    _format(path)
+    check_file(path, overwrite)
+
+
+def check_file(path: pathlib.Path, overwrite: bool) -> None:
+    """Finds out before a run whether any file can be written there after it.
+
+    Raises:
+        InputError: The folder is missing or closed, the path is a folder, or the file exists.
+    """
+    if not path.parent.is_dir():
+        raise errors.InputError(f"output: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise errors.InputError(f"output: {path} is a folder; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise errors.InputError(f"output: the folder {path.parent} cannot be written to")
+    if path.exists() and not overwrite:
+        raise errors.InputError(f"output: {path} exists; use --overwrite to replace it")
+
+
+def _format(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
+    """Returns Pillow's name of the format for the path's extension, and the options to write it with."""
+    try:
+        return _FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise errors.unknown_name("output format", path.suffix, _FORMATS) from None
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Returns `[H, W, 3]` uint8 of an image [1, H, W, 3] or [H, W, 3], clipped and rounded."""
+    pixels = np.asarray(image).reshape(image.shape[-3:])
+    return np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def write(
+    image: np.ndarray,
+    output: str | os.PathLike[str],
+    *,
+    alpha: np.ndarray | None = None,
+    text: str | None = None,
+) -> None:
+    """Writes an image as the file's extension says, whole or not at all.
+
+    Args:
+        image: [1, H, W, 3] or [H, W, 3], sRGB in [0, 1]; clipped.
+        output: Where to; an existing file is replaced.
+        alpha: [H, W] in [0, 1]; kept where the format can.
+        text: What to put into the file beside the picture, where the format can; `read_text` reads it.
+
+    Raises:
+        InputError: The format is unknown.
+        OSError: The file cannot be written.
+    """
+    path = pathlib.Path(output)
+    name, options = _format(path)
+    picture = Image.fromarray(to_uint8(image))
+    if alpha is not None and name in _WITH_ALPHA:
+        picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
+    if text is not None:
+        options = options | _text_options(name, text)
+    with replacing(path) as file:
+        picture.save(file, format=name, icc_profile=_srgb_profile(), **options)
+
+
+def _srgb_profile() -> bytes:
+    """Returns the sRGB profile, the same bytes whenever it is made.
+
+    Bytes 24 to 35 of a profile's header are the time of its making (ICC.1:2010, 7.2.8), which would make
+    every file of one picture another.
+    """
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
+
+
+def _text_options(format_name: str, text: str) -> dict[str, Any]:
+    """Returns Pillow's options that put a text into a file: PNG has a place for it, others have EXIF."""
+    if format_name == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt(_TEXT_KEY, text)
+        return {"pnginfo": info}
+    if format_name == "BMP":
+        return {}
+    exif = Image.Exif()
+    exif[_TEXT_TAG] = text
+    return {"exif": exif}
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[io.BufferedWriter]:
+    """Opens a new file beside `path` and renames it to `path` at the end, unless an error came."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    """Returns the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

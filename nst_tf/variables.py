@@ -1,0 +1,35 @@
+"""Structures of `tf.Variable`: NamedTuples, dicts and tuples whose leaves are variables.
+
+Pictures and features, `[B, H, W, C]`, get variables that take any height and width, so that one graph serves
+all scales.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any  # TensorFlow ships no type information.
+
+
+class Variables:
+    """A structure of variables, kept out of `tf.Module`'s tracking, which would rewrap tuples and dicts."""
+
+    def __init__(self, structure: Any) -> None:
+        """Makes a variable of every tensor in `structure`."""
+        self.held = tf.nest.map_structure(variable, structure)
+
+    def values(self) -> Any:
+        """Returns the structure of their values."""
+        return tf.nest.map_structure(lambda each: each.value(), self.held)
+
+    def assign(self, values: Any) -> None:
+        """Assigns a structure of values."""
+        tf.nest.map_structure(lambda each, value: each.assign(value), self.held, values)
+
+
+def variable(value: Tensor) -> tf.Variable:
+    """Returns a variable for a tensor; of [B, H, W, C] any height and width will do."""
+    shape = value.shape.as_list()
+    if len(shape) == 4:
+        shape[1:3] = [None, None]
+    return tf.Variable(value, trainable=False, shape=tf.TensorShape(shape))
