@@ -47,7 +47,7 @@ _HOMES = {
 }
 
 # Modules that import neither TensorFlow nor Keras.
-_LIGHT = frozenset({"config", "errors", "formulations", "presets"})
+_LIGHT = frozenset({"config", "errors", "presets"})
 
 
 def __getattr__(name: str) -> object:

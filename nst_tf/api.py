@@ -22,6 +22,7 @@ from nst_tf import (
     presets,
     report,
     runtime,
+    scales,
     stylizer,
 )
 from nst_tf.losses import Losses
@@ -82,9 +83,9 @@ def stylize(
     Raises:
         InputError: A picture, a name or a value cannot be used; nothing has been computed then.
     """
-    if content is None:
-        overrides.setdefault("init", "noise")
     chosen = presets.get(preset, **overrides)
+    if content is None and chosen.init == "content" and "init" not in overrides:
+        chosen = presets.get(chosen, init="noise")
     content_image = None if content is None else pictures.read(content, "content")
     style_images = [] if style is None else [pictures.read(style, "style")]
     init_image = None if chosen.init in images.INITS else pictures.read(chosen.init, "init")
@@ -174,12 +175,13 @@ def evaluate(
     overrides.setdefault("precision", "float32")
     if weights is not None:
         overrides["weights"] = weights
-    chosen = presets.get(preset, **overrides)
+    chosen = presets.get(preset, **(overrides | {"size": 0}))
     arrays = {"image": image, "content": content, "style": style}
     read = {name: pictures.read(np.asarray(array), name) for name, array in arrays.items()}
     shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
+    scales.plan_scales(chosen, *read["image"].shape[1:3])  # refuses what is too small for the layers
     judge = objective.Objective(
         chosen, stylizer.load_weights(chosen), runtime.resolve_precision(chosen.precision)
     )

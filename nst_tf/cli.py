@@ -4,6 +4,7 @@ Loads TensorFlow only once the flags have been found good.
 """
 
 import contextlib
+import io
 import logging
 import os
 import pathlib
@@ -51,14 +52,15 @@ class _Interrupt:
 def main(argv: Sequence[str]) -> int:
     """Runs the command with parsed flags and returns its exit code."""
     del argv
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal's encoding lacks must not end a run.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return _stylize()
+        return _list_presets() if _FLAGS.list_presets else _stylize()
     except errors.InputError as error:
         print(f"nst_tf: {error}", file=sys.stderr)
         return options.EXIT_MISTAKE
-    except OSError as error:
-        print(f"nst_tf: the picture could not be written: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("nst_tf: interrupted; nothing was written", file=sys.stderr)
         return _EXIT_INTERRUPTED
@@ -66,9 +68,6 @@ def main(argv: Sequence[str]) -> int:
 
 def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
-    if _FLAGS.list_presets:
-        print(_presets_table())
-        return 0
     changes = options.overrides()
     if not _FLAGS.config:
         # Before TensorFlow is loaded, which takes seconds.
@@ -78,12 +77,10 @@ def _stylize() -> int:
     with _quiet_import():
         from nst_tf import api, manifest, report
 
-    repeated = manifest.read(_FLAGS.config) if _FLAGS.config else None
+    repeated = manifest.read(_path("config")) if _FLAGS.config else None
     chosen = presets.get(_base(repeated), **changes)
     _check_files_named(chosen)
-    output = pathlib.Path(_FLAGS.output)
-    trace = pathlib.Path(_FLAGS.trace) if _FLAGS.trace else None
-    _check_outputs(output, trace)
+    _check_outputs()
     bar, interrupt = report.ProgressBar(), _Interrupt()
 
     def on_progress(progress: Any) -> bool:
@@ -92,19 +89,33 @@ def _stylize() -> int:
         return interrupt.asked
 
     start = time.perf_counter()
-    content, style = _FLAGS.content or None, _FLAGS.style or None
+    content, style = (_path(name) if _FLAGS[name].value else None for name in ("content", "style"))
     result = api.stylize(content, style, preset=chosen, on_progress=on_progress)
     bar.close()
-    result.save(output)
-    if trace is not None:
-        report.write_trace(result.trace, trace)
+    try:
+        result.save(_path("output"))
+        if _FLAGS.trace:
+            report.write_trace(result.trace, _path("trace"))
+    except OSError as error:
+        print(f"nst_tf: the picture could not be written: {error}", file=sys.stderr)
+        return 1
     interrupt.restore()
     for line in manifest.differences(repeated, result.manifest) if repeated else ():
         print(f"nst_tf: {line}: the picture is not the same", file=sys.stderr)
-    print(_summary(result, output, time.perf_counter() - start, report.describe_losses))
+    print(_summary(result, time.perf_counter() - start, report.describe_losses))
     if result.outcome == "diverged":
         print(f"nst_tf: {_divergence(result)}", file=sys.stderr)
     return _EXIT_CODES[result.outcome]
+
+
+def _path(name: str) -> pathlib.Path:
+    """Returns the path that a flag names; a leading ~ is the home folder, which shells leave in a flag."""
+    return pathlib.Path(os.path.expanduser(_FLAGS[name].value))
+
+
+def _list_presets() -> int:
+    print(_presets_table())
+    return 0
 
 
 def _base(repeated: dict[str, Any] | None) -> str | config.Config:
@@ -113,20 +124,30 @@ def _base(repeated: dict[str, Any] | None) -> str | config.Config:
         return str(_FLAGS.preset)
     from nst_tf import manifest
 
-    chosen = manifest.to_config(repeated, _FLAGS.config)
+    chosen = manifest.to_config(repeated, _path("config"))
     return manifest.find_weights(chosen, os.environ.get(presets.WEIGHTS_VARIABLE))
 
 
-def _check_outputs(output: pathlib.Path, trace: pathlib.Path | None) -> None:
-    """Finds out before the run whether everything it writes can be written after it."""
+def _check_outputs() -> None:
+    """Finds out before the run whether everything it writes can be written after it, and where to.
+
+    Raises:
+        InputError: It cannot, or would replace an input or another output.
+    """
     from nst_tf import manifest, pictures
 
+    output = _path("output")
     pictures.check_output(output, _FLAGS.overwrite)
     pictures.check_file(manifest.sidecar(output), _FLAGS.overwrite)
-    if trace is not None:
-        pictures.check_file(trace, _FLAGS.overwrite)
-        if trace.resolve() in (output.resolve(), manifest.sidecar(output).resolve()):
-            raise errors.InputError(f"trace: {trace} is where the picture or its manifest goes")
+    written = {"output": output, "manifest": manifest.sidecar(output)}
+    if _FLAGS.trace:
+        written["trace"] = _path("trace")
+        pictures.check_file(written["trace"], _FLAGS.overwrite, "trace")
+    taken = {_path(name).resolve(): name for name in ("content", "style") if _FLAGS[name].value}
+    for name, path in written.items():
+        other = taken.setdefault(path.resolve(), name)
+        if other != name:
+            raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
 
 
 def _check_files_named(chosen: config.Config) -> None:
@@ -149,12 +170,12 @@ def _presets_table() -> str:
     return "\n".join(lines)
 
 
-def _summary(result: Any, output: pathlib.Path, seconds: float, describe: Callable[[Any], str]) -> str:
+def _summary(result: Any, seconds: float, describe: Callable[[Any], str]) -> str:
     """Returns the line that says where the picture is and how it came about."""
     height, width = result.image.shape[:2]
     done = {"finished": "in", "stopped": "stopped after", "diverged": "given up after"}[result.outcome]
     return (
-        f"{output}: {width} x {height} pixels {done} {len(result.trace)} steps, {seconds:.0f} s;"
+        f"{_FLAGS.output}: {width} x {height} pixels {done} {len(result.trace)} steps, {seconds:.0f} s;"
         f" {describe(result.losses)}; {result.manifest['weights']['name']} weights, {result.config.precision}"
     )
 

@@ -7,10 +7,10 @@ errors need no TensorFlow; a test compares them with the tables of those functio
 
 import dataclasses
 import math
-import pathlib
+import os
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from nst_tf import errors
 
@@ -29,6 +29,15 @@ STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch", "sum", "mean", "udacity", "
 TOTAL_VARIATION = ("sum_absolute", "half_sum_squares", "sum_of_means_of_squares", "sum_power_1_25")
 INITS = ("content", "noise", "gray")
 OPTIMIZERS = ("lbfgs", "adam", "sgd", "momentum", "rmsprop")
+# The learning rate of an optimiser that is chosen instead of a preset's own: a share for lbfgs, levels of
+# 0..255 for adam and rmsprop (5 is what gave Adam its lowest losses in 150 steps), by the first gradient for
+# the others.
+LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0, "rmsprop": 2.0, "sgd": 0.0, "momentum": 0.0}
+_FREE_RATES = ("sgd", "momentum")
+
+# TensorFlow counts and seeds in int32 here.
+_LARGEST_INTEGER = 2**31 - 1
+
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
 OUTPUTS = ("last", "best")
 SIZE_SIDES = ("longest", "shortest", "height")
@@ -69,11 +78,17 @@ class Config:
     init: str = _field("the image to start from, or a picture's path", INITS, or_file=True)
     noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
     optimizer: str = _field("what updates the image", OPTIMIZERS)
-    learning_rate: float = _field("step size; a share of the quasi-Newton step for lbfgs")
+    learning_rate: float = _field(
+        "step size; a share of the quasi-Newton step for lbfgs; 0 for sgd and momentum: by the first gradient"
+    )
+    rate_pixels: int = _field(
+        "sgd, momentum: pixels of the picture that learning_rate is meant for; 0: of any", default=0
+    )
     history: int = _field("pairs that lbfgs remembers", default=10)
     preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
     beta_1: float = _field("adam: decay of the gradient's mean", default=0.9)
-    beta_2: float = _field("adam: decay of the gradient's mean square; rmsprop's rho", default=0.999)
+    beta_2: float = _field("adam: decay of the gradient's mean square", default=0.999)
+    rho: float = _field("rmsprop: decay of the gradient's mean square", default=0.9)
     epsilon: float = _field("adam and rmsprop: what keeps the division finite", default=1e-8)
     friction: float = _field("momentum: share of the velocity that is kept", default=0.9)
     decay_rate: float = _field("sgd, momentum: factor of the rate over decay_steps", default=1.0)
@@ -103,7 +118,9 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_field(field, getattr(self, field.name))
-        _require(self.content_layers and self.style_layers, "layers", "none", "at least one of each")
+        for name in ("content_layers", "style_layers"):
+            layers = getattr(self, name)
+            _require(layers and len(set(layers)) == len(layers), name, layers, "one or more, each once")
         _require(
             len(self.style_layer_weights) == len(self.style_layers),
             "style_layer_weights",
@@ -123,9 +140,15 @@ class Config:
             "both 0",
             "at least one above 0",
         )
-        for name in ("learning_rate", "history", "feature_divisor", "decay_rate", "decay_steps"):
+        for name in ("history", "feature_divisor", "decay_rate", "decay_steps"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("beta_1", "beta_2", "friction"):
+        _require(
+            self.learning_rate > 0 or self.optimizer in _FREE_RATES,
+            "learning_rate",
+            self.learning_rate,
+            f"above 0 for {self.optimizer}",
+        )
+        for name in ("beta_1", "beta_2", "friction", "rho"):
             _require(getattr(self, name) < 1, name, getattr(self, name), "below 1")
         _require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
 
@@ -133,15 +156,6 @@ class Config:
         """Returns the content layers and the style layers that have any weight."""
         content = self.content_layers if self.content_weight else ()
         return content, self.style_layers if self.style_weight else ()
-
-
-class Scale(NamedTuple):
-    """One size at which the image is optimised."""
-
-    height: int
-    width: int
-    num_steps: int
-    share: float  # of the final size
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -158,94 +172,40 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     for name in changes:
         if name not in names:
             raise errors.unknown_name("setting", name, names)
-    replaced: dict[str, Any] = {}
-    for name, value in changes.items():
-        replaced[name] = tuple(value) if isinstance(value, list) else value
+    replaced = {name: _plain(value) for name, value in changes.items()}
     if "size" in replaced:
         replaced = {"size_side": "longest", "aspect_ratio": 0.0} | replaced
-    steps = replaced.get("steps")
-    if isinstance(steps, int):
+    if replaced.get("optimizer", config.optimizer) != config.optimizer:
+        rate = LEARNING_RATES.get(str(replaced["optimizer"]), config.learning_rate)
+        replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
+    steps, scales = replaced.get("steps", sum(config.steps)), replaced.get("scales", config.scales)
+    if isinstance(steps, int) and not isinstance(steps, bool) and isinstance(scales, tuple):
         _require(steps > 0, "steps", steps, "at least 1")
-        replaced["steps"] = _split(steps, config.steps)
+        same = len(scales) == len(config.steps)
+        replaced["steps"] = _split(steps, config.steps if same else (1,) * len(scales))
     return dataclasses.replace(config, **replaced)
 
 
-def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
-    """Returns the scales of a run on a content image of that height and width, coarse to fine.
-
-    A coarse scale at which the deepest layer would have fewer than 2 x 2 pixels has nothing to match;
-    its steps go to the next one. So do those of a scale of the same size as the next.
-
-    Raises:
-        InputError: The result is too small for the deepest layer.
-    """
-    needed = _pixels_needed(config)
-    plan: list[Scale] = []
-    waiting = 0
-    for share, num_steps in zip(config.scales, config.steps, strict=True):
-        size = _fit(config, share, height, width)
-        waiting += num_steps
-        if share < 1 and (min(size) < 2 * needed or not num_steps):
-            continue
-        plan.append(Scale(*size, waiting, share))
-        waiting = 0
-    if min(plan[-1][:2]) < needed:
-        raise errors.InputError(
-            f"size: the result would have {plan[-1].width} x {plan[-1].height} pixels; the deepest"
-            f" layer chosen needs {needed} a side: choose a larger size"
-        )
-    return tuple(plan)
-
-
-def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[int, int]:
-    """Returns the size (height, width) of a style picture at a scale.
-
-    That is the size by the result's own rule, or the scale's own where the config squashes style pictures. A
-    narrow picture is kept large enough for the deepest layer.
-
-    Raises:
-        InputError: The picture itself is smaller than that.
-    """
-    needed = _pixels_needed(config)
-    if min(height, width) < needed:
-        raise errors.InputError(
-            f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
-        )
-    if config.style_shape == "content":
-        return scale.height, scale.width
-    size = _fit(dataclasses.replace(config, aspect_ratio=0.0), scale.share, height, width)
-    if min(size) >= needed:
-        return size
-    factor = needed / min(height, width)
-    return max(needed, round(height * factor)), max(needed, round(width * factor))
-
-
-def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
-    """Returns (height, width) scaled so that the side that the config measures has its size."""
-    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
-    sides = {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}
-    factor = share * (config.size / sides[config.size_side] if config.size else 1.0)
-    return max(1, round(height * factor)), max(1, round(exact_width * factor))
-
-
-def _pixels_needed(config: Config) -> int:
-    """Returns how many pixels a side the deepest layer needs, to have one of its own."""
-    return max(_stride(layer) for layers in config.used_layers() for layer in layers)
-
-
-def _stride(layer: str) -> int:
-    """Returns the pixels of the image that one step in the layer's features spans."""
-    return 2 ** (int(layer[4]) - 1)
+def _plain(value: Any) -> Any:
+    """Returns a value without NumPy's types, paths as text, sequences as tuples."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _split(total: int, proportions: Sequence[int]) -> tuple[int, ...]:
     """Returns whole numbers in these proportions that add up to `total`: largest remainders first."""
     exact = [total * share / sum(proportions) for share in proportions]
     parts = [math.floor(part) for part in exact]
-    # Ties and what is left over go to the finest scales, which the eye judges.
+    # Ties go to the finer scales, which the eye judges.
     order = sorted(range(len(exact)), key=lambda i: (exact[i] - parts[i], i), reverse=True)
     for index in order[: total - sum(parts)]:
         parts[index] += 1
+    if total and not parts[-1]:  # at least one at the result's own size
+        parts[parts.index(max(parts))] -= 1
+        parts[-1] = 1
     return tuple(parts)
 
 
@@ -266,8 +226,10 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
         )
         if kind in (int, float):
             _require(math.isfinite(item) and item >= 0, field.name, item, "finite and not negative")
+            _require(kind is float or item <= _LARGEST_INTEGER, field.name, item, f"up to {_LARGEST_INTEGER}")
         names = field.metadata.get("names")
-        is_file = field.metadata.get("or_file") and pathlib.Path(item).is_file()
+        # Whether the file is there is for whoever reads it to find out.
+        is_file = field.metadata.get("or_file") and os.path.splitext(item)[1]
         if names and item not in names and not is_file:
             raise errors.unknown_name(field.name, item, names, or_file=field.metadata["or_file"])
 

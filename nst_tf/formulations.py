@@ -19,6 +19,9 @@ _S5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # What one unit of a picture divided by its standard deviation is in levels of 0..255.
 _NORMALIZED = 57.6
 
+# torch.optim.Adam's epsilon, in units of the gradient by normalised pixels.
+_TORCH_EPSILON = 1e-8 / _NORMALIZED
+
 GATYS2015 = config.Config(
     preset="gatys2015",
     content_layers=("relu4_2",),
@@ -55,6 +58,7 @@ FIVE_CONTENT_LAYERS = dataclasses.replace(
     init="content",
     optimizer="adam",  # the text names no gradient method
     learning_rate=0.001 * _NORMALIZED,
+    epsilon=_TORCH_EPSILON,
     steps=(6000,),
 )
 
@@ -70,6 +74,7 @@ UDACITY = dataclasses.replace(
     init="content",
     optimizer="adam",
     learning_rate=0.003 * _NORMALIZED,
+    epsilon=_TORCH_EPSILON,
     size=400,
     size_side="shortest",
     style_shape="content",
@@ -86,6 +91,7 @@ ANHTU96 = dataclasses.replace(
     init="content",
     optimizer="adam",
     learning_rate=0.1 * _NORMALIZED,
+    epsilon=_TORCH_EPSILON,
     size=400,
     size_side="height",
     aspect_ratio=1.5,  # pictures are stretched to 400 x 600
@@ -207,6 +213,7 @@ KERAS_EXAMPLE = dataclasses.replace(
     init="content",
     optimizer="sgd",
     learning_rate=100.0,
+    rate_pixels=400 * 533,  # its own 400 rows of a 4:3 picture: the gradient falls as the pixels grow
     decay_rate=0.96,
     decay_steps=100,
     size=400,

@@ -113,7 +113,7 @@ def update(
     """Returns the next image to evaluate and the state, from one evaluation."""
     slope = tf.minimum(_dot(state.gradient, image - state.image), 0.0)
     state = tf.cond(
-        _acceptable(loss, gradient, state.loss + _SUFFICIENT_DECREASE * slope),
+        _acceptable(image, loss, gradient, state.loss + _SUFFICIENT_DECREASE * slope),
         lambda: _accept(image, loss, gradient, state, settings),
         lambda: _reject(loss, slope, state, settings),
     )
@@ -121,9 +121,12 @@ def update(
     return tf.clip_by_value(trial, 0.0, 1.0) if settings.clip else trial, state
 
 
-def _acceptable(loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
-    """Returns whether the trial's loss and gradient are finite and the loss is at most `bound`."""
-    finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.reduce_sum(gradient))
+def _acceptable(image: Tensor, loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
+    """Returns whether the trial, its loss and its gradient are finite and the loss is at most `bound`.
+
+    A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
+    """
+    finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.reduce_sum(image) + tf.reduce_sum(gradient))
     return finite & (loss <= bound)
 
 
@@ -132,6 +135,7 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     step = settings.preconditioner.invert(image - state.image)
     change = settings.preconditioner.apply(gradient - state.gradient)
     keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
+    keep &= tf.math.is_finite(state.loss)  # otherwise there was no gradient to differ from
     half = tf.shape(state.pairs)[0] // 2
     slot = state.count % half
     rows = tf.stack([slot, half + slot])

@@ -53,13 +53,15 @@ def minimize(
     return image, state, rows.stack()
 
 
-def make_optimizer(config: Config) -> optimizers.Optimizer:
-    """Returns the config's optimiser, its units turned from levels of 0..255 to those of the image.
+def make_optimizer(config: Config, pixels: int) -> optimizers.Optimizer:
+    """Returns the config's optimiser for a result of so many pixels, in units of the image.
 
-    With an image of unit range the gradient is 255 times as large. Hence a step of Adam or RMSprop, which
-    the gradient's size does not change, is divided by 255, and one along the gradient by 255^2.
+    The config's units are levels of 0..255. With an image of unit range the gradient is 255 times as large.
+    Hence a step of Adam or RMSprop, which the gradient's size does not change, is divided by 255, and one
+    along the gradient by 255^2.
     """
     levels = objective.PIXEL_LEVELS
+    share = pixels / config.rate_pixels if config.rate_pixels else 1.0
     decay = {"decay_rate": config.decay_rate, "decay_steps": config.decay_steps}
     options: dict[str, dict[str, Any]] = {
         "lbfgs": {
@@ -75,12 +77,12 @@ def make_optimizer(config: Config) -> optimizers.Optimizer:
         },
         "rmsprop": {
             "learning_rate": config.learning_rate / levels,
-            "rho": config.beta_2,
+            "rho": config.rho,
             "epsilon": config.epsilon * levels**2,
         },
-        "sgd": {"learning_rate": config.learning_rate / levels**2, **decay},
+        "sgd": {"learning_rate": config.learning_rate * share / levels**2, **decay},
         "momentum": {
-            "learning_rate": config.learning_rate / levels**2,
+            "learning_rate": config.learning_rate * share / levels**2,
             "friction": config.friction,
             **decay,
         },

@@ -109,7 +109,11 @@ def half_sum_squares(image: Tensor) -> Tensor:
 
 def sum_of_means_of_squares(image: Tensor) -> Tensor:
     """Returns the mean squared difference down the rows plus that along the columns."""
-    return tf.add_n([tf.reduce_mean(tf.square(difference)) for difference in _differences(image)])
+    squares = [tf.square(difference) for difference in _differences(image)]
+    # A picture of one row or one column has no difference that way, and no mean of none.
+    return tf.add_n(
+        [tf.math.divide_no_nan(tf.reduce_sum(s), tf.cast(tf.size(s), tf.float32)) for s in squares]
+    )
 
 
 def sum_power_1_25(image: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import psutil
 
 from nst_tf import errors
-from nst_tf.config import Config, Scale, plan_scales, style_size
+from nst_tf.config import Config
+from nst_tf.scales import Scale, plan_scales, style_size
 
 # Measured as peak memory of whole runs on two cores (TensorFlow 2.21; default preset at 64, 512, 1024 and
 # 1536 pixels, gatys_pytorch at 1024): what does not depend on the picture; what each of its pixels takes in
@@ -40,7 +41,8 @@ def check(
     if needed <= free:
         return
     share = math.sqrt(max(0.0, free - _BASE_BYTES) / (needed - _BASE_BYTES))
-    largest = math.floor(max(scale.height, scale.width) * share)
+    # Two less, since heights and widths are rounded to whole pixels.
+    largest = max(0, math.floor(max(scale.height, scale.width) * share) - 2)
     raise errors.InputError(
         f"size: {scale.width} x {scale.height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
         f" {free / 1e9:.1f} GB are free; the largest size that fits is --size={largest}"

@@ -75,7 +75,12 @@ class MomentumState(NamedTuple):
     """The velocity of the image."""
 
     step: Tensor  # [] int32, updates done
+    rate: Tensor  # [], the learning rate before its decay
     velocity: Tensor  # [1, H, W, 3]
+
+
+# Root mean square, in units of the image, of the first step where no rate is given: half a level of 255.
+_FIRST_STEP = 0.5 / 255
 
 
 def momentum(
@@ -91,7 +96,8 @@ def momentum(
     Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
 
     Args:
-        learning_rate: In units of the image over units of the gradient.
+        learning_rate: In units of the image over units of the gradient. 0 chooses the rate by which the first
+            step changes the image by half a level, since a gradient's size is its loss's own affair.
         friction: The share of the velocity that is kept, Keras' `momentum`.
         decay_rate: The rate falls by this factor ...
         decay_steps: ... over so many steps, smoothly, as Keras' `ExponentialDecay`.
@@ -99,15 +105,17 @@ def momentum(
     """
 
     def init(image: Tensor) -> MomentumState:
-        return MomentumState(tf.constant(0), tf.zeros_like(image))
+        return MomentumState(tf.constant(0), tf.constant(float(learning_rate)), tf.zeros_like(image))
 
     def update(
         image: Tensor, loss: Tensor, gradient: Tensor, state: MomentumState
     ) -> tuple[Tensor, MomentumState]:
         del loss
-        rate = learning_rate * tf.pow(decay_rate, tf.cast(state.step, tf.float32) / decay_steps)
-        velocity = friction * state.velocity - rate * gradient
-        return _clipped(image + velocity, clip), MomentumState(state.step + 1, velocity)
+        chosen = tf.math.divide_no_nan(_FIRST_STEP, tf.sqrt(tf.reduce_mean(tf.square(gradient))))
+        rate = tf.where(state.rate > 0, state.rate, chosen)
+        decay = tf.pow(decay_rate, tf.cast(state.step, tf.float32) / decay_steps)
+        velocity = friction * state.velocity - rate * decay * gradient
+        return _clipped(image + velocity, clip), MomentumState(state.step + 1, rate, velocity)
 
     return Optimizer(init, update, _current_image, _resized)
 
@@ -176,7 +184,8 @@ def best_iterate(inner: Optimizer) -> Optimizer:
         return BestState(inner.init(image), image, tf.constant(float("inf")))
 
     def update(image: Tensor, loss: Tensor, gradient: Tensor, state: BestState) -> tuple[Tensor, BestState]:
-        better = loss < state.loss
+        # A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
+        better = (loss < state.loss) & tf.math.is_finite(tf.reduce_sum(image))
         best, lowest = tf.where(better, image, state.image), tf.where(better, loss, state.loss)
         image, inner_state = inner.update(image, loss, gradient, state.inner)
         return image, BestState(inner_state, best, lowest)

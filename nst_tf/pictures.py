@@ -36,6 +36,9 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 # Pillow's names of the formats among them that have alpha.
 _WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 
+# What file systems allow.
+_LONGEST_NAME = 255
+
 # Where a text is kept in a picture: a chunk of PNG by this name, EXIF's ImageDescription elsewhere.
 _TEXT_KEY, _TEXT_TAG = "nst_tf", 0x010E
 
@@ -67,7 +70,7 @@ def read_alpha(picture: Picture, name: str = "picture") -> np.ndarray | None:
     with _opened(picture, name) as opened:
         if not opened.has_transparency_data:
             return None
-        alpha = ImageOps.exif_transpose(opened).convert("RGBA").getchannel("A")
+        alpha = _upright(opened).convert("RGBA").getchannel("A")
         return np.asarray(alpha, np.float32) / 255.0
 
 
@@ -85,14 +88,17 @@ def read_text(path: pathlib.Path) -> str | None:
 @contextlib.contextmanager
 def _opened(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
     """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
-    if isinstance(picture, Image.Image):
-        yield picture
-        return
-    path = pathlib.Path(picture)
+    path = pathlib.Path("the picture given") if isinstance(picture, Image.Image) else pathlib.Path(picture)
     try:
+        if isinstance(picture, Image.Image):
+            picture.load()
+            yield picture
+            return
         with warnings.catch_warnings():
-            # Pillow warns at half of the size that it refuses; a large picture is no mistake.
+            # Pillow warns at half of the size that it refuses, and about data that it skips; neither is a
+            # mistake of the user's.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
             with Image.open(path) as opened:
                 opened.load()
                 yield opened
@@ -139,14 +145,25 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
 def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
     """Returns the image of a Pillow picture: turned upright, in sRGB, alpha dropped."""
     profile = picture.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(picture)
+    upright = _upright(picture)
     if upright.mode.startswith("I;16") or upright.mode == "I":
         # Sixteen-bit grey; Pillow's own conversion to RGB would clip it at 255.
         grey = np.asarray(upright, dtype=np.float32) / 65535.0
         return _from_array(np.clip(grey, 0.0, 1.0), name)
-    if upright.mode == "P" or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
+    if upright.mode in ("P", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
+        # By way of RGBA, which keeps the colours of what is transparent; then without it.
+        upright = upright.convert("RGBA").convert("RGB")
+    elif upright.mode in ("LA", "La"):
+        upright = upright.getchannel("L")
     return _from_array(np.asarray(_to_srgb(upright, profile)), name)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Returns the picture turned as its EXIF data says; damaged data says nothing."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        return picture
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
@@ -172,20 +189,24 @@ def check_output(output: str | os.PathLike[str], overwrite: bool) -> None:
     check_file(path, overwrite)
 
 
-def check_file(path: pathlib.Path, overwrite: bool) -> None:
+def check_file(path: pathlib.Path, overwrite: bool, name: str = "output") -> None:
     """Finds out before a run whether any file can be written there after it.
 
     Raises:
-        InputError: The folder is missing or closed, the path is a folder, or the file exists.
+        InputError: The folder is missing or closed, the path is no file, or the file exists.
     """
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise errors.InputError(f"{name}: a file name of over {_LONGEST_NAME} bytes; choose a shorter one")
     if not path.parent.is_dir():
-        raise errors.InputError(f"output: there is no folder {path.parent}; make it first")
+        raise errors.InputError(f"{name}: there is no folder {path.parent}; make it first")
     if path.is_dir():
-        raise errors.InputError(f"output: {path} is a folder; name a file in it")
-    if not os.access(path.parent, os.W_OK):
-        raise errors.InputError(f"output: the folder {path.parent} cannot be written to")
+        raise errors.InputError(f"{name}: {path} is a folder; name a file in it")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise errors.InputError(f"{name}: the folder {path.resolve().parent} cannot be written to")
+    if path.exists() and not path.is_file():
+        raise errors.InputError(f"{name}: {path} is not an ordinary file; name another")
     if path.exists() and not overwrite:
-        raise errors.InputError(f"output: {path} exists; use --overwrite to replace it")
+        raise errors.InputError(f"{name}: {path} exists; use --overwrite to replace it")
 
 
 def _format(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
@@ -258,7 +279,8 @@ def _text_options(format_name: str, text: str) -> dict[str, Any]:
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[io.BufferedWriter]:
     """Opens a new file beside `path` and renames it to `path` at the end, unless an error came."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    path = path.resolve()  # a link stays one, and what it points to is replaced
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".nst_tf-")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

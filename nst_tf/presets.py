@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from nst_tf import config, errors, formulations
+from nst_tf import config, errors, formulations, scales
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,8 @@ def relative_cost(name: str) -> float:
     """
 
     def cost(chosen: config.Config) -> int:
-        scales = config.plan_scales(chosen, 3 * 256, 4 * 256)
-        return sum(scale.height * scale.width * scale.num_steps for scale in scales)
+        plan = scales.plan_scales(chosen, 3 * 256, 4 * 256)
+        return sum(scale.height * scale.width * scale.num_steps for scale in plan)
 
     return cost(PRESETS[name].config) / cost(formulations.DEFAULT)
 

@@ -1,5 +1,6 @@
 """The host side of a run: what a person sees while it goes on, and the record of its losses."""
 
+import contextlib
 import csv
 import io
 import pathlib
@@ -57,7 +58,11 @@ class ProgressBar:
         self._next_line = 0.0
 
     def __call__(self, progress: stylizer.Progress) -> None:
-        """Shows a report."""
+        """Shows a report; a stream that has gone away is no reason to end a run."""
+        with contextlib.suppress(OSError, ValueError):
+            self._show(progress)
+
+    def _show(self, progress: stylizer.Progress) -> None:
         if self._stream.isatty():
             self._show_bar(progress)
         elif progress.step >= self._next_line or progress.step == progress.num_steps:

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors, images, loop, losses, objective, runtime, vgg, weights
-from nst_tf.config import Config, Scale, plan_scales, style_size
+from nst_tf.config import Config
+from nst_tf.scales import Scale, plan_scales, style_size
 from nst_tf.variables import Variables, variable
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -81,7 +82,7 @@ class Stylizer(tf.Module):
         self.scale_index = 0
         self._objective = objective.Objective(config, self.weights, self.precision)
         self._build_targets = tf.function(self._objective.targets, autograph=False, reduce_retracing=True)
-        self._optimizer = loop.make_optimizer(config)
+        self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
         image = self._first_image(shaping_image, init_image)
         self.image = variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
@@ -175,7 +176,7 @@ class Stylizer(tf.Module):
         earlier = sum(scale.num_steps for scale in self.scales[: self.scale_index])
         total = sum(scale.num_steps for scale in self.scales)
         chunk = 1
-        while left := self.scales[self.scale_index].num_steps - int(self._steps_done):
+        while (left := self.scales[self.scale_index].num_steps - int(self._steps_done)) > 0:
             start, candidate = time.perf_counter(), self.image.read_value()
             rows = self.advance(tf.constant(min(chunk, left))).numpy()
             self._watch(candidate, rows)
@@ -272,5 +273,23 @@ def _check_pictures(content: object, styles: Sequence[object], config: Config, i
         raise errors.InputError("content: no photograph; without one the content_weight must be 0")
     if not styles and config.style_weight:
         raise errors.InputError("style: no painting; without one the style_weight must be 0")
+    for picture in (content, *styles, init):
+        if picture is not None:
+            _check_shape(picture)
+    if init is None and config.init not in images.INITS:
+        raise errors.InputError(f"init: {config.init!r} is a file; read it and give it as init_image")
     if content is None and init is None and config.init == "content":
         raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
+
+
+def _check_shape(picture: Any) -> None:
+    """Checks that a picture is an image by this project's convention.
+
+    Raises:
+        InputError: It is of another shape, or beyond [0, 1].
+    """
+    array = np.asarray(picture)
+    if array.ndim != 4 or array.shape[0] != 1 or array.shape[-1] != 3 or 0 in array.shape:
+        raise errors.InputError(f"picture: shape {list(array.shape)}; allowed: [1, H, W, 3]")
+    if not (array.min() >= 0 and array.max() <= 1):  # the negated form also catches NaN
+        raise errors.InputError(f"picture: values from {array.min():g} to {array.max():g}; allowed: 0 to 1")

@@ -84,7 +84,7 @@ def load(source: str, shapes: Shapes) -> Weights:
                 " from those of trained ones."
             )
             return _random(shapes)
-    return _from_file(pathlib.Path(source).expanduser(), shapes)
+    return _from_file(pathlib.Path(os.path.expanduser(source)), shapes)
 
 
 def _random(shapes: Shapes) -> Weights:
@@ -107,9 +107,17 @@ def _random(shapes: Shapes) -> Weights:
 def _imagenet(shapes: Shapes) -> Weights:
     """Returns Keras' ImageNet weights from its cache, downloaded if they are not there."""
     path = _keras_cache() / "models" / KERAS_FILE
-    if not (path.is_file() and _digest(path, "md5") == _KERAS_MD5):
-        _download(KERAS_URL, path)
+    if not _is_published(path):
+        path = _download(KERAS_URL, path)
     return dataclasses.replace(_from_file(path, shapes), name="imagenet")
+
+
+def _is_published(path: pathlib.Path) -> bool:
+    """Returns whether Keras' own file is there, whole and readable."""
+    try:
+        return _digest(path, "md5") == _KERAS_MD5
+    except OSError:
+        return False
 
 
 def _keras_cache() -> pathlib.Path:
@@ -117,8 +125,11 @@ def _keras_cache() -> pathlib.Path:
     return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
 
 
-def _download(url: str, path: pathlib.Path) -> None:
+def _download(url: str, path: pathlib.Path) -> pathlib.Path:
     """Downloads Keras' file to `path` through Keras, within bounded waits.
+
+    Returns:
+        Where it is: elsewhere than at `path` if Keras could not write there.
 
     Raises:
         InputError: The server cannot be reached, the download stopped, or the file is not the one expected.
@@ -128,7 +139,7 @@ def _download(url: str, path: pathlib.Path) -> None:
     try:
         _probe(url)
         with _stall_timeout(STALL_TIMEOUT_S), contextlib.redirect_stdout(sys.stderr):
-            keras.utils.get_file(
+            downloaded = keras.utils.get_file(
                 path.name,
                 url,
                 cache_dir=path.parents[1],
@@ -140,6 +151,7 @@ def _download(url: str, path: pathlib.Path) -> None:
             f"weights: Keras' VGG19 cannot be downloaded ({error}); fetch {url} on a machine that can"
             f" and put it at {path}, or name it with --weights=FILE"
         ) from None
+    return pathlib.Path(downloaded)
 
 
 def _probe(url: str) -> None:
@@ -183,7 +195,7 @@ def _stall_timeout(seconds: float) -> Iterator[None]:
 
 def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
     """Returns the weights in a file: HDF5 as Keras writes it, old or new, or NumPy's `.npz`."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike pathlib's, false also for names that no file can have
         raise errors.InputError(
             f"weights: there is no file {path}; allowed: auto, imagenet, builtin, or the path of a"
             " .h5, .weights.h5 or .npz file"
@@ -192,9 +204,11 @@ def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
         raise errors.unknown_name("weights file format", path.suffix, _READERS)
     try:
         found = _READERS[path.suffix](path, shapes)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        sha256 = _digest(path, "sha256")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        # What h5py and NumPy raise for files that are damaged or of another kind.
         raise errors.InputError(f"weights: {path} cannot be read: {error}") from None
-    return Weights(path.name, _digest(path, "sha256"), "caffe255", _checked(path, found, shapes))
+    return Weights(path.name, sha256, "caffe255", _checked(path, found, shapes))
 
 
 def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:

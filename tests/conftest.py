@@ -1,11 +1,15 @@
 """What tests share: a narrow network run by the real code, small pictures, a guarded repository."""
 
+import os
 import pathlib
 
 import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+# What a person has named as weights, for the tests with real ones; all other tests go without.
+NAMED_WEIGHTS = os.environ.get("NST_TF_WEIGHTS")
 
 # Channels of each block of the narrow network: enough for Gram matrices to differ, quick to run.
 NARROW = (4, 5, 6, 7, 8)
@@ -20,13 +24,13 @@ def untouched_repository():
 
 
 def _files() -> set[pathlib.Path]:
-    """Returns the repository's files, without those that tools make."""
+    """Returns the repository's files, without those that tools make; a person may edit while tests run."""
     ignored = {".git", ".venv", ".hypothesis", ".coverage", "__pycache__", "samples", "build", "dist"}
     ignored |= {".mypy_cache", ".pytest_cache", ".ruff_cache"}
     return {
         path
         for path in ROOT.rglob("*")
-        if not any(part in ignored or part.startswith(".coverage.") for part in path.parts)
+        if not any(p in ignored or p.startswith(".coverage.") for p in path.relative_to(ROOT).parts)
     }
 
 
@@ -67,6 +71,7 @@ def real_weights() -> pathlib.Path:
     from nst_tf import weights
 
     candidates = [
+        *([pathlib.Path(NAMED_WEIGHTS)] if NAMED_WEIGHTS else []),
         ROOT.parent / "shared" / "weights" / "vgg19_imagenet_notop.weights.h5",
         pathlib.Path.home() / ".keras" / "models" / weights.KERAS_FILE,
     ]

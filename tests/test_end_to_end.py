@@ -33,7 +33,7 @@ def _command(*arguments):
 
 
 def _environment(**changes):
-    return {"PYTHONPATH": str(conftest.ROOT), **os.environ, **changes}
+    return {**os.environ, "PYTHONPATH": str(conftest.ROOT), **changes}
 
 
 def _run(folder, *arguments, **changes):
@@ -129,6 +129,8 @@ MISTAKES = [
     ([*FILES, "--output=out.png", "--pooling=mean"], "max, average"),
     ([*FILES, "--output=out.png", "--style_layer_weights=1,2,x,4,5"], "'x'; allowed: numbers"),
     ([*FILES, "--output=out.png", "--style_weight=nan"], "style_weight: nan"),
+    ([*FILES, "--output=out.png", "--seed=99999999999999999999"], "seed: 99999999999999999999"),
+    ([*FILES, "--output=out.png", "--learning_rate=0"], "above 0 for lbfgs"),
 ]
 
 # The same, found out only once TensorFlow is there.
@@ -136,8 +138,14 @@ LATE_MISTAKES = [
     ([*FILES, "--output=missing/out.png"], "no folder missing"),
     ([*FILES, "--output=photo.png"], "--overwrite"),
     ([*FILES, "--output=out.docx"], "'.docx' is not one of"),
-    ([*FILES, "--output=out.png", "--trace=missing/trace.csv"], "no folder missing"),
-    ([*FILES, "--output=out.png", "--trace=out.png"], "where the picture or its manifest goes"),
+    ([*FILES, "--output=out.png", "--trace=missing/trace.csv"], "trace: there is no folder missing"),
+    ([*FILES, "--output=out.png", "--trace=photo.png", "--overwrite"], "trace: photo.png is the content too"),
+    ([*FILES, "--output=photo.png", "--overwrite"], "output: photo.png is the content too"),
+    ([*FILES, f"--output={'x' * 247}.png"], "a file name of over 255 bytes"),
+    ([*FILES, "--output=out.png", f"--init={'x' * 300}.png"], "File name too long"),
+    ([*FILES, "--output=out.png", "--weights=~nobody-here/x.h5"], "weights: there is no file"),
+    ([*FILES, "--output=out.png", "--init=gone.png"], "init: there is no file gone.png"),
+    ([*FILES, "--output=out.png", "--trace=out.png"], "trace: out.png is the output too"),
     ([*FILES, "--output=out.png", "--config=photo.png"], "holds no manifest"),
     (["--config=nothing.json", *FILES, "--output=out.png"], "config: nothing.json cannot be read"),
     (["--content=.", "--style=painting.jpg", "--output=out.png"], "is a folder"),

@@ -199,6 +199,32 @@ def test_a_gradient_that_is_not_finite_is_rejected():
     assert np.isfinite(retrial.numpy()).all()
 
 
+def test_an_image_of_nan_is_rejected_whatever_its_loss():
+    """In a graph TensorFlow's ReLU makes zeros of NaN, so that its loss is finite."""
+    optimizer = optimizers.lbfgs()
+    image = tf.constant(START)
+    losses, gradient = quadratic(image)
+    trial, state = optimizer.update(image, losses.total, gradient, optimizer.init(image))
+    broken = tf.fill(trial.shape, float("nan"))
+    _, state = optimizer.update(broken, tf.constant(0.0), gradient, state)
+    np.testing.assert_array_equal(state.image, START)
+
+
+def test_the_first_evaluation_after_a_resize_makes_no_pair():
+    """The state has an image of its own then, and no gradient that the new one could differ from."""
+    optimizer = optimizers.lbfgs()
+    image = tf.constant(START)
+    losses, gradient = quadratic(image)
+    _, state = optimizer.update(image, losses.total, gradient, optimizer.init(image))
+    resized = optimizer.resize(state, 8, 10)
+    larger = tf.random.stateless_uniform([1, 8, 10, 3], (1, 2))
+    losses, gradient = quadratic(larger)
+    # A gradient along the difference, the worst case: s.y is positive.
+    _, state = optimizer.update(larger, losses.total, larger - resized.image, resized)
+    assert int(state.count) == 0
+    np.testing.assert_array_equal(state.image, larger)
+
+
 def test_a_flat_function_moves_nothing():
     optimizer = optimizers.lbfgs()
     image = tf.constant(START)

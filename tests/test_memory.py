@@ -2,7 +2,7 @@
 
 import pytest
 
-from nst_tf import config, errors, formulations, memory
+from nst_tf import config, errors, formulations, memory, scales
 
 DEFAULT, GATYS = formulations.DEFAULT, formulations.GATYS_PYTORCH
 
@@ -20,7 +20,7 @@ MEASURED = [
 
 @pytest.mark.parametrize(("chosen", "precision", "size", "measured"), MEASURED)
 def test_the_estimate_is_near_what_was_measured(chosen, precision, size, measured):
-    scale = config.Scale(size * 3 // 4, size, 1, 1.0)
+    scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
     sized = config.override(chosen, {"size": size})
     estimate = memory.estimate(sized, precision, scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured

@@ -100,6 +100,21 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
     np.testing.assert_array_equal(optimizer.output(trial, state), START)
 
 
+@pytest.mark.parametrize("rule", [optimizers.sgd, optimizers.momentum])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_without_a_rate_the_first_step_is_half_a_level_whatever_the_loss(rule, scale):
+    optimizer = rule(0.0)
+    image = tf.constant(START)
+    loss, gradient = _scalar(START)
+    first, state = optimizer.update(image, loss, scale * gradient, optimizer.init(image))
+    np.testing.assert_allclose(np.sqrt(np.mean((first - START) ** 2)), 0.5 / 255, rtol=1e-4)
+    # The rate stays: a gradient half as large makes a step half as large.
+    velocity = state.velocity if rule is optimizers.momentum else 0
+    second, _ = optimizer.update(first, loss, 0.5 * scale * gradient, state)
+    expected = first + 0.9 * velocity + 0.5 * (first - START)
+    np.testing.assert_allclose(second, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", config.OPTIMIZERS)
 def test_every_optimizer_finds_the_minimum(name):
     optimizer = make(name)

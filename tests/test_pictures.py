@@ -77,11 +77,13 @@ def test_exif_orientation_is_applied(tmp_path):
     np.testing.assert_allclose(image[0], np.rot90(PIXELS, -1) / 255, atol=1e-6)
 
 
-def test_an_embedded_profile_is_converted_to_srgb(tmp_path):
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_embedded_profile_is_converted_to_srgb(tmp_path, mode):
     """A profile whose red and green primaries have changed places makes red of green."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"keep").replace(b"gXYZ", b"rXYZ").replace(b"keep", b"gXYZ")
-    image = pictures.read(_saved(tmp_path, "swapped.png", icc_profile=swapped))
+    picture = Image.fromarray(PIXELS).convert(mode)
+    image = pictures.read(_saved(tmp_path, "swapped.png", picture, icc_profile=swapped))
     np.testing.assert_allclose(image[0], PIXELS[..., [1, 0, 2]] / 255, atol=2 / 255)
 
 
@@ -263,6 +265,32 @@ def test_alpha_turns_with_its_picture(tmp_path):
     np.testing.assert_array_equal(alpha, np.rot90(rgba[..., 3], -1) / 255)
 
 
+def test_damaged_exif_data_is_as_none(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(_saved(tmp_path, "a.jpg", exif=exif, quality=95).read_bytes())
+    start = data.index(b"Exif")
+    for position in range(start + 6, start + len(exif.tobytes())):
+        for value in (0, 7, 255):
+            damaged = data.copy()
+            damaged[position] = value
+            (tmp_path / "b.jpg").write_bytes(bytes(damaged))
+            assert pictures.read(tmp_path / "b.jpg").shape in ((1, 20, 30, 3), (1, 30, 20, 3))
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
+    pictures.write(PICTURE, tmp_path / "link.png")
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "target.png").is_file()
+
+
+def test_what_is_no_ordinary_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(errors.InputError, match="not an ordinary file"):
+        pictures.check_output(tmp_path / "pipe.png", overwrite=True)
+
+
 def test_the_first_frame_of_a_gif_is_read(tmp_path):
     frames = [Image.fromarray(PIXELS).quantize(64), Image.new("P", (30, 20))]
     path = _saved(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:])
@@ -290,7 +318,6 @@ def _read_or_refused(path):
     assert np.isfinite(image).all()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, about what it skips
 @given(st.integers(0, 1500), st.binary(min_size=1, max_size=8), st.sampled_from(FORMATS))
 def test_damaged_pictures_are_read_or_refused(tmp_path_factory, position, patch, format_name):
     encoded = io.BytesIO()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from nst_tf import config, errors, formulations, presets
+from nst_tf import errors, presets
 
 
 def test_gatys_pytorch_equals_the_authors_notebook():
@@ -58,6 +58,10 @@ def test_the_environment_sets_the_default_weights(monkeypatch):
     assert presets.get("default").weights == "auto"
 
 
-def test_defaults_are_complete():
-    names = {field.name for field in dataclasses.fields(config.Config)}
-    assert set(dataclasses.asdict(formulations.DEFAULT)) == names
+def test_an_optimizer_of_ones_own_comes_with_its_own_learning_rate():
+    assert presets.get("gray_canvas").learning_rate == 1
+    assert presets.get("gray_canvas", optimizer="adam").learning_rate == 5
+    assert presets.get("keras_example", optimizer="adam").learning_rate == 5
+    assert presets.get("keras_example", optimizer="sgd").learning_rate == 100
+    assert presets.get("johnson", optimizer="adam", learning_rate=10.0).learning_rate == 10
+    assert presets.get("johnson", optimizer="momentum").learning_rate == 0

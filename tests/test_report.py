@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 
-from nst_tf import config, report, stylizer
+from nst_tf import report, scales, stylizer
 from nst_tf.losses import Losses
 
-SCALES = (config.Scale(48, 64, 6, 0.5), config.Scale(96, 128, 4, 1.0))
+SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))
 
 
 def _progress(step, scale_index=0, count=1, variation=0.0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, images, presets, stylizer
+from nst_tf import config, errors, images, presets, stylizer
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))
@@ -80,6 +80,24 @@ def test_a_run_continues_after_steps_taken_by_hand(narrow_weights):
     by_hand.run()
     straight.run()
     np.testing.assert_array_equal(by_hand.picture(), straight.picture())
+
+
+def test_more_steps_by_hand_than_the_scale_has_leave_nothing_to_run(narrow_weights):
+    run = make(narrow_weights, scales=(1.0,), steps=(2,))
+    for _ in range(3):
+        run.step()
+    assert run.run() == "finished"
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 3), (1, 48, 64, 4), (2, 48, 64, 3)])
+def test_a_picture_of_another_shape_is_refused(narrow_weights, shape):
+    with pytest.raises(errors.InputError, match="shape"):
+        stylizer.Stylizer(np.zeros(shape), [STYLE], presets.get("default", size=64), narrow_weights)
+
+
+def test_a_picture_beyond_its_range_is_refused(narrow_weights):
+    with pytest.raises(errors.InputError, match="values from"):
+        stylizer.Stylizer(255 * CONTENT, [STYLE], presets.get("default", size=64), narrow_weights)
 
 
 def test_progress_may_stop_the_run(narrow_weights):

@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 . tools/environment.sh
 
 install "[test]"
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-.venv/bin/mypy
-.venv/bin/python -m pytest --cov --cov-report=term "$@"
+python=.venv/bin/python
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m mypy
+"$python" -m pytest --cov --cov-report=term "$@"

@@ -10,11 +10,10 @@ same pixels on one platform.
 """
 
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 import numpy as np
+import tool_flags
 from absl import app, flags
 from PIL import Image
 from sample_pictures.canvas import CANVAS_HEIGHT, CANVAS_WIDTH, Array, to_image
@@ -28,9 +27,6 @@ flags.DEFINE_integer("size", 768, "the longest side in pixels", lower_bound=64, 
 flags.DEFINE_integer("seed", 0, "another seed draws other clouds, houses, strokes and tiles", 0)
 flags.DEFINE_boolean("overwrite", False, "replace files that exist")
 
-# What a user's mistake exits with, as in Python's own argument parser.
-_EXIT_MISTAKE = 2
-_HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})
 # High enough to keep the edges of strokes and tiles free of JPEG blocks.
 _QUALITY = 92
 
@@ -44,6 +40,7 @@ _PICTURES: dict[str, Callable[[np.random.Generator], Array]] = {
 def main(argv: Sequence[str]) -> None:
     """Draws and writes every picture."""
     del argv
+    _check_output()
     folder = pathlib.Path(_FLAGS.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
             _write(image, folder / name)
             print(f"{folder / name}: {image.width} x {image.height} pixels")
     except OSError as error:
-        _fail(f"{error.filename or folder}: {error.strerror or error}")
+        tool_flags.fail(f"{error.filename or folder}: {error.strerror or error}")
 
 
 def _generator(name: str) -> np.random.Generator:
@@ -73,30 +70,14 @@ def _write(image: Image.Image, path: pathlib.Path) -> None:
         image.save(file, "JPEG", quality=_QUALITY, subsampling=0)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses and checks the flags; exits with the help, or with one line about a mistake."""
-    if _HELP_FLAGS & set(argv[1:]):
-        print(f"{__doc__}\nFlags:\n{_FLAGS.module_help(sys.modules[__name__])}")
-        sys.exit(0)
-    try:
-        rest: list[str] = _FLAGS(list(argv))
-    except flags.Error as error:
-        _fail(f"{' '.join(str(error).split())}; --help lists all flags")
-    if rest[1:]:
-        _fail(f"{rest[1]!r} is not a flag; --help lists all flags")
+def _check_output() -> None:
+    """Refuses what cannot be written, before the first picture is drawn, which takes seconds."""
     if not _FLAGS.output:
-        _fail("--output is missing: the folder to write to")
-    # Before the first picture is drawn, which takes seconds.
+        tool_flags.fail("--output is missing: the folder to write to")
     existing = [name for name in _PICTURES if (pathlib.Path(_FLAGS.output) / name).exists()]
     if existing and not _FLAGS.overwrite:
-        _fail(f"{_FLAGS.output} already has {', '.join(existing)}; --overwrite replaces them")
-    return rest
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"draw_samples: {message}", file=sys.stderr)
-    sys.exit(_EXIT_MISTAKE)
+        tool_flags.fail(f"{_FLAGS.output} already has {', '.join(existing)}; --overwrite replaces them")
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    app.run(main, flags_parser=tool_flags.parse)

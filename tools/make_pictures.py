@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+import tool_flags
 from absl import app, flags
 from PIL import Image
 
@@ -31,8 +32,7 @@ def main(argv: Sequence[str]) -> int:
         given = [Image.open(samples / name) for name in ("photograph.jpg", *_PAINTINGS)]
         results = [nst_tf.stylize(given[0], painting, on_progress=_show).image for painting in given[1:]]
     except (nst_tf.InputError, OSError) as error:
-        print(f"make_pictures: {error}", file=sys.stderr)
-        return 2
+        tool_flags.fail(str(error))
     painted = [Image.fromarray(np.rint(image * 255).astype(np.uint8)) for image in results]
     sheet = _stack([_row(given), _row(painted)])
     output.mkdir(parents=True, exist_ok=True)
@@ -67,4 +67,4 @@ def _stack(rows: Sequence[Image.Image]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=tool_flags.parse)

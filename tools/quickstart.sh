@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 echo "Installing into .venv (a download of about 600 MB the first time) ..."
 install ""
 .venv/bin/python tools/draw_samples.py --output=samples --overwrite
-echo "Painting samples/photograph.jpg like samples/strokes.jpg; one to two minutes on two cores ..."
+echo "Painting samples/photograph.jpg like samples/strokes.jpg; one to three minutes on two cores ..."
 .venv/bin/python -m nst_tf --content=samples/photograph.jpg --style=samples/strokes.jpg \
-  --output=samples/picture.png --overwrite "$@"
+  "$@" --output=samples/picture.png --overwrite
 echo "Done. The picture: $PWD/samples/picture.png"

@@ -1,0 +1,84 @@
+"""The sizes of a run's pictures, from its config: arithmetic only."""
+
+import dataclasses
+from typing import NamedTuple
+
+from nst_tf import errors
+from nst_tf.config import Config
+
+
+class Scale(NamedTuple):
+    """One size at which the image is optimised."""
+
+    height: int
+    width: int
+    num_steps: int
+    share: float  # of the final size
+
+
+def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
+    """Returns the scales of a run on a content image of that height and width, coarse to fine.
+
+    A coarse scale at which the deepest layer would have fewer than 2 x 2 pixels has nothing to match;
+    its steps go to the next one.
+
+    Raises:
+        InputError: The result is too small for the deepest layer.
+    """
+    needed = _pixels_needed(config)
+    plan: list[Scale] = []
+    waiting = 0
+    for share, num_steps in zip(config.scales, config.steps, strict=True):
+        size = _fit(config, share, height, width)
+        waiting += num_steps
+        if share < 1 and (min(size) < 2 * needed or not num_steps):
+            continue
+        plan.append(Scale(*size, waiting, share))
+        waiting = 0
+    if min(plan[-1][:2]) < needed:
+        raise errors.InputError(
+            f"size: the result would have {plan[-1].width} x {plan[-1].height} pixels; the deepest"
+            f" layer chosen needs {needed} a side: choose a larger size"
+        )
+    return tuple(plan)
+
+
+def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[int, int]:
+    """Returns the size (height, width) of a style picture at a scale.
+
+    That is the size by the result's own rule, or the scale's own where the config squashes style pictures. A
+    narrow picture is kept large enough for the deepest layer.
+
+    Raises:
+        InputError: The picture itself is smaller than that.
+    """
+    needed = _pixels_needed(config)
+    if min(height, width) < needed:
+        raise errors.InputError(
+            f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
+        )
+    if config.style_shape == "content":
+        return scale.height, scale.width
+    size = _fit(dataclasses.replace(config, aspect_ratio=0.0), scale.share, height, width)
+    if min(size) >= needed:
+        return size
+    factor = needed / min(height, width)
+    return max(needed, round(height * factor)), max(needed, round(width * factor))
+
+
+def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
+    """Returns (height, width) scaled so that the side that the config measures has its size."""
+    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
+    sides = {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}
+    factor = share * (config.size / sides[config.size_side] if config.size else 1.0)
+    return max(1, round(height * factor)), max(1, round(exact_width * factor))
+
+
+def _pixels_needed(config: Config) -> int:
+    """Returns how many pixels a side the deepest layer needs, to have one of its own."""
+    return max(_stride(layer) for layers in config.used_layers() for layer in layers)
+
+
+def _stride(layer: str) -> int:
+    """Returns the pixels of the image that one step in the layer's features spans."""
+    return 2 ** (int(layer[4]) - 1)
