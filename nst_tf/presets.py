@@ -26,7 +26,7 @@ _ALL = (
     (
         formulations.FIVE_CONTENT_LAYERS,
         "text: content loss over five layers",
-        "stays close to the photograph; many small steps",
+        "the photograph kept at five layers, 6000 small steps",
     ),
     (formulations.UDACITY, "text: Udacity's notebook", "many small steps, most weight on fine texture"),
     (formulations.ANHTU96, "text: anhtu96's program", "stretched to 3:2; quick"),
@@ -60,7 +60,7 @@ _ALL = (
     (
         formulations.GORDICALEKSA,
         "gordicaleksa/pytorch-neural-style-transfer",
-        "the photograph kept, textures laid over it",
+        "much style: small pictures become the painting",
     ),
     (formulations.TF_TUTORIAL, "TensorFlow's tutorial", "what most people try first; deep content layer"),
     (formulations.KERAS_EXAMPLE, "keras.io's example", "plain gradient descent, 4000 steps"),
