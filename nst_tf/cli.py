@@ -35,7 +35,7 @@ class _Interrupt:
 
     def watch(self) -> None:
         """Takes over the signal, once there is a picture to save."""
-        if self._before is None:
+        if self._before is None and not self.asked:
             self._before = signal.signal(signal.SIGINT, self._ask)
 
     def restore(self) -> None:
