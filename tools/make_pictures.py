@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _show(progress: nst_tf.Progress) -> None:
+def _show(progress: "nst_tf.Progress") -> None:  # quoted: evaluating it would load TensorFlow
     print(f"\rstep {progress.step} of {progress.num_steps}  ", end="", file=sys.stderr, flush=True)
 
 
