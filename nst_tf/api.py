@@ -90,6 +90,10 @@ def stylize(
     style_images = [] if style is None else [pictures.read(style, "style")]
     init_image = None if chosen.init in images.INITS else pictures.read(chosen.init, "init")
     _check_memory(chosen, content_image, style_images)
+    # What the result says of its inputs is read now: after a long run a file may be gone.
+    alpha = None if content is None else pictures.read_alpha(content, "content")
+    init = None if init_image is None else chosen.init
+    inputs = manifest.describe_inputs({"content": content, "style": style, "init": init})
     run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
     recorder = report.Recorder()
 
@@ -107,11 +111,11 @@ def stylize(
         resolved,
         manifest.make(
             resolved,
-            {"content": content, "style": style, "init": None if init_image is None else chosen.init},
+            inputs,
             {"name": run.weights.name, "sha256": run.weights.sha256},
             losses._asdict(),
         ),
-        _resized_alpha(content, run),
+        _resized_alpha(alpha, run.scales[-1]),
         tuple(recorder.rows),
         outcome,
     )
@@ -135,13 +139,12 @@ def _weights_source(run: stylizer.Stylizer) -> str:
     return "imagenet" if run.weights.name == "imagenet" else "builtin"
 
 
-def _resized_alpha(content: pictures.Picture | None, run: stylizer.Stylizer) -> np.ndarray | None:
+def _resized_alpha(alpha: np.ndarray | None, scale: scales.Scale) -> np.ndarray | None:
     """Returns the content picture's alpha at the result's size, [H, W], if it has any."""
-    alpha = None if content is None else pictures.read_alpha(content, "content")
     if alpha is None:
         return None
-    height, width = run.scales[-1][:2]
-    return images.resize(tf.constant(alpha[np.newaxis, :, :, np.newaxis]), height, width)[0, :, :, 0].numpy()
+    batched = tf.constant(alpha[np.newaxis, :, :, np.newaxis])
+    return images.resize(batched, scale.height, scale.width)[0, :, :, 0].numpy()
 
 
 def evaluate(

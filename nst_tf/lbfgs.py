@@ -178,7 +178,10 @@ def _direction(state: State, settings: Settings) -> Tensor:
     free = _free(state) if settings.clip else tf.ones_like(state.image)
     precondition = settings.preconditioner.apply
     gradient = precondition(free * state.gradient)
-    first_scale = settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
+
+    def first_scale() -> Tensor:
+        return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
+
     return -free * precondition(_inverse_hessian_product(state, gradient, first_scale))
 
 
@@ -188,8 +191,8 @@ def _free(state: State) -> Tensor:
     return 1.0 - tf.cast(held, tf.float32)
 
 
-def _inverse_hessian_product(state: State, gradient: Tensor, first_scale: Tensor) -> Tensor:
-    """Returns H g for the state's pairs and a gradient in their space; first_scale g without pairs."""
+def _inverse_hessian_product(state: State, gradient: Tensor, first_scale: Callable[[], Tensor]) -> Tensor:
+    """Returns H g for the state's pairs and a gradient in their space; first_scale() g without pairs."""
     half = state.products.shape[0] // 2
     # Oldest pair first; where the ring is not full the empty rows come first and are masked.
     order = (state.count + tf.range(half)) % half
@@ -198,10 +201,10 @@ def _inverse_hessian_product(state: State, gradient: Tensor, first_scale: Tensor
     products = tf.gather(tf.gather(tf.cast(state.products, tf.float64), both), both, axis=1)
     products *= mask * mask[:, tf.newaxis]
     with_gradient = tf.gather(tf.cast(_products(state.pairs, gradient)[:, 0], tf.float64), both) * mask
-    gamma = tf.where(
+    gamma = tf.cond(
         state.count > 0,
-        tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
-        tf.cast(first_scale, tf.float64),
+        lambda: tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
+        lambda: tf.cast(first_scale(), tf.float64),
     )
     coefficients = _compact(products, with_gradient, gamma, 1 - valid)
     coefficients = tf.cast(tf.gather(coefficients, tf.math.invert_permutation(both)), tf.float32)

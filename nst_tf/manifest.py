@@ -25,7 +25,15 @@ _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
 _NAMED_WEIGHTS = ("auto", "imagenet", "builtin")
 
 
-def describe_input(picture: pictures.Picture) -> dict[str, str]:
+def describe_inputs(inputs: Mapping[str, pictures.Picture | None]) -> dict[str, dict[str, str]]:
+    """Returns {name: name and SHA-256} of the inputs that there are.
+
+    Call it before a run, which may be long: a file may be gone after it.
+    """
+    return {name: _describe_input(given) for name, given in inputs.items() if given is not None}
+
+
+def _describe_input(picture: pictures.Picture) -> dict[str, str]:
     """Returns the name and the SHA-256 of an input: of a file its bytes, otherwise its pixels."""
     if isinstance(picture, np.ndarray | Image.Image):
         return {"name": "", "sha256": hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()}
@@ -36,7 +44,7 @@ def describe_input(picture: pictures.Picture) -> dict[str, str]:
 
 def make(
     chosen: config.Config,
-    inputs: Mapping[str, pictures.Picture | None],
+    inputs: Mapping[str, Mapping[str, str]],
     weights: Mapping[str, str],
     losses: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -44,7 +52,7 @@ def make(
 
     Args:
         chosen: The config, its precision and weights resolved.
-        inputs: {"content", "style", "init": the picture as it was handed in, or None}.
+        inputs: What `describe_inputs` returned.
         weights: {"name", "sha256"} of what was used.
         losses: {term: value} of the finished picture.
     """
@@ -54,7 +62,7 @@ def make(
     return {
         "config": fields,
         "weights": dict(weights),
-        "inputs": {name: describe_input(given) for name, given in inputs.items() if given is not None},
+        "inputs": dict(inputs),
         "losses": dict(losses),
         "versions": {"python": platform.python_version(), **_versions()},
     }

@@ -25,6 +25,8 @@ from nst_tf import errors
 _LOG = logging.getLogger(__name__)
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+# {convolution: kernel shape}, from the input up with none left out: a `.weights.h5` file knows layers by
+# their order only.
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Keras' own file of Oxford's ImageNet weights, as `keras.applications.vgg19` names it, and the hash that
@@ -37,13 +39,6 @@ _KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
 # a firewall that drops packets gives no answer at all, and Keras would wait for ever.
 ANSWER_TIMEOUT_S = 15.0
 STALL_TIMEOUT_S = 30.0
-
-# Convolutions of VGG19 in Keras' order; a `.weights.h5` file knows layers by their order only.
-_KERAS_ORDER = tuple(
-    f"conv{block}_{index}"
-    for block, count in enumerate((2, 2, 4, 4, 4), start=1)
-    for index in range(1, count + 1)
-)
 
 # Seed of the random filters: fixed, so that their hash names them.
 _RANDOM_SEED = 0
@@ -65,7 +60,7 @@ def load(source: str, shapes: Shapes) -> Weights:
     Args:
         source: "imagenet" (Keras' download), "builtin", "auto" (imagenet; where that cannot be reached,
             builtin, which is logged as a warning), or the path of a `.h5`, `.weights.h5` or `.npz` file.
-        shapes: {convolution: kernel shape} that must be there.
+        shapes: {convolution: kernel shape} that must be there, from the input up.
 
     Raises:
         InputError: The source cannot be had, or lacks a convolution, or has it in another shape.
@@ -233,8 +228,7 @@ def _read_hdf5(path: pathlib.Path, shapes: Shapes) -> Arrays:
     with h5py.File(path, "r") as file:
         root = file.get("layers") or file.get("model_weights") or file
         found = {}
-        for name in shapes:
-            order = _KERAS_ORDER.index(name)
+        for order, name in enumerate(shapes):
             by_order = f"conv2d_{order}" if order else "conv2d"
             group = next(
                 (

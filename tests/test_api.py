@@ -174,3 +174,17 @@ def test_a_run_may_start_from_a_picture_of_ones_own(tmp_path):
     from_content = nst_tf.stylize(CONTENT, STYLE, **options)
     assert from_path.trace[0].content > 0
     assert from_content.trace[0].content == 0
+
+
+def test_an_input_that_goes_away_during_the_run_costs_nothing(tmp_path):
+    paths = [tmp_path / "content.png", tmp_path / "style.png"]
+    for picture, path in zip((CONTENT, STYLE), paths, strict=True):
+        Image.fromarray(np.rint(picture * 255).astype(np.uint8)).save(path)
+
+    def remove(_):
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    result = nst_tf.stylize(*paths, size=48, steps=3, on_progress=remove, **QUICK)
+    assert result.image.shape == (32, 48, 3)
+    assert result.manifest["inputs"]["content"]["name"] == "content.png"

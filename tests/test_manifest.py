@@ -15,9 +15,8 @@ from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (2, 3))
 CHOSEN = presets.get("default", weights="/somewhere/private/vgg.h5", size=48)
-MADE = manifest.make(
-    CHOSEN, {"content": CONTENT, "style": None}, {"name": "x", "sha256": "0"}, {"total": 1.0}
-)
+INPUTS = manifest.describe_inputs({"content": CONTENT, "style": None})
+MADE = manifest.make(CHOSEN, INPUTS, {"name": "x", "sha256": "0"}, {"total": 1.0})
 
 
 def test_it_holds_the_complete_config_and_no_folder():
@@ -98,7 +97,8 @@ def test_a_picture_without_a_manifest_says_so(tmp_path):
 
 
 def test_differences_are_named():
-    other = manifest.make(CHOSEN, {"content": STYLE}, {"name": "y", "sha256": "1"}, {})
+    inputs = manifest.describe_inputs({"content": STYLE})
+    other = manifest.make(CHOSEN, inputs, {"name": "y", "sha256": "1"}, {})
     assert manifest.differences(MADE, MADE) == []
     lines = manifest.differences(MADE, other)
     assert len(lines) == 2
