@@ -8,7 +8,10 @@ else.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from nst_tf import errors
 
 Tensor = Any  # TensorFlow ships no type information.
 
@@ -16,9 +19,31 @@ Tensor = Any  # TensorFlow ships no type information.
 _MEAN_COLOR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 
 
+def check(picture: Any) -> None:
+    """Checks that a picture is an image by the convention.
+
+    Raises:
+        InputError: It is of another shape, or beyond [0, 1].
+    """
+    array = np.asarray(picture)
+    if array.ndim != 4 or array.shape[0] != 1 or array.shape[-1] != 3 or 0 in array.shape:
+        raise errors.InputError(f"picture: shape {list(array.shape)}; allowed: [1, H, W, 3]")
+    if not (array.min() >= 0 and array.max() <= 1):  # the negated form also catches NaN
+        raise errors.InputError(f"picture: values from {array.min():g} to {array.max():g}; allowed: 0 to 1")
+
+
 def resize(image: Tensor, height: Any, width: Any) -> Tensor:
-    """Returns the image at another size: cubic, antialiased where it shrinks, kept in [0, 1]."""
-    resized = tf.image.resize(image, (height, width), method="bicubic", antialias=True)
+    """Returns the image at another size: cubic, antialiased where it shrinks, kept in [0, 1].
+
+    What has that size already stays as it is. TensorFlow sees that itself only where the graph knows the
+    sizes; where it does not, it resizes, and the last bits change.
+    """
+    same = tf.reduce_all(tf.equal(tf.shape(image)[1:3], (height, width)))
+    resized = tf.cond(
+        same,
+        lambda: tf.identity(image),
+        lambda: tf.image.resize(image, (height, width), method="bicubic", antialias=True),
+    )
     return tf.clip_by_value(resized, 0.0, 1.0)
 
 

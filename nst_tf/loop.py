@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import losses, objective, optimizers
+from nst_tf import images, losses, objective, optimizers
 from nst_tf.config import Config
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -53,7 +53,15 @@ def minimize(
     return image, state, rows.stack()
 
 
-def make_optimizer(config: Config, pixels: int) -> optimizers.Optimizer:
+def enlarge(
+    optimizer: optimizers.Optimizer, image: Tensor, state: Any, height: Tensor, width: Tensor
+) -> tuple[Tensor, Any]:
+    """Returns the image and the state with which the next scale begins: the picture so far, enlarged."""
+    picture = optimizer.output(image, state)
+    return images.resize(picture, height, width), optimizer.resize(state, height, width)
+
+
+def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:
     """Returns the config's optimiser for a result of so many pixels, in units of the image.
 
     The config's units are levels of 0..255. With an image of unit range the gradient is 255 times as large.
@@ -61,7 +69,7 @@ def make_optimizer(config: Config, pixels: int) -> optimizers.Optimizer:
     along the gradient by 255^2.
     """
     levels = objective.PIXEL_LEVELS
-    share = pixels / config.rate_pixels if config.rate_pixels else 1.0
+    share = tf.cast(pixels, tf.float64) / config.rate_pixels if config.rate_pixels else 1.0
     decay = {"decay_rate": config.decay_rate, "decay_steps": config.decay_steps}
     options: dict[str, dict[str, Any]] = {
         "lbfgs": {

@@ -18,11 +18,20 @@ Tensor = Any  # TensorFlow ships no type information.
 PIXEL_LEVELS = 255.0
 
 
+class LossWeights(NamedTuple):
+    """What multiplies the terms of the loss, each a float32 scalar."""
+
+    content: Tensor
+    style: Tensor
+    total_variation: Tensor
+
+
 class Targets(NamedTuple):
-    """What one scale's pictures ask for; tensors only, so that it may be an argument of a graph."""
+    """What one scale's pictures ask for, and how much; tensors only: it may be an argument of a graph."""
 
     content: dict[str, Tensor]  # {layer: features [1, h, w, C]}
     styles: tuple[losses.StyleTarget, ...]
+    weights: LossWeights
 
 
 class Objective:
@@ -45,10 +54,25 @@ class Objective:
         self._model = vgg.build(list(layers), vgg_weights.arrays, pooling=config.pooling, precision=precision)
         self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
 
-    def targets(self, content_image: Tensor, style_images: Sequence[Tensor]) -> Targets:
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The network's weights."""
+        return [variable.value for variable in self._model.variables]
+
+    def targets(
+        self,
+        content_image: Tensor,
+        style_images: Sequence[Tensor],
+        weights: LossWeights | None = None,
+    ) -> Targets:
         """Returns the targets of a content image and of style images, which share the style equally.
 
-        What has no weight has no targets.
+        What has no weight in the config has no targets.
+
+        Args:
+            content_image: [1, H, W, 3]; None where the content has no weight.
+            style_images: Each [1, h, w, 3].
+            weights: Of the terms; None for the config's own.
         """
         styles = style_images if self._style_layers else ()
         content = self._features(content_image) if self._content_layers else {}
@@ -58,22 +82,23 @@ class Objective:
                 losses.StyleTarget(self._gram_means(image), tf.constant(1.0 / len(styles)))
                 for image in styles
             ),
+            weights or loss_weights(self._config),
         )
 
     def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
         """Returns the weighted losses of an image of the size of the targets' content image."""
-        config = self._config
+        config, weights = self._config, targets.weights
         statistics = self._statistics(image, targets)
         sizes = self._sizes(image, targets)
         # Dividing the features divides what is quadratic and quartic in them.
-        content = (config.content_weight / config.feature_divisor**2) * losses.content_loss(
+        content = (weights.content / config.feature_divisor**2) * losses.content_loss(
             statistics.content_error, sizes, config.content_normalization
         )
         layer_weights = dict(zip(config.style_layers, config.style_layer_weights, strict=True))
-        style = (config.style_weight / config.feature_divisor**4) * losses.style_loss(
+        style = (weights.style / config.feature_divisor**4) * losses.style_loss(
             statistics.gram_sums, targets.styles, sizes, layer_weights, config.style_normalization
         )
-        variation = config.total_variation_weight * statistics.total_variation
+        variation = weights.total_variation * statistics.total_variation
         return losses.Losses(content + style + variation, content, style, variation)
 
     def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
@@ -120,6 +145,15 @@ class Objective:
 
     def _features(self, image: Tensor) -> dict[str, Tensor]:
         return self._model(self._preprocess(image))
+
+
+def loss_weights(config: Config) -> LossWeights:
+    """Returns the weights of the terms that a config names."""
+    return LossWeights(
+        tf.constant(config.content_weight, tf.float32),
+        tf.constant(config.style_weight, tf.float32),
+        tf.constant(config.total_variation_weight, tf.float32),
+    )
 
 
 def _pixels(image: Tensor, layer: str) -> Tensor:

@@ -96,8 +96,9 @@ def momentum(
     Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
 
     Args:
-        learning_rate: In units of the image over units of the gradient. 0 chooses the rate by which the first
-            step changes the image by half a level, since a gradient's size is its loss's own affair.
+        learning_rate: In units of the image over units of the gradient, a number or a tensor. 0 chooses the
+            rate by which the first step changes the image by half a level, since a gradient's size is its
+            loss's own affair.
         friction: The share of the velocity that is kept, Keras' `momentum`.
         decay_rate: The rate falls by this factor ...
         decay_steps: ... over so many steps, smoothly, as Keras' `ExponentialDecay`.
@@ -105,7 +106,7 @@ def momentum(
     """
 
     def init(image: Tensor) -> MomentumState:
-        return MomentumState(tf.constant(0), tf.constant(float(learning_rate)), tf.zeros_like(image))
+        return MomentumState(tf.constant(0), tf.cast(learning_rate, tf.float32), tf.zeros_like(image))
 
     def update(
         image: Tensor, loss: Tensor, gradient: Tensor, state: MomentumState

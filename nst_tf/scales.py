@@ -25,7 +25,7 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     Raises:
         InputError: The result is too small for the deepest layer.
     """
-    needed = _pixels_needed(config)
+    needed = pixels_needed(config)
     plan: list[Scale] = []
     waiting = 0
     for share, num_steps in zip(config.scales, config.steps, strict=True):
@@ -52,18 +52,23 @@ def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[i
     Raises:
         InputError: The picture itself is smaller than that.
     """
-    needed = _pixels_needed(config)
+    needed = pixels_needed(config)
     if min(height, width) < needed:
         raise errors.InputError(
             f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
     if config.style_shape == "content":
         return scale.height, scale.width
-    size = _fit(dataclasses.replace(config, aspect_ratio=0.0), scale.share, height, width)
+    size = _fit(own_shape(config), scale.share, height, width)
     if min(size) >= needed:
         return size
     factor = needed / min(height, width)
     return max(needed, round(height * factor)), max(needed, round(width * factor))
+
+
+def own_shape(config: Config) -> Config:
+    """Returns the config for a style picture, which no aspect ratio stretches."""
+    return dataclasses.replace(config, aspect_ratio=0.0)
 
 
 def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
@@ -74,7 +79,7 @@ def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, in
     return max(1, round(height * factor)), max(1, round(exact_width * factor))
 
 
-def _pixels_needed(config: Config) -> int:
+def pixels_needed(config: Config) -> int:
     """Returns how many pixels a side the deepest layer needs, to have one of its own."""
     return max(_stride(layer) for layers in config.used_layers() for layer in layers)
 

@@ -22,6 +22,9 @@ Tensor = Any  # TensorFlow ships no type information.
 # How a run may end.
 OUTCOMES = ("finished", "stopped", "diverged")
 
+# An image of any size, for the graphs.
+_ANY_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
+
 # L-BFGS shortens its step ten times for each trial that is not finite: ten in a row leave it nowhere to go.
 _PATIENCE = 10
 
@@ -81,7 +84,11 @@ class Stylizer(tf.Module):
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
         self._objective = objective.Objective(config, self.weights, self.precision)
-        self._build_targets = tf.function(self._objective.targets, autograph=False, reduce_retracing=True)
+        # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
+        specs = [None if content_image is None else _ANY_IMAGE, [_ANY_IMAGE] * len(style_images)]
+        self._build_targets = tf.function(
+            lambda content, styles: self._objective.targets(content, styles), specs, autograph=False
+        )
         self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
         image = self._first_image(shaping_image, init_image)
         self.image = variable(image)
@@ -114,9 +121,7 @@ class Stylizer(tf.Module):
 
     def evaluate(self) -> losses.Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
-        values = tf.function(self._objective.evaluate, autograph=False)(
-            tf.constant(self.picture()[np.newaxis]), self._targets.values()
-        )
+        values = self._evaluate(tf.constant(self.picture()[np.newaxis]))
         return losses.Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
@@ -139,12 +144,11 @@ class Stylizer(tf.Module):
         return self.scale_index + 1 == len(self.scales)
 
     def _move_to(self, scale_index: int) -> None:
-        picture = self._output()
         self.scale_index = scale_index
         height, width = self.scales[scale_index][:2]
+        image, state = loop.enlarge(self._optimizer, self.image.value(), self._state.values(), height, width)
         targets = self._targets_of_scale()
-        state = self._optimizer.resize(self._state.values(), height, width)
-        self.image.assign(images.resize(picture, height, width))
+        self.image.assign(image)
         self._good_image = None
         self._steps_done.assign(0)
         self._targets.assign(targets)
@@ -209,6 +213,10 @@ class Stylizer(tf.Module):
         if self._good_image is not None:
             self.image.assign(self._good_image)
         self._state.assign(self._optimizer.init(self.image.value()))
+
+    @tf.function(autograph=False, input_signature=[_ANY_IMAGE])
+    def _evaluate(self, image: Tensor) -> losses.Losses:
+        return self._objective.evaluate(image, self._targets.values())
 
     def _minimize(self, num_steps: Tensor) -> Tensor:
         targets = self._targets.values()
@@ -275,21 +283,8 @@ def _check_pictures(content: object, styles: Sequence[object], config: Config, i
         raise errors.InputError("style: no painting; without one the style_weight must be 0")
     for picture in (content, *styles, init):
         if picture is not None:
-            _check_shape(picture)
+            images.check(picture)
     if init is None and config.init not in images.INITS:
         raise errors.InputError(f"init: {config.init!r} is a file; read it and give it as init_image")
     if content is None and init is None and config.init == "content":
         raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
-
-
-def _check_shape(picture: Any) -> None:
-    """Checks that a picture is an image by this project's convention.
-
-    Raises:
-        InputError: It is of another shape, or beyond [0, 1].
-    """
-    array = np.asarray(picture)
-    if array.ndim != 4 or array.shape[0] != 1 or array.shape[-1] != 3 or 0 in array.shape:
-        raise errors.InputError(f"picture: shape {list(array.shape)}; allowed: [1, H, W, 3]")
-    if not (array.min() >= 0 and array.max() <= 1):  # the negated form also catches NaN
-        raise errors.InputError(f"picture: values from {array.min():g} to {array.max():g}; allowed: 0 to 1")

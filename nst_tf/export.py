@@ -1,0 +1,178 @@
+"""A version folder that stock TensorFlow Serving serves: SavedModel, description, warm-up records.
+
+What is saved holds the network's weights and nothing else: neither the Keras model, which a model server could
+not restore, nor an image variable, which requests would share.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from nst_tf import errors, images, manifest, objective, painter, scales, stylizer, warmup, weights
+from nst_tf.config import Config
+from nst_tf.painter import Limits
+from nst_tf.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
+
+# What lies beside the graph for people and programs; a model server copies nothing of it into memory.
+_EXTRA = "assets.extra"
+_DESCRIPTION = "nst_tf.json"
+
+# Pairs of L-BFGS are two pictures each in the state that a client carries to and fro: 72 MB at 512 x 512.
+MAX_HISTORY = 10
+
+# A serialised tensor, as any protocol buffer, is smaller than 2 GiB.
+_LARGEST_TENSOR_BYTES = 2**31 - 1
+_BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
+
+# A picture of 1024 x 1024 pixels takes about 2 GB of a server's memory; a run of the presets that take most
+# steps has 6000.
+DEFAULT_MAX_PIXELS = 1024 * 1024
+DEFAULT_MAX_STEPS = 6000
+
+
+def default_limits(config: Config) -> Limits:
+    """Returns limits that the config itself keeps within."""
+    return Limits(max(DEFAULT_MAX_PIXELS, config.size**2), max(DEFAULT_MAX_STEPS, sum(config.steps)))
+
+
+def export(
+    config: Config,
+    output: str | os.PathLike[str],
+    *,
+    limits: Limits | None = None,
+    version: int | None = None,
+    vgg_weights: weights.Weights | None = None,
+) -> pathlib.Path:
+    """Writes `output/<version>/`, whole or not at all: made elsewhere and renamed.
+
+    Args:
+        config: The formulation and the defaults of what a request does not say; its precision is not "auto".
+        output: The model's folder, made if there is none.
+        limits: What a request may ask for; None for `default_limits`.
+        version: A number that is not taken; None for the next free one.
+        vgg_weights: The network's weights; None loads those that the config names.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        InputError: The config cannot be served, the weights cannot be had, the version exists or the folder
+            cannot be written to.
+    """
+    limits = limits or default_limits(config)
+    _check(config, limits)
+    folder = _version_folder(pathlib.Path(output), version)
+    full = painter.all_terms(config)
+    loaded = vgg_weights or stylizer.load_weights(full)
+    judge = objective.Objective(full, loaded, config.precision)
+    description = describe(config, limits, {"name": loaded.name, "sha256": loaded.sha256})
+    # Versions of packages do not tell models apart: replicas may have been exported by different ones.
+    identity = json.dumps([description["config"], description["weights"]])
+    signatures = ServedModel(config, judge, limits, identity).signatures()
+    with _appearing(folder) as temporary:
+        saved = tf.Module()
+        saved.weights = judge.variables
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(saved, str(temporary), signatures=signatures, options=options)
+        extra = temporary / _EXTRA
+        extra.mkdir()
+        (extra / _DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
+        records = warmup.requests(signatures, scales.pixels_needed(full))
+        warmup.write(temporary / warmup.FILE, records, folder.parent.name)
+    return folder
+
+
+def describe(config: Config, limits: Limits, weights_used: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what a model is: a manifest's config, weights and versions, and what a request may ask for."""
+    made = manifest.make(config, {}, weights_used, {})
+    bounds = limits._asdict() | {"max_input_pixels": limits.max_pixels * INPUT_PIXELS_PER_PIXEL}
+    return {name: made[name] for name in ("config", "weights", "versions")} | {"limits": bounds}
+
+
+def _check(config: Config, limits: Limits) -> None:
+    """Checks that a server can run the config.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if config.precision == "auto":
+        raise errors.InputError(
+            "precision: 'auto'; allowed: float32 or bfloat16, since the server's processor is not this one"
+        )
+    if config.init not in images.INITS:
+        raise errors.InputError(f"init: {config.init!r} is a file; allowed: {', '.join(images.INITS)}")
+    if min(limits) < 1:
+        raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
+    if config.size**2 > limits.max_pixels:
+        raise errors.InputError(
+            f"size: a square of {config.size} pixels a side is above max_pixels, {limits.max_pixels};"
+            " allowed: a smaller size or more pixels"
+        )
+    if sum(config.steps) > limits.max_steps:
+        raise errors.InputError(f"steps: {sum(config.steps)}; allowed: up to max_steps, {limits.max_steps}")
+    _check_state(config, limits)
+
+
+def _check_state(config: Config, limits: Limits) -> None:
+    """Checks that a run's state can go over the wire.
+
+    Raises:
+        InputError: It cannot.
+    """
+    pictures = 2 * config.history if config.optimizer == "lbfgs" else 1
+    if pictures > 2 * MAX_HISTORY:
+        raise errors.InputError(
+            f"history: {config.history}; allowed: up to {MAX_HISTORY}, since a client carries the pairs"
+        )
+    most = _LARGEST_TENSOR_BYTES // (pictures * _BYTES_PER_PICTURE_PIXEL)
+    if limits.max_pixels > most:
+        raise errors.InputError(
+            f"max_pixels: {limits.max_pixels}; allowed: up to {most}, since a state's largest tensor has to"
+            " stay below 2 GB"
+        )
+
+
+def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
+    """Makes the model's folder, if there is none, and returns the version's, which there is not yet.
+
+    Raises:
+        InputError: The version exists, or the folder cannot be made or written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        taken = [int(path.name) for path in output.iterdir() if path.name.isdecimal()]
+    except OSError as error:
+        raise errors.InputError(f"output: {output} cannot be used: {error}") from None
+    if not os.access(output, os.W_OK):
+        raise errors.InputError(f"output: {output} cannot be written to")
+    if version is not None and version < 1:
+        raise errors.InputError(f"version: {version}; allowed: 1 and above")
+    if version in taken:
+        raise errors.InputError(f"version: {output / str(version)} exists; choose another or leave it out")
+    return output / str(max(taken, default=0) + 1 if version is None else version)
+
+
+@contextlib.contextmanager
+def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a folder to write to, which becomes `folder` in one move at the end, unless an error came.
+
+    A model server, which looks for names that are numbers, does not see it before.
+    """
+    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=".nst_tf-"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        try:
+            temporary.rename(folder)
+        except OSError:
+            raise errors.InputError(f"version: {folder} has appeared meanwhile; try again") from None
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

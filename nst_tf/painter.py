@@ -1,0 +1,255 @@
+"""A whole run as functions of tensors: no variable is assigned, so that one model serves many at once.
+
+The steps, the scales and the pictures are those of `stylizer`, through the same `minimize` and `enlarge`.
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1], of sizes that only the graph knows.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from nst_tf import guards, images, loop, losses, objective, scales, tensor_scales
+from nst_tf.config import Config
+from nst_tf.encoded import check_size
+from nst_tf.objective import LossWeights
+
+Tensor = Any  # TensorFlow ships no type information.
+
+
+class Settings(NamedTuple):
+    """What a request may choose, scalars all."""
+
+    num_steps: Tensor  # int32, of the whole run, over all scales
+    size: Tensor  # int32; 0 keeps the content's own
+    content_weight: Tensor  # float32
+    style_weight: Tensor  # float32
+    total_variation_weight: Tensor  # float32
+    seed: Tensor  # int32
+
+
+class State(NamedTuple):
+    """Where a run stands."""
+
+    image: Tensor  # [1, H, W, 3], the next to evaluate
+    optimizer: Any  # NamedTuple of tensors
+    scale_index: Tensor  # [] int32
+    step: Tensor  # [] int32, steps done at this scale
+
+
+class Limits(NamedTuple):
+    """What one request may ask for."""
+
+    max_pixels: int  # of the result, and of the style picture at the size at which it is compared
+    max_steps: int
+
+
+def settings_of(config: Config) -> Settings:
+    """Returns a config's own settings."""
+    return Settings(
+        tf.constant(sum(config.steps)),
+        tf.constant(config.size),
+        *(tf.cast(weight, tf.float32) for weight in objective.loss_weights(config)),
+        tf.constant(config.seed),
+    )
+
+
+def all_terms(config: Config) -> Config:
+    """Returns the config with a weight for every term, since a request may give it one."""
+    weights = ("content_weight", "style_weight", "total_variation_weight")
+    return dataclasses.replace(config, **{name: getattr(config, name) or 1.0 for name in weights})
+
+
+class Painter:
+    """Runs of one formulation on any pictures with any settings; holds no state of theirs."""
+
+    def __init__(self, config: Config, judge: objective.Objective, limits: Limits) -> None:
+        """Takes what all runs share.
+
+        Args:
+            config: With all terms; its steps are proportions, its size is not looked at.
+            judge: The objective of that config.
+            limits: What is refused with INVALID_ARGUMENT.
+        """
+        self._config, self._objective, self._limits = config, judge, limits
+
+    def start(self, content_image: Tensor, style_image: Tensor, settings: Settings) -> State:
+        """Returns the state before the first step."""
+        plan, content_image = self._checked(content_image, style_image, settings)
+        image = images.resize(content_image, plan.heights[0], plan.widths[0])
+        image = images.INITS[self._config.init](image, settings.seed, self._config.noise_levels)
+        return State(image, self._optimizer(plan).init(image), tf.constant(0), tf.constant(0))
+
+    def blank(
+        self, content_image: Tensor, style_image: Tensor, settings: Settings, scale_index: Tensor
+    ) -> State:
+        """Returns a state of the shapes that one has at a scale; fails where there is no such scale."""
+        plan, _ = self._checked(content_image, style_image, settings)
+        known = guards.require(
+            (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
+            "state_bytes: at scale ",
+            scale_index,
+        )
+        index = guards.after([known], scale_index)
+        image = tf.zeros([1, plan.heights[index], plan.widths[index], 3])
+        return State(image, self._optimizer(plan).init(image), index, tf.constant(0))
+
+    def steps_done(self, content_image: Tensor, settings: Settings, state: State) -> Tensor:
+        """Returns how many steps a run has done, over all scales, [] int32."""
+        plan = self._plan(content_image, settings)
+        return tf.reduce_sum(plan.num_steps[: state.scale_index]) + state.step
+
+    def advance(
+        self, content_image: Tensor, style_image: Tensor, settings: Settings, state: State, num_steps: Tensor
+    ) -> tuple[State, Tensor, Tensor]:
+        """Takes some steps, from scale to scale; no more than are left.
+
+        Returns:
+            The state; the picture so far, [1, H, W, 3] in [0, 1]; its losses, [4].
+        """
+        plan, content_image = self._checked(content_image, style_image, settings)
+        state = self._checked_state(plan, state)
+        optimizer = self._optimizer(plan)
+
+        def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
+            state = self._next_scale_if_due(plan, optimizer, state)
+            targets = self._targets(plan, state.scale_index, content_image, style_image, settings)
+            count = tf.minimum(left, plan.num_steps[state.scale_index] - state.step)
+            image, inner, _ = loop.minimize(
+                lambda image: self._objective.value_and_gradient(image, targets),
+                optimizer,
+                state.image,
+                state.optimizer,
+                count,
+            )
+            state = State(image, inner, state.scale_index, state.step + count)
+            values = tf.cond(
+                tf.equal(left, count),
+                lambda: tf.stack(self._objective.evaluate(_picture(optimizer, state), targets)),
+                lambda: tf.zeros([len(losses.Losses._fields)]),
+            )
+            return tf.constant(False), left - count, state, values
+
+        done = tf.reduce_sum(plan.num_steps[: state.scale_index]) + state.step
+        left = tf.minimum(num_steps, settings.num_steps - done)
+        variables = (tf.constant(True), left, state, tf.zeros([len(losses.Losses._fields)]))
+        # Once at least: what has no steps left still has its losses.
+        _, _, state, values = tf.while_loop(
+            lambda first, left, *_: first | (left > 0),
+            work,
+            variables,
+            shape_invariants=tf.nest.map_structure(_any_size, variables),
+            parallel_iterations=1,
+        )
+        check = _finite(optimizer.output(state.image, state.optimizer), values)
+        return state, guards.after([check], _picture(optimizer, state)), guards.after([check], values)
+
+    def picture(self, content_image: Tensor, settings: Settings, state: State) -> Tensor:
+        """Returns the picture so far, [1, H, W, 3] in [0, 1]."""
+        return _picture(self._optimizer(self._plan(content_image, settings)), state)
+
+    def _plan(self, content_image: Tensor, settings: Settings) -> tensor_scales.Plan:
+        height, width = tf.shape(content_image)[1], tf.shape(content_image)[2]
+        return tensor_scales.plan_scales(self._config, settings.size, settings.num_steps, height, width)
+
+    def _optimizer(self, plan: tensor_scales.Plan) -> Any:
+        return loop.make_optimizer(self._config, plan.heights[-1] * plan.widths[-1])
+
+    def _checked(
+        self, content_image: Tensor, style_image: Tensor, settings: Settings
+    ) -> tuple[tensor_scales.Plan, Tensor]:
+        """Returns the plan and the content image, neither of which can be read before all checks."""
+        settings = settings._replace(
+            num_steps=guards.after(self._settings_checks(settings), settings.num_steps)
+        )
+        plan = self._plan(content_image, settings)
+        needed, most = scales.pixels_needed(self._config), self._limits.max_pixels
+        style = self._style_size(plan, tf.shape(plan.heights)[0] - 1, style_image, settings)
+        checks = check_size(plan.heights[-1], plan.widths[-1], "size: the result", most, needed)
+        checks += check_size(*style, "size: the style picture at that size", most, needed)
+        return (
+            tensor_scales.Plan(*(guards.after(checks, tensor) for tensor in plan)),
+            guards.after(checks, content_image),
+        )
+
+    def _settings_checks(self, settings: Settings) -> list[tf.Operation]:
+        steps, size = settings.num_steps, settings.size
+        most_steps = self._limits.max_steps
+        checks = [
+            guards.require(
+                (steps > 0) & (steps <= most_steps), "num_steps: ", steps, f"; allowed: 1 to {most_steps}"
+            ),
+            guards.require(size >= 0, "size: ", size, "; allowed: pixels of the longest side, or 0"),
+            guards.require(settings.seed >= 0, "seed: ", settings.seed, "; allowed: 0 and above"),
+            guards.require(
+                (settings.content_weight > 0) | (settings.style_weight > 0),
+                "content_weight and style_weight: both 0; allowed: at least one above 0",
+            ),
+        ]
+        for name in ("content_weight", "style_weight", "total_variation_weight"):
+            weight = getattr(settings, name)
+            good = tf.math.is_finite(weight) & (weight >= 0)
+            checks.append(guards.require(good, f"{name}: ", weight, "; allowed: finite and not negative"))
+        return checks
+
+    def _checked_state(self, plan: tensor_scales.Plan, state: State) -> State:
+        """Returns the state, whose place in the plan there is."""
+        steps = plan.num_steps[state.scale_index]
+        good = guards.require(state.step <= steps, "state_bytes: at step ", state.step, " of ", steps)
+        return state._replace(step=guards.after([good], state.step))
+
+    def _next_scale_if_due(self, plan: tensor_scales.Plan, optimizer: Any, state: State) -> State:
+        index = state.scale_index
+        last = tf.shape(plan.heights)[0] - 1
+
+        def following() -> State:
+            image, inner = loop.enlarge(
+                optimizer, state.image, state.optimizer, plan.heights[index + 1], plan.widths[index + 1]
+            )
+            return State(image, inner, index + 1, tf.constant(0))
+
+        due = tf.equal(state.step, plan.num_steps[index]) & (index < last)
+        return tf.cond(due, following, lambda: state)
+
+    def _targets(
+        self,
+        plan: tensor_scales.Plan,
+        index: Tensor,
+        content_image: Tensor,
+        style_image: Tensor,
+        settings: Settings,
+    ) -> objective.Targets:
+        weights = LossWeights(settings.content_weight, settings.style_weight, settings.total_variation_weight)
+        content = images.resize(content_image, plan.heights[index], plan.widths[index])
+        style = images.resize(style_image, *self._style_size(plan, index, style_image, settings))
+        return self._objective.targets(content, [style], weights)
+
+    def _style_size(
+        self, plan: tensor_scales.Plan, index: Tensor, style_image: Tensor, settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        height, width = tf.shape(style_image)[1], tf.shape(style_image)[2]
+        return tensor_scales.style_size(self._config, settings.size, plan, index, height, width)
+
+
+def _picture(optimizer: Any, state: State) -> Tensor:
+    return tf.clip_by_value(optimizer.output(state.image, state.optimizer), 0.0, 1.0)
+
+
+def _finite(image: Tensor, values: Tensor) -> tf.Operation:
+    """Returns the check that a run has not diverged.
+
+    The image is looked at itself, unclipped: in a graph TensorFlow's ReLU makes zeros of NaN.
+    """
+    return guards.require(
+        tf.math.is_finite(tf.reduce_sum(image)) & tf.reduce_all(tf.math.is_finite(values)),
+        "the loss became infinite or NaN; allowed: smaller content_weight, style_weight and"
+        " total_variation_weight",
+    )
+
+
+def _any_size(tensor: Tensor) -> tf.TensorShape:
+    """Returns the tensor's shape; of pictures any height and width will do."""
+    shape = tensor.shape.as_list()
+    if len(shape) == 4:
+        shape[1:3] = [None, None]
+    return tf.TensorShape(shape)

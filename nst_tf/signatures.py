@@ -1,0 +1,228 @@
+"""What a served model answers: the signatures, traced, over bytes and over pixels.
+
+Every input and every output has a leading batch dimension; items run one after the other and may differ in
+size. No variable is assigned.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from nst_tf import encoded, guards, objective, packing, painter, scales
+from nst_tf.config import Config, override
+from nst_tf.painter import Limits, Painter, Settings, State
+
+Tensor = Any  # TensorFlow ships no type information.
+Items = dict[str, Tensor]
+
+# A photograph may have so many times the pixels of the largest result: it is decoded and shrunk at about 15
+# bytes a pixel, a fiftieth or less of what the network takes for a pixel of the result.
+INPUT_PIXELS_PER_PIXEL = 16
+
+_SETTINGS = {
+    "num_steps": tf.int32,
+    "size": tf.int32,
+    "content_weight": tf.float32,
+    "style_weight": tf.float32,
+    "total_variation_weight": tf.float32,
+    "seed": tf.int32,
+}
+_PICTURES = {"content_bytes": tf.string, "style_bytes": tf.string}
+_TEXT = tf.TensorSpec([], tf.string)
+_LOSSES = tf.TensorSpec([4], tf.float32)
+
+
+class ServedModel:
+    """The functions of one formulation that a server offers."""
+
+    def __init__(self, config: Config, judge: objective.Objective, limits: Limits, identity: str) -> None:
+        """Traces nothing yet.
+
+        Args:
+            config: The formulation and its defaults.
+            judge: The objective of `painter.all_terms(config)`.
+            limits: What a request may ask for.
+            identity: What tells this model from others: states of others are refused.
+        """
+        full = painter.all_terms(config)
+        # A request's size is the longest side, as everywhere where a person names one.
+        asked = override(full, {"size": config.size})
+        self._default_run = _Run(Painter(full, judge, limits))
+        self._run = self._default_run if asked == full else _Run(Painter(asked, judge, limits))
+        self._defaults, self._limits = config, limits
+        self._identity = hashlib.sha256(identity.encode()).hexdigest()
+        self._needed = scales.pixels_needed(full)
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns {name: traced function}, as `tf.saved_model.save` takes them."""
+        painted = {"image_bytes": _TEXT, "losses": _LOSSES}
+        started = {"state_bytes": tf.TensorSpec([None], tf.string), "preview_bytes": _TEXT}
+        advanced = started | {"losses": _LOSSES, "steps_done": tf.TensorSpec([], tf.int32)}
+        run = _PICTURES | _SETTINGS
+        states = {"state_bytes": tf.TensorSpec([None, None], tf.string, name="state_bytes")}
+        return {
+            "serving_default": _batched(self._paint_default, _specs(_PICTURES), painted),
+            "stylize": _batched(self._paint, _specs(run), painted),
+            "stylize_pixels": self._pixels_signature(),
+            "start": _batched(self._start, _specs(run), started),
+            "advance": _batched(self._advance, _specs(run | {"steps_now": tf.int32}) | states, advanced),
+        }
+
+    def _paint_default(self, items: Items) -> Items:
+        content, style = self._decoded(items)
+        return _painted(self._default_run.stylize(content, style, painter.settings_of(self._defaults)))
+
+    def _paint(self, items: Items) -> Items:
+        content, style = self._decoded(items)
+        return _painted(self._run.stylize(content, style, _settings(items)))
+
+    def _start(self, items: Items) -> Items:
+        content, style = self._decoded(items)
+        state, picture = self._run.start(content, style, _settings(items))
+        return {"state_bytes": self._packed(items, state), "preview_bytes": encoded.encode(picture)}
+
+    def _advance(self, items: Items) -> Items:
+        content, style = self._decoded(items)
+        settings, steps_now = _settings(items), items["steps_now"]
+        positive = guards.require(steps_now > 0, "steps_now: ", steps_now, "; allowed: 1 and above")
+        before = self._unpacked(items, content, style, settings)
+        state, picture, losses, done = self._run.advance(
+            content, style, settings, before, guards.after([positive], steps_now)
+        )
+        return {
+            "state_bytes": self._packed(items, state),
+            "preview_bytes": encoded.encode(picture),
+            "losses": losses,
+            "steps_done": done,
+        }
+
+    def _pixels_signature(self) -> Any:
+        """Returns the signature whose pictures are numbers; no pictures in, none out."""
+        specs = {
+            name: tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in ("content", "style")
+        }
+        outputs = {"image": tf.TensorSpec([None, None, 3], tf.float32)}
+
+        def signature(**tensors: Tensor) -> Items:
+            return tf.cond(
+                tf.equal(tf.shape(tensors["content"])[0], 0),
+                lambda: {"image": tf.zeros_like(tensors["content"])},
+                lambda: _each(self._paint_pixels, tensors, outputs),
+            )
+
+        return tf.function(signature, autograph=False).get_concrete_function(**specs)
+
+    def _paint_pixels(self, items: Items) -> Items:
+        settings = painter.settings_of(dataclasses.replace(self._defaults, size=0))
+        most = self._limits.max_pixels
+        content = self._checked_pixels(items, "content", most)
+        style = self._checked_pixels(items, "style", most * INPUT_PIXELS_PER_PIXEL)
+        return {"image": self._run.stylize(content, style, settings)[0][0]}
+
+    def _checked_pixels(self, items: Items, name: str, max_pixels: int) -> Tensor:
+        pixels = items[name]
+        height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
+        lowest, highest = tf.reduce_min(pixels), tf.reduce_max(pixels)
+        # NaN is neither.
+        good = (lowest >= 0) & (highest <= 1)
+        checks = encoded.check_size(height, width, name, max_pixels, self._needed)
+        checks.append(
+            guards.require(good, f"{name}: values from ", lowest, " to ", highest, "; allowed: 0 to 1")
+        )
+        return guards.after(checks, pixels)[tf.newaxis]
+
+    def _decoded(self, items: Items) -> tuple[Tensor, Tensor]:
+        most = self._limits.max_pixels * INPUT_PIXELS_PER_PIXEL
+        return (
+            # A small photograph is enlarged; what becomes of it is checked with the settings.
+            encoded.decode(items["content_bytes"], "content", most, 1),
+            encoded.decode(items["style_bytes"], "style", most, self._needed),
+        )
+
+    def _owner(self, items: Items) -> Tensor:
+        """Returns what a state belongs to: this model, the pictures and the settings."""
+        settings = [tf.io.serialize_tensor(setting) for setting in _settings(items)]
+        pictures = [items[name] for name in _PICTURES]
+        return packing.fingerprint([tf.constant(self._identity), *pictures, *settings])
+
+    def _packed(self, items: Items, state: State) -> Tensor:
+        return packing.pack(tf.nest.flatten(state), self._owner(items))
+
+    def _unpacked(self, items: Items, content: Tensor, style: Tensor, settings: Settings) -> State:
+        """Returns the state in a request: first where it stands, which decides the sizes of the rest."""
+        count = self._run.num_state_tensors(content, style, settings)
+        texts = packing.opened(items["state_bytes"], count, self._owner(items))
+        scale_index, step = packing.parse(texts[-2:], [tf.constant(0), tf.constant(0)])
+        blank = self._run.blank(content, style, settings, scale_index)
+        tensors = packing.parse(texts[:-2], tf.nest.flatten(blank)[:-2])
+        return tf.nest.pack_sequence_as(blank, [*tensors, scale_index, step])
+
+
+class _Run:
+    """A painter's functions, each traced once for all signatures."""
+
+    def __init__(self, runs: Painter) -> None:
+        self._painter = runs
+        self.stylize = tf.function(self._stylize, autograph=False)
+        self.start = tf.function(self._start, autograph=False)
+        self.advance = tf.function(self._advance, autograph=False)
+        self.blank = tf.function(runs.blank, autograph=False)
+
+    def num_state_tensors(self, content: Tensor, style: Tensor, settings: Settings) -> int:
+        return len(tf.nest.flatten(self.start(content, style, settings)[0]))
+
+    def _stylize(self, content: Tensor, style: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+        state, _ = self.start(content, style, settings)
+        _, picture, losses, _ = self.advance(content, style, settings, state, settings.num_steps)
+        return picture, losses
+
+    def _start(self, content: Tensor, style: Tensor, settings: Settings) -> tuple[State, Tensor]:
+        state = self._painter.start(content, style, settings)
+        return state, self._painter.picture(content, settings, state)
+
+    def _advance(
+        self, content: Tensor, style: Tensor, settings: Settings, state: State, num_steps: Tensor
+    ) -> tuple[State, Tensor, Tensor, Tensor]:
+        state, picture, losses = self._painter.advance(content, style, settings, state, num_steps)
+        return state, picture, losses, self._painter.steps_done(content, settings, state)
+
+
+def _painted(result: tuple[Tensor, Tensor]) -> Items:
+    picture, losses = result
+    return {"image_bytes": encoded.encode(picture), "losses": losses}
+
+
+def _settings(items: Items) -> Settings:
+    return Settings(*(items[name] for name in _SETTINGS))
+
+
+def _specs(types: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+    """Returns the input specs of a batch of scalars of these types."""
+    return {name: tf.TensorSpec([None], dtype, name=name) for name, dtype in types.items()}
+
+
+def _batched(
+    function: Callable[[Items], Items], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> Any:
+    """Returns a function of one item, traced as a signature over batches."""
+
+    def signature(**tensors: Tensor) -> Items:
+        return _each(function, tensors, outputs)
+
+    return tf.function(signature, autograph=False).get_concrete_function(**inputs)
+
+
+def _each(function: Callable[[Items], Items], tensors: Items, outputs: Mapping[str, Any]) -> Items:
+    """Returns the outputs of a function for every item of a batch, one after the other."""
+    counts = tf.stack([tf.shape(tensor)[0] for tensor in tensors.values()])
+    same = guards.require(
+        tf.reduce_all(tf.equal(counts, counts[0])),
+        f"batch: {', '.join(tensors)} have ",
+        tf.strings.reduce_join(tf.strings.as_string(counts), separator=", "),
+        " items; allowed: as many of each",
+    )
+    checked = {name: guards.after([same], tensor) for name, tensor in tensors.items()}
+    return tf.map_fn(function, checked, fn_output_signature=dict(outputs), parallel_iterations=1)

@@ -1,0 +1,65 @@
+"""Every optimiser and every rule of size, as functions of tensors: the pictures are those of `Stylizer`."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import objective, painter, presets, stylizer
+from tests import conftest
+
+ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
+CONTENT = conftest.smooth_picture(2, 48, 64)[np.newaxis]
+STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
+
+
+def _painter(config, narrow_weights):
+    full = painter.all_terms(config)
+    judge = objective.Objective(full, narrow_weights, config.precision)
+    return painter.Painter(full, judge, painter.Limits(64 * 64, 1000))
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("tf_tutorial", {}),
+        ("keras_example", {}),
+        ("keras_example", {"optimizer": "momentum"}),
+        ("anishathalye", {"noise_levels": 20.0}),
+        ("udacity", {"optimizer": "rmsprop"}),
+        ("anhtu96", {"init": "gray"}),
+        ("johnson", {"history": 3}),
+    ],
+)
+def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weights):
+    """Best iterates, decaying rates, noise, stretched pictures, squashed styles."""
+    fields: dict[str, Any] = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
+    fields |= {"style_layer_weights": (1.0, 0.5), "size": 24, "scales": (0.5, 1.0), "steps": (3, 4)}
+    config = dataclasses.replace(presets.get(preset, **changes), precision="float32", **fields)
+    runs, settings = _painter(config, narrow_weights), painter.settings_of(config)
+
+    def whole(content, style):
+        return runs.advance(content, style, settings, runs.start(content, style, settings), 7)[1:]
+
+    picture, losses = tf.function(whole, [ANY, ANY], autograph=False)(CONTENT, STYLE)
+    run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights)
+    run.run()
+    assert len(run.scales) == 2
+    np.testing.assert_array_equal(picture[0], run.picture())
+    np.testing.assert_array_equal(losses, np.array(run.evaluate(), np.float32))
+
+
+def test_the_settings_of_a_config_are_its_own():
+    config = presets.get("johnson", seed=7)
+    settings = [value.numpy() for value in painter.settings_of(config)]
+    expected = [1000, 512, 5.0, 100.0, 1e-3, 7]
+    np.testing.assert_allclose(settings, expected, rtol=1e-7)
+
+
+def test_every_term_has_a_weight():
+    config = presets.get("default", content_weight=0)
+    full = painter.all_terms(config)
+    assert full.used_layers() == (config.content_layers, config.style_layers)
+    assert (full.content_weight, full.style_weight, full.total_variation_weight) == (1.0, 1.0, 1.0)

@@ -1,0 +1,52 @@
+"""The plan as tensors is the plan in Python, whose errors and rounding it shares."""
+
+import dataclasses
+
+import hypothesis
+import hypothesis.strategies as st
+import tensorflow as tf
+
+from nst_tf import config, errors, presets, scales, tensor_scales
+
+SIDES = st.integers(1, 5000)
+LAST = st.integers(1, 50)
+
+
+@st.composite
+def configs(draw):
+    """Returns a config with any rule of size, any scales and any proportions of steps."""
+    shares = sorted(draw(st.lists(st.floats(0.05, 1.0), max_size=3)))
+    return dataclasses.replace(
+        presets.get(draw(st.sampled_from(["default", "tf_tutorial"]))),
+        size_side=draw(st.sampled_from(config.SIZE_SIDES)),
+        aspect_ratio=draw(st.sampled_from([0.0, 1.5, 0.7])),
+        style_shape=draw(st.sampled_from(config.STYLE_SHAPES)),
+        scales=(*shares, 1.0),
+        steps=(*draw(st.lists(st.integers(0, 50), min_size=len(shares), max_size=len(shares))), draw(LAST)),
+    )
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.given(configs(), st.integers(0, 3000), st.integers(1, 9000), SIDES, SIDES, SIDES, SIDES)
+def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_height, style_width):
+    side_and_shape = {"size_side": base.size_side, "aspect_ratio": base.aspect_ratio}
+    chosen = config.override(base, {"size": size, "steps": num_steps, **side_and_shape})
+    plan = tensor_scales.plan_scales(
+        base, tf.constant(size), tf.constant(num_steps), tf.constant(height), tf.constant(width)
+    )
+    try:
+        expected = scales.plan_scales(chosen, height, width)
+    except errors.InputError:
+        assert min(int(plan.heights[-1]), int(plan.widths[-1])) < scales.pixels_needed(chosen)
+        return
+    came = zip(*(tensor.numpy().tolist() for tensor in plan), strict=True)
+    assert [scales.Scale(*row) for row in came] == list(expected)
+    for index, scale in enumerate(expected):
+        try:
+            style = scales.style_size(chosen, scale, style_height, style_width)
+        except errors.InputError:
+            return
+        sizes = tensor_scales.style_size(
+            base, tf.constant(size), plan, index, tf.constant(style_height), tf.constant(style_width)
+        )
+        assert tuple(int(side) for side in sizes) == style
