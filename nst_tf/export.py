@@ -1,7 +1,7 @@
 """A version folder that stock TensorFlow Serving serves: SavedModel, description, warm-up records.
 
-What is saved holds the network's weights and nothing else: neither the Keras model, which a model server could
-not restore, nor an image variable, which requests would share.
+What is saved holds the weights and nothing else: neither the Keras model, which a model server could not
+restore, nor an image variable, which requests would share.
 """
 
 import contextlib

@@ -46,18 +46,25 @@ class Limits(NamedTuple):
 
 def settings_of(config: Config) -> Settings:
     """Returns a config's own settings."""
+    weights = objective.loss_weights(config)
     return Settings(
         tf.constant(sum(config.steps)),
         tf.constant(config.size),
-        *(tf.cast(weight, tf.float32) for weight in objective.loss_weights(config)),
+        weights.content,
+        weights.style,
+        weights.total_variation,
         tf.constant(config.seed),
     )
 
 
 def all_terms(config: Config) -> Config:
     """Returns the config with a weight for every term, since a request may give it one."""
-    weights = ("content_weight", "style_weight", "total_variation_weight")
-    return dataclasses.replace(config, **{name: getattr(config, name) or 1.0 for name in weights})
+    return dataclasses.replace(
+        config,
+        content_weight=config.content_weight or 1.0,
+        style_weight=config.style_weight or 1.0,
+        total_variation_weight=config.total_variation_weight or 1.0,
+    )
 
 
 class Painter:

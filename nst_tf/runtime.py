@@ -3,9 +3,12 @@
 Imports neither TensorFlow nor Keras when it is itself imported.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
+import tempfile
+from collections.abc import Iterator
 
 from nst_tf import errors
 
@@ -15,6 +18,32 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 # NVIDIA's first compute capability with bfloat16 tensor cores (Ampere).
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps libraries' own notes off the terminal; shows them if a defect ends the block.
+
+    TensorFlow's start-up notes heed no log level where they are written before its log is set up, nor do
+    libtiff's about a damaged file.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except errors.InputError:
+            raise  # whose one line says all
+        except BaseException:
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def use_tensorflow_backend() -> None:

@@ -349,3 +349,43 @@ def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):
     with pytest.raises(errors.InputError, match=message):
         export.export(presets.get(served.CONFIG, **changes), tmp_path / "nst", limits=limits)
     assert not (tmp_path / "nst").exists()
+
+
+def _tool(*arguments):
+    command = [sys.executable, conftest.ROOT / "tools" / "export_saved_model.py", *arguments]
+    environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_the_tool_exports_a_published_formulation(tmp_path):
+    """With a longer history than can be served, which is shortened."""
+    arguments = ["--preset=gatys_pytorch", "--size=32", "--steps=2", "--weights=builtin"]
+    finished = _tool(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith(f"{tmp_path / 'nst' / '1'}: ")
+    assert len(finished.stdout.splitlines()) == 1
+    assert "history 100 shortened to 10" in finished.stdout
+    assert finished.stderr == ""
+    description = json.loads((tmp_path / "nst" / "1" / "assets.extra" / "nst_tf.json").read_text())
+    assert description["config"]["history"] == 10
+    assert description["config"]["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--precision is missing"),
+        (["--precision=auto"], "precision: 'auto'; allowed: float32 or bfloat16"),
+        (["--precision=float16"], "precision: 'float16' is not one of"),
+        (["--precision=float32", "--preset=defualt"], "did you mean 'default'"),
+        (["--precison=float32"], "Did you mean: precision"),
+        (["--precision=float32", "--max_pixels=10"], "above max_pixels, 10"),
+        (["--precision=float32", "--weights=gone.h5"], "there is no file gone.h5"),
+    ],
+)
+def test_a_mistake_with_the_tool_gets_one_line(arguments, message, tmp_path):
+    finished = _tool(f"--output={tmp_path / 'nst'}", *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1, finished.stderr
+    assert not list(tmp_path.rglob("*/1"))

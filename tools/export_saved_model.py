@@ -6,7 +6,6 @@ A preset's L-BFGS history above 10 is shortened to 10, since a client carries th
 The limits of a request bound a server's memory: see "Serve it" in README.md.
 """
 
-import os
 from collections.abc import Sequence
 
 import tool_flags
@@ -32,7 +31,6 @@ flags.DEFINE_integer("max_steps", None, "steps of the longest run; 6000 unless g
 def main(argv: Sequence[str]) -> int:
     """Writes the version folder and says where it is."""
     del argv
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every file that it writes
     if not _FLAGS.precision:
         tool_flags.fail(
@@ -47,12 +45,15 @@ def main(argv: Sequence[str]) -> int:
         chosen = presets.get(_FLAGS.preset, **changes)
         runtime.use_tensorflow_backend()
         try:
-            from nst_tf import export
+            with runtime.quiet():
+                from nst_tf import export
         except ImportError as error:
             raise errors.InputError(
                 f"{error}; install what serving needs: pip install '.[serving]'"
             ) from None
+        note = ""
         if chosen.history > export.MAX_HISTORY and _FLAGS.history is None:
+            note = f"; history {chosen.history} shortened to {export.MAX_HISTORY}"
             chosen = presets.get(chosen, history=export.MAX_HISTORY)
         default = export.default_limits(chosen)
         limits = default._replace(
@@ -63,9 +64,8 @@ def main(argv: Sequence[str]) -> int:
     except errors.InputError as error:
         tool_flags.fail(str(error))
     megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    print(
-        f"{folder}: {megabytes:.0f} MB; results up to {limits.max_pixels} pixels and {limits.max_steps} steps"
-    )
+    bounds = f"results up to {limits.max_pixels} pixels and {limits.max_steps} steps"
+    print(f"{folder}: {megabytes:.0f} MB; {bounds}{note}")
     return 0
 
 
