@@ -85,9 +85,11 @@ class Stylizer(tf.Module):
         self.scale_index = 0
         self._objective = objective.Objective(config, self.weights, self.precision)
         # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
-        specs = [None if content_image is None else _ANY_IMAGE, [_ANY_IMAGE] * len(style_images)]
+        specs = [[_ANY_IMAGE] * (content_image is not None), [_ANY_IMAGE] * len(style_images)]
         self._build_targets = tf.function(
-            lambda content, styles: self._objective.targets(content, styles), specs, autograph=False
+            lambda contents, styles: self._objective.targets(contents[0] if contents else None, styles),
+            specs,
+            autograph=False,
         )
         self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
         image = self._first_image(shaping_image, init_image)
@@ -246,14 +248,14 @@ class Stylizer(tf.Module):
     def _targets_of_scale(self) -> objective.Targets:
         """Returns the targets at the current scale."""
         scale = self.scales[self.scale_index]
-        content_image = None
+        content_images = []
         if self._content_image is not None:
-            content_image = images.resize(self._content_image, scale.height, scale.width)
+            content_images.append(images.resize(self._content_image, scale.height, scale.width))
         style_images = []
         for image in self._style_images:
             size = style_size(self.config, scale, *image.shape[1:3])
             style_images.append(images.resize(image, *size))
-        return self._build_targets(content_image, style_images)
+        return self._build_targets(content_images, style_images)
 
 
 # A report at least every second keeps a person informed and Ctrl-C prompt; a chunk of a single step
