@@ -33,7 +33,6 @@ class Statistics(NamedTuple):
 
     gram_sums: dict[str, Tensor]  # {layer: [R, C, C]}, sum over pixels of guide * F_i F_j
     content_error: dict[str, Tensor]  # {layer: []}, sum over pixels and channels of (DF)^2
-    total_variation: Tensor  # [], sum over neighbouring pixels
 
 
 class LayerSize(NamedTuple):

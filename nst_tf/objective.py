@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import losses, vgg, weights
+from nst_tf import losses, network, vgg, weights
 from nst_tf.config import Config
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -40,24 +40,25 @@ class Objective:
     Holds the network and the choices, no state: any number of scales and requests may share one.
     """
 
-    def __init__(self, config: Config, vgg_weights: weights.Weights, precision: str) -> None:
+    def __init__(self, config: Config, vgg_weights: weights.Weights, precision: str, tile: int = 0) -> None:
         """Builds the network.
 
         Args:
             config: The formulation.
             vgg_weights: For every convolution that the formulation's layers need.
             precision: The type of the convolutions, "float32" or "bfloat16".
+            tile: Pixels of the side of the windows in which the network looks at pictures, beside their halo;
+                0 for whole pictures.
         """
         self._config = config
         self._content_layers, self._style_layers = config.used_layers()
-        layers = dict.fromkeys((*self._content_layers, *self._style_layers))
-        self._model = vgg.build(list(layers), vgg_weights.arrays, pooling=config.pooling, precision=precision)
-        self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
+        layers = list(dict.fromkeys((*self._content_layers, *self._style_layers)))
+        self._network = network.Network(layers, vgg_weights, config.pooling, precision, tile)
 
     @property
     def variables(self) -> list[tf.Variable]:
         """The network's weights."""
-        return [variable.value for variable in self._model.variables]
+        return self._network.variables
 
     def targets(
         self,
@@ -75,9 +76,9 @@ class Objective:
             weights: Of the terms; None for the config's own.
         """
         styles = style_images if self._style_layers else ()
-        content = self._features(content_image) if self._content_layers else {}
+        layers = self._content_layers
         return Targets(
-            {layer: content[layer] for layer in self._content_layers},
+            self._network.maps(content_image, layers) if layers else {},
             tuple(
                 losses.StyleTarget(self._gram_means(image), tf.constant(1.0 / len(styles)))
                 for image in styles
@@ -87,8 +88,33 @@ class Objective:
 
     def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
         """Returns the weighted losses of an image of the size of the targets' content image."""
+        statistics = self._network.sums(
+            image, self._statistics(targets.content), self._zeros(targets.content)
+        )
+        return self._losses(statistics, self._variation(image), image, targets)
+
+    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
+        """Returns the losses of an image and the gradient of their total, shaped as the image."""
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            variation = self._variation(image)
+            weighted = targets.weights.total_variation * variation
+        values, gradient = self._network.value_and_gradient(
+            image,
+            self._statistics(targets.content),
+            lambda statistics: self._losses(statistics, variation, image, targets),
+            self._zeros(targets.content),
+        )
+        # The total variation needs no network, so that its gradient comes beside.
+        if self._config.total_variation_weight:
+            gradient += tape.gradient(weighted, image)
+        return values, gradient
+
+    def _losses(
+        self, statistics: losses.Statistics, variation: Tensor, image: Tensor, targets: Targets
+    ) -> losses.Losses:
+        """Returns the weighted losses of the image's sums over pixels."""
         config, weights = self._config, targets.weights
-        statistics = self._statistics(image, targets)
         sizes = self._sizes(image, targets)
         # Dividing the features divides what is quadratic and quartic in them.
         content = (weights.content / config.feature_divisor**2) * losses.content_loss(
@@ -98,39 +124,42 @@ class Objective:
         style = (weights.style / config.feature_divisor**4) * losses.style_loss(
             statistics.gram_sums, targets.styles, sizes, layer_weights, config.style_normalization
         )
-        variation = weights.total_variation * statistics.total_variation
-        return losses.Losses(content + style + variation, content, style, variation)
+        weighted = weights.total_variation * variation
+        return losses.Losses(content + style + weighted, content, style, weighted)
 
-    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
-        """Returns the losses of an image and the gradient of their total, shaped as the image."""
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            values = self.evaluate(image, targets)
-        gradient = tape.gradient(values.total, image)
-        return values, tf.ensure_shape(gradient, image.shape)
+    def _variation(self, image: Tensor) -> Tensor:
+        """Returns the image's total variation; without weight it is not computed."""
+        config = self._config
+        if not config.total_variation_weight:
+            return tf.constant(0.0)
+        return losses.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
 
-    def _statistics(self, image: Tensor, targets: Targets) -> losses.Statistics:
-        """Returns the image's sums over pixels; a total variation without weight is not computed."""
-        config, features = self._config, self._features(image)
-        variation = tf.constant(0.0)
-        if config.total_variation_weight:
-            variation = losses.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
+    def _statistics(self, content: dict[str, Tensor]) -> network.Statistics:
+        """Returns what is summed over pixels: Gram matrices, and the distance to the content's features."""
+
+        def statistics(features: network.Maps, part: network.Part) -> losses.Statistics:
+            return losses.Statistics(
+                {layer: losses.gram_sums(features[layer]) for layer in self._style_layers},
+                {
+                    layer: losses.content_error(features[layer], part(layer, target))
+                    for layer, target in content.items()
+                },
+            )
+
+        return statistics
+
+    def _zeros(self, content: dict[str, Tensor]) -> losses.Statistics:
+        """Returns the sums over no pixels."""
+        channels = {layer: self._network.channels(layer) for layer in self._style_layers}
         return losses.Statistics(
-            {layer: losses.gram_sums(features[layer]) for layer in self._style_layers},
-            {
-                layer: losses.content_error(features[layer], target)
-                for layer, target in targets.content.items()
-            },
-            variation,
+            {layer: tf.zeros([1, count, count]) for layer, count in channels.items()},
+            {layer: tf.constant(0.0) for layer in content},
         )
 
     def _gram_means(self, style_image: Tensor) -> dict[str, Tensor]:
         """Returns {layer: G / M} of a style image, [1, C, C] each."""
-        features = self._features(style_image)
-        return {
-            layer: losses.gram_sums(features[layer]) / _pixels(style_image, layer)
-            for layer in self._style_layers
-        }
+        sums = self._network.sums(style_image, self._statistics({}), self._zeros({})).gram_sums
+        return {layer: total / _pixels(style_image, layer) for layer, total in sums.items()}
 
     def _sizes(self, image: Tensor, targets: Targets) -> dict[str, losses.LayerSize]:
         """Returns the size of every layer's features, from the targets' channels and the image's size."""
@@ -142,9 +171,6 @@ class Objective:
             layer: losses.LayerSize(float(count), _pixels(image, layer)[tf.newaxis], image_pixels)
             for layer, count in channels.items()
         }
-
-    def _features(self, image: Tensor) -> dict[str, Tensor]:
-        return self._model(self._preprocess(image))
 
 
 def loss_weights(config: Config) -> LossWeights:

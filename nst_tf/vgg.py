@@ -65,6 +65,17 @@ def stride(layer: str) -> int:
     return 2 ** (_block(layer) - 1)
 
 
+def halo(layers: Sequence[str]) -> int:
+    """Returns how many pixels around it a feature of the deepest of `layers` sees, rounded up to its stride.
+
+    Each 3x3 convolution sees one step of its own stride to each side; pooling sees no further than its cell.
+    """
+    depth = max(_depth(layer) for layer in layers)
+    radius = sum(stride(name) for name in CONVOLUTIONS[: depth + 1])
+    deepest = stride(CONVOLUTIONS[depth])
+    return -(-radius // deepest) * deepest
+
+
 def build(
     layers: Sequence[str],
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]],

@@ -1,0 +1,142 @@
+"""The frozen network over a whole picture, or window by window where a picture does not fit into memory.
+
+What leaves it are sums over pixels, which are the same either way; see `tiling`. Images are `[1, H, W, 3]`
+float32 sRGB in [0, 1].
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from nst_tf import tiling, vgg, weights
+
+Tensor = Any  # TensorFlow ships no type information.
+Maps = dict[str, Tensor]  # {layer: [1, h, w, C]}
+
+# (layer, a map of the whole picture's size) -> the part of it that belongs to the features at hand.
+Part = Callable[[str, Tensor], Tensor]
+
+# (features, part) -> sums over their pixels, a structure of float32 tensors.
+Statistics = Callable[[Maps, Part], Any]
+
+
+class Network:
+    """The network up to the deepest of some layers."""
+
+    def __init__(
+        self, layers: Sequence[str], vgg_weights: weights.Weights, pooling: str, precision: str, tile: int = 0
+    ) -> None:
+        """Builds it.
+
+        Args:
+            layers: What it exposes, by paper name.
+            vgg_weights: For every convolution that the layers need.
+            pooling: A name from `vgg.POOLING`.
+            precision: The type of the convolutions, "float32" or "bfloat16".
+            tile: The side in pixels of the windows in which it looks at pictures, beside their halo; 0 for
+                whole pictures.
+        """
+        self._layers, self._tile = list(layers), tile
+        self._model = vgg.build(self._layers, vgg_weights.arrays, pooling=pooling, precision=precision)
+        self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
+        self._stride = max(vgg.stride(layer) for layer in layers)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The weights."""
+        return [variable.value for variable in self._model.variables]
+
+    def channels(self, layer: str) -> int:
+        """Returns how many channels a layer's features have."""
+        count: int = self._model.output[layer].shape[-1]
+        return count
+
+    def maps(self, image: Tensor, layers: Sequence[str]) -> Maps:
+        """Returns the features of the whole picture at some of the layers."""
+        if not self._tile:
+            features = self._features(image)
+            return {layer: features[layer] for layer in layers}
+        sizes = {layer: tf.shape(image)[1:3] // vgg.stride(layer) for layer in layers}
+
+        def pasted(window: tiling.Window) -> Maps:
+            features = self._core_features(tiling.cut(image, window), window)
+            return {layer: _paste(features[layer], layer, window, size) for layer, size in sizes.items()}
+
+        empty = {layer: self._empty_map(layer, size) for layer, size in sizes.items()}
+        return tiling.accumulate(pasted, self._windows(image), empty)
+
+    def sums(self, image: Tensor, statistics: Statistics, zeros: Any) -> Any:
+        """Returns the sums over all pixels.
+
+        Args:
+            image: [1, H, W, 3].
+            statistics: What to sum.
+            zeros: The sums over no pixels.
+        """
+        if not self._tile:
+            return statistics(self._features(image), _whole)
+        return tiling.accumulate(
+            lambda window: self._window_sums(tiling.cut(image, window), window, statistics),
+            self._windows(image),
+            zeros,
+        )
+
+    def value_and_gradient(
+        self, image: Tensor, statistics: Statistics, loss: Callable[[Any], Any], zeros: Any
+    ) -> tuple[Any, Tensor]:
+        """Returns a loss of sums over all pixels, and its gradient by the image.
+
+        Args:
+            image: [1, H, W, 3].
+            statistics: What to sum.
+            loss: sums -> a NamedTuple of scalars, `total` among them.
+            zeros: The sums over no pixels.
+        """
+        if self._tile:
+            return tiling.value_and_gradient(
+                lambda part, window: self._window_sums(part, window, statistics),
+                loss,
+                image,
+                self._windows(image),
+                zeros,
+            )
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            values = loss(statistics(self._features(image), _whole))
+        return values, tf.ensure_shape(tape.gradient(values.total, image), image.shape)
+
+    def _features(self, image: Tensor) -> Maps:
+        return self._model(self._preprocess(image))
+
+    def _windows(self, image: Tensor) -> tiling.Window:
+        height, width = tf.shape(image)[1], tf.shape(image)[2]
+        return tiling.plan(height, width, self._tile, vgg.halo(self._layers), self._stride)
+
+    def _core_features(self, part: Tensor, window: tiling.Window) -> Maps:
+        """Returns the features of a window that belong to its core."""
+        features = self._features(part)
+        return {layer: tiling.core(features[layer], window, vgg.stride(layer)) for layer in self._layers}
+
+    def _window_sums(self, part: Tensor, window: tiling.Window, statistics: Statistics) -> Any:
+        return statistics(
+            self._core_features(part, window),
+            lambda layer, whole: tiling.cut_core(whole, window, vgg.stride(layer)),
+        )
+
+    def _empty_map(self, layer: str, size: Tensor) -> Tensor:
+        channels, dtype = self.channels(layer), self._model.output[layer].dtype
+        zeros = tf.zeros(tf.stack([1, size[0], size[1], channels]), dtype)
+        return tf.ensure_shape(zeros, [1, None, None, channels])
+
+
+def _whole(layer: str, whole: Tensor) -> Tensor:
+    del layer
+    return whole
+
+
+def _paste(features: Tensor, layer: str, window: tiling.Window, size: Tensor) -> Tensor:
+    """Returns a core's features in a map of the whole picture's size, zero elsewhere."""
+    stride = vgg.stride(layer)
+    top, left = window.core_top // stride, window.core_left // stride
+    return tiling.paste(features, top, left, size[0], size[1])

@@ -1,0 +1,122 @@
+"""Tiles are exact: the gradient of the whole picture, window by window, on any size, pooling and layers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import objective, presets, tiling, vgg
+from tests import conftest
+
+ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
+LAYERS = {"content_layers": ("relu4_2",), "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu5_1")}
+
+
+def _config(**changes):
+    base = dataclasses.replace(
+        presets.get("gatys_pytorch"), style_layer_weights=(1.0,) * 4, **LAYERS, content_weight=0.1
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def _judge(narrow_weights, config, tile):
+    return objective.Objective(config, narrow_weights, "float32", tile)
+
+
+def _value_and_gradient(judge, image, content, style):
+    def whole(image, content, style):
+        return judge.value_and_gradient(image, judge.targets(content, [style]))
+
+    values, gradient = tf.function(whole, [ANY] * 3, autograph=False)(image, content, style)
+    return np.array(values), gradient.numpy()
+
+
+def _pictures(height, width):
+    image, content = (conftest.smooth_picture(seed, height, width)[np.newaxis] for seed in (1, 2))
+    return image, content, conftest.smooth_picture(3, 150, 90)[np.newaxis]
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "changes"),
+    [
+        ((192, 256), 64, {}),
+        ((201, 131), 64, {}),
+        ((203, 250), 48, {"pooling": "average"}),
+        ((160, 170), 96, {"total_variation_weight": 1.0}),
+        ((177, 190), 50, {"content_layers": ("conv1_2", "relu3_4")}),
+        ((40, 50), 64, {}),
+        ((190, 180), 32, {"content_weight": 0.0}),
+        ((190, 180), 64, {"style_weight": 0.0}),
+    ],
+)
+def test_the_tiled_gradient_is_the_whole_one(size, tile, changes, narrow_weights):
+    config, pictures = _config(**changes), _pictures(*size)
+    expected, whole = _value_and_gradient(_judge(narrow_weights, config, 0), *pictures)
+    came, tiled = _value_and_gradient(_judge(narrow_weights, config, tile), *pictures)
+    np.testing.assert_allclose(came, expected, rtol=2e-5)
+    error = np.linalg.norm(tiled - whole) / np.linalg.norm(whole)
+    assert error < 2e-5
+    assert np.abs(tiled - whole).max() < 1e-4 * np.abs(whole).max()
+
+
+def test_a_smaller_halo_would_not_do(narrow_weights, monkeypatch):
+    deep = {"style_layers": ("relu5_1",), "style_layer_weights": (1.0,), "content_weight": 0.0}
+    config, pictures = _config(**deep), _pictures(201, 190)
+    _, whole = _value_and_gradient(_judge(narrow_weights, config, 0), *pictures)
+    _, right = _value_and_gradient(_judge(narrow_weights, config, 64), *pictures)
+    monkeypatch.setattr(vgg, "halo", lambda _: 32)
+    _, tiled = _value_and_gradient(_judge(narrow_weights, config, 64), *pictures)
+    assert np.linalg.norm(right - whole) / np.linalg.norm(whole) < 2e-5
+    assert np.linalg.norm(tiled - whole) / np.linalg.norm(whole) > 1e-3
+
+
+def test_losses_of_a_picture_are_those_of_its_tiles(narrow_weights):
+    config, (image, content, style) = _config(total_variation_weight=0.5), _pictures(150, 170)
+    values = []
+    for tile in (0, 48):
+        judge = _judge(narrow_weights, config, tile)
+        targets = judge.targets(tf.constant(content), [tf.constant(style)])
+        values.append([float(value) for value in judge.evaluate(tf.constant(image), targets)])
+    np.testing.assert_allclose(values[1], values[0], rtol=2e-5)
+
+
+@pytest.mark.parametrize(("layer", "expected"), [("conv1_1", 1), ("relu1_2", 2), ("relu3_1", 12)])
+def test_halos(layer, expected):
+    assert vgg.halo([layer]) == expected
+
+
+def test_the_halo_of_the_papers_layers_is_80():
+    """2*1 + 2*2 + 4*4 + 4*8 + 16 = 70, rounded up to the stride."""
+    assert vgg.halo(["relu1_1", "relu5_1"]) == 80
+
+
+def test_a_feature_sees_no_further_than_the_halo(narrow_weights):
+    """Finite reach, measured: a change beyond the halo of a feature leaves it as it was."""
+    model = vgg.build(["relu4_1"], narrow_weights.arrays)
+    picture = np.random.default_rng(0).normal(size=(1, 160, 160, 3)).astype(np.float32)
+    before = model(picture)["relu4_1"][0, 10, 10].numpy()
+    halo, first, last = vgg.halo(["relu4_1"]), 80, 88  # the feature's own pixels
+    changed = picture.copy()
+    changed[:, : first - halo] += 10
+    changed[:, last + halo :] += 10
+    np.testing.assert_array_equal(model(changed)["relu4_1"][0, 10, 10], before)
+    changed[:, first - halo + 8] += 10
+    assert np.any(model(changed)["relu4_1"][0, 10, 10] != before)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tile"), [(100, 64, 32), (17, 16, 16), (33, 500, 100), (5, 5, 9)]
+)
+def test_windows_cover_every_pixel_once(height, width, tile):
+    windows = tiling.plan(tf.constant(height), tf.constant(width), tile, 16, 8)
+    seen = np.zeros((height, width), int)
+    for index in range(len(windows.top)):
+        one = tiling.Window(*(int(values[index]) for values in windows))
+        seen[one.core_top : one.core_bottom, one.core_left : one.core_right] += 1
+        assert one.top % 8 == one.left % 8 == one.core_top % 8 == one.core_left % 8 == 0
+        assert one.top == max(0, one.core_top - 16)
+        assert one.bottom == min(height, one.core_bottom + 16)
+        assert one.right == min(width, one.core_right + 16)
+        assert one.core_bottom - one.core_top <= tile + 7
+    assert np.all(seen == 1)
