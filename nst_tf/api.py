@@ -89,7 +89,7 @@ def stylize(
     content_image = None if content is None else pictures.read(content, "content")
     style_images = [] if style is None else [pictures.read(style, "style")]
     init_image = None if chosen.init in images.INITS else pictures.read(chosen.init, "init")
-    _check_memory(chosen, content_image, style_images)
+    chosen = _fitting(chosen, content_image, style_images)
     # What the result says of its inputs is read now: after a long run a file may be gone.
     alpha = None if content is None else pictures.read_alpha(content, "content")
     init = None if init_image is None else chosen.init
@@ -121,15 +121,15 @@ def stylize(
     )
 
 
-def _check_memory(
+def _fitting(
     chosen: config.Config, content_image: np.ndarray | None, style_images: list[np.ndarray]
-) -> None:
-    """Refuses a run that will not fit; a GPU's memory is not looked at."""
-    pictures_given = [image for image in (content_image, *style_images) if image is not None]
-    if pictures_given and not tf.config.list_physical_devices("GPU"):
-        sizes = [image.shape[1:3] for image in pictures_given]
-        precision = runtime.resolve_precision(chosen.precision)
-        memory.check(chosen, precision, sizes[0], [image.shape[1:3] for image in style_images])
+) -> config.Config:
+    """Returns the config as it fits into memory; a GPU's is not looked at."""
+    given = [image.shape[1:3] for image in (content_image, *style_images) if image is not None]
+    if not given or tf.config.list_physical_devices("GPU"):
+        return dataclasses.replace(chosen, tile="off") if chosen.tile == "auto" else chosen
+    precision = runtime.resolve_precision(chosen.precision)
+    return memory.fit(chosen, precision, given[0], [image.shape[1:3] for image in style_images])
 
 
 def _weights_source(run: stylizer.Stylizer) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nst_tf import errors
@@ -43,12 +43,28 @@ OUTPUTS = ("last", "best")
 SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
+TILES = ("auto", "off")
 
 
-def _field(help_text: str, names: Sequence[str] = (), *, or_file: bool = False, **options: Any) -> Any:
-    """Returns a field with the text of its flag and, where it is a name, the allowed ones (or any file)."""
-    metadata = {"help": help_text, "names": tuple(names), "or_file": or_file}
+def _field(help_text: str, names: Sequence[str] = (), *, beside: str = "", **options: Any) -> Any:
+    """Returns a field with the text of its flag and, where it is a name, the allowed ones.
+
+    Args:
+        help_text: Of the flag.
+        names: The allowed ones; none where the value is no name.
+        beside: A key of `_BESIDE`: what else the value may be.
+        **options: As for `dataclasses.field`.
+    """
+    metadata = {"help": help_text, "names": tuple(names), "beside": beside}
     return dataclasses.field(metadata=metadata, **options)
+
+
+# What a value may be that is not one of a field's names. Whether a file is there its reader finds out.
+_BESIDE: Mapping[str, Callable[[str], bool]] = {
+    "": lambda _: False,
+    "a file": lambda text: bool(os.path.splitext(text)[1]),
+    "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= _LARGEST_INTEGER,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +91,7 @@ class Config:
     total_variation_weight: float = _field("weight of the total variation")
     feature_divisor: float = _field("what the features are divided by before all losses", default=1.0)
     pooling: str = _field("pooling in the network", POOLING)
-    init: str = _field("the image to start from, or a picture's path", INITS, or_file=True)
+    init: str = _field("the image to start from, or a picture's path", INITS, beside="a file")
     noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
     optimizer: str = _field("what updates the image", OPTIMIZERS)
     learning_rate: float = _field(
@@ -111,6 +127,13 @@ class Config:
     precision: str = _field(
         "type of the convolutions; auto: bfloat16 where the processor has instructions for it",
         PRECISIONS,
+        default="auto",
+    )
+    tile: str = _field(
+        "side in pixels of the parts in which the network looks at a picture that does not fit into memory;"
+        " auto: as large as fits, off where all of it does",
+        TILES,
+        beside="a number of pixels",
         default="auto",
     )
     seed: int = _field("seed of everything random", default=0)
@@ -228,10 +251,9 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
             _require(math.isfinite(item) and item >= 0, field.name, item, "finite and not negative")
             _require(kind is float or item <= _LARGEST_INTEGER, field.name, item, f"up to {_LARGEST_INTEGER}")
         names = field.metadata.get("names")
-        # Whether the file is there is for whoever reads it to find out.
-        is_file = field.metadata.get("or_file") and os.path.splitext(item)[1]
-        if names and item not in names and not is_file:
-            raise errors.unknown_name(field.name, item, names, or_file=field.metadata["or_file"])
+        beside = field.metadata.get("beside", "")
+        if names and item not in names and not _BESIDE[beside](item):
+            raise errors.unknown_name(field.name, item, names, beside=beside)
 
 
 def element_type(field: dataclasses.Field[Any]) -> type:

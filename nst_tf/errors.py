@@ -12,17 +12,17 @@ class InputError(ValueError):
     """
 
 
-def unknown_name(kind: str, name: object, allowed: Iterable[str], *, or_file: bool = False) -> InputError:
+def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str = "") -> InputError:
     """Returns the error for a name that is not in a table of allowed names.
 
     Args:
         kind: What the name stands for, such as "preset".
         name: What came.
         allowed: The allowed names, in the order in which to list them.
-        or_file: Whether the path of a file would have done too.
+        beside: What else would have done, such as "a file".
     """
     names = list(allowed)
     nearest = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    file = ", nor a file" if or_file else ""
-    return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{file}{hint}")
+    nor = f", nor {beside}" if beside else ""
+    return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{nor}{hint}")

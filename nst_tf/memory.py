@@ -1,31 +1,50 @@
-"""How much memory a run will need, found out before it starts."""
+"""How much memory a run needs, and how it is made to fit: found out before it starts."""
 
-import math
+import dataclasses
+import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 
-from nst_tf import errors
-from nst_tf.config import Config
+from nst_tf import errors, vgg
+from nst_tf.config import Config, override
 from nst_tf.scales import Scale, plan_scales, style_size
 
+_LOG = logging.getLogger(__name__)
+
 # Measured as peak memory of whole runs on two cores (TensorFlow 2.21; default preset at 64, 512, 1024 and
-# 1536 pixels, gatys_pytorch at 1024): what does not depend on the picture; what each of its pixels takes in
-# the network and its gradient; and how many times the pairs of L-BFGS are in memory while they are replaced.
+# 1536 pixels, gatys_pytorch at 1024): what does not depend on the picture; what each pixel that the network
+# looks at takes in it and its gradient; and how many times the pairs of L-BFGS are in memory while they are
+# replaced.
 _BASE_BYTES = 0.83e9
 _NETWORK_BYTES_PER_PIXEL = {"float32": 1600.0, "bfloat16": 750.0}
 _COPIES_OF_PAIRS = 3
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 
+# Pictures of the result's size beside the pairs: images, gradients, and what the optimiser makes of them.
+# Part of the network's bytes above where the network looks at whole pictures.
+_PICTURES = 16
+
+# Sides of tiles that are tried, largest first: with a halo of 80 pixels on each side, one of 256 does 2.6
+# times the work of its core, one of 1024 1.3 times.
+_TILES = (1024, 768, 512, 384, 256)
+
+# The shortest history that is chosen for want of memory: Nocedal and Wright, "Numerical Optimization",
+# section 7.2, recommend 3 to 20 pairs.
+_SHORTEST_HISTORY = 3
+
 # Where Linux says what a container may use, and uses.
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 
-def check(
+def fit(
     config: Config, precision: str, content: tuple[int, int], styles: Sequence[tuple[int, int]]
-) -> None:
-    """Refuses a run that will not fit into the memory that is free.
+) -> Config:
+    """Returns the config with what "auto" leaves open chosen so that the run fits into the free memory.
+
+    Whole pictures where they fit; else the largest tile; and where not even the smallest fits, the longest
+    history of L-BFGS that does. A tile that was chosen is kept, and the history with it.
 
     Args:
         config: The run.
@@ -34,19 +53,63 @@ def check(
         styles: The same of the style pictures.
 
     Raises:
-        InputError: It will not fit; says how much it needs and the largest size that fits.
+        InputError: Nothing fits; says how much the run needs and the largest size that fits.
     """
-    scale = plan_scales(config, *content)[-1]
-    needed, free = estimate(config, precision, scale, styles), available()
-    if needed <= free:
-        return
-    share = math.sqrt(max(0.0, free - _BASE_BYTES) / (needed - _BASE_BYTES))
-    # Two less, since heights and widths are rounded to whole pixels.
-    largest = max(0, math.floor(max(scale.height, scale.width) * share) - 2)
+    scale, free = plan_scales(config, *content)[-1], available()
+    for candidate in _candidates(config):
+        if estimate(candidate, precision, scale, styles) <= free:
+            _tell(config, candidate, scale)
+            return candidate
+    needed = estimate(candidate, precision, scale, styles)
+
+    def fits(size: int) -> bool:
+        sized = override(candidate, {"size": size})
+        return estimate(sized, precision, plan_scales(sized, *content)[-1], styles) <= free
+
     raise errors.InputError(
         f"size: {scale.width} x {scale.height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
-        f" {free / 1e9:.1f} GB are free; the largest size that fits is --size={largest}"
+        f" {free / 1e9:.1f} GB are free; the largest size that fits is"
+        f" --size={_largest(fits, max(scale.height, scale.width))}"
     )
+
+
+def _tell(config: Config, chosen: Config, scale: Scale) -> None:
+    """Says what was chosen, where that is more than to go on as usual."""
+    if config.tile == "auto" and chosen.tile != "off":
+        shorter = f", L-BFGS history {chosen.history} instead of {config.history}"
+        _LOG.warning(
+            "tile: %d x %d pixels do not fit into memory at once: parts of %s pixels%s",
+            scale.width,
+            scale.height,
+            chosen.tile,
+            shorter if chosen.history < config.history else "",
+        )
+
+
+def _largest(fits: Callable[[int], bool], too_large: int) -> int:
+    """Returns the largest size below one that does not fit, by bisection; 0 if none does."""
+    low, high = 0, too_large
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            good = fits(middle)
+        except errors.InputError:  # too small for the network, which is not for lack of memory
+            good = True
+        low, high = (middle, high) if good else (low, middle)
+    return low
+
+
+def _candidates(config: Config) -> Iterator[Config]:
+    """Yields ways to run the config, the best first."""
+    if config.tile != "auto":
+        yield config
+        return
+    yield dataclasses.replace(config, tile="off")
+    for tile in _TILES:
+        yield dataclasses.replace(config, tile=str(tile))
+    if config.optimizer == "lbfgs":
+        for history in range(config.history - 1, _SHORTEST_HISTORY - 1, -1):
+            yield dataclasses.replace(config, tile=str(_TILES[-1]), history=history)
 
 
 def estimate(config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]]) -> float:
@@ -54,8 +117,27 @@ def estimate(config: Config, precision: str, scale: Scale, styles: Sequence[tupl
     sizes = [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
     pixels = max(height * width for height, width in sizes)
     pairs = 2 * config.history * _COPIES_OF_PAIRS if config.optimizer == "lbfgs" else 0
-    per_pixel = _NETWORK_BYTES_PER_PIXEL[precision] + pairs * _BYTES_PER_PICTURE_PIXEL
-    return _BASE_BYTES + pixels * per_pixel
+    seen = pixels
+    if config.tile.isdecimal():
+        pairs += _PICTURES
+        side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
+        seen = min(pixels, side**2)
+    return (
+        _BASE_BYTES
+        + seen * _NETWORK_BYTES_PER_PIXEL[precision]
+        + pixels * (pairs * _BYTES_PER_PICTURE_PIXEL + _map_bytes(config, precision))
+    )
+
+
+def _map_bytes(config: Config, precision: str) -> float:
+    """Returns what the content's features, which are kept, take for each pixel of a tiled picture."""
+    if not config.tile.isdecimal():
+        return 0.0  # among the network's
+    size = {"float32": 4, "bfloat16": 2}[precision]
+    channels = [
+        vgg.BLOCKS[int(layer[4]) - 1][1] / vgg.stride(layer) ** 2 for layer in config.used_layers()[0]
+    ]
+    return size * sum(channels)
 
 
 def available() -> float:

@@ -83,7 +83,9 @@ class Stylizer(tf.Module):
             style_size(config, self.scales[0], *image.shape[1:3])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
-        self._objective = objective.Objective(config, self.weights, self.precision)
+        # What fits is not for this class to find out: "auto" is whole pictures here.
+        tile = int(config.tile) if config.tile.isdecimal() else 0
+        self._objective = objective.Objective(config, self.weights, self.precision, tile)
         # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
         specs = [[_ANY_IMAGE] * (content_image is not None), [_ANY_IMAGE] * len(style_images)]
         self._build_targets = tf.function(

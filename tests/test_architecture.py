@@ -26,7 +26,7 @@ ALLOWED: dict[str, str] = {
     "local_rest": "local_models",
     "local_models": "",
     "manifest": "config errors pictures",
-    "memory": "config errors scales",
+    "memory": "config errors scales vgg",
     "report": "pictures stylizer",
     "stylizer": "config errors images loop losses objective runtime scales variables vgg weights",
     "signatures": "config encoded guards objective packing painter scales",

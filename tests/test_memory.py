@@ -21,27 +21,59 @@ MEASURED = [
 @pytest.mark.parametrize(("chosen", "precision", "size", "measured"), MEASURED)
 def test_the_estimate_is_near_what_was_measured(chosen, precision, size, measured):
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
-    sized = config.override(chosen, {"size": size})
+    sized = config.override(chosen, {"size": size, "tile": "off"})
     estimate = memory.estimate(sized, precision, scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured
 
 
-def test_what_fits_is_let_through(monkeypatch):
+def _fit(chosen, **changes):
+    return memory.fit(config.override(chosen, changes), "float32", (576, 768), [(576, 768)])
+
+
+def test_what_fits_runs_whole(monkeypatch, caplog):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    memory.check(DEFAULT, "float32", (576, 768), [(576, 768)])
+    assert _fit(DEFAULT).tile == "off"
+    assert not caplog.records
+
+
+def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog):
+    sides = []
+    for free in (20e9, 6.5e9, 5e9, 4.6e9):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        sides.append(_fit(DEFAULT, size=2048).tile)
+    assert sides[0] == "off"
+    numbers = [int(side) for side in sides[1:] if side != "off"]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(set(numbers)) > 1
+    assert f"2048 x 1536 pixels do not fit into memory at once: parts of {numbers[0]} pixels" in caplog.text
+
+
+def test_the_history_is_shortened_before_a_run_is_refused(monkeypatch, caplog):
+    monkeypatch.setattr(memory, "available", lambda: 8e9)
+    chosen = _fit(DEFAULT, size=4096)
+    assert chosen.tile == "256"
+    assert 3 <= chosen.history < 10
+    assert f"L-BFGS history {chosen.history} instead of 10" in caplog.text
+
+
+def test_a_tile_that_was_chosen_stays(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    assert _fit(DEFAULT, tile="300").tile == "300"
+    with pytest.raises(errors.InputError, match="the largest size that fits"):
+        _fit(DEFAULT, size=6000, tile="off")
 
 
 @pytest.mark.parametrize("chosen", [DEFAULT, GATYS])
-def test_what_does_not_fit_is_refused_with_a_size_that_does(monkeypatch, chosen):
+@pytest.mark.parametrize("tile", ["auto", "off"])
+def test_what_does_not_fit_is_refused_with_a_size_that_does(monkeypatch, chosen, tile):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    large = config.override(chosen, {"size": 6000})
     with pytest.raises(errors.InputError, match=r"need about [\d.]+ GB .* --size=\d+") as caught:
-        memory.check(large, "float32", (576, 768), [(576, 768)])
+        _fit(chosen, size=20000, tile=tile)
     fits = int(str(caught.value).rpartition("=")[2])
     assert fits > 256
-    memory.check(config.override(chosen, {"size": fits}), "float32", (576, 768), [(576, 768)])
+    _fit(chosen, size=fits, tile=tile)
     with pytest.raises(errors.InputError):
-        memory.check(config.override(chosen, {"size": fits + 8}), "float32", (576, 768), [(576, 768)])
+        _fit(chosen, size=fits + 8, tile=tile)
 
 
 def test_a_containers_limit_counts(monkeypatch, tmp_path):
