@@ -61,7 +61,7 @@ def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
     result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, on_progress=reports.append, **QUICK)
     assert result.image.shape == (32, 48, 3)
     assert result.image.dtype == np.float32
-    assert result.config == nst_tf.get_config("default", size=48, steps=7, **QUICK)
+    assert result.config == nst_tf.get_config("default", size=48, steps=7, tile="off", **QUICK)
     assert result.outcome == "finished"
     assert len(result.trace) == 7
     assert reports[-1].step == 7
@@ -130,6 +130,18 @@ def test_evaluate_weighs_the_terms_as_the_config_does():
 def test_mistakes_are_input_errors(arguments, options, message):
     with pytest.raises(nst_tf.InputError, match=message):
         nst_tf.evaluate(*arguments, **(QUICK | options))
+
+
+def test_tiles_make_the_same_picture():
+    """Within what rounding does to a run: the first steps are alike to a hundredth of a level."""
+    content, style = (conftest.smooth_picture(seed, 72, 96) for seed in (1, 2))
+    whole, tiled = (
+        nst_tf.stylize(content, style, size=96, steps=4, scales=(1.0,), tile=tile, **QUICK)
+        for tile in ("off", "32")
+    )
+    assert tiled.config.tile == "32"
+    assert np.abs(tiled.image - whole.image).max() < 0.01 / 255
+    np.testing.assert_allclose(tiled.losses, whole.losses, rtol=1e-4)
 
 
 def test_a_texture_needs_no_photograph():

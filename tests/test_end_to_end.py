@@ -128,6 +128,8 @@ MISTAKES = [
     ([*FILES, "--output=out.png", "--steps=-3"], "steps: -3"),
     ([*FILES, "--output=out.png", "--pooling=mean"], "max, average"),
     ([*FILES, "--output=out.png", "--style_layer_weights=1,2,x,4,5"], "'x'; allowed: numbers"),
+    ([*FILES, "--output=out.png", "--tile=big"], "auto, off, nor a number of pixels"),
+    ([*FILES, "--output=out.png", "--tile=0"], "tile: '0'"),
     ([*FILES, "--output=out.png", "--style_weight=nan"], "style_weight: nan"),
     ([*FILES, "--output=out.png", "--seed=99999999999999999999"], "seed: 99999999999999999999"),
     ([*FILES, "--output=out.png", "--learning_rate=0"], "above 0 for lbfgs"),

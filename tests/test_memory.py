@@ -18,6 +18,13 @@ MEASURED = [
 ]
 
 
+def test_the_estimate_of_tiles_is_near_what_was_measured():
+    """2048 x 1536 pixels in tiles of 512, bfloat16: 3.57 GB."""
+    sized = config.override(DEFAULT, {"size": 2048, "tile": "512"})
+    scale = scales.Scale(1536, 2048, 1, 1.0)
+    assert 0.9 * 3.57 < memory.estimate(sized, "bfloat16", scale, [(576, 768)]) / 1e9 < 1.2 * 3.57
+
+
 @pytest.mark.parametrize(("chosen", "precision", "size", "measured"), MEASURED)
 def test_the_estimate_is_near_what_was_measured(chosen, precision, size, measured):
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
