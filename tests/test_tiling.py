@@ -10,12 +10,15 @@ from nst_tf import objective, presets, tiling, vgg
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
-LAYERS = {"content_layers": ("relu4_2",), "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu5_1")}
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu5_1")
 
 
 def _config(**changes):
     base = dataclasses.replace(
-        presets.get("gatys_pytorch"), style_layer_weights=(1.0,) * 4, **LAYERS, content_weight=0.1
+        presets.get("gatys_pytorch"),
+        style_layers=STYLE_LAYERS,
+        style_layer_weights=(1.0,) * 4,
+        content_weight=0.1,
     )
     return dataclasses.replace(base, **changes)
 
