@@ -17,6 +17,7 @@ _BASE_BYTES = 0.83e9
 _NETWORK_BYTES_PER_PIXEL = {"float32": 1600.0, "bfloat16": 750.0}
 _COPIES_OF_PAIRS = 3
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
+_PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
 # Where Linux says what a container may use, and uses.
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
@@ -51,6 +52,9 @@ def check(
 
 def estimate(config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]]) -> float:
     """Returns about how many bytes a run takes at its last scale."""
+    if not config.takes_steps():
+        per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
+        return _BASE_BYTES + scale.height * scale.width * per_picture_pixel
     sizes = [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
     pixels = max(height * width for height, width in sizes)
     pairs = 2 * config.history * _COPIES_OF_PAIRS if config.optimizer == "lbfgs" else 0
