@@ -19,7 +19,6 @@ from nst_tf import (
     manifest,
     memory,
     objective,
-    observers,
     pictures,
     presets,
     report,
@@ -29,6 +28,7 @@ from nst_tf import (
     stylizer,
 )
 from nst_tf.losses import Losses
+from nst_tf.observers import Observer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def stylize(
     *,
     preset: str | config.Config = "default",
     on_progress: Callable[[stylizer.Progress], object] | None = None,
-    watchers: Sequence[observers.Observer] = (),
+    observers: Sequence[Observer] = (),
     **overrides: Any,
 ) -> Result:
     """Paints a photograph like a painting.
@@ -78,7 +78,7 @@ def stylize(
         preset: The formulation by name, or a config.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
-        watchers: What else watches the run: `Animation`, `Snapshots`, `Summaries` or an observer of one's own.
+        observers: What else watches the run: `Animation`, `Snapshots`, `Summaries` or one's own.
         **overrides: Fields of the config to replace, such as `size=1024` (longest side of the result
             in pixels) or `steps=100` (evaluations in all).
 
@@ -101,9 +101,9 @@ def stylize(
     inputs = manifest.describe_inputs({"content": content, "style": style, "init": init})
     if chosen.takes_steps():
         run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
-        made = _run(run, on_progress, watchers)
+        made = _run(run, on_progress, observers)
     else:
-        made = _recolor(chosen, content_image, style_images, watchers)
+        made = _recolor(chosen, content_image, style_images, observers)
     return Result(
         made.image,
         made.losses,
@@ -129,15 +129,16 @@ class _Made(NamedTuple):
 def _run(
     run: stylizer.Stylizer,
     on_progress: Callable[[stylizer.Progress], object] | None,
-    watchers: Sequence[observers.Observer],
+    observers: Sequence[Observer],
 ) -> _Made:
-    """Takes a run's steps under everybody's eyes."""
+    """Takes a run's steps and tells everybody."""
     recorder = report.Recorder()
-    report_at = {step for watcher in watchers for step in watcher.begin(run.scales, run.picture)}
+    informed: list[Callable[[stylizer.Progress], object]] = [recorder, *observers]
+    report_at = {step for observer in observers for step in observer.begin(run.scales, run.picture)}
 
     def report_progress(progress: stylizer.Progress) -> object:
-        for watcher in (recorder, *watchers):
-            watcher(progress)
+        for inform in informed:
+            inform(progress)
         return on_progress(progress) if on_progress is not None else None
 
     outcome = run.run(report_progress, report_at)
@@ -156,11 +157,11 @@ def _recolor(
     chosen: config.Config,
     content_image: np.ndarray | None,
     style_images: Sequence[np.ndarray],
-    watchers: Sequence[observers.Observer],
+    observers: Sequence[Observer],
 ) -> _Made:
     """Returns the content image with the styles' colours: no network, no steps, no losses."""
-    if watchers:
-        raise errors.InputError(f"watchers: color={chosen.color!r} takes no steps that one could watch")
+    if observers:
+        raise errors.InputError(f"observers: color={chosen.color!r} takes no steps to observe")
     sources.check(content_image, style_images, chosen, content_image)
     prepared, _ = sources.prepare(content_image, style_images, chosen)
     scale = scales.plan_scales(chosen, *prepared.shape[1:3])[-1]

@@ -188,8 +188,8 @@ def _put_chroma_back(picture: Tensor, content: Tensor) -> Tensor:
 def _grey_part(gradient: Tensor) -> Tensor:
     """Returns the mean over channels: with it a grey image stays grey.
 
-    One channel is optimised, as the paper has it. Without this the image took on 5 levels of colour, which the
-    end throws away, and after 60 steps the loss of what was left was twice as high.
+    One channel is optimised, as the paper has it. Without this the image took on 5 levels of colour, which
+    the end throws away, and after 60 steps the loss of what was left was twice as high.
     """
     return tf.repeat(tf.reduce_mean(gradient, axis=-1, keepdims=True), 3, axis=-1)
 

@@ -1,18 +1,22 @@
 """Who may watch a run, and at which steps it is worth looking.
 
-What watches is told before the first step and named steps after which it wants to be called; see `Observer`.
+What watches is told before the first step and names steps after which it wants to be called; see `Observer`.
+Loads no TensorFlow.
 """
 
+import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from nst_tf.scales import Scale
-from nst_tf.stylizer import Progress
 
-# From one look to the next at least so many per cent more steps of a scale: a picture changes most in its first
-# steps. 100 steps get 31 looks, 6000 steps 67.
+if typing.TYPE_CHECKING:
+    from nst_tf.stylizer import Progress
+
+# From one look to the next at least so many times as many steps of a scale: a picture changes most in its
+# first steps. 100 steps get 31 looks, 6000 steps 67.
 _GROWTH = 1.12
 
 
@@ -31,13 +35,13 @@ class Observer(Protocol):
         """
         ...
 
-    def __call__(self, progress: Progress) -> object:
-        """Takes a report; they come after other steps too. Must not raise: the run is worth more."""
+    def __call__(self, progress: "Progress") -> object:
+        """Takes a report; they come after other steps too. Should not raise: the run is worth more."""
         ...
 
 
 def looks(scales: Sequence[Scale]) -> list[int]:
-    """Returns the steps, over all scales, between which a picture changes about alike: dense at first."""
+    """Returns steps, over all scales, between which a picture changes about alike: dense at first."""
     steps, earlier = [], 0
     for scale in scales:
         step = 1

@@ -189,7 +189,7 @@ class Stylizer(tf.Module):
             self.next_scale()
 
     def _run_scale(self, stops: Sequence[int]) -> Iterator[Progress]:
-        """Takes the steps left at this scale, in chunks that last about as long as `_CHUNK_S`, or to a stop."""
+        """Takes the steps left at this scale, in chunks of about `_CHUNK_S` that end at the stops."""
         earlier = sum(scale.num_steps for scale in self.scales[: self.scale_index])
         total = sum(scale.num_steps for scale in self.scales)
         chunk = 1

@@ -140,8 +140,7 @@ def test_of_several_paintings_the_photograph_gets_the_mean():
     styles = [tf.constant(STYLE), tf.constant(GREY)]
     content = color.COLORS["only"].prepare(tf.constant(CONTENT), styles, "pca")[0]
     expected = [
-        (one + other) / 2
-        for one, other in zip(numpy_statistics(STYLE), numpy_statistics(GREY), strict=True)
+        (one + other) / 2 for one, other in zip(numpy_statistics(STYLE), numpy_statistics(GREY), strict=True)
     ]
     np.testing.assert_allclose(numpy_statistics(content)[0], expected[0], rtol=1e-5)
     np.testing.assert_allclose(numpy_statistics(content)[1], expected[1], rtol=1e-4, atol=1e-7)
