@@ -106,9 +106,11 @@ def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
     Raises:
         InputError: They cannot, or there are some.
     """
-    if not folder.is_dir():
-        pictures.check_file(folder, False, "logdir")
+    if not folder.exists():
+        pictures.check_file(folder, overwrite, "logdir")
         return
+    if not folder.is_dir():
+        raise errors.InputError(f"logdir: {folder} is not a folder; name another")
     if not os.access(folder, os.W_OK):
         raise errors.InputError(f"logdir: the folder {folder} cannot be written to")
     if not overwrite and summaries.existing(folder):

@@ -1,13 +1,14 @@
 """Moving pictures: which frames, how long, how large."""
 
 import itertools
+import os
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from nst_tf import animation, errors, pictures
+from nst_tf import animation, errors, stylizer
 from nst_tf.animation import Animation
 from tests import watched
 
@@ -53,11 +54,12 @@ def test_a_run_moves_from_its_first_picture_to_its_result(tmp_path, suffix):
     assert {frame.size for frame in frames} == {(48, 36)}, "coarse ones enlarged, the sides even"
     assert loop == 0
     assert 2000 <= durations[-1] < 2200, "Pillow shows frames that are alike as one"
-    assert set(durations[1:-1]) == {80}
+    assert set(durations[1:-1]) <= {80, 160}
     means = [float(np.asarray(frame).mean()) for frame in frames]
     assert means == sorted(means)
     assert abs(means[0] - 255 * 0.2) < 2
-    assert abs(means[-1] - 255 * RESULT.mean()) < 2
+    # WebP does not write what changes by a few levels.
+    assert abs(means[-1] - 255 * RESULT.mean()) < 6
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -90,13 +92,14 @@ def test_size_and_number_of_frames_are_bounded(tmp_path):
     moving = Animation(tmp_path / "a.gif")
     large = watched.SCALES[1]._replace(height=1500, width=2000, num_steps=6000)
     generator = np.random.default_rng(3)
-    steps = moving.begin([large], lambda: generator.random((12, 16, 3), np.float32))
+
+    def picture():
+        return np.full((12, 16, 3), generator.random(), np.float32)
+
+    steps = moving.begin([large], picture)
     assert len(steps) < 70
     for step in steps:
-        progress = watched.stylizer.Progress(
-            0, (large,), step, 6000, (), lambda: generator.random((12, 16, 3), np.float32)
-        )
-        moving(progress)
+        moving(stylizer.Progress(0, (large,), step, 6000, (), picture))
     moving.save(RESULT)
     frames, _, _ = _frames(tmp_path / "a.gif")
     assert frames[0].size == (480, 360)
@@ -132,7 +135,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     moving = Animation(tmp_path / "a.gif")
     (tmp_path / "a.gif").write_bytes(b"before")
     watched.run([moving])
-    monkeypatch.setattr(pictures.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         moving.save(RESULT)
     assert (tmp_path / "a.gif").read_bytes() == b"before"

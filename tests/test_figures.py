@@ -53,12 +53,13 @@ def drawn(tmp_path, monkeypatch):
     plots = pytest.importorskip("nst_tf.plots")
     kept = []
 
-    class Kept(plots.Figure):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            kept.append(self)
+    make = plots.Figure
 
-    monkeypatch.setattr(plots, "Figure", Kept)
+    def keep(**options):
+        kept.append(make(**options))
+        return kept[-1]
+
+    monkeypatch.setattr(plots, "Figure", keep)
 
     def draw(trace):
         figures.save_plot(trace, tmp_path / "p.png")

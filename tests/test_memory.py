@@ -26,6 +26,17 @@ def test_the_estimate_is_near_what_was_measured(chosen, precision, size, measure
     assert 0.9 * measured < estimate < 1.2 * measured
 
 
+def test_colours_alone_take_little(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    only = config.override(DEFAULT, {"color": "only", "size": 4000})
+    memory.check(only, "float32", (576, 768), [(576, 768)])
+    # Measured at 4000 x 3000 and 6000 x 4500 pixels: peaks of 1.68 and 2.07 GB.
+    assert 1.68e9 < memory.estimate(only, "float32", scales.Scale(3000, 4000, 0, 1.0), []) < 2.4e9
+    assert 2.07e9 < memory.estimate(only, "float32", scales.Scale(4500, 6000, 0, 1.0), []) < 4.2e9
+    with pytest.raises(errors.InputError, match="the largest size that fits"):
+        memory.check(config.override(only, {"size": 200_000}), "float32", (576, 768), [(576, 768)])
+
+
 def test_what_fits_is_let_through(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
     memory.check(DEFAULT, "float32", (576, 768), [(576, 768)])
