@@ -9,40 +9,54 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from nst_tf.animation import Animation
     from nst_tf.api import Result, evaluate, stylize
     from nst_tf.config import Config
     from nst_tf.errors import InputError
+    from nst_tf.figures import save_comparison, save_plot
     from nst_tf.losses import Losses
     from nst_tf.pictures import read as read_image
     from nst_tf.presets import get as get_config
+    from nst_tf.snapshots import Snapshots
     from nst_tf.stylizer import Progress, Stylizer
+    from nst_tf.summaries import Summaries
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Animation",
     "Config",
     "InputError",
     "Losses",
     "Progress",
     "Result",
+    "Snapshots",
     "Stylizer",
+    "Summaries",
     "evaluate",
     "get_config",
     "read_image",
+    "save_comparison",
+    "save_plot",
     "stylize",
 ]
 
 # Where each public name lives: (module, name there).
 _HOMES = {
+    "Animation": ("animation", "Animation"),
     "Config": ("config", "Config"),
     "InputError": ("errors", "InputError"),
     "Losses": ("losses", "Losses"),
     "Progress": ("stylizer", "Progress"),
     "Result": ("api", "Result"),
+    "Snapshots": ("snapshots", "Snapshots"),
     "Stylizer": ("stylizer", "Stylizer"),
+    "Summaries": ("summaries", "Summaries"),
     "evaluate": ("api", "evaluate"),
     "get_config": ("presets", "get"),
     "read_image": ("pictures", "read"),
+    "save_comparison": ("figures", "save_comparison"),
+    "save_plot": ("figures", "save_plot"),
     "stylize": ("api", "stylize"),
 }
 

@@ -5,13 +5,14 @@ Pictures for people come as paths, Pillow images or arrays; see `pictures.read`.
 
 import dataclasses
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from nst_tf import (
+    color,
     config,
     errors,
     images,
@@ -23,9 +24,11 @@ from nst_tf import (
     report,
     runtime,
     scales,
+    sources,
     stylizer,
 )
 from nst_tf.losses import Losses
+from nst_tf.observers import Observer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Result:
     """A finished picture and how it came about."""
 
     image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]
-    losses: Losses  # of `image`, as floats, weighted as the config weights them
+    losses: Losses  # of `image`, as floats, weighted as the config weights them; NaN without steps
     config: config.Config  # complete, with the precision and the weights that were used
     manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
     alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture
@@ -62,6 +65,7 @@ def stylize(
     *,
     preset: str | config.Config = "default",
     on_progress: Callable[[stylizer.Progress], object] | None = None,
+    observers: Sequence[Observer] = (),
     **overrides: Any,
 ) -> Result:
     """Paints a photograph like a painting.
@@ -74,6 +78,7 @@ def stylize(
         preset: The formulation by name, or a config.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
+        observers: What else watches the run: `Animation`, `Snapshots`, `Summaries` or one's own.
         **overrides: Fields of the config to replace, such as `size=1024` (longest side of the result
             in pixels) or `steps=100` (evaluations in all).
 
@@ -94,31 +99,75 @@ def stylize(
     alpha = None if content is None else pictures.read_alpha(content, "content")
     init = None if init_image is None else chosen.init
     inputs = manifest.describe_inputs({"content": content, "style": style, "init": init})
-    run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
+    if chosen.takes_steps():
+        run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
+        made = _run(run, on_progress, observers)
+    else:
+        made = _recolor(chosen, content_image, style_images, observers)
+    return Result(
+        made.image,
+        made.losses,
+        made.config,
+        manifest.make(made.config, inputs, made.weights, made.losses._asdict() if made.trace else {}),
+        _resized_alpha(alpha, *made.image.shape[:2]),
+        made.trace,
+        made.outcome,
+    )
+
+
+class _Made(NamedTuple):
+    """What a run leaves, named as in `Result`; `weights` as in a manifest."""
+
+    image: np.ndarray
+    losses: Losses
+    config: config.Config
+    weights: dict[str, str]
+    trace: tuple[report.TraceRow, ...]
+    outcome: str
+
+
+def _run(
+    run: stylizer.Stylizer,
+    on_progress: Callable[[stylizer.Progress], object] | None,
+    observers: Sequence[Observer],
+) -> _Made:
+    """Takes a run's steps and tells everybody."""
     recorder = report.Recorder()
+    informed: list[Callable[[stylizer.Progress], object]] = [recorder, *observers]
+    report_at = {step for observer in observers for step in observer.begin(run.scales, run.picture)}
 
     def report_progress(progress: stylizer.Progress) -> object:
-        recorder(progress)
+        for inform in informed:
+            inform(progress)
         return on_progress(progress) if on_progress is not None else None
 
-    outcome = run.run(report_progress)
+    outcome = run.run(report_progress, report_at)
     run.last_scale()  # a run that ended early has a picture of full size all the same
-    losses = run.evaluate()
-    resolved = dataclasses.replace(run.config, precision=run.precision, weights=_weights_source(run))
-    return Result(
+    return _Made(
         run.picture(),
-        losses,
-        resolved,
-        manifest.make(
-            resolved,
-            inputs,
-            {"name": run.weights.name, "sha256": run.weights.sha256},
-            losses._asdict(),
-        ),
-        _resized_alpha(alpha, run.scales[-1]),
+        run.evaluate(),
+        dataclasses.replace(run.config, precision=run.precision, weights=_weights_source(run)),
+        {"name": run.weights.name, "sha256": run.weights.sha256},
         tuple(recorder.rows),
         outcome,
     )
+
+
+def _recolor(
+    chosen: config.Config,
+    content_image: np.ndarray | None,
+    style_images: Sequence[np.ndarray],
+    observers: Sequence[Observer],
+) -> _Made:
+    """Returns the content image with the styles' colours: no network, no steps, no losses."""
+    if observers:
+        raise errors.InputError(f"observers: color={chosen.color!r} takes no steps to observe")
+    sources.check(content_image, style_images, chosen, content_image)
+    prepared, _ = sources.prepare(content_image, style_images, chosen)
+    scale = scales.plan_scales(chosen, *prepared.shape[1:3])[-1]
+    image = images.resize(prepared, scale.height, scale.width)[0].numpy()
+    unknown = Losses(*[float("nan")] * len(Losses._fields))
+    return _Made(image, unknown, chosen, {"name": "none", "sha256": ""}, (), "finished")
 
 
 def _fitting(
@@ -139,12 +188,12 @@ def _weights_source(run: stylizer.Stylizer) -> str:
     return "imagenet" if run.weights.name == "imagenet" else "builtin"
 
 
-def _resized_alpha(alpha: np.ndarray | None, scale: scales.Scale) -> np.ndarray | None:
+def _resized_alpha(alpha: np.ndarray | None, height: int, width: int) -> np.ndarray | None:
     """Returns the content picture's alpha at the result's size, [H, W], if it has any."""
     if alpha is None:
         return None
     batched = tf.constant(alpha[np.newaxis, :, :, np.newaxis])
-    return images.resize(batched, scale.height, scale.width)[0, :, :, 0].numpy()
+    return images.resize(batched, height, width)[0, :, :, 0].numpy()
 
 
 def evaluate(
@@ -179,6 +228,8 @@ def evaluate(
     if weights is not None:
         overrides["weights"] = weights
     chosen = presets.get(preset, **(overrides | {"size": 0}))
+    if not chosen.takes_steps():
+        raise errors.InputError(f"color: {chosen.color!r} has no losses; nothing is optimised")
     arrays = {"image": image, "content": content, "style": style}
     read = {name: pictures.read(np.asarray(array), name) for name, array in arrays.items()}
     shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
@@ -188,6 +239,6 @@ def evaluate(
     judge = objective.Objective(
         chosen, stylizer.load_weights(chosen), runtime.resolve_precision(chosen.precision)
     )
-    tensors = {name: tf.constant(picture) for name, picture in read.items()}
-    targets = judge.targets(tensors["content"], [tensors["style"]])
-    return Losses(*(float(value) for value in judge.evaluate(tensors["image"], targets)))
+    targets = judge.targets(*sources.prepare(read["content"], [read["style"]], chosen))
+    judged = color.COLORS[chosen.color].judged(tf.constant(read["image"]))
+    return Losses(*(float(value) for value in judge.evaluate(judged, targets)))

@@ -25,6 +25,9 @@ _FLAGS = flags.FLAGS
 _EXIT_INTERRUPTED = 130
 _EXIT_CODES = {"finished": 0, "stopped": _EXIT_INTERRUPTED, "diverged": 1}
 
+# Flags that name the files and the folder that show how a run went.
+_SHOWN_IN = ("animation", "plot", "comparison", "logdir")
+
 
 class _Interrupt:
     """Ctrl-C during a run: the first one asks it to stop, a second one ends the process at once."""
@@ -75,12 +78,13 @@ def _stylize() -> int:
     runtime.use_tensorflow_backend()
     _show_warnings()
     with _quiet_import():
-        from nst_tf import api, manifest, report
+        from nst_tf import api, manifest, outputs, report
 
     repeated = manifest.read(_path("config")) if _FLAGS.config else None
     chosen = presets.get(_base(repeated), **changes)
     _check_files_named(chosen)
-    _check_outputs()
+    shown = outputs.Outputs(_path("output"), save_every=_FLAGS.save_every, **_paths(_SHOWN_IN))
+    _check_outputs(chosen, shown)
     bar, interrupt = report.ProgressBar(), _Interrupt()
 
     def on_progress(progress: Any) -> bool:
@@ -90,7 +94,7 @@ def _stylize() -> int:
 
     start = time.perf_counter()
     content, style = (_path(name) if _FLAGS[name].value else None for name in ("content", "style"))
-    result = api.stylize(content, style, preset=chosen, on_progress=on_progress)
+    result = api.stylize(content, style, preset=chosen, on_progress=on_progress, observers=shown.observers())
     bar.close()
     try:
         result.save(_path("output"))
@@ -99,18 +103,26 @@ def _stylize() -> int:
     except OSError as error:
         print(f"nst_tf: the picture could not be written: {error}", file=sys.stderr)
         return 1
+    failures = shown.write(result)
     interrupt.restore()
     for line in manifest.differences(repeated, result.manifest) if repeated else ():
         print(f"nst_tf: {line}: the picture is not the same", file=sys.stderr)
     print(_summary(result, time.perf_counter() - start, report.describe_losses))
     if result.outcome == "diverged":
         print(f"nst_tf: {_divergence(result)}", file=sys.stderr)
-    return _EXIT_CODES[result.outcome]
+    for line in failures:
+        print(f"nst_tf: {line}", file=sys.stderr)
+    return _EXIT_CODES[result.outcome] or int(bool(failures))
 
 
 def _path(name: str) -> pathlib.Path:
     """Returns the path that a flag names; a leading ~ is the home folder, which shells leave in a flag."""
     return pathlib.Path(os.path.expanduser(_FLAGS[name].value))
+
+
+def _paths(names: Sequence[str]) -> dict[str, pathlib.Path | None]:
+    """Returns the path that each of some flags names, None where it is not given."""
+    return {name: _path(name) if _FLAGS[name].value else None for name in names}
 
 
 def _list_presets() -> int:
@@ -128,14 +140,17 @@ def _base(repeated: dict[str, Any] | None) -> str | config.Config:
     return manifest.find_weights(chosen, os.environ.get(presets.WEIGHTS_VARIABLE))
 
 
-def _check_outputs() -> None:
+def _check_outputs(chosen: config.Config, shown: Any) -> None:
     """Finds out before the run whether everything it writes can be written after it, and where to.
 
     Raises:
-        InputError: It cannot, or would replace an input or another output.
+        InputError: It cannot, or would replace an input or another output, or would be empty.
     """
     from nst_tf import manifest, pictures
 
+    for name in ("trace", "save_every", "animation", "plot", "logdir"):
+        if _FLAGS[name].value and not chosen.takes_steps():
+            raise errors.InputError(f"{name}: with --color={chosen.color} there are no steps to show")
     output = _path("output")
     pictures.check_output(output, _FLAGS.overwrite)
     pictures.check_file(manifest.sidecar(output), _FLAGS.overwrite)
@@ -143,11 +158,15 @@ def _check_outputs() -> None:
     if _FLAGS.trace:
         written["trace"] = _path("trace")
         pictures.check_file(written["trace"], _FLAGS.overwrite, "trace")
+    written |= shown.files
     taken = {_path(name).resolve(): name for name in ("content", "style") if _FLAGS[name].value}
     for name, path in written.items():
         other = taken.setdefault(path.resolve(), name)
         if other != name:
             raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
+    inputs = _paths(("content", "style"))
+    shown.check({name: path for name, path in (inputs | written).items() if path}, _FLAGS.overwrite)
+    shown.read(**inputs)
 
 
 def _check_files_named(chosen: config.Config) -> None:
@@ -173,6 +192,8 @@ def _presets_table() -> str:
 def _summary(result: Any, seconds: float, describe: Callable[[Any], str]) -> str:
     """Returns the line that says where the picture is and how it came about."""
     height, width = result.image.shape[:2]
+    if not result.trace:
+        return f"{_FLAGS.output}: {width} x {height} pixels recoloured, {seconds:.0f} s"
     done = {"finished": "in", "stopped": "stopped after", "diverged": "given up after"}[result.outcome]
     return (
         f"{_FLAGS.output}: {width} x {height} pixels {done} {len(result.trace)} steps, {seconds:.0f} s;"

@@ -44,6 +44,8 @@ SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
 TILES = ("auto", "off")
+COLORS = ("style", "luminance", "statistics", "only")
+COLOR_ROOTS = ("pca", "cholesky", "transport")
 
 
 def _field(help_text: str, names: Sequence[str] = (), *, beside: str = "", **options: Any) -> Any:
@@ -137,6 +139,17 @@ class Config:
         default="auto",
     )
     seed: int = _field("seed of everything random", default=0)
+    color: str = _field(
+        "whose colours: the painting's; the photograph's, put back at the end or given to the painting first;"
+        " or only the painting's colours on the photograph, no strokes",
+        COLORS,
+        default="style",
+    )
+    color_root: str = _field(
+        "color=statistics, only: the square root of covariances that colours are matched by",
+        COLOR_ROOTS,
+        default="pca",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -179,6 +192,10 @@ class Config:
         """Returns the content layers and the style layers that have any weight."""
         content = self.content_layers if self.content_weight else ()
         return content, self.style_layers if self.style_weight else ()
+
+    def takes_steps(self) -> bool:
+        """Returns whether anything is optimised; where not, no network is needed."""
+        return self.color != "only"
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:

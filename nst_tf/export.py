@@ -108,6 +108,10 @@ def _check(config: Config, limits: Limits) -> None:
         )
     if config.init not in images.INITS:
         raise errors.InputError(f"init: {config.init!r} is a file; allowed: {', '.join(images.INITS)}")
+    if config.color != "style":
+        raise errors.InputError(
+            f"color: {config.color!r}; allowed: 'style', which is all that a server knows"
+        )
     if min(limits) < 1:
         raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
     if config.size**2 > limits.max_pixels:

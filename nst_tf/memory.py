@@ -21,6 +21,7 @@ _BASE_BYTES = 0.83e9
 _NETWORK_BYTES_PER_PIXEL = {"float32": 1600.0, "bfloat16": 750.0}
 _COPIES_OF_PAIRS = 3
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
+_PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
 # Pictures of the result's size beside the pairs: images, gradients, and what the optimiser makes of them.
 # Part of the network's bytes above where the network looks at whole pictures.
@@ -114,6 +115,9 @@ def _candidates(config: Config) -> Iterator[Config]:
 
 def estimate(config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]]) -> float:
     """Returns about how many bytes a run takes at its last scale."""
+    if not config.takes_steps():
+        per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
+        return _BASE_BYTES + scale.height * scale.width * per_picture_pixel
     sizes = [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
     pixels = max(height * width for height, width in sizes)
     pairs = 2 * config.history * _COPIES_OF_PAIRS if config.optimizer == "lbfgs" else 0

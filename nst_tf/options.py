@@ -32,6 +32,11 @@ def _define_flags() -> None:
     flags.DEFINE_string("style", None, "the painting: a picture file")
     flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
     flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
+    flags.DEFINE_integer("save_every", None, "save OUTPUT-step0020.EXT and so on, every so many steps", 1)
+    flags.DEFINE_string("animation", None, "where to write the picture as it develops: .gif, .webp or .mp4")
+    flags.DEFINE_string("comparison", None, "where to write photograph, painting and result in one figure")
+    flags.DEFINE_string("plot", None, "where to write the losses as curves: .png, .svg or .pdf")
+    flags.DEFINE_string("logdir", None, "a folder for TensorBoard summaries of the run")
     flags.DEFINE_boolean("overwrite", False, "replace files that exist")
     flags.DEFINE_string("preset", "default", "the formulation by name; --list_presets lists them")
     flags.DEFINE_string("config", None, "start from a picture's manifest (its .json, or the picture itself)")
@@ -82,6 +87,9 @@ _MAIN_FLAGS = (
     *("config", "overwrite", "list_presets"),
 )
 
+# Those that let one see how the picture comes about.
+_SHOWING_FLAGS = ("save_every", "animation", "comparison", "plot", "logdir")
+
 
 def _help_text() -> str:
     """Returns what --help prints."""
@@ -91,6 +99,8 @@ def _help_text() -> str:
             _INTRODUCTION,
             "Flags; in brackets what the default preset has:",
             *map(_flag_text, _MAIN_FLAGS),
+            "\nFlags that show how the picture comes about:",
+            *map(_flag_text, _SHOWING_FLAGS),
             "\nFlags that change the preset's formulation:",
             *map(_flag_text, rest),
         ]

@@ -178,15 +178,15 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return picture.convert("RGB")
 
 
-def check_output(output: str | os.PathLike[str], overwrite: bool) -> None:
+def check_output(output: str | os.PathLike[str], overwrite: bool, name: str = "output") -> None:
     """Finds out before a run whether a picture can be written there after it.
 
     Raises:
         InputError: The format is unknown, the folder is missing or closed, or the file exists.
     """
     path = pathlib.Path(output)
-    _format(path)
-    check_file(path, overwrite)
+    format_of(path, name)
+    check_file(path, overwrite, name)
 
 
 def check_file(path: pathlib.Path, overwrite: bool, name: str = "output") -> None:
@@ -209,12 +209,12 @@ def check_file(path: pathlib.Path, overwrite: bool, name: str = "output") -> Non
         raise errors.InputError(f"{name}: {path} exists; use --overwrite to replace it")
 
 
-def _format(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
-    """Returns Pillow's name of the format for the path's extension, and the options to write it with."""
+def format_of(path: pathlib.Path, name: str = "output") -> tuple[str, dict[str, Any]]:
+    """Returns Pillow's name of the format for the path's extension, if it has one, and its options."""
     try:
         return _FORMATS[path.suffix.lower()]
     except KeyError:
-        raise errors.unknown_name("output format", path.suffix, _FORMATS) from None
+        raise errors.unknown_name(f"{name} format", path.suffix, _FORMATS) from None
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -243,7 +243,7 @@ def write(
         OSError: The file cannot be written.
     """
     path = pathlib.Path(output)
-    name, options = _format(path)
+    name, options = format_of(path)
     picture = Image.fromarray(to_uint8(image))
     if alpha is not None and name in _WITH_ALPHA:
         picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))

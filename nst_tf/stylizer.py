@@ -4,16 +4,19 @@ Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Graphs are traced without Auto
 here depends on a tensor.
 """
 
+import bisect
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import errors, images, loop, losses, objective, runtime, vgg, weights
+from nst_tf import color, errors, images, loop, losses, objective, runtime, sources, vgg, weights
 from nst_tf.config import Config
 from nst_tf.scales import Scale, plan_scales, style_size
+from nst_tf.sources import ANY_IMAGE
 from nst_tf.variables import Variables, variable
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -21,9 +24,6 @@ Tensor = Any  # TensorFlow ships no type information.
 
 # How a run may end.
 OUTCOMES = ("finished", "stopped", "diverged")
-
-# An image of any size, for the graphs.
-_ANY_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
 # L-BFGS shortens its step ten times for each trial that is not finite: ten in a row leave it nowhere to go.
 _PATIENCE = 10
@@ -71,23 +71,27 @@ class Stylizer(tf.Module):
             InputError: A picture is missing or too small for the chosen layers, or the weights cannot be had.
         """
         super().__init__(name="stylizer")
-        _check_pictures(content_image, style_images, config, init_image)
+        sources.check(content_image, style_images, config, init_image)
+        if not config.takes_steps():
+            raise errors.InputError(f"color: {config.color!r} takes no steps; stylize() makes that picture")
         self.config = config
         self.precision = runtime.resolve_precision(config.precision)
-        self._content_image = None if content_image is None else tf.constant(content_image, tf.float32)
-        self._style_images = [tf.constant(image, tf.float32) for image in style_images]
+        self._color = color.COLORS[config.color]
+        self._content_image, self._style_images = sources.prepare(content_image, style_images, config)
         # A texture, which has no content, takes its shape from the painting.
         shaping_image: Any = self._style_images[0] if content_image is None else self._content_image
         self.scales = plan_scales(config, *shaping_image.shape[1:3])
         for image in self._style_images:
             style_size(config, self.scales[0], *image.shape[1:3])
+        if self._color.finish is not None:  # what it takes of the photograph, at the result's size
+            self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
         # What fits is not for this class to find out: "auto" is whole pictures here.
         tile = int(config.tile) if config.tile.isdecimal() else 0
         self._objective = objective.Objective(config, self.weights, self.precision, tile)
         # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
-        specs = [[_ANY_IMAGE] * (content_image is not None), [_ANY_IMAGE] * len(style_images)]
+        specs = [[ANY_IMAGE] * (content_image is not None), [ANY_IMAGE] * len(style_images)]
         self._build_targets = tf.function(
             lambda contents, styles: self._objective.targets(contents[0] if contents else None, styles),
             specs,
@@ -121,11 +125,15 @@ class Stylizer(tf.Module):
 
     def picture(self) -> np.ndarray:
         """Returns the picture so far, [H, W, 3] float32 in [0, 1]."""
-        return np.clip(self._output()[0].numpy(), 0.0, 1.0)
+        image = self._output()
+        if self._color.finish is not None:
+            own = images.resize(self._finishing_image, *self.scales[self.scale_index][:2])
+            image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
+        return np.clip(image[0].numpy(), 0.0, 1.0)
 
     def evaluate(self) -> losses.Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
-        values = self._evaluate(tf.constant(self.picture()[np.newaxis]))
+        values = self._evaluate(self._color.judged(tf.constant(self.picture()[np.newaxis])))
         return losses.Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
@@ -158,18 +166,21 @@ class Stylizer(tf.Module):
         self._targets.assign(targets)
         self._state.assign(state)
 
-    def run(self, on_progress: Callable[[Progress], object] | None = None) -> str:
+    def run(
+        self, on_progress: Callable[[Progress], object] | None = None, report_at: Collection[int] = ()
+    ) -> str:
         """Takes all steps of all scales that are left.
 
         Args:
             on_progress: Called about twice a second or once a step, whichever is rarer; returning True
                 stops the run.
+            report_at: Steps, counted over all scales, after which it is called in any case.
 
         Returns:
             One of `OUTCOMES`. After "diverged" the picture is the last one whose loss was finite.
         """
         while True:
-            for progress in self._run_scale():
+            for progress in self._run_scale(sorted(report_at)):
                 if on_progress is not None and on_progress(progress) is True:
                     return "stopped"
                 if self._bad_evaluations >= _PATIENCE:
@@ -179,14 +190,15 @@ class Stylizer(tf.Module):
                 return "finished"
             self.next_scale()
 
-    def _run_scale(self) -> Iterator[Progress]:
-        """Takes the steps left at this scale, in chunks that last about as long as `_CHUNK_S`."""
+    def _run_scale(self, stops: Sequence[int]) -> Iterator[Progress]:
+        """Takes the steps left at this scale, in chunks of about `_CHUNK_S` that end at the stops."""
         earlier = sum(scale.num_steps for scale in self.scales[: self.scale_index])
         total = sum(scale.num_steps for scale in self.scales)
         chunk = 1
         while (left := self.scales[self.scale_index].num_steps - int(self._steps_done)) > 0:
             start, candidate = time.perf_counter(), self.image.read_value()
-            rows = self.advance(tf.constant(min(chunk, left))).numpy()
+            count = min(chunk, left, _distance(stops, earlier + int(self._steps_done)))
+            rows = self.advance(tf.constant(count)).numpy()
             self._watch(candidate, rows)
             seconds_per_step = (time.perf_counter() - start) / len(rows)
             chunk = max(1, int(_CHUNK_S / seconds_per_step))
@@ -218,14 +230,14 @@ class Stylizer(tf.Module):
             self.image.assign(self._good_image)
         self._state.assign(self._optimizer.init(self.image.value()))
 
-    @tf.function(autograph=False, input_signature=[_ANY_IMAGE])
+    @tf.function(autograph=False, input_signature=[ANY_IMAGE])
     def _evaluate(self, image: Tensor) -> losses.Losses:
         return self._objective.evaluate(image, self._targets.values())
 
     def _minimize(self, num_steps: Tensor) -> Tensor:
         targets = self._targets.values()
         image, state, rows = loop.minimize(
-            lambda image: self._objective.value_and_gradient(image, targets),
+            lambda image: self._value_and_gradient(image, targets),
             self._optimizer,
             self.image.value(),
             self._state.values(),
@@ -236,6 +248,10 @@ class Stylizer(tf.Module):
         self._state.assign(state)
         return rows
 
+    def _value_and_gradient(self, image: Tensor, targets: objective.Targets) -> tuple[losses.Losses, Tensor]:
+        values, gradient = self._objective.value_and_gradient(image, targets)
+        return values, self._color.project(gradient)
+
     def _output(self) -> Tensor:
         return self._optimizer.output(self.image.value(), self._state.values())
 
@@ -243,9 +259,10 @@ class Stylizer(tf.Module):
         """Returns the image to start from, of the first scale's size."""
         height, width = self.scales[0][:2]
         if init_image is not None:
-            return images.resize(tf.constant(init_image, tf.float32), height, width)
+            return self._color.judged(images.resize(tf.constant(init_image, tf.float32), height, width))
         resized = images.resize(shaping_image, height, width)
-        return images.INITS[self.config.init](resized, self.config.seed, self.config.noise_levels)
+        first = images.INITS[self.config.init](resized, self.config.seed, self.config.noise_levels)
+        return self._color.judged(first)
 
     def _targets_of_scale(self) -> objective.Targets:
         """Returns the targets at the current scale."""
@@ -275,20 +292,7 @@ def load_weights(config: Config) -> weights.Weights:
     return weights.load(config.weights, vgg.kernel_shapes([*content_layers, *style_layers]))
 
 
-def _check_pictures(content: object, styles: Sequence[object], config: Config, init: object) -> None:
-    """Checks that what has weight has a picture, and that there is a picture to start from.
-
-    Raises:
-        InputError: One is missing.
-    """
-    if content is None and config.content_weight:
-        raise errors.InputError("content: no photograph; without one the content_weight must be 0")
-    if not styles and config.style_weight:
-        raise errors.InputError("style: no painting; without one the style_weight must be 0")
-    for picture in (content, *styles, init):
-        if picture is not None:
-            images.check(picture)
-    if init is None and config.init not in images.INITS:
-        raise errors.InputError(f"init: {config.init!r} is a file; read it and give it as init_image")
-    if content is None and init is None and config.init == "content":
-        raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
+def _distance(stops: Sequence[int], step: int) -> int:
+    """Returns how many steps there are to the next of the stops, which are sorted."""
+    following = bisect.bisect_right(stops, step)
+    return stops[following] - step if following < len(stops) else sys.maxsize

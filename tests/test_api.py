@@ -27,7 +27,8 @@ QUICK: dict[str, Any] = {
 def test_importing_the_package_loads_nothing_heavy():
     code = (
         "import sys, nst_tf; nst_tf.get_config('default'); "
-        "print([m for m in ('tensorflow', 'keras', 'numpy', 'PIL', 'h5py', 'tqdm') if m in sys.modules])"
+        "names = ('tensorflow', 'keras', 'numpy', 'PIL', 'h5py', 'tqdm', 'matplotlib'); "
+        "print([name for name in names if name in sys.modules])"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"
@@ -125,6 +126,7 @@ def test_evaluate_weighs_the_terms_as_the_config_does():
         ((2 * IMAGE, CONTENT, STYLE), {}, "image: values"),
         ((IMAGE, CONTENT, STYLE), {"preset": "udacit"}, "preset: 'udacit'"),
         ((IMAGE, CONTENT, STYLE), {"stile_weight": 1.0}, "did you mean 'style_weight'"),
+        ((IMAGE, CONTENT, STYLE), {"color": "only"}, "has no losses"),
     ],
 )
 def test_mistakes_are_input_errors(arguments, options, message):
@@ -200,3 +202,71 @@ def test_an_input_that_goes_away_during_the_run_costs_nothing(tmp_path):
     result = nst_tf.stylize(*paths, size=48, steps=3, on_progress=remove, **QUICK)
     assert result.image.shape == (32, 48, 3)
     assert result.manifest["inputs"]["content"]["name"] == "content.png"
+
+
+@pytest.mark.parametrize("color", ["luminance", "statistics"])
+def test_the_losses_of_a_result_are_those_of_its_picture_in_any_colours(color):
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, color=color, **QUICK)
+    plain = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, **QUICK)
+    assert not np.allclose(result.image, plain.image, atol=1e-3)
+    judged = nst_tf.evaluate(result.image, CONTENT, STYLE, color=color, **QUICK)
+    np.testing.assert_allclose(result.losses, judged, rtol=1e-3)
+
+
+def test_colours_alone_need_no_network_and_no_steps():
+    options = {**QUICK, "weights": "/there/is/none.h5"}
+    result = nst_tf.stylize(CONTENT, STYLE, size=0, color="only", **options)
+    assert result.image.shape == CONTENT.shape
+    np.testing.assert_allclose(result.image.mean(axis=(0, 1)), STYLE.mean(axis=(0, 1)), atol=0.01)
+    cov = [np.cov(image.reshape(-1, 3).T) for image in (result.image, STYLE, CONTENT)]
+    assert np.abs(cov[0] - cov[1]).max() < 0.1 * np.abs(cov[2] - cov[1]).max(), "all but what was clipped"
+    assert result.outcome == "finished"
+    assert result.trace == ()
+    assert np.isnan(result.losses).all()
+    assert result.manifest["losses"] == {}
+    again = nst_tf.stylize(CONTENT, STYLE, preset=result.config)
+    np.testing.assert_array_equal(again.image, result.image)
+    assert nst_tf.stylize(CONTENT, STYLE, size=24, color="only").image.shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "style", "options", "message"),
+    [
+        (CONTENT, None, {"color": "only", "style_weight": 0}, "'only' needs a painting"),
+        (None, STYLE, {"color": "only", "content_weight": 0}, "'only' needs a photograph"),
+        (None, STYLE, {"color": "statistics", "content_weight": 0}, "'statistics' needs a photograph"),
+        (CONTENT, STYLE, {"color": "statistic"}, "did you mean 'statistics'"),
+        (CONTENT, STYLE, {"color_root": "qr"}, "pca, cholesky, transport"),
+        (CONTENT, STYLE, {"color": "only", "observers": [nst_tf.Animation("a.gif")]}, "takes no steps"),
+    ],
+)
+def test_colours_that_cannot_be_had_are_input_errors(content, style, options, message):
+    with pytest.raises(nst_tf.InputError, match=message):
+        nst_tf.stylize(content, style, size=48, steps=1, **(QUICK | options))
+
+
+def test_a_run_may_be_watched(tmp_path):
+    """By all that the command has flags for, and by one's own."""
+    steps: list[int] = []
+
+    class Own:
+        def begin(self, scales: Any, picture: Any) -> list[int]:
+            steps.append(-len(scales))
+            assert picture().shape == (scales[0].height, scales[0].width, 3)
+            return [2, 5]
+
+        def __call__(self, progress: nst_tf.Progress) -> None:
+            steps.append(progress.step)
+
+    animation, snapshots = nst_tf.Animation(tmp_path / "a.gif"), nst_tf.Snapshots(tmp_path / "out.png", 3)
+    plain = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, **QUICK)
+    watching: list[Any] = [animation, snapshots, Own()]
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, observers=watching, **QUICK)
+    np.testing.assert_array_equal(result.image, plain.image)
+    assert {2, 3, 5, 6, 7} <= set(steps)
+    assert steps[0] < 0
+    animation.save(result.image)
+    nst_tf.save_comparison(result.image, CONTENT, STYLE, tmp_path / "c.png")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("a.gif", "c.png", "out-step0003.png", "out-step0006.png"),
+    }

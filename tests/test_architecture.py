@@ -12,11 +12,12 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "nst_tf"
 ALLOWED: dict[str, str] = {
     "__init__": "runtime",
     "__main__": "cli",
-    "cli": "api config errors manifest options pictures presets report runtime",
+    "cli": "api config errors manifest options outputs pictures presets report runtime",
     "options": "config errors presets",
+    "outputs": "animation api errors figures observers pictures snapshots summaries",
     "api": (
-        "config errors images losses manifest memory objective pictures presets report runtime scales"
-        " stylizer"
+        "color config errors images losses manifest memory objective observers pictures presets report"
+        " runtime scales sources stylizer"
     ),
     "export": ("config errors images manifest objective painter scales signatures stylizer warmup weights"),
     "warmup": "",
@@ -27,8 +28,18 @@ ALLOWED: dict[str, str] = {
     "local_models": "",
     "manifest": "config errors pictures",
     "memory": "config errors scales vgg",
+    "animation": "errors figures observers pictures scales stylizer video",
+    "snapshots": "errors figures pictures scales stylizer",
+    "summaries": "errors observers scales stylizer",
+    "figures": "errors pictures plots report",
+    "plots": "report",
+    "video": "errors",
+    "observers": "scales stylizer",
     "report": "pictures stylizer",
-    "stylizer": "config errors images loop losses objective runtime scales variables vgg weights",
+    "stylizer": (
+        "color config errors images loop losses objective runtime scales sources variables vgg weights"
+    ),
+    "sources": "color config errors images",
     "signatures": "config encoded guards objective packing painter scales",
     "painter": "config encoded guards images loop losses objective scales tensor_scales",
     "loop": "config images losses objective optimizers",
@@ -47,6 +58,7 @@ ALLOWED: dict[str, str] = {
     "lbfgs": "",
     "variables": "",
     "losses": "",
+    "color": "errors",
     "vgg": "",
     "images": "errors",
     "pictures": "errors",
@@ -59,6 +71,7 @@ ALLOWED: dict[str, str] = {
 ONLY_IN = {
     "tensorflow": {
         "api",
+        "color",
         "encoded",
         "export",
         "guards",
@@ -76,20 +89,24 @@ ONLY_IN = {
         "painter",
         "runtime",
         "signatures",
+        "sources",
         "stylizer",
+        "summaries",
         "tensor_scales",
         "transports",
         "variables",
         "warmup",
     },
     "keras": {"vgg", "weights"},
-    "PIL": {"client", "manifest", "pictures", "warmup"},
+    "PIL": {"animation", "client", "figures", "manifest", "outputs", "pictures", "warmup"},
     "tensorflow_serving": {"local_models", "local_rest", "local_server", "transports", "warmup"},
     "grpc": {"local_server", "transports"},
     "requests": {"transports"},
     "urllib3": {"transports"},
     "flask": {"local_rest"},
     "waitress": {"local_rest"},
+    "matplotlib": {"plots"},
+    "imageio_ffmpeg": {"video"},
     "h5py": {"weights"},
     "tqdm": {"report"},
     "psutil": {"memory"},

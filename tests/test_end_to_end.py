@@ -25,6 +25,10 @@ def folder(tmp_path):
     for name, seed in (("photo.png", 2), ("painting.jpg", 3)):
         pixels = np.rint(conftest.smooth_picture(seed, 48, 64) * 255).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / name)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "events.out.tfevents.1.old").write_bytes(b"")
+    (old / "o-step0005.png").write_bytes((tmp_path / "photo.png").read_bytes())
     return tmp_path
 
 
@@ -133,6 +137,8 @@ MISTAKES = [
     ([*FILES, "--output=out.png", "--style_weight=nan"], "style_weight: nan"),
     ([*FILES, "--output=out.png", "--seed=99999999999999999999"], "seed: 99999999999999999999"),
     ([*FILES, "--output=out.png", "--learning_rate=0"], "above 0 for lbfgs"),
+    ([*FILES, "--output=out.png", "--color=luminence"], "did you mean 'luminance'"),
+    ([*FILES, "--output=out.png", "--save_every=0"], "--save_every=0"),
 ]
 
 # The same, found out only once TensorFlow is there.
@@ -148,6 +154,23 @@ LATE_MISTAKES = [
     ([*FILES, "--output=out.png", "--weights=~nobody-here/x.h5"], "weights: there is no file"),
     ([*FILES, "--output=out.png", "--init=gone.png"], "init: there is no file gone.png"),
     ([*FILES, "--output=out.png", "--trace=out.png"], "trace: out.png is the output too"),
+    ([*FILES, "--output=out.png", "--animation=a.gfi"], "animation format: '.gfi' is not one of"),
+    ([*FILES, "--output=out.png", "--animation=no/a.gif"], "animation: there is no folder no"),
+    ([*FILES, "--output=out.webp", "--animation=out.webp"], "animation: out.webp is the output too"),
+    ([*FILES, "--output=out.png", "--plot=p.jpg"], "plot format: '.jpg' is not one of .png, .svg, .pdf"),
+    ([*FILES, "--output=out.png", "--plot=photo.png"], "plot: photo.png exists; use --overwrite"),
+    ([*FILES, "--output=out.png", "--comparison=c.gif"], "comparison format: '.gif' is not one of"),
+    ([*FILES, "--output=out.png", "--comparison=photo.png", "--overwrite"], "is the content too"),
+    ([*FILES, "--output=out.png", "--logdir=photo.png"], "logdir: photo.png is not a folder"),
+    ([*FILES, "--output=out.png", "--logdir=no/logs"], "logdir: there is no folder no"),
+    ([*FILES, "--output=out.png", "--logdir=old"], "holds the summaries of another run"),
+    ([*FILES, "--output=old/o.png", "--save_every=5"], "o-step0005.png exists; use --overwrite"),
+    (
+        ["--content=old/o-step0005.png", FILES[1], "--output=old/o.png", "--save_every=5", "--overwrite"],
+        "save_every: old/o-step0005.png is the content too",
+    ),
+    ([*FILES, "--output=out.png", "--color=only", "--plot=p.png"], "plot: with --color=only there are no"),
+    ([FILES[1], "--output=out.png", "--content_weight=0", "--color=only"], "'only' needs a photograph"),
     ([*FILES, "--output=out.png", "--config=photo.png"], "holds no manifest"),
     (["--config=nothing.json", *FILES, "--output=out.png"], "config: nothing.json cannot be read"),
     (["--content=.", "--style=painting.jpg", "--output=out.png"], "is a folder"),
@@ -186,7 +209,8 @@ def test_an_existing_picture_is_replaced_only_when_told(folder):
 
 
 def test_ctrl_c_saves_the_picture_so_far(folder):
-    arguments = [*FILES, "--output=out.png", *QUICK, "--steps=100000"]
+    showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=3"]
+    arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--steps=100000"]
     with subprocess.Popen(
         _command(*arguments),
         cwd=folder,
@@ -203,15 +227,24 @@ def test_ctrl_c_saves_the_picture_so_far(folder):
     assert "stopped after" in out
     assert Image.open(folder / "out.png").size == (48, 36)
     assert "Traceback" not in err
+    assert (folder / "a.mp4").read_bytes()[4:8] == b"ftyp"
+    assert (folder / "p.svg").read_bytes().startswith(b"<?xml")
+    assert Image.open(folder / "c.png").height == 36 + 28
+    assert (folder / "out-step000003.png").is_file()
+    assert list((folder / "logs").iterdir())
 
 
 def test_a_run_that_diverges_saves_the_last_good_picture_and_names_the_cause(folder):
     diverging = ["--steps=300", "--optimizer=sgd", "--learning_rate=1e12", "--noclip"]
-    finished = _run(folder, *FILES, "--output=out.png", *QUICK, *diverging)
+    showing = ["--animation=a.gif", "--plot=p.png", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
+    finished = _run(folder, *FILES, "--output=out.png", *QUICK, *diverging, *showing)
     assert finished.returncode == 1
     assert "try --learning_rate=1e+11" in finished.stderr
     assert "Traceback" not in finished.stderr
-    assert Image.open(folder / "out.png").size == (48, 36)
+    assert "Warning" not in finished.stderr
+    for name in ("out.png", "a.gif"):
+        assert Image.open(folder / name).size == (48, 36)
+    assert Image.open(folder / "p.png").size == (1000, 600)
 
 
 def test_a_manifest_makes_the_same_file_again(folder):
@@ -235,3 +268,58 @@ def test_alpha_is_kept(folder):
     with Image.open(folder / "out.webp") as result:
         assert result.mode == "RGBA"
         assert np.asarray(result.getchannel("A")).min() < 10
+
+
+def test_one_sees_it_happen_in_the_photographs_colours(folder):
+    showing = ["--animation=a.webp", "--plot=p.png", "--comparison=c.jpg", "--logdir=old", "--save_every=4"]
+    arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--color=luminance", "--overwrite"]
+    finished = _run(folder, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert all(line.startswith("step ") for line in finished.stderr.splitlines()), finished.stderr
+    files = {"a.webp", "p.png", "c.jpg", "out.png", "out.png.json", "out-step0004.png", "old"}
+    assert {path.name for path in folder.iterdir()} == files | {"photo.png", "painting.jpg"}
+    with Image.open(folder / "a.webp") as moving:
+        assert moving.size == (48, 36)
+        assert moving.n_frames >= 3  # type: ignore[attr-defined]
+    assert len(list((folder / "old").glob("events.*"))) == 1
+    assert not (folder / "old" / "events.out.tfevents.1.old").exists()
+    with Image.open(folder / "out.png") as result, Image.open(folder / "photo.png") as photo:
+        chroma = [
+            np.asarray(picture.convert("YCbCr").resize((48, 36)), np.float64)[..., 1:]
+            for picture in (result, photo)
+        ]
+    assert np.abs(chroma[0] - chroma[1]).mean() < 2
+
+
+def test_colours_alone_take_no_weights(folder):
+    arguments = [*FILES, "--output=out.png", "--color=only", "--weights=none.h5", "--comparison=c.png"]
+    finished = _run(folder, *arguments, "--size=48")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("out.png: 48 x 36 pixels recoloured")
+    again = _run(folder, *FILES, "--config=out.png", "--output=b.png")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr == ""
+    assert (folder / "b.png").read_bytes() == (folder / "out.png").read_bytes()
+
+
+def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
+    """The folder of the animation goes away while the run goes on."""
+    (folder / "gone").mkdir()
+    arguments = [*FILES, "--output=out.png", *QUICK, "--steps=60", "--animation=gone/a.gif", "--plot=p.png"]
+    with subprocess.Popen(
+        _command(*arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first line of progress
+        (folder / "gone").rmdir()
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "animation: gone/a.gif could not be written" in err
+    assert "Traceback" not in err
+    assert out.startswith("out.png: 48 x 36 pixels in 60 steps")
+    assert (folder / "p.png").is_file()

@@ -116,13 +116,15 @@ def test_weights_in_a_file_are_found_where_the_environment_says(tmp_path):
     assert manifest.find_weights(formulations.DEFAULT, "elsewhere.h5") == formulations.DEFAULT
 
 
-def test_the_same_manifest_makes_the_same_picture_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("color", config.COLORS)
+def test_the_same_manifest_makes_the_same_picture_bit_for_bit(tmp_path, color):
     options: dict[str, Any] = {
         "size": 48,
         "steps": 9,
         "weights": "builtin",
         "precision": "float32",
         "init": "noise",
+        "color": color,
     }
     first = nst_tf.stylize(CONTENT, STYLE, seed=5, **options)
     first.save(tmp_path / "first.png")

@@ -37,6 +37,17 @@ def _fit(chosen, **changes):
     return memory.fit(config.override(chosen, changes), "float32", (576, 768), [(576, 768)])
 
 
+def test_colours_alone_take_little(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    only = config.override(DEFAULT, {"color": "only", "size": 4000})
+    assert _fit(only).tile == "off"
+    # Measured at 4000 x 3000 and 6000 x 4500 pixels: peaks of 1.68 and 2.07 GB.
+    assert 1.68e9 < memory.estimate(only, "float32", scales.Scale(3000, 4000, 0, 1.0), []) < 2.4e9
+    assert 2.07e9 < memory.estimate(only, "float32", scales.Scale(4500, 6000, 0, 1.0), []) < 4.2e9
+    with pytest.raises(errors.InputError, match="the largest size that fits"):
+        _fit(only, size=200_000)
+
+
 def test_what_fits_runs_whole(monkeypatch, caplog):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
     assert _fit(DEFAULT).tile == "off"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, errors, images, presets, stylizer
+from nst_tf import color, config, errors, images, presets, stylizer
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))
@@ -200,3 +200,60 @@ def test_weights_that_overflow_at_once_leave_the_first_image(narrow_weights):
     run = make(narrow_weights, content_weight=1e38, style_weight=1e38, scales=(1.0,), steps=(50,))
     assert run.run() == "diverged"
     np.testing.assert_allclose(run.picture()[np.newaxis], CONTENT, atol=1e-6)
+
+
+def test_a_run_reports_at_the_steps_asked_for_and_comes_out_the_same(narrow_weights):
+    plain, asked = (make(narrow_weights, size=96, steps=(5, 7), scales=(0.5, 1.0)) for _ in range(2))
+    plain.run()
+    seen: list[int] = []
+    asked.run(lambda progress: seen.append(progress.step), report_at={9, 2, 3, 5, 40})
+    assert {2, 3, 5, 9, 12} <= set(seen)
+    np.testing.assert_array_equal(plain.picture(), asked.picture())
+
+
+YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+@pytest.mark.parametrize("init", config.INITS)
+def test_luminance_leaves_the_photographs_chroma(narrow_weights, init):
+    """What is optimised is grey at every step; what is shown has the photograph's I and Q."""
+    pale = (0.4 + 0.2 * CONTENT).astype(np.float32)  # far from the borders of the gamut
+    chosen = presets.get(
+        "default", size=64, steps=8, precision="float32", color="luminance", init=init, content_weight=1e4
+    )
+    run = stylizer.Stylizer(pale, [STYLE], chosen, narrow_weights)
+    first = run.image.numpy()
+    run.run()
+    image = run.image.numpy()
+    assert np.abs(image - first).max() > 0.01
+    for channel in (0, 2):
+        np.testing.assert_allclose(image[..., channel], image[..., 1], atol=1e-4)
+    shown = run.picture()
+    inside = np.all((shown > 0) & (shown < 1), axis=-1)
+    assert inside.mean() > 0.9
+    resized = np.asarray(images.resize(pale, *shown.shape[:2]))[0]
+    np.testing.assert_allclose((shown @ YIQ[1:].T)[inside], (resized @ YIQ[1:].T)[inside], atol=1e-5)
+    np.testing.assert_allclose((shown @ YIQ[0])[inside], np.clip(image[0] @ YIQ[0], 0, 1)[inside], atol=0.2)
+
+
+def test_the_style_may_get_the_contents_colours(narrow_weights):
+    """It is the run on a painting recoloured by hand."""
+    run = make(narrow_weights, color="statistics", color_root="cholesky")
+    target = color.statistics(tf.constant(CONTENT))
+    recoloured = tf.clip_by_value(color.match(tf.constant(STYLE), target, "cholesky"), 0, 1).numpy()
+    by_hand = stylizer.Stylizer(CONTENT, [recoloured], presets.get(run.config, color="style"), narrow_weights)
+    assert not np.allclose(recoloured, STYLE, atol=0.02)
+    for each in (run, by_hand):
+        each.run()
+    np.testing.assert_allclose(run.picture(), by_hand.picture(), atol=1e-3)
+
+
+def test_without_steps_there_is_no_run(narrow_weights):
+    with pytest.raises(errors.InputError, match="takes no steps"):
+        make(narrow_weights, color="only")
+
+
+def test_colours_of_a_photograph_need_one(narrow_weights):
+    chosen = presets.get("default", size=64, content_weight=0, init="noise", color="luminance")
+    with pytest.raises(errors.InputError, match="'luminance' needs a photograph"):
+        stylizer.Stylizer(None, [STYLE], chosen, narrow_weights)

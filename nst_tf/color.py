@@ -1,0 +1,225 @@
+"""Whose colours the result has: what goes into a run, and what is shown of it.
+
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1]; statistics of colours are float64. The methods are those of
+Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style Transfer"
+(arXiv:1606.05897). All functions are pure and trace with unknown sizes. Pixels go through no matrix product,
+which GPUs would round to ten bits.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from nst_tf import errors
+
+Tensor = Any  # TensorFlow ships no type information.
+
+# Y of YIQ, the space the paper names (ITU-R BT.601, 2.5.1).
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+# A standard deviation of one level, below which a picture has no colours but the rounding of its file:
+# that is not to be amplified. The authors' program adds a variance of 1e-5, about its square, to all.
+_SMALLEST_DEVIATION = 1 / 255
+
+
+class ColorStatistics(NamedTuple):
+    """What matching makes equal."""
+
+    mean: Tensor  # [3] float64
+    covariance: Tensor  # [3, 3] float64, over all pixels
+
+
+class Color(NamedTuple):
+    """One choice of colours."""
+
+    needs: tuple[str, ...]  # of "content" and "style", which pictures it cannot do without
+    prepare: Callable[[Tensor, Sequence[Tensor], str], tuple[Tensor, list[Tensor]]]
+    """(content image, style images, root) -> the content image and the style images to run with"""
+    finish: Callable[[Tensor, Tensor], Tensor] | None
+    """(picture of the run, content image as given at its size) -> the picture to show, not clipped; None
+    where they are the same"""
+    judged: Callable[[Tensor], Tensor]
+    """picture to show, or any other -> the image whose losses are the picture's"""
+    project: Callable[[Tensor], Tensor]
+    """gradient by the image -> the part of it that keeps the image one of this kind"""
+
+
+def check(name: str, **images: object) -> None:
+    """Checks that the pictures that a choice of colours needs are there.
+
+    Args:
+        name: The choice.
+        **images: "content" and "style"; what is not there is None.
+
+    Raises:
+        InputError: One is missing.
+    """
+    what = {"content": "photograph", "style": "painting"}
+    for image in COLORS[name].needs:
+        if images[image] is None:
+            raise errors.InputError(f"color: {name!r} needs a {what[image]}; without one use 'style'")
+
+
+def statistics(image: Tensor) -> ColorStatistics:
+    """Returns the statistics of an image's colours, or of any three channels.
+
+    Rows are summed in float32, whose rounding errors stay small over so few pixels, and then in float64.
+    """
+    mean = tf.reduce_mean(tf.cast(tf.reduce_mean(image[0], axis=1), tf.float64), axis=0)
+    channels = tf.unstack(image[0] - tf.cast(mean, tf.float32), axis=-1)
+    rows = tf.stack([[tf.reduce_mean(one * other, axis=1) for other in channels] for one in channels])
+    return ColorStatistics(mean, tf.reduce_mean(tf.cast(rows, tf.float64), axis=-1))
+
+
+def match(image: Tensor, target: ColorStatistics, root: str) -> Tensor:
+    """Returns the image with its colours moved and turned to the target's mean and covariance, not clipped.
+
+    p' = A (p - mean) + target mean, with A covariance A^T = target covariance. That leaves A free up to a
+    rotation, which the root decides. In a direction in which the image has no variance the result has none
+    either: a grey image stays a gradation of one colour.
+
+    Args:
+        image: [1, H, W, 3].
+        target: Of the colours to have.
+        root: One of `ROOTS`.
+    """
+    source = statistics(image)
+    matrix = ROOTS[root](source.covariance, target.covariance)
+    return tf.cast(target.mean, tf.float32) + _linear(image - tf.cast(source.mean, tf.float32), matrix)
+
+
+def luminance(image: Tensor) -> Tensor:
+    """Returns Y of YIQ as a grey image, [1, H, W, 3]."""
+    return _linear(image, tf.constant([_LUMINANCE] * 3))
+
+
+def _linear(image: Tensor, matrix: Tensor) -> Tensor:
+    """Returns the image with a matrix [3, 3] applied to every pixel."""
+    columns = tf.unstack(tf.cast(matrix, tf.float32), axis=1)
+    return tf.add_n([image[..., index, tf.newaxis] * column for index, column in enumerate(columns)])
+
+
+def _pca(source: Tensor, target: Tensor) -> Tensor:
+    """Returns A = target^(1/2) source^(-1/2) with symmetric roots: the paper's "Image Analogies"."""
+    return _root(target) @ _inverse_root(source)
+
+
+def _cholesky(source: Tensor, target: Tensor) -> Tensor:
+    """Returns A = L_target L_source^(-1) with Cholesky's roots; blue follows red and green, in this order."""
+    rotation = _triangular(source)[1]
+    return _triangular(target)[0] @ tf.transpose(rotation) @ _inverse_root(source)
+
+
+def _transport(source: Tensor, target: Tensor) -> Tensor:
+    """Returns A = S^(-1) (S target S)^(1/2) S^(-1), S = source^(1/2): colours move the least on average.
+
+    Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping"; "sym" in the authors'
+    program.
+    """
+    root, inverse = _root(source), _inverse_root(source)
+    return inverse @ _root(root @ target @ root) @ inverse
+
+
+# How covariances are split into roots, by name: (covariance, target covariance), [3, 3] each -> A, [3, 3].
+ROOTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "pca": _pca,
+    "cholesky": _cholesky,
+    "transport": _transport,
+}
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """Returns the symmetric square root; what rounding has made negative is zero."""
+    values, vectors = tf.linalg.eigh(covariance)
+    return vectors * tf.sqrt(tf.maximum(values, 0.0)) @ tf.transpose(vectors)
+
+
+def _inverse_root(covariance: Tensor) -> Tensor:
+    """Returns the symmetric root's inverse, zero in directions that have no variance to speak of."""
+    values, vectors = tf.linalg.eigh(covariance)
+    enough = values > _SMALLEST_DEVIATION**2
+    inverse = tf.where(enough, tf.math.rsqrt(tf.where(enough, values, 1.0)), 0.0)
+    return vectors * inverse @ tf.transpose(vectors)
+
+
+def _triangular(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns Cholesky's root L and the rotation that makes it of the symmetric one, L = S Q.
+
+    By QR of the symmetric root, which there is for covariances of any rank too.
+    """
+    root = _root(covariance)
+    rotation, upper = tf.linalg.qr(root)
+    signs = tf.where(tf.linalg.diag_part(upper) < 0, -1.0, 1.0)
+    signs = tf.cast(signs, covariance.dtype)
+    return tf.transpose(upper) * signs, rotation * signs
+
+
+def _keep(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+    """Leaves all as it is: the result has the painting's colours."""
+    del root
+    return content, list(styles)
+
+
+def _to_luminance(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+    """Makes all grey, each style's luminance with the content's mean and standard deviation."""
+    del root
+    grey = luminance(content)
+    return grey, [_match_luminance(luminance(style), grey) for style in styles]
+
+
+def _match_luminance(style: Tensor, content: Tensor) -> Tensor:
+    """Returns L' = deviation_C / deviation_S (L - mean_S) + mean_C, clipped, of grey images."""
+    (source_mean, source), (target_mean, target) = statistics(style), statistics(content)
+    enough = source[0, 0] > _SMALLEST_DEVIATION**2
+    gain = tf.where(enough, tf.sqrt(target[0, 0] / tf.where(enough, source[0, 0], 1.0)), 0.0)
+    centred = style - tf.cast(source_mean, tf.float32)
+    return _clipped(tf.cast(target_mean, tf.float32) + tf.cast(gain, tf.float32) * centred)
+
+
+def _put_chroma_back(picture: Tensor, content: Tensor) -> Tensor:
+    """Returns Y of the picture with I and Q of the content.
+
+    I and Q are differences of colours: the same amount of all three leaves them alone and is added to Y.
+    """
+    return content + (luminance(picture) - luminance(content))
+
+
+def _grey_part(gradient: Tensor) -> Tensor:
+    """Returns the mean over channels: with it a grey image stays grey.
+
+    One channel is optimised, as the paper has it. Without this the image took on 5 levels of colour, which
+    the end throws away, and after 60 steps the loss of what was left was twice as high.
+    """
+    return tf.repeat(tf.reduce_mean(gradient, axis=-1, keepdims=True), 3, axis=-1)
+
+
+def _match_styles(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+    """Gives every style the content's colours."""
+    target = statistics(content)
+    return content, [_clipped(match(style, target, root)) for style in styles]
+
+
+def _match_content(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+    """Gives the content the styles' colours, the mean of theirs where there are several."""
+    found = [statistics(style) for style in styles]
+    target = ColorStatistics(*(tf.add_n(parts) / len(found) for parts in zip(*found, strict=True)))
+    return _clipped(match(content, target, root)), list(styles)
+
+
+def _clipped(image: Tensor) -> Tensor:
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+# The choices by name.
+COLORS: dict[str, Color] = {
+    "style": Color((), _keep, None, _as_it_is, _as_it_is),
+    "luminance": Color(("content",), _to_luminance, _put_chroma_back, luminance, _grey_part),
+    "statistics": Color(("content",), _match_styles, None, _as_it_is, _as_it_is),
+    # The content so prepared is the result: there are no steps.
+    "only": Color(("content", "style"), _match_content, None, _as_it_is, _as_it_is),
+}

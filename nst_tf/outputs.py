@@ -1,0 +1,133 @@
+"""The files that show how a run went: checked before it, fed while it goes on, written after it.
+
+Importing this loads neither TensorFlow nor the optional libraries.
+"""
+
+import os
+import pathlib
+import typing
+from collections.abc import Callable, Mapping
+
+from PIL import Image
+
+from nst_tf import errors, figures, pictures, summaries
+from nst_tf.animation import Animation
+from nst_tf.snapshots import Snapshots
+
+if typing.TYPE_CHECKING:
+    from nst_tf.api import Result
+    from nst_tf.observers import Observer
+
+
+class Outputs:
+    """The files beside a result that a person asked for."""
+
+    def __init__(
+        self,
+        output: pathlib.Path,
+        *,
+        save_every: int | None = None,
+        animation: pathlib.Path | None = None,
+        plot: pathlib.Path | None = None,
+        comparison: pathlib.Path | None = None,
+        logdir: pathlib.Path | None = None,
+    ) -> None:
+        """Says which; None leaves one out.
+
+        Raises:
+            InputError: A format is unknown, or a library is not installed.
+        """
+        named = {"animation": animation, "plot": plot, "comparison": comparison}
+        self.files = {name: path for name, path in named.items() if path is not None}
+        self._snapshots = None if save_every is None else Snapshots(output, save_every)
+        self._animation = None if animation is None else Animation(animation)
+        if plot is not None:
+            figures.check_plot(plot)
+        self._summaries = None if logdir is None else summaries.Summaries(logdir)
+        self._comparison, self._logdir = comparison, logdir
+        self._given: tuple[Image.Image | None, Image.Image | None] = (None, None)
+
+    def check(self, taken: Mapping[str, pathlib.Path], overwrite: bool) -> None:
+        """Finds out before a run whether everything can be written.
+
+        Args:
+            taken: The run's inputs and other outputs, by name.
+            overwrite: Whether files that exist may be replaced.
+
+        Raises:
+            InputError: It cannot, or would replace one of these.
+        """
+        for name, path in self.files.items():
+            pictures.check_file(path, overwrite, name)
+        if self._comparison is not None:
+            pictures.format_of(self._comparison, "comparison")
+        if self._logdir is not None:
+            _check_folder(self._logdir, overwrite)
+        if self._snapshots is not None:
+            _check_snapshots(self._snapshots, taken, overwrite)
+
+    def read(self, content: pathlib.Path | None, style: pathlib.Path | None) -> None:
+        """Keeps what a comparison will show of the inputs: after a long run a file may be gone.
+
+        Raises:
+            InputError: One cannot be read.
+        """
+        if self._comparison is not None:
+            self._given = (
+                None if content is None else figures.shrunk(content, "content"),
+                None if style is None else figures.shrunk(style, "style"),
+            )
+
+    def observers(self) -> list["Observer"]:
+        """Returns what is to watch the run."""
+        found: list[Observer | None] = [self._snapshots, self._animation, self._summaries]
+        return [observer for observer in found if observer is not None]
+
+    def write(self, result: "Result") -> list[str]:
+        """Writes what is written after a run; returns a line for each file that could not be."""
+        return [line for name, path in self.files.items() if (line := self._written(name, path, result))]
+
+    def _written(self, name: str, path: pathlib.Path, result: "Result") -> str:
+        writers: dict[str, Callable[[], None]] = {
+            "animation": lambda: self._animation.save(result.image) if self._animation else None,
+            "plot": lambda: figures.save_plot(result.trace, path),
+            "comparison": lambda: figures.save_comparison(result.image, *self._given, path),
+        }
+        try:
+            writers[name]()
+        except (OSError, errors.InputError) as error:
+            return f"{name}: {path} could not be written: {' '.join(str(error).split())}"
+        return ""
+
+
+def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
+    """Checks that summaries can be written to a folder.
+
+    Raises:
+        InputError: They cannot, or there are some.
+    """
+    if not folder.exists():
+        pictures.check_file(folder, overwrite, "logdir")
+        return
+    if not folder.is_dir():
+        raise errors.InputError(f"logdir: {folder} is not a folder; name another")
+    if not os.access(folder, os.W_OK):
+        raise errors.InputError(f"logdir: the folder {folder} cannot be written to")
+    if not overwrite and summaries.existing(folder):
+        raise errors.InputError(
+            f"logdir: {folder} holds the summaries of another run; name another folder, or use --overwrite to"
+            " replace them"
+        )
+
+
+def _check_snapshots(snapshots: Snapshots, taken: Mapping[str, pathlib.Path], overwrite: bool) -> None:
+    """Checks that snapshots replace no file that they should not.
+
+    Raises:
+        InputError: They may.
+    """
+    for name, path in taken.items():
+        if snapshots.may_write(path):
+            raise errors.InputError(f"save_every: {path} is the {name} too; rename it, or the output")
+    if not overwrite and (found := snapshots.existing()):
+        raise errors.InputError(f"save_every: {found[0]} exists; use --overwrite to replace it")

@@ -1,0 +1,104 @@
+"""A run as TensorBoard summaries: the losses of every step, and some pictures.
+
+TensorFlow writes them, with code that TensorBoard has; both are loaded when a run begins.
+"""
+
+import importlib.util
+import logging
+import os
+import pathlib
+import typing
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from nst_tf import errors, observers
+from nst_tf.scales import Scale
+
+if typing.TYPE_CHECKING:
+    from nst_tf.stylizer import Progress
+
+_log = logging.getLogger(__name__)
+
+# As TensorBoard names its files.
+_PATTERN = "events.out.tfevents.*"
+
+# TensorBoard shows ten pictures of a series unless it is told otherwise, chosen at random from more.
+_MAX_PICTURES = 10
+
+
+class Summaries:
+    """Writes TensorBoard summaries of a run while it goes on. A folder holds one run."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Says where to; the folder is made when the run begins, in one that there is.
+
+        Args:
+            folder: Summaries of an earlier run in it are removed then: TensorBoard would draw both as one.
+
+        Raises:
+            InputError: TensorBoard is not installed.
+        """
+        if importlib.util.find_spec("tensorboard") is None:
+            raise errors.InputError("logdir: it needs tensorboard: pip install 'nst_tf[tensorboard]'")
+        self._folder = pathlib.Path(folder)
+        self._writer: typing.Any = None
+        self._steps: frozenset[int] = frozenset()
+
+    def begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
+        """Writes the first picture; returns the steps at which others are due."""
+        looks = observers.looks(scales)
+        every = -(-len(looks) // (_MAX_PICTURES - 1))
+        self._steps = frozenset(looks[::-1][::every])  # backwards, so that the last is among them
+        self._guarded(self._open)
+        self._guarded(lambda: self._write_picture(picture(), 0))
+        return self._steps
+
+    def __call__(self, progress: "Progress") -> None:
+        """Writes the losses since the last report, and the picture if it is due."""
+        self._guarded(lambda: self._write(progress))
+
+    def _open(self) -> None:
+        import tensorflow as tf
+
+        self._folder.mkdir(exist_ok=True)
+        for path in existing(self._folder):
+            path.unlink()
+        self._writer = tf.summary.create_file_writer(str(self._folder))
+
+    def _write(self, progress: "Progress") -> None:
+        if self._writer is None:
+            return
+        from tensorflow import summary
+
+        first = progress.step - len(progress.losses) + 1
+        with self._writer.as_default():
+            for step, losses in enumerate(progress.losses, start=first):
+                for term, value in losses._asdict().items():
+                    summary.scalar(f"losses/{term}", value, step=step)
+                summary.scalar("scale", progress.scale_index + 1, step=step)
+        if progress.step in self._steps:
+            self._write_picture(progress.picture(), progress.step)
+        self._writer.flush()
+
+    def _write_picture(self, picture: np.ndarray, step: int) -> None:
+        from tensorflow import summary
+
+        if self._writer is not None and np.isfinite(picture).all():
+            with self._writer.as_default():
+                summary.image("picture", picture[np.newaxis], step=step)
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Writes; what cannot be written is a warning once, and the run goes on without summaries."""
+        from tensorflow.errors import OpError
+
+        try:
+            write()
+        except (OSError, OpError) as error:
+            self._writer = None
+            _log.warning("logdir: %s cannot be written to: %s", self._folder, error)
+
+
+def existing(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files with summaries in a folder."""
+    return sorted(folder.glob(_PATTERN))

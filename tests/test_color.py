@@ -1,0 +1,179 @@
+"""Colours: statistics that become exactly the target's, chroma that stays, against NumPy's own formulas."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import color, config, errors
+from tests import conftest
+
+# Of low contrast, so that nothing is clipped.
+CONTENT = (0.3 + 0.4 * conftest.smooth_picture(2, 40, 56))[np.newaxis]
+STYLE = (0.35 + 0.3 * conftest.smooth_picture(3, 30, 44)[..., ::-1] ** [1.0, 1.5, 2.0])[np.newaxis].astype(
+    np.float32
+)
+GREY = np.repeat(CONTENT[..., :1], 3, axis=-1)
+FLAT = np.full((1, 20, 30, 3), 0.4, np.float32)
+
+# FCC's matrix of YIQ as `colorsys` has it, but with the digits of ITU-R BT.601 for Y.
+YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+def numpy_statistics(image) -> tuple[np.ndarray, np.ndarray]:
+    pixels = np.asarray(image, np.float64).reshape(-1, 3)
+    return pixels.mean(axis=0), np.cov(pixels.T, bias=True)
+
+
+def numpy_matrix(source, target, root):
+    """A by the textbook formulas, for covariances of full rank."""
+
+    def symmetric(covariance):
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors @ np.diag(np.sqrt(values)) @ vectors.T
+
+    half = symmetric(source)
+    return {
+        "pca": lambda: symmetric(target) @ np.linalg.inv(half),
+        "cholesky": lambda: np.linalg.cholesky(target) @ np.linalg.inv(np.linalg.cholesky(source)),
+        "transport": lambda: np.linalg.inv(half) @ symmetric(half @ target @ half) @ np.linalg.inv(half),
+    }[root]()
+
+
+def matched(image, target, root):
+    return color.match(tf.constant(image), color.statistics(tf.constant(target)), root).numpy()
+
+
+def test_the_tables_equal_the_names_the_config_allows():
+    assert tuple(color.COLORS) == config.COLORS
+    assert tuple(color.ROOTS) == config.COLOR_ROOTS
+
+
+def test_statistics_are_numpys():
+    for image in (CONTENT, STYLE, GREY, FLAT):
+        found = color.statistics(tf.constant(image))
+        mean, covariance = numpy_statistics(image)
+        np.testing.assert_allclose(found.mean, mean, rtol=1e-6)
+        np.testing.assert_allclose(found.covariance, covariance, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+def test_matching_gives_the_targets_mean_and_covariance(root):
+    result = matched(STYLE, CONTENT, root)
+    expected = numpy_statistics(CONTENT)
+    np.testing.assert_allclose(numpy_statistics(result)[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(numpy_statistics(result)[1], expected[1], rtol=1e-5, atol=1e-8)
+    assert np.abs(numpy_statistics(STYLE)[1] - expected[1]).max() > 1e-3, "they were the same before"
+
+
+@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+def test_matching_is_the_textbooks(root):
+    (source_mean, source), (mean, covariance) = numpy_statistics(STYLE), numpy_statistics(CONTENT)
+    matrix = numpy_matrix(source, covariance, root)
+    expected = (STYLE.astype(np.float64) - source_mean) @ matrix.T + mean
+    np.testing.assert_allclose(matched(STYLE, CONTENT, root), expected, atol=1e-5)
+
+
+def test_the_roots_differ_and_transport_moves_colours_least():
+    moved = {
+        root: float(np.square(matched(STYLE, CONTENT, root) - STYLE).mean()) for root in config.COLOR_ROOTS
+    }
+    assert len({round(value, 6) for value in moved.values()}) == 3
+    assert min(moved, key=lambda root: moved[root]) == "transport"
+
+
+@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize(("image", "target"), [(CONTENT, GREY), (CONTENT, FLAT)])
+def test_a_grey_target_is_matched_exactly_too(root, image, target):
+    result = matched(image, target, root)
+    np.testing.assert_allclose(numpy_statistics(result)[0], numpy_statistics(target)[0], rtol=1e-6)
+    np.testing.assert_allclose(numpy_statistics(result)[1], numpy_statistics(target)[1], atol=1e-8)
+    np.testing.assert_allclose(result[..., 0], result[..., 2], atol=2e-4)  # the root of 1e-8
+
+
+@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize("image", [GREY, FLAT])
+def test_a_grey_picture_becomes_a_gradation_of_one_colour(root, image):
+    """It has no more to give: the mean is the target's, and the rounding of a file is not blown up."""
+    noise = np.random.default_rng(5).integers(-1, 1, image.shape) / 510
+    for given in (image, (image + noise).astype(np.float32)):
+        result = matched(given, CONTENT, root)
+        assert np.isfinite(result).all()
+        found, covariance = numpy_statistics(result)
+        np.testing.assert_allclose(found, numpy_statistics(CONTENT)[0], rtol=1e-5)
+        assert np.linalg.eigvalsh(covariance)[1] < 1e-4, "two directions are left"
+
+
+def test_luminance_matches_mean_and_deviation():
+    content, styles = color.COLORS["luminance"].prepare(tf.constant(CONTENT), [tf.constant(STYLE)], "pca")
+    np.testing.assert_allclose(content[0], np.repeat(CONTENT[0] @ YIQ[:1].T, 3, axis=-1), atol=1e-6)
+    style = STYLE[0].astype(np.float64) @ YIQ[0]
+    target = CONTENT[0].astype(np.float64) @ YIQ[0]
+    expected = (style - style.mean()) / style.std() * target.std() + target.mean()
+    np.testing.assert_allclose(styles[0][0], np.repeat(expected[..., np.newaxis], 3, -1), atol=1e-5)
+    flat = color.COLORS["luminance"].prepare(tf.constant(CONTENT), [tf.constant(FLAT)], "pca")[1][0]
+    np.testing.assert_allclose(flat, np.full(FLAT.shape, target.mean()), atol=1e-5)
+
+
+def test_luminance_leaves_chroma_as_it_was():
+    picture = conftest.smooth_picture(9, 40, 56)[np.newaxis]
+    finish = color.COLORS["luminance"].finish
+    assert finish is not None
+    shown = finish(tf.constant(picture), tf.constant(CONTENT)).numpy()
+    expected, found = CONTENT @ YIQ[1:].T, shown.astype(np.float64) @ YIQ[1:].T
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(shown - CONTENT).max() > 0.1
+    np.testing.assert_allclose(shown @ YIQ[0], picture @ YIQ[0], atol=1e-6)
+
+
+def test_the_painting_or_the_photograph_gets_the_others_colours():
+    content, (style,) = color.COLORS["statistics"].prepare(CONTENT, [tf.constant(STYLE)], "pca")
+    np.testing.assert_array_equal(content, CONTENT)
+    np.testing.assert_allclose(style, np.clip(matched(STYLE, CONTENT, "pca"), 0, 1), atol=1e-6)
+    content, (style,) = color.COLORS["only"].prepare(tf.constant(CONTENT), [tf.constant(STYLE)], "cholesky")
+    np.testing.assert_array_equal(style, STYLE)
+    np.testing.assert_allclose(content, np.clip(matched(CONTENT, STYLE, "cholesky"), 0, 1), atol=1e-6)
+
+
+def test_of_several_paintings_the_photograph_gets_the_mean():
+    styles = [tf.constant(STYLE), tf.constant(GREY)]
+    content = color.COLORS["only"].prepare(tf.constant(CONTENT), styles, "pca")[0]
+    expected = [
+        (one + other) / 2 for one, other in zip(numpy_statistics(STYLE), numpy_statistics(GREY), strict=True)
+    ]
+    np.testing.assert_allclose(numpy_statistics(content)[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(numpy_statistics(content)[1], expected[1], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize("name", config.COLORS)
+def test_one_graph_serves_all_sizes(name, root, tmp_path):
+    """As a model server would run it: saved, loaded, with pictures of other sizes."""
+    chosen, any_image = color.COLORS[name], tf.TensorSpec([1, None, None, 3], tf.float32)
+
+    def whole(content: Any, style: Any, picture: Any) -> Any:
+        prepared, (styled,) = chosen.prepare(content, [style], root)
+        shown = chosen.finish(picture, content) if chosen.finish else picture
+        return [prepared, styled, shown, chosen.judged(picture)]
+
+    traced = tf.function(whole, [any_image] * 3, autograph=False)
+    if root == "cholesky":
+        module = tf.Module()
+        module.whole = traced
+        tf.saved_model.save(module, str(tmp_path))
+        traced = tf.saved_model.load(str(tmp_path)).whole
+    for content, style in ((CONTENT, STYLE), (CONTENT[:, :17], GREY)):
+        direct = whole(tf.constant(content), tf.constant(style), tf.constant(content))
+        for found, expected in zip(traced(content, style, content), direct, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "missing"), [("luminance", "photograph"), ("only", "painting")])
+def test_a_picture_that_is_missing_is_named(name, missing):
+    images = {"content": CONTENT, "style": STYLE}
+    color.check(name, **images)
+    color.check("style", content=None, style=None)
+    del images["content" if missing == "photograph" else "style"]
+    with pytest.raises(errors.InputError, match=f"color: '{name}' needs a {missing}"):
+        color.check(name, **{"content": None, "style": None, **images})

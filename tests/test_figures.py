@@ -1,0 +1,113 @@
+"""Figures: pictures side by side, losses as curves."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_tf import errors, figures, report
+from tests import conftest
+
+RESULT, CONTENT, STYLE = (
+    conftest.smooth_picture(seed, *size) for seed, size in enumerate([(36, 48), (72, 96), (40, 20)])
+)
+TRACE = [
+    report.TraceRow(
+        1 + (step > 6), step, 10.0**5 / step, 10.0**2 * (step > 1), 10.0**4 / step, 0.0, 0.1 * step
+    )
+    for step in range(1, 11)
+]
+
+
+def test_photograph_painting_and_result_stand_side_by_side(tmp_path):
+    Image.fromarray(np.rint(STYLE * 255).astype(np.uint8)).save(tmp_path / "style.png")
+    figures.save_comparison(RESULT, CONTENT, tmp_path / "style.png", tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as sheet:
+        pixels = np.asarray(sheet, np.float64) / 255
+    widths = [48, 18, 48]  # all of the result's height, in their own proportions
+    assert pixels.shape == (36 + 28, sum(widths) + 2 * 8, 3)
+    shown = pixels[:36]
+    np.testing.assert_allclose(shown[:, -48:], RESULT, atol=0.51 / 255)
+    halved = CONTENT.reshape(36, 2, 48, 2, 3).mean(axis=(1, 3))
+    assert np.abs(shown[:, :48] - halved).mean() < 0.02
+    assert (shown[:, 48:56] == 1).all()
+    assert (pixels[36:].min(axis=(0, 2))[[*range(48)]] < 0.5).any(), "no caption"
+
+
+def test_a_texture_has_no_photograph_and_large_pictures_are_shrunk(tmp_path):
+    large = np.zeros((1000, 500, 3), np.float32)
+    figures.save_comparison(large, None, STYLE, tmp_path / "c.jpg")
+    with Image.open(tmp_path / "c.jpg") as sheet:
+        assert sheet.size == (384 + 8 + 384, 768 + 28)
+
+
+def test_what_a_comparison_needs_of_a_picture_is_small():
+    assert figures.shrunk(np.zeros((1536, 3072, 3), np.uint8), "content").size == (1536, 768)
+    assert figures.shrunk(CONTENT, "content").size == (96, 72)
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """Draws curves and returns matplotlib's axes with them."""
+    plots = pytest.importorskip("nst_tf.plots")
+    kept = []
+
+    make = plots.Figure
+
+    def keep(**options):
+        kept.append(make(**options))
+        return kept[-1]
+
+    monkeypatch.setattr(plots, "Figure", keep)
+
+    def draw(trace):
+        figures.save_plot(trace, tmp_path / "p.png")
+        with Image.open(tmp_path / "p.png") as picture:
+            assert picture.size == (1000, 600)
+        return kept[-1].axes[0]
+
+    return draw
+
+
+def test_curves_have_a_log_axis_the_terms_and_the_borders_of_scales(drawn):
+    axes = drawn(TRACE)
+    assert axes.get_yscale() == "log"
+    curves = {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+    assert list(curves) == ["total", "content", "style"], "no total variation where there is none"
+    np.testing.assert_allclose(curves["total"].get_ydata(), [row.total for row in TRACE])
+    assert np.isnan(curves["content"].get_ydata()[0]), "zero has no place on the axis"
+    borders = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+    assert [line.get_xdata()[0] for line in borders] == [6.5]
+    assert [text.get_text() for text in axes.texts] == ["scale 1", "scale 2"]
+
+
+def test_a_run_that_diverges_has_curves_up_to_there(drawn):
+    bad = [row._replace(total=float("inf"), style=float("nan")) for row in TRACE[5:]]
+    axes = drawn([*TRACE[:5], *bad])
+    assert axes.get_ylim()[1] < 1e7
+    assert drawn([row._replace(total=float("nan"), content=0.0, style=-1.0) for row in TRACE[:1]]) is not None
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".svg", b"<?xml"), (".pdf", b"%PDF"), (".PNG", b"\x89PNG")])
+def test_the_same_curves_make_the_same_file(tmp_path, suffix, start):
+    pytest.importorskip("matplotlib")
+    figures.save_plot(TRACE, tmp_path / f"a{suffix}")
+    data = (tmp_path / f"a{suffix}").read_bytes()
+    assert data.startswith(start)
+    if suffix != ".svg":  # whose names of clip paths are random
+        figures.save_plot(TRACE, tmp_path / f"b{suffix}")
+        assert (tmp_path / f"b{suffix}").read_bytes() == data
+
+
+def test_mistakes_are_input_errors(tmp_path, monkeypatch):
+    with pytest.raises(errors.InputError, match=r"did you mean '\.png'"):
+        figures.save_plot(TRACE, tmp_path / "p.pgn")
+    with pytest.raises(errors.InputError, match="no losses"):
+        figures.save_plot([], tmp_path / "p.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "nst_tf.plots", raising=False)
+    monkeypatch.delattr("nst_tf.plots", raising=False)
+    with pytest.raises(errors.InputError, match=r"matplotlib.*pip install 'nst_tf\[plot\]'"):
+        figures.save_plot(TRACE, tmp_path / "p.png")
+    assert not list(tmp_path.iterdir())
