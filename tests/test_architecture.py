@@ -43,7 +43,8 @@ ALLOWED: dict[str, str] = {
     "vgg": "",
     "images": "errors",
     "pictures": "errors",
-    "weights": "errors",
+    "weights": "errors weight_files",
+    "weight_files": "errors",
     "runtime": "errors",
     "errors": "",
 }
@@ -73,7 +74,7 @@ ONLY_IN = {
     "keras": {"vgg", "weights"},
     "PIL": {"manifest", "pictures", "warmup"},
     "tensorflow_serving": {"warmup"},
-    "h5py": {"weights"},
+    "h5py": {"weight_files"},
     "tqdm": {"report"},
     "psutil": {"memory"},
     "absl": {"cli", "options"},
