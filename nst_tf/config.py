@@ -124,7 +124,7 @@ class Config:
     )
     steps: tuple[int, ...] = _field("evaluations in all, split over the scales as in the preset")
     weights: str = _field(
-        "VGG19 weights: auto, imagenet, builtin, or a .h5, .weights.h5 or .npz file", default="auto"
+        "VGG19 weights: auto, imagenet, builtin, random, or a .h5, .weights.h5 or .npz file", default="auto"
     )
     precision: str = _field(
         "type of the convolutions; auto: bfloat16 where the processor has instructions for it",

@@ -22,7 +22,7 @@ from nst_tf import config, errors, pictures
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
 
 # Weights that are named by a word and not by a file.
-_NAMED_WEIGHTS = ("auto", "imagenet", "builtin")
+_NAMED_WEIGHTS = ("auto", "imagenet", "builtin", "random")
 
 
 def describe_inputs(inputs: Mapping[str, pictures.Picture | None]) -> dict[str, dict[str, str]]:

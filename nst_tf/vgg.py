@@ -39,8 +39,13 @@ def caffe255(image: Any) -> Any:
     return keras.ops.flip(image, axis=-1) * 255.0 - mean
 
 
+def signed(image: Any) -> Any:
+    """Returns `image` as the project's own weights expect it: RGB, -1..1, so that padding is mid-grey."""
+    return 2.0 * image - 1.0
+
+
 # Preprocessing by name; which one to use is a property of the weights.
-PREPROCESSING: Mapping[str, Callable[[Any], Any]] = {"caffe255": caffe255}
+PREPROCESSING: Mapping[str, Callable[[Any], Any]] = {"caffe255": caffe255, "signed": signed}
 
 # Pooling between the blocks: max as trained; average is what Gatys et al. 2015 found to give a better
 # gradient flow and smoother pictures.
@@ -96,14 +101,10 @@ def build(
         A model from a preprocessed picture [B, H, W, 3] to {layer: features [B, h, w, C]}.
     """
     inputs = keras.Input((None, None, 3), dtype="float32", name="preprocessed")
-    features, exposed = inputs, {}
-    for conv in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
-        if conv.endswith("_1") and _block(conv) > 1:
-            features = _pool(pooling, precision, _block(conv) - 1)(features)
-        exposed[conv] = _convolution(conv, arrays[conv][0].shape[-1], precision)(features)
-        relu = conv.replace("conv", "relu")
-        features = exposed[relu] = keras.layers.ReLU(dtype=precision, name=relu)(exposed[conv])
-    model = keras.Model(inputs, {layer: exposed[layer] for layer in layers}, name="vgg19")
+    filters = {conv: kernel.shape[-1] for conv, (kernel, _) in arrays.items()}
+    model = keras.Model(
+        inputs, connect(inputs, layers, filters, pooling=pooling, precision=precision), name="vgg19"
+    )
     for layer in model.layers:
         if layer.name in arrays:
             layer.set_weights(list(arrays[layer.name]))
@@ -111,10 +112,53 @@ def build(
     return model
 
 
-def _convolution(name: str, filters: int, precision: str) -> keras.layers.Layer:
+def connect(
+    inputs: Any,
+    layers: Sequence[str],
+    filters: Mapping[str, int],
+    *,
+    pooling: str = "max",
+    precision: str = "float32",
+    normalization: Callable[[str], keras.layers.Layer] | None = None,
+) -> dict[str, Any]:
+    """Connects VGG19's layers to a Keras input, up to the deepest of `layers`.
+
+    Args:
+        inputs: A symbolic preprocessed picture [B, H, W, 3].
+        layers: Names from `LAYERS`.
+        filters: How many filters each convolution has.
+        pooling: A name from `POOLING`.
+        precision: The type of the convolutions' arithmetic, or a Keras dtype policy.
+        normalization: For training: makes the layer that follows a convolution of that name, which has no
+            bias then; "conv4_2" is that layer's output, as it is the convolution's once it is folded in.
+
+    Returns:
+        {layer: symbolic features [B, h, w, C]}.
+    """
+    features, exposed = inputs, {}
+    for conv in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
+        if conv.endswith("_1") and _block(conv) > 1:
+            features = _pool(pooling, precision, _block(conv) - 1)(features)
+        convolution = _convolution(conv, filters[conv], precision, use_bias=normalization is None)
+        features = convolution(features)
+        if normalization is not None:
+            features = normalization(conv)(features)
+        exposed[conv] = features
+        relu = conv.replace("conv", "relu")
+        features = exposed[relu] = keras.layers.ReLU(dtype=precision, name=relu)(features)
+    return {layer: exposed[layer] for layer in layers}
+
+
+def _convolution(name: str, filters: int, precision: str, *, use_bias: bool) -> keras.layers.Layer:
     """Returns a 3x3 convolution that pads with zeros; the ReLU is a layer of its own."""
     return keras.layers.Conv2D(
-        filters, 3, padding="same", data_format="channels_last", dtype=precision, name=name
+        filters,
+        3,
+        padding="same",
+        data_format="channels_last",
+        use_bias=use_bias,
+        dtype=precision,
+        name=name,
     )
 
 

@@ -1,7 +1,7 @@
-"""Where VGG19's weights come from: Keras' download, a file, or built-in ones; checked and hashed.
+"""Where VGG19's weights come from: Keras' download, the package itself, a file, or a seed.
 
 Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. Whoever calls says which
-convolutions it needs and their shapes; what a file has beyond them is ignored.
+convolutions it needs and their shapes.
 """
 
 import contextlib
@@ -14,20 +14,14 @@ import socket
 import sys
 import threading
 import urllib.request
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-import h5py
 import numpy as np
 
-from nst_tf import errors
+from nst_tf import errors, weight_files
+from nst_tf.weight_files import Arrays, Shapes
 
 _LOG = logging.getLogger(__name__)
-
-Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-# {convolution: kernel shape}, from the input up with none left out: a `.weights.h5` file knows layers by
-# their order only.
-Shapes = Mapping[str, tuple[int, ...]]
 
 # Keras' own file of Oxford's ImageNet weights, as `keras.applications.vgg19` names it, and the hash that
 # Keras checks it by.
@@ -40,6 +34,10 @@ _KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
 ANSWER_TIMEOUT_S = 15.0
 STALL_TIMEOUT_S = 30.0
 
+# The features that this project trained itself, where the package has them; `tools/train_features.py`
+# makes the file.
+BUILTIN_FILE = pathlib.Path(__file__).parent / "data" / "vgg19_builtin.npz"
+
 # Seed of the random filters: fixed, so that their hash names them.
 _RANDOM_SEED = 0
 
@@ -48,7 +46,7 @@ _RANDOM_SEED = 0
 class Weights:
     """The weights of a network and what they are."""
 
-    name: str  # "imagenet", "builtin (random filters)" or the file's name
+    name: str  # "imagenet", "builtin", "random filters" or the file's name
     sha256: str  # of the file, or of the arrays where there is none
     preprocessing: str  # a name from `vgg.PREPROCESSING`
     arrays: Arrays = dataclasses.field(repr=False)
@@ -58,28 +56,35 @@ def load(source: str, shapes: Shapes) -> Weights:
     """Loads weights.
 
     Args:
-        source: "imagenet" (Keras' download), "builtin", "auto" (imagenet; where that cannot be reached,
-            builtin, which is logged as a warning), or the path of a `.h5`, `.weights.h5` or `.npz` file.
+        source: "imagenet" (Keras' download), "builtin" (the project's own features; random filters where the
+            package has none), "auto" (imagenet; where that cannot be reached, builtin, which is logged as a
+            warning), "random" (seeded random filters), or the path of a `.h5`, `.weights.h5` or `.npz` file.
         shapes: {convolution: kernel shape} that must be there, from the input up.
 
     Raises:
         InputError: The source cannot be had, or lacks a convolution, or has it in another shape.
     """
-    if source == "builtin":
-        return _random(shapes)
-    if source == "imagenet":
-        return _imagenet(shapes)
-    if source == "auto":
-        try:
-            return _imagenet(shapes)
-        except errors.InputError as error:
-            _LOG.warning("%s", error)
-            _LOG.warning(
-                "Using the built-in features instead: random filters for now, whose pictures are far"
-                " from those of trained ones."
-            )
-            return _random(shapes)
+    if source in _NAMED:
+        return _NAMED[source](shapes)
     return _from_file(pathlib.Path(os.path.expanduser(source)), shapes)
+
+
+def _auto(shapes: Shapes) -> Weights:
+    """Returns Keras' ImageNet weights, or the built-in ones and a warning that says what they are."""
+    try:
+        return _imagenet(shapes)
+    except errors.InputError as error:
+        _LOG.warning("%s", error)
+        loaded = _builtin(shapes)
+        _LOG.warning("Using the built-in features instead: %s", _BUILTIN_WORTH[loaded.name])
+        return loaded
+
+
+def _builtin(shapes: Shapes) -> Weights:
+    """Returns the project's own features, or random filters where the package has none yet."""
+    if not BUILTIN_FILE.is_file():
+        return _random(shapes)
+    return dataclasses.replace(_from_file(BUILTIN_FILE, shapes), name="builtin")
 
 
 def _random(shapes: Shapes) -> Weights:
@@ -96,7 +101,7 @@ def _random(shapes: Shapes) -> Weights:
     digest = hashlib.sha256()
     for kernel, bias in arrays.values():
         digest.update(kernel.tobytes() + bias.tobytes())
-    return Weights("builtin (random filters)", digest.hexdigest(), "caffe255", arrays)
+    return Weights("random filters", digest.hexdigest(), "caffe255", arrays)
 
 
 def _imagenet(shapes: Shapes) -> Weights:
@@ -110,7 +115,7 @@ def _imagenet(shapes: Shapes) -> Weights:
 def _is_published(path: pathlib.Path) -> bool:
     """Returns whether Keras' own file is there, whole and readable."""
     try:
-        return _digest(path, "md5") == _KERAS_MD5
+        return weight_files.digest(path, "md5") == _KERAS_MD5
     except OSError:
         return False
 
@@ -189,94 +194,26 @@ def _stall_timeout(seconds: float) -> Iterator[None]:
 
 
 def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
-    """Returns the weights in a file: HDF5 as Keras writes it, old or new, or NumPy's `.npz`."""
+    """Returns the weights in a file, checked and hashed."""
     if not os.path.isfile(path):  # unlike pathlib's, false also for names that no file can have
         raise errors.InputError(
-            f"weights: there is no file {path}; allowed: auto, imagenet, builtin, or the path of a"
+            f"weights: there is no file {path}; allowed: {', '.join(_NAMED)}, or the path of a"
             " .h5, .weights.h5 or .npz file"
         )
-    if path.suffix not in _READERS:
-        raise errors.unknown_name("weights file format", path.suffix, _READERS)
-    try:
-        found = _READERS[path.suffix](path, shapes)
-        sha256 = _digest(path, "sha256")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        # What h5py and NumPy raise for files that are damaged or of another kind.
-        raise errors.InputError(f"weights: {path} cannot be read: {error}") from None
-    return Weights(path.name, sha256, "caffe255", _checked(path, found, shapes))
+    contents = weight_files.read(path, shapes)
+    return Weights(path.name, contents.sha256, contents.preprocessing, contents.arrays)
 
 
-def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:
-    """Returns `found` if every convolution is there, in the right shape, and finite."""
-    missing = [name for name in shapes if name not in found]
-    if missing:
-        raise errors.InputError(f"weights: {path} lacks {', '.join(missing)}")
-    for name, shape in shapes.items():
-        kernel, bias = found[name]
-        if kernel.shape != tuple(shape) or bias.shape != shape[-1:]:
-            raise errors.InputError(
-                f"weights: {path} has {name} as {list(kernel.shape)} with bias {list(bias.shape)};"
-                f" VGG19 has {list(shape)} with {list(shape[-1:])}"
-            )
-        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-            raise errors.InputError(f"weights: {path} has infinite or NaN values in {name}")
-    return found
+# Sources by name; anything else is a path.
+_NAMED: Mapping[str, Callable[[Shapes], Weights]] = {
+    "auto": _auto,
+    "imagenet": _imagenet,
+    "builtin": _builtin,
+    "random": _random,
+}
 
-
-def _read_hdf5(path: pathlib.Path, shapes: Shapes) -> Arrays:
-    """Reads `.weights.h5` (Keras 3) or `.h5` (Keras 1 and 2)."""
-    with h5py.File(path, "r") as file:
-        root = file.get("layers") or file.get("model_weights") or file
-        found = {}
-        for order, name in enumerate(shapes):
-            by_order = f"conv2d_{order}" if order else "conv2d"
-            group = next(
-                (
-                    root[key]
-                    for key in (name, name.replace("conv", "block", 1).replace("_", "_conv"), by_order)
-                    if key in root
-                ),
-                None,
-            )
-            if group is not None:
-                found[name] = _kernel_and_bias(group)
-    return found
-
-
-def _kernel_and_bias(group: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the one four-dimensional and the one one-dimensional array below a layer's group."""
-    arrays: list[np.ndarray] = []
-
-    def collect(_: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset):
-            arrays.append(np.asarray(node, np.float32))
-
-    group.visititems(collect)
-    ranks = sorted(array.ndim for array in arrays)
-    if ranks != [1, 4]:
-        raise ValueError(f"{group.name} holds arrays of {ranks} dimensions, not a kernel and a bias")
-    bias, kernel = sorted(arrays, key=lambda array: array.ndim)
-    return kernel, bias
-
-
-def _read_npz(path: pathlib.Path, shapes: Shapes) -> Arrays:
-    """Reads a `.npz` file of arrays named conv1_1_kernel, conv1_1_bias and so on."""
-    with np.load(path, allow_pickle=False) as file:
-        return {
-            name: (
-                np.asarray(file[f"{name}_kernel"], np.float32),
-                np.asarray(file[f"{name}_bias"], np.float32),
-            )
-            for name in shapes
-            if f"{name}_kernel" in file and f"{name}_bias" in file
-        }
-
-
-# Readers by file extension.
-_READERS = {".h5": _read_hdf5, ".npz": _read_npz}
-
-
-def _digest(path: pathlib.Path, algorithm: str) -> str:
-    """Returns the file's hash in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+# What a person is told who gets them instead of ImageNet's, by `Weights.name`.
+_BUILTIN_WORTH = {
+    "builtin": "trained by this project; the ImageNet weights give better pictures.",
+    "random filters": "random filters for now, whose pictures are far from those of trained ones.",
+}

@@ -62,7 +62,8 @@ ALLOWED: dict[str, str] = {
     "vgg": "",
     "images": "errors",
     "pictures": "errors",
-    "weights": "errors",
+    "weights": "errors weight_files",
+    "weight_files": "errors",
     "runtime": "errors",
     "errors": "",
 }
@@ -107,7 +108,7 @@ ONLY_IN = {
     "waitress": {"local_rest"},
     "matplotlib": {"plots"},
     "imageio_ffmpeg": {"video"},
-    "h5py": {"weights"},
+    "h5py": {"weight_files"},
     "tqdm": {"report"},
     "psutil": {"memory"},
     "absl": {"cli", "options"},

@@ -1,5 +1,8 @@
 """The sub-model against Keras' own VGG19 and against single Keras operations."""
 
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -36,6 +39,16 @@ def test_kernel_shapes_equal_keras_vgg19():
     convolutions = [layer for layer in model.layers if "conv" in layer.name]
     expected = [tuple(layer.kernel.shape) for layer in convolutions]
     assert list(vgg.kernel_shapes(["relu5_4"]).values()) == expected
+
+
+def test_signed_preprocessing_puts_middle_grey_at_zero(image):
+    np.testing.assert_allclose(vgg.signed(image), 2 * image.numpy() - 1, atol=1e-6)
+
+
+def test_no_tensorflow_is_imported():
+    """Training runs where only another backend is."""
+    source = pathlib.Path(vgg.__file__).read_text(encoding="utf-8")
+    assert not re.search("^ *(import|from) tensorflow", source, re.MULTILINE)
 
 
 def test_only_what_is_needed_is_built(narrow_weights):

@@ -1,9 +1,11 @@
 """Weights: every kind of file, every fault of one, the download and what happens without it."""
 
+import configparser
 import contextlib
 import hashlib
 import http.server
 import logging
+import pathlib
 import socket
 import threading
 import time
@@ -14,7 +16,8 @@ import keras
 import numpy as np
 import pytest
 
-from nst_tf import errors, vgg, weights
+from nst_tf import errors, vgg, weight_files, weights
+from tests import conftest
 
 SHAPES = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4), "conv2_1": (3, 3, 4, 5)}
 
@@ -146,8 +149,61 @@ def test_a_pickle_in_an_npz_is_never_run(tmp_path):
         weights.load(str(tmp_path / "evil.npz"), SHAPES)
 
 
-def test_builtin_weights_are_the_same_every_time_and_say_what_they_are():
-    one, other = (weights.load("builtin", SHAPES) for _ in range(2))
+def _eight_bits(path, **more):
+    """Writes a file as `tools/train_features.py` does; returns what it is to be read as."""
+    named: dict[str, Any] = {"preprocessing": "signed"} | more
+    expected = {}
+    for name, (kernel, bias) in _arrays().items():
+        scale = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+        named[f"{name}_kernel"] = np.rint(kernel / scale).astype(np.int8)
+        named[f"{name}_scale"], named[f"{name}_bias"] = scale, bias
+        expected[name] = (named[f"{name}_kernel"] * scale, bias)
+    np.savez_compressed(path, **named)
+    return expected
+
+
+def test_eight_bits_and_the_preprocessing_are_read(tmp_path):
+    expected = _eight_bits(tmp_path / "small.npz")
+    loaded = weights.load(str(tmp_path / "small.npz"), SHAPES)
+    assert loaded.preprocessing == "signed"
+    for name, (kernel, bias) in expected.items():
+        assert loaded.arrays[name][0].dtype == np.float32
+        np.testing.assert_array_equal(loaded.arrays[name][0], kernel)
+        np.testing.assert_array_equal(loaded.arrays[name][1], bias)
+
+
+def test_a_preprocessing_that_there_is_not_is_refused(tmp_path):
+    _eight_bits(tmp_path / "odd.npz", preprocessing="singed")
+    with pytest.raises(errors.InputError, match="did you mean 'signed'"):
+        weights.load(str(tmp_path / "odd.npz"), SHAPES)
+
+
+def test_names_of_preprocessings_equal_those_of_the_network():
+    assert list(weight_files.PREPROCESSING) == list(vgg.PREPROCESSING)
+
+
+def test_builtin_is_the_packages_own_file_where_there_is_one(tmp_path, monkeypatch):
+    expected = _eight_bits(tmp_path / "own.npz")
+    monkeypatch.setattr(weights, "BUILTIN_FILE", tmp_path / "own.npz")
+    loaded = weights.load("builtin", SHAPES)
+    np.testing.assert_array_equal(loaded.arrays["conv1_2"][0], expected["conv1_2"][0])
+    assert (loaded.name, loaded.preprocessing) == ("builtin", "signed")
+    assert loaded.sha256 == hashlib.sha256((tmp_path / "own.npz").read_bytes()).hexdigest()
+    with pytest.raises(errors.InputError, match=r"lacks conv2_2, conv3_1; choose layers below"):
+        weights.load("builtin", SHAPES | {"conv2_2": (3, 3, 5, 5), "conv3_1": (3, 3, 5, 6)})
+
+
+def test_the_packages_own_file_is_where_the_package_data_are():
+    """What setup.cfg puts into a wheel."""
+    config = configparser.ConfigParser()
+    config.read(conftest.ROOT / "setup.cfg")
+    patterns = config["options.package_data"]["nst_tf"].split()
+    inside = weights.BUILTIN_FILE.relative_to(pathlib.Path(weights.__file__).parent)
+    assert any(inside.match(pattern) for pattern in patterns)
+
+
+def test_random_filters_are_the_same_every_time_and_say_what_they_are():
+    one, other = (weights.load("random", SHAPES) for _ in range(2))
     assert "random" in one.name
     assert one.sha256 == other.sha256
     for name, (kernel, bias) in one.arrays.items():
@@ -261,11 +317,23 @@ def test_without_a_network_imagenet_says_what_to_do(keras_home, monkeypatch):
 
 
 @pytest.mark.usefixtures("keras_home")
-def test_without_a_network_auto_says_so_and_falls_back(monkeypatch, caplog):
+def test_auto_falls_back_to_the_packages_own_file(tmp_path, monkeypatch, caplog):
+    _eight_bits(tmp_path / "own.npz")
     monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
+    monkeypatch.setattr(weights, "BUILTIN_FILE", tmp_path / "own.npz")
+    with caplog.at_level(logging.WARNING, logger="nst_tf"):
+        assert weights.load("auto", SHAPES).name == "builtin"
+    assert "trained by this project" in caplog.text
+    assert "random" not in caplog.text
+
+
+@pytest.mark.usefixtures("keras_home")
+def test_without_a_network_and_a_file_of_its_own_auto_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
+    monkeypatch.setattr(weights, "BUILTIN_FILE", tmp_path / "none.npz")
     with caplog.at_level(logging.WARNING, logger="nst_tf"):
         loaded = weights.load("auto", SHAPES)
-    assert loaded.sha256 == weights.load("builtin", SHAPES).sha256
+    assert loaded.sha256 == weights.load("builtin", SHAPES).sha256 == weights.load("random", SHAPES).sha256
     assert "cannot be downloaded" in caplog.text
     assert "random filters" in caplog.text
     assert len(caplog.records) <= 3

@@ -1,0 +1,85 @@
+"""Batches of windows out of a library, and what is to be told of each."""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+
+from feature_training import augmentation, library
+
+Batch = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+class Crops(keras.utils.PyDataset):
+    """One round of batches.
+
+    A round is what Keras calls an epoch: a number of steps, not a pass over the library. The same seed,
+    round and index give the same batch, so that a run that was killed goes on as if it had not been.
+    """
+
+    def __init__(
+        self,
+        pictures: library.Library,
+        *,
+        window: int,
+        crop: int,
+        batch: int,
+        steps: int,
+        seed: int,
+        **options: Any,
+    ) -> None:
+        """Takes what the batches are made of.
+
+        Args:
+            pictures: The library.
+            window: The side of the windows in pixels; every picture's sides are at least that.
+            crop: The side of what the network sees, in pixels.
+            batch: Crops in a batch.
+            steps: Batches in a round.
+            seed: Of all chance.
+            **options: Keras' own: workers, max_queue_size.
+        """
+        super().__init__(**options)
+        self._library, self._window, self._crop = pictures, window, crop
+        self._batch, self._steps, self._seed = batch, steps, seed
+        self.round = 0  # set before the first batch of a round is asked for
+
+    def __len__(self) -> int:
+        """Returns how many batches a round has."""
+        return self._steps
+
+    def __getitem__(self, index: int) -> Batch:
+        """Returns a batch: what `Augmentation` takes, the classes, and how much each class counts."""
+        step = self.round * self._steps + index
+        # The first number keeps these draws apart from the orders of the passes.
+        generator = np.random.default_rng([1, self._seed, step])
+        numbers = self._numbers(step * self._batch)
+        drawn = augmentation.draw(generator, self._batch, self._window, self._crop)
+        window = np.stack([self._cut(generator, number) for number in numbers])
+        folders = self._library.folders[numbers]
+        known = folders != library.NO_FOLDER
+        classes = {"picture": numbers.astype(np.int32), "folder": np.where(known, folders, 0)}
+        counts = {"picture": np.ones(self._batch, np.float32), "folder": known.astype(np.float32)}
+        return {"window": window, **drawn}, classes, counts
+
+    def _numbers(self, first: int) -> np.ndarray:
+        """Returns which pictures come at positions `first` and following, every one once in a pass."""
+        count = len(self._library.pictures)
+        passes, places = np.divmod(np.arange(first, first + self._batch), count)
+        return np.array(
+            [_order(self._seed, which, count)[place] for which, place in zip(passes, places, strict=True)]
+        )
+
+    def _cut(self, generator: np.random.Generator, number: int) -> np.ndarray:
+        """Returns a window [window, window, 3] out of one of the picture's sizes."""
+        sizes = self._library.pictures[number]
+        picture = sizes[int(generator.integers(len(sizes)))]
+        top, left = (generator.integers(side - self._window + 1) for side in picture.shape[:2])
+        return picture[top : top + self._window, left : left + self._window]
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, which: int, count: int) -> np.ndarray:
+    """Returns the order of the pictures in a pass over the library."""
+    return np.random.default_rng([0, seed, which]).permutation(count)

@@ -1,0 +1,104 @@
+"""The network that is trained: augmentation, VGG19 with batch normalisation, two classifiers; and folding.
+
+The task has two answers for every crop: which picture of the library it is from, and which folder. The one
+asks for texture and detail, the other for what they mean. Both read the mean of relu5_4 over the pixels, so
+that the layers that pictures are painted with lie below those that are bent to the task the most.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from feature_training import augmentation
+from nst_tf import vgg
+
+# What the classifiers read, and how deep the shipped features go: the deepest layer of any preset.
+_TOP = "relu5_4"
+DEEPEST = "relu5_2"
+
+PREPROCESSING = "signed"
+
+
+def build(
+    window: int,
+    classes: Mapping[str, int],
+    *,
+    filters: Mapping[str, int] | None = None,
+    precision: str = "float32",
+    seed: int = 0,
+) -> keras.Model:
+    """Builds the network, untrained.
+
+    Args:
+        window: The side of the windows in pixels.
+        classes: {classifier: how many classes it tells apart}.
+        filters: Of each convolution; None for VGG19's own.
+        precision: Type of the arithmetic inside, "float32" or "mixed_bfloat16"; weights are float32.
+        seed: Of the augmentation's noise; of the initial weights `keras.utils.set_random_seed` decides.
+
+    Returns:
+        A model from what `crops.Crops` gives to {classifier: logits [B, classes]}, float32.
+    """
+    inputs = _inputs(window)
+    picture = augmentation.Augmentation(seed, name="augmentation")(inputs)
+    picture = vgg.PREPROCESSING[PREPROCESSING](picture)
+    features = vgg.connect(
+        picture,
+        [_TOP],
+        filters or vgg_filters(),
+        precision=precision,
+        normalization=lambda conv: keras.layers.BatchNormalization(dtype=precision, name=_norm(conv)),
+    )[_TOP]
+    means = keras.layers.GlobalAveragePooling2D(dtype="float32", name="means")(features)
+    outputs = {
+        name: keras.layers.Dense(count, dtype="float32", name=name)(means) for name, count in classes.items()
+    }
+    return keras.Model(inputs, outputs, name="training")
+
+
+def vgg_filters() -> dict[str, int]:
+    """Returns how many filters VGG19's convolutions have."""
+    return {conv: shape[-1] for conv, shape in vgg.kernel_shapes([_TOP]).items()}
+
+
+def fold(model: keras.Model, deepest: str = DEEPEST) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns the convolutions with their batch normalisation folded in.
+
+    y = gamma (K * x - mean) / sqrt(variance + epsilon) + beta is a convolution with kernel K gamma / sqrt(..)
+    and bias beta - mean gamma / sqrt(..); at the border too, since it is x that is padded with zeros.
+
+    Args:
+        model: As `build` returned it.
+        deepest: The last convolution, or its ReLU.
+
+    Returns:
+        {convolution: (kernel [3, 3, in, out], bias [out])}, float32.
+    """
+    folded = {}
+    for conv in vgg.kernel_shapes([deepest]):
+        (kernel,) = (np.asarray(value, np.float64) for value in model.get_layer(conv).get_weights())
+        norm = model.get_layer(_norm(conv))
+        gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in norm.get_weights())
+        factor = gamma / np.sqrt(variance + norm.epsilon)
+        folded[conv] = ((kernel * factor).astype(np.float32), (beta - mean * factor).astype(np.float32))
+    return folded
+
+
+def _inputs(window: int) -> dict[str, Any]:
+    """Returns the symbolic inputs; crops of any size."""
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "rows": (None,),
+        "columns": (None,),
+        "blur": (),
+        "colors": (4, 3),
+        "noise": (),
+    }
+    inputs = {name: keras.Input(shape, name=name, dtype="float32") for name, shape in shapes.items()}
+    return {"window": keras.Input((window, window, 3), name="window", dtype="uint8"), **inputs}
+
+
+def _norm(conv: str) -> str:
+    """Returns the name of the normalisation after a convolution."""
+    return conv.replace("conv", "norm")

@@ -1,0 +1,120 @@
+"""Trained convolutions, made ready to ship: eight bits, and the size of ImageNet's features.
+
+Arrays are {convolution: (kernel [3, 3, in, out], bias [out])}, float32, from the input up.
+"""
+
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sample_pictures import album
+
+from nst_tf import vgg
+from nst_tf.weight_files import Arrays
+
+# Mean square of each layer's output after the ReLU, of Oxford's ImageNet weights, over the three sample
+# pictures at `_CALIBRATION_SIZE`; tests/test_real_weights.py compares it with the weights. Features of that
+# size are what makes a preset's weights mean the same with other weights.
+IMAGENET_MEAN_SQUARES = {
+    "relu1_1": 3131.2,
+    "relu1_2": 57252.0,
+    "relu2_1": 94894.0,
+    "relu2_2": 156680.0,
+    "relu3_1": 157154.0,
+    "relu3_2": 183984.0,
+    "relu3_3": 543208.0,
+    "relu3_4": 1757328.0,
+    "relu4_1": 1598519.0,
+    "relu4_2": 947304.0,
+    "relu4_3": 307976.0,
+    "relu4_4": 47974.0,
+    "relu5_1": 28126.0,
+    "relu5_2": 5974.3,
+}
+_CALIBRATION_SIZE = 256
+
+# Symmetric: -127 .. 127, so that a kernel and its negative are equally exact.
+_LEVELS = 127
+
+
+def pack(arrays: Arrays, preprocessing: str, about: Mapping[str, Any]) -> bytes:
+    """Returns the bytes of a `.npz` file that `nst_tf.weights` reads.
+
+    Args:
+        arrays: As trained.
+        preprocessing: A name from `vgg.PREPROCESSING`.
+        about: How they came about, kept in the file as JSON.
+    """
+    quantized = {conv: quantize(kernel) for conv, (kernel, _) in arrays.items()}
+    rounded = {
+        conv: (kernel * scale, arrays[conv][1]) for conv, (kernel, scale) in quantized.items()
+    }  # what will be computed with is what is measured
+    measured = mean_squares(rounded, preprocessing)
+    targets = {name: IMAGENET_MEAN_SQUARES[name] for name in measured}
+    kernel_factors, bias_factors = calibration(measured, targets)
+    contents: dict[str, Any] = {}
+    for conv, (kernel, scale) in quantized.items():
+        contents[f"{conv}_kernel"] = kernel
+        contents[f"{conv}_scale"] = (scale * kernel_factors[conv]).astype(np.float32)
+        contents[f"{conv}_bias"] = (arrays[conv][1] * bias_factors[conv]).astype(np.float32)
+    file = io.BytesIO()
+    np.savez_compressed(file, preprocessing=preprocessing, about=json.dumps(dict(about)), **contents)
+    return file.getvalue()
+
+
+def about(file: pathlib.Path) -> dict[str, Any]:
+    """Returns how the features in a file of `pack` came about."""
+    with np.load(file, allow_pickle=False) as contents:
+        found: dict[str, Any] = json.loads(str(contents["about"]))
+        return found
+
+
+def quantize(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (int8 [3, 3, in, out], scale [out]) whose product is nearest to the kernel.
+
+    It errs by half a level at most, that is by 1/254 of the largest value that the filter has.
+    """
+    largest = np.abs(kernel).max(axis=(0, 1, 2))
+    scale = np.where(largest > 0, largest, 1.0) / _LEVELS
+    return np.rint(kernel / scale).astype(np.int8), scale.astype(np.float32)
+
+
+def mean_squares(arrays: Arrays, preprocessing: str) -> dict[str, float]:
+    """Returns {ReLU: mean square of its output} over the sample pictures, for all layers there are."""
+    relus = [conv.replace("conv", "relu") for conv in arrays]
+    model = vgg.build(relus, arrays)
+    found: dict[str, list[float]] = {relu: [] for relu in relus}
+    for name in album.PICTURES:
+        pixels = np.asarray(album.draw(name, _CALIBRATION_SIZE), np.float32)[np.newaxis] / 255
+        features = model(vgg.PREPROCESSING[preprocessing](pixels))
+        for relu in relus:
+            values = np.asarray(features[relu], np.float64)
+            found[relu].append(float(np.mean(np.square(values))))
+    return {relu: float(np.mean(values)) for relu, values in found.items()}
+
+
+def calibration(
+    measured: Mapping[str, float], targets: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns what to multiply kernels and biases by, so that every layer gets its target.
+
+    With s = sqrt(target / measured) of a layer and s' that of the layer below (1 for the picture), kernels
+    times s / s' and biases times s make features times s exactly: convolution, ReLU and pooling are
+    homogeneous.
+
+    Args:
+        measured: {ReLU: mean square}, from the input up.
+        targets: {ReLU: mean square}.
+
+    Returns:
+        {convolution: factor of the kernel}, {convolution: factor of the bias}.
+    """
+    kernels, biases, below = {}, {}, 1.0
+    for relu, value in measured.items():
+        conv, own = relu.replace("relu", "conv"), float(np.sqrt(targets[relu] / value))
+        kernels[conv], biases[conv] = own / below, own
+        below = own
+    return kernels, biases

@@ -1,0 +1,238 @@
+"""The training run: so many minutes of it, in rounds, after any of which it may be killed and go on.
+
+Keras' `BackupAndRestore` keeps weights and optimiser; what Keras does not know, the time spent, lies beside
+them. The learning rate follows that time and not a number of steps: nobody knows beforehand how many steps a
+machine takes in an hour.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from feature_training import crops, library, network
+
+# Stochastic gradient descent as the ResNet and VGG recipes have it: Nesterov's momentum 0.9; the rate for a
+# batch of 256 falls to 0 along a cosine (Loshchilov and Hutter 2016, arXiv:1608.03983).
+_MOMENTUM = 0.9
+_RATE_BATCH = 256
+# VGG's paper has 5e-4; Keras' decay does not pass through the momentum, which would make it ten times that.
+_WEIGHT_DECAY = 5e-3
+# Normalisation and biases have no decay: it would pull features together to no purpose.
+_NO_DECAY = ("gamma", "beta", "bias")
+# Rounds over which the rate rises from nothing: the first gradients of 16 layers are wild.
+_WARM_UP_ROUNDS = 4
+# Szegedy et al. 2015 (arXiv:1512.00567), section 7.
+_LABEL_SMOOTHING = 0.1
+
+# Rounds without end: the clock ends a run.
+_ENDLESS = 10**9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run is."""
+
+    minutes: float  # of training, all in all
+    crops: tuple[int, ...] = (64,)  # sides in pixels, multiples of 16; each for an equal share of the time
+    window: int = 112  # side of what crops are cut out of
+    batch: int = 64
+    round_steps: int = 50  # between two checkpoints
+    learning_rate: float = 0.1  # for a batch of 256
+    folder_weight: float = 1.0  # of the folder's loss beside the picture's
+    precision: str = "float32"
+    workers: int = 1
+    seed: int = 0
+
+
+@dataclasses.dataclass
+class Progress:
+    """How far a run is."""
+
+    seconds: float = 0.0
+    rounds: int = 0
+    pictures: int = 0  # crops seen
+    last: dict[str, float] = dataclasses.field(default_factory=dict)  # loss and accuracies of the last round
+
+
+def train(
+    pictures: library.Library,
+    settings: Settings,
+    folder: pathlib.Path,
+    *,
+    filters: Mapping[str, int] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[keras.Model, Progress]:
+    """Trains, or goes on training, until the minutes are spent.
+
+    Args:
+        pictures: What to learn from.
+        settings: The run; of one that goes on only the number of pictures, of folders and the window must
+            stay as they were.
+        folder: Where the run is kept; made where it is missing.
+        filters: Of each convolution; None for VGG19's own.
+        clock: Seconds.
+
+    Returns:
+        The network and how far it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(settings.seed)
+    classes = {"picture": len(pictures.pictures), "folder": max(1, len(pictures.folder_names))}
+    model = network.build(
+        settings.window, classes, filters=filters, precision=settings.precision, seed=settings.seed
+    )
+    _compile(model, settings)
+    pace = Pace(settings, folder, clock)
+    # Twice, since a run may be killed while it writes.
+    backup = keras.callbacks.BackupAndRestore(
+        str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False
+    )
+    for stage, crop in enumerate(settings.crops):
+        pace.until = (stage + 1) / len(settings.crops)
+        if pace.done < pace.until:
+            pace.rounds = crops.Crops(
+                pictures,
+                window=settings.window,
+                crop=crop,
+                batch=settings.batch,
+                steps=settings.round_steps,
+                seed=settings.seed,
+                workers=settings.workers,
+            )
+            # Unshuffled: the batches have chance enough, and this one is not seeded anew for each round.
+            model.fit(pace.rounds, epochs=_ENDLESS, verbose=0, callbacks=[backup, pace], shuffle=False)
+    if not pace.ran:
+        backup.set_model(model)
+        backup.on_train_begin()
+    return model, pace.progress
+
+
+def describe(pictures: library.Library, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Returns how features came about, for the file that they are kept in."""
+    return {
+        "task": "which picture and which folder a crop is from",
+        "pictures": len(pictures.pictures),
+        "folders": len(pictures.folder_names),
+        "settings": dataclasses.asdict(settings),
+        "progress": dataclasses.asdict(progress),
+        "versions": {
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "numpy": np.__version__,
+        },
+    }
+
+
+def _compile(model: keras.Model, settings: Settings) -> None:
+    """Gives the model its losses and its optimiser."""
+    optimizer = keras.optimizers.SGD(
+        settings.learning_rate, momentum=_MOMENTUM, nesterov=True, weight_decay=_WEIGHT_DECAY
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
+    model.compile(
+        optimizer,
+        loss={"picture": SmoothedCrossentropy(), "folder": SmoothedCrossentropy()},
+        loss_weights={"picture": 1.0, "folder": settings.folder_weight},
+        weighted_metrics={
+            name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in ("picture", "folder")
+        },
+        # On a CPU TensorFlow's own convolutions are the faster ones; JAX always compiles.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+    )
+
+
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Cross entropy of logits against class numbers of which nobody is quite sure."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns -sum_k q_k log p_k, [B]: q is 1 - s for the class, and s shared by all."""
+        ops = keras.ops
+        log_p = ops.log_softmax(y_pred)
+        numbers = ops.cast(ops.reshape(y_true, (-1, 1)), "int32")
+        own = ops.squeeze(ops.take_along_axis(log_p, numbers, axis=-1), -1)
+        return -(1 - _LABEL_SMOOTHING) * own - _LABEL_SMOOTHING * ops.mean(log_p, axis=-1)
+
+
+class Pace(keras.callbacks.Callback):
+    """Sets each round's learning rate by the clock, reports, and stops when the time is spent."""
+
+    def __init__(self, settings: Settings, folder: pathlib.Path, clock: Callable[[], float]) -> None:
+        """Reads how far the run in `folder` is."""
+        super().__init__()
+        self._settings, self._clock = settings, clock
+        self._file = folder / "progress.json"
+        self.progress = _read_progress(self._file)
+        self.until = 1.0  # the share of the time at which to stop
+        self.ran = False
+        self.rounds: crops.Crops | None = None
+        self._start = 0.0
+
+    @property
+    def done(self) -> float:
+        """The share of the time that is spent."""
+        return self.progress.seconds / (60 * self._settings.minutes)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Sets the round's learning rate and number."""
+        del logs
+        assert self.rounds is not None
+        self.rounds.round, self.ran = epoch, True
+        self.model.get_layer("augmentation").begin_round(epoch)
+        settings = self._settings
+        rate = settings.learning_rate * settings.batch / _RATE_BATCH
+        warmth = min(1.0, (epoch + 1) / _WARM_UP_ROUNDS)
+        self.model.optimizer.learning_rate = rate * warmth * cosine(self.done)
+        self._start = self._clock()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Notes and prints how the round went."""
+        seconds = self._clock() - self._start
+        progress, settings = self.progress, self._settings
+        progress.seconds += seconds
+        progress.rounds = epoch + 1
+        progress.pictures += settings.batch * settings.round_steps
+        progress.last = {name: float(np.asarray(value)) for name, value in (logs or {}).items()}
+        _write_progress(self._file, progress)
+        print(self._line(settings.batch * settings.round_steps / seconds), flush=True)
+        if not math.isfinite(progress.last.get("loss", 0.0)):
+            sys.exit("the loss is not finite; a smaller learning rate may help")
+        if self.done >= self.until:
+            self.model.stop_training = True
+
+    def _line(self, pictures_per_s: float) -> str:
+        """Returns the round's line."""
+        progress, last = self.progress, self.progress.last
+        left = 60 * self._settings.minutes - progress.seconds
+        accuracies = "  ".join(
+            f"{name} {100 * last.get(f'{name}_accuracy', math.nan):.1f} %" for name in ("picture", "folder")
+        )
+        return (
+            f"round {progress.rounds}: loss {last.get('loss', math.nan):.3f}  {accuracies}"
+            f"  {pictures_per_s:.1f} images/s  {progress.pictures} seen  {max(0.0, left) / 60:.1f} min left"
+        )
+
+
+def cosine(done: float) -> float:
+    """Returns the factor of the learning rate when a share of the time is spent; a little at the end."""
+    return max(0.002, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def _read_progress(file: pathlib.Path) -> Progress:
+    """Returns how far a run is; nowhere if it has not begun."""
+    return Progress(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else Progress()
+
+
+def _write_progress(file: pathlib.Path, progress: Progress) -> None:
+    """Writes how far a run is, all of it or nothing."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(dataclasses.asdict(progress)), encoding="utf-8")
+    os.replace(partial, file)

@@ -1,0 +1,101 @@
+"""Trains the project's own VGG19 features and writes the file that --weights=builtin reads.
+
+python tools/train_features.py --images=pictures --output=nst_tf/data/vgg19_builtin.npz --minutes=75
+
+Pictures in FOLDER/set/class/ belong to a class; those in FOLDER/set/ to none. The task is to tell from a
+random crop which picture it is from, and which class. The run is kept beside the output (--run); the same
+command goes on where it was killed, and with more --minutes where it ended. Runs on any backend of Keras 3:
+set KERAS_BACKEND to tensorflow, jax or torch.
+"""
+
+import hashlib
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+
+import tool_flags
+from absl import app, flags
+
+from nst_tf import errors
+
+_FLAGS = flags.FLAGS
+flags.DEFINE_string("images", None, "the folder of pictures to learn from")
+flags.DEFINE_string("output", None, "the .npz file to write")
+flags.DEFINE_string("run", None, "the folder to keep the run in; the output's name with .run unless given")
+flags.DEFINE_float("minutes", 75.0, "how long to train, all in all", 0.0)
+flags.DEFINE_list(
+    "crops", ["64"], "sides of crops in pixels, multiples of 16; each for an equal share of the time"
+)
+flags.DEFINE_integer("window", 112, "side of what crops are cut out of; smaller pictures are enlarged", 16)
+flags.DEFINE_integer("batch", 64, "crops in a step", 1)
+flags.DEFINE_integer("round_steps", 50, "steps between two checkpoints", 1)
+flags.DEFINE_float("learning_rate", 0.1, "of SGD, for a batch of 256; it falls along a cosine", 0.0)
+flags.DEFINE_float("folder_weight", 1.0, "weight of the class beside the picture", 0.0)
+flags.DEFINE_enum(
+    "precision",
+    "mixed_bfloat16",
+    ["float32", "mixed_bfloat16"],
+    "arithmetic; float32 on a processor without bfloat16 instructions",
+)
+flags.DEFINE_integer("workers", 1, "threads that cut windows; 8 for an accelerator", 1)
+flags.DEFINE_integer("seed", 0, "of the initial weights, crops and colours", 0)
+
+_MEGABYTE = 1e6
+
+
+def main(argv: Sequence[str]) -> int:
+    """Loads, trains, packs, writes."""
+    del argv
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    output = _output()
+    crops = _crops()
+    from feature_training import library, network, packing, training  # they load Keras
+
+    try:
+        start = time.monotonic()
+        pictures = library.load(_FLAGS.images, _FLAGS.window)
+        print(
+            f"{len(pictures.pictures)} pictures, {len(pictures.folder_names)} classes,"
+            f" loaded in {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
+        same = ("minutes", "window", "batch", "round_steps", "learning_rate", "folder_weight", "precision")
+        settings = training.Settings(
+            crops=crops, **{name: _FLAGS[name].value for name in (*same, "workers", "seed")}
+        )
+        run = pathlib.Path(_FLAGS.run) if _FLAGS.run else output.with_suffix(".run")
+        model, progress = training.train(pictures, settings, run)
+    except errors.InputError as error:
+        tool_flags.fail(str(error))
+    about = training.describe(pictures, settings, progress)
+    contents = packing.pack(network.fold(model), network.PREPROCESSING, about)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(contents)
+    print(f"{output}: {len(contents) / _MEGABYTE:.1f} MB, SHA-256 {hashlib.sha256(contents).hexdigest()}")
+    return 0
+
+
+def _output() -> pathlib.Path:
+    """Returns where to write; refuses what cannot work before hours are spent."""
+    if not _FLAGS.images:
+        tool_flags.fail("--images is missing: the folder of pictures to learn from")
+    if not _FLAGS.output or not _FLAGS.output.endswith(".npz"):
+        tool_flags.fail(f"--output={_FLAGS.output or ''}; allowed: a file that ends in .npz")
+    return pathlib.Path(_FLAGS.output)
+
+
+def _crops() -> tuple[int, ...]:
+    """Returns the sides of crops, each a multiple of the network's whole stride."""
+    try:
+        crops = tuple(int(crop) for crop in _FLAGS.crops)
+    except ValueError:
+        crops = ()
+    if not crops or any(crop < 16 or crop % 16 for crop in crops):
+        tool_flags.fail(f"--crops={','.join(_FLAGS.crops)}; allowed: multiples of 16, such as 64,96")
+    return crops
+
+
+if __name__ == "__main__":
+    sys.exit(app.run(main, flags_parser=tool_flags.parse))
