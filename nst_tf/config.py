@@ -221,6 +221,7 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
     steps, scales = replaced.get("steps", sum(config.steps)), replaced.get("scales", config.scales)
     if isinstance(steps, int) and not isinstance(steps, bool) and isinstance(scales, tuple):
         _require(steps > 0, "steps", steps, "at least 1")
+        _require(scales, "scales", "none", "at least one, the last one 1")
         same = len(scales) == len(config.steps)
         replaced["steps"] = _split(steps, config.steps if same else (1,) * len(scales))
     return dataclasses.replace(config, **replaced)
