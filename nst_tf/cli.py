@@ -1,18 +1,16 @@
 """The command `nst_tf`: flags -> config -> `stylize` -> a picture on disk.
 
-Loads TensorFlow only once the flags have been found good.
+Loads TensorFlow only once flags and files have been found good.
 """
 
-import contextlib
 import io
 import logging
 import os
 import pathlib
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -62,29 +60,27 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _list_presets() if _FLAGS.list_presets else _stylize()
     except errors.InputError as error:
-        print(f"nst_tf: {error}", file=sys.stderr)
+        print(f"nst_tf: {_printable(str(error))}", file=sys.stderr)
         return options.EXIT_MISTAKE
     except KeyboardInterrupt:
         print("nst_tf: interrupted; nothing was written", file=sys.stderr)
         return _EXIT_INTERRUPTED
 
 
+def _printable(text: str) -> str:
+    """Returns the text on one line: what is not printable, as in some files' names, is escaped."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
-    changes = options.overrides()
-    if not _FLAGS.config:
-        # Before TensorFlow is loaded, which takes seconds.
-        _check_files_named(presets.get(_FLAGS.preset, **changes))
+    with runtime.quiet():
+        repeated, chosen, shown = _checked()
     runtime.use_tensorflow_backend()
     _show_warnings()
-    with _quiet_import():
-        from nst_tf import api, manifest, outputs, report
+    with runtime.quiet():
+        from nst_tf import api, manifest, report
 
-    repeated = manifest.read(_path("config")) if _FLAGS.config else None
-    chosen = presets.get(_base(repeated), **changes)
-    _check_files_named(chosen)
-    shown = outputs.Outputs(_path("output"), save_every=_FLAGS.save_every, **_paths(_SHOWN_IN))
-    _check_outputs(chosen, shown)
     bar, interrupt = report.ProgressBar(), _Interrupt()
 
     def on_progress(progress: Any) -> bool:
@@ -113,6 +109,27 @@ def _stylize() -> int:
     for line in failures:
         print(f"nst_tf: {line}", file=sys.stderr)
     return _EXIT_CODES[result.outcome] or int(bool(failures))
+
+
+def _checked() -> tuple[dict[str, Any] | None, config.Config, Any]:
+    """Returns the manifest to repeat, if any, the config of the run, and the `Outputs` beside its result.
+
+    Finds out all that can be found out before TensorFlow is loaded, which takes seconds.
+
+    Raises:
+        InputError: Something given cannot be used.
+    """
+    from nst_tf import manifest, outputs
+
+    changes, repeated = options.overrides(), None
+    if _FLAGS.config:
+        repeated = manifest.read(_path("config"))
+    chosen = presets.get(_base(repeated), **changes)
+    _check_files_named(chosen)
+    shown = outputs.Outputs(_path("output"), save_every=_FLAGS.save_every, **_paths(_SHOWN_IN))
+    _check_outputs(chosen, shown)
+    _check_inputs(chosen)
+    return repeated, chosen, shown
 
 
 def _path(name: str) -> pathlib.Path:
@@ -169,6 +186,21 @@ def _check_outputs(chosen: config.Config, shown: Any) -> None:
     shown.read(**inputs)
 
 
+def _check_inputs(chosen: config.Config) -> None:
+    """Reads the pictures that go in, as the run will once more.
+
+    Raises:
+        InputError: One of them cannot be read.
+    """
+    from nst_tf import pictures
+
+    paths = {name: _path(name) for name in ("content", "style") if _FLAGS[name].value}
+    if chosen.init not in config.INITS:
+        paths["init"] = pathlib.Path(chosen.init)
+    for name, path in paths.items():
+        pictures.read(path, name)
+
+
 def _check_files_named(chosen: config.Config) -> None:
     """Checks that the files a run needs are named: pictures without weight are not needed."""
     needed = {"content": chosen.content_weight, "style": chosen.style_weight, "output": True}
@@ -215,28 +247,6 @@ def _show_warnings() -> None:
     logger = logging.getLogger("nst_tf")
     logger.addHandler(logging.StreamHandler())
     logger.propagate = False
-
-
-@contextlib.contextmanager
-def _quiet_import() -> Iterator[None]:
-    """Keeps TensorFlow's start-up notes off the terminal; shows them if the import fails.
-
-    Some of them heed no log level, since they are written before TensorFlow's log is set up.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            notes.seek(0)
-            os.write(terminal, notes.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def run() -> None:

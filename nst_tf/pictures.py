@@ -115,8 +115,8 @@ def _opened(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterato
             f"{name}: {path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the limit that"
             " keeps a small file from filling the memory; make it smaller first"
         ) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
-        # Pillow raises all of these for damaged files, SyntaxError for a broken PNG.
+    except (OSError, SyntaxError, ValueError, RuntimeError, MemoryError, struct.error) as error:
+        # Pillow raises all of these for damaged files: SyntaxError for PNG, RuntimeError for AVIF.
         raise errors.InputError(f"{name}: {path} cannot be read: {_one_line(error)}") from None
 
 

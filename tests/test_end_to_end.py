@@ -1,19 +1,26 @@
-"""The command on real files, as a person runs it: in a process of its own."""
+"""The command on real files, as a person runs it: in a process of its own, but for most of the mistakes."""
 
+import contextlib
 import csv
+import io
+import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
 import pytest
+from absl import flags
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import presets
-from tests import conftest
+from nst_tf import cli, config, options, presets
+from tests import conftest, test_pictures
 
 # Quick settings for the whole network, with nothing to download.
 QUICK = ["--weights=builtin", "--size=48", "--steps=6", "--precision=float32"]
@@ -141,17 +148,16 @@ MISTAKES = [
     ([*FILES, "--output=out.png", "--save_every=0"], "--save_every=0"),
 ]
 
-# The same, found out only once TensorFlow is there.
-LATE_MISTAKES = [
+MISTAKES_WITH_FILES = [
     ([*FILES, "--output=missing/out.png"], "no folder missing"),
     ([*FILES, "--output=photo.png"], "--overwrite"),
     ([*FILES, "--output=out.docx"], "'.docx' is not one of"),
+    ([*FILES, "--output=.", "--overwrite"], "'' is not one of"),
     ([*FILES, "--output=out.png", "--trace=missing/trace.csv"], "trace: there is no folder missing"),
     ([*FILES, "--output=out.png", "--trace=photo.png", "--overwrite"], "trace: photo.png is the content too"),
     ([*FILES, "--output=photo.png", "--overwrite"], "output: photo.png is the content too"),
     ([*FILES, f"--output={'x' * 247}.png"], "a file name of over 255 bytes"),
     ([*FILES, "--output=out.png", f"--init={'x' * 300}.png"], "File name too long"),
-    ([*FILES, "--output=out.png", "--weights=~nobody-here/x.h5"], "weights: there is no file"),
     ([*FILES, "--output=out.png", "--init=gone.png"], "init: there is no file gone.png"),
     ([*FILES, "--output=out.png", "--trace=out.png"], "trace: out.png is the output too"),
     ([*FILES, "--output=out.png", "--animation=a.gfi"], "animation format: '.gfi' is not one of"),
@@ -175,13 +181,13 @@ LATE_MISTAKES = [
     (["--config=nothing.json", *FILES, "--output=out.png"], "config: nothing.json cannot be read"),
     (["--content=.", "--style=painting.jpg", "--output=out.png"], "is a folder"),
     (["--content=nothing.png", "--style=painting.jpg", "--output=out.png"], "content: there is no file"),
+    (["--content=two\nlines.png", "--style=painting.jpg", "--output=out.png"], "no file two\\nlines.png"),
+    # Found out only once TensorFlow is there, like LATE_MISTAKES.
     ([*FILES, "--output=out.png", "--weights=nothing.h5"], "weights: there is no file nothing.h5"),
-    ([*FILES, "--output=out.png", "--size=10"], "needs 16 a side"),
-    ([*FILES, "--output=out.png", "--size=200000"], "the largest size that fits"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES + LATE_MISTAKES)
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES + MISTAKES_WITH_FILES)
 def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
     before = sorted(folder.iterdir())
     finished = _run(folder, *arguments)
@@ -191,6 +197,177 @@ def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
     assert finished.stderr.startswith("nst_tf: ")
     assert finished.stdout == ""
     assert sorted(folder.iterdir()) == before
+
+
+def _answer(arguments):
+    """Runs the command in this process; returns (exit code, standard output, standard error).
+
+    Standard error is what comes by way of file descriptor 2, which C libraries write to, and of Python.
+    """
+    flags.FLAGS.unparse_flags()
+    out, terminal = io.StringIO(), os.dup(2)
+    code: object = None
+    with tempfile.TemporaryFile("w+", errors="backslashreplace") as err:
+        os.dup2(err.fileno(), 2)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = cli.main(options.parse(["nst_tf", *arguments]))
+        except SystemExit as end:
+            code = end.code
+        finally:
+            err.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+        err.seek(0)
+        return code, out.getvalue(), err.read()
+
+
+def answer_all():
+    """Answers each list of arguments on standard input, in one process: TensorFlow is loaded once."""
+    print(json.dumps([_answer(arguments) for arguments in json.load(sys.stdin)]))
+
+
+def _assert_one_line(answer, message=""):
+    code, out, err = answer
+    assert (code, out) == (2, ""), err
+    assert err.startswith("nst_tf: ")
+    assert len(err.splitlines()) == 1, err
+    assert message in err
+
+
+# Found out only once TensorFlow is there; `one`, `tall` and `wide` are 1 x 1, 1 x 4000 and 4000 x 1 pixels.
+LATE_MISTAKES = [
+    ([*FILES, "--weights=~nobody-here/x.h5"], "weights: there is no file"),
+    ([*FILES, "--weights=photo.png"], "'.png' is not one of .h5, .npz"),
+    ([*FILES, "--size=10"], "needs 16 a side"),
+    ([*FILES, "--size=200000"], "the largest size that fits"),
+    (["--content=tall.png", "--style=painting.jpg", "--size=4000"], "1 x 4000 pixels; the deepest layer"),
+    (["--content=wide.png", "--style=painting.jpg", "--size=0"], "4000 x 1 pixels; the deepest layer"),
+    (["--content=photo.png", "--style=one.png"], "style: 1 x 1 pixels; the deepest layer chosen needs 16"),
+    (
+        ["--content=photo.png", "--style=tall.png"],
+        "style: 1 x 4000 pixels; the deepest layer chosen needs 16",
+    ),
+    (["--style=wide.png", "--content_weight=0"], "512 x 1 pixels; the deepest layer"),
+]
+
+
+def test_mistakes_found_out_late_get_one_line_too(folder):
+    for name, size in (("one", (1, 1)), ("tall", (1, 4000)), ("wide", (4000, 1))):
+        Image.new("RGB", size, "teal").save(folder / f"{name}.png")
+    before = sorted(folder.iterdir())
+    # A photograph of one pixel is one of one colour. A flag may come twice: the last one counts.
+    painted = ["--content=one.png", "--style=painting.jpg", "--size=48", "--steps=2"]
+    late = [*(arguments for arguments, _ in LATE_MISTAKES), painted]
+    cases = [["--output=out.png", "--weights=builtin", *arguments] for arguments in late]
+    code = "from tests import test_end_to_end; test_end_to_end.answer_all()"
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(cases),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=_environment(),
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    *answers, last = json.loads(finished.stdout)
+    for (_, message), answer in zip(LATE_MISTAKES, answers, strict=True):
+        _assert_one_line(answer, message)
+    assert last[0] == 0, last
+    assert sorted(folder.iterdir()) == sorted([*before, folder / "out.png", folder / "out.png.json"])
+
+
+@pytest.mark.parametrize("flag", ["content", "style", "init", "config"])
+def test_no_file_of_any_kind_brings_more_than_one_line(folder, monkeypatch, flag):
+    monkeypatch.chdir(folder)
+    for name, data in test_pictures.bad_files().items():
+        (folder / name).write_bytes(data)
+    before = sorted(folder.iterdir())
+    for name in test_pictures.bad_files():
+        _assert_one_line(_answer([*FILES, "--output=out.png", f"--{flag}={name}"]), name)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_that_must_not_be_read_gets_one_line(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "photo.png").chmod(0)
+    if os.access(folder / "photo.png", os.R_OK):
+        pytest.skip("this user may read anything")
+    _assert_one_line(_answer([*FILES, "--output=out.png"]), "content: photo.png cannot be read")
+
+
+def test_a_folder_that_must_not_be_written_to_gets_one_line(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "closed").mkdir(0o500)
+    if os.access(folder / "closed", os.W_OK):
+        pytest.skip("this user may write anywhere")
+    _assert_one_line(_answer([*FILES, "--output=closed/out.png"]), "closed cannot be written to")
+
+
+# TIFF in several compressions: libtiff decodes those, Pillow the others.
+ENCODINGS: list[tuple[str, dict[str, str]]] = [(name, {}) for name in test_pictures.FORMATS]
+ENCODINGS += [("TIFF", {"compression": f"tiff_{name}"}) for name in ("deflate", "lzw", "jpeg")]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(ENCODINGS),
+    st.lists(st.tuples(st.integers(0, 1500), st.binary(min_size=1, max_size=8)), max_size=3),
+    st.integers(0, 1500),
+)
+def test_no_damaged_picture_brings_more_than_one_line(tmp_path_factory, encoding, patches, length):
+    """The style is missing, so that a picture that can be read all the same ends the run too."""
+    data = test_pictures.encoded(encoding[0], **encoding[1])
+    for position, patch in patches:
+        data = test_pictures.patched(data, position % len(data), patch)
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    folder.mkdir(exist_ok=True)
+    (folder / "content").write_bytes(data[:length])
+    paths = [f"--{name}={folder / name}" for name in ("content", "style")]
+    _assert_one_line(_answer([*paths, f"--output={folder / 'out.png'}"]))
+    assert os.listdir(folder) == ["content"]
+
+
+# All that a command line can hold: characters, and bytes that are none.
+ANY_TEXT = st.text(
+    st.characters(exclude_characters="\0") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
+)
+WORDS = [
+    *config.LAYERS,
+    *presets.PRESETS,
+    *config.INITS,
+    *config.OPTIMIZERS,
+    *config.PRECISIONS,
+    "1e999",
+    ".json",
+]
+VALUES = st.one_of(
+    ANY_TEXT,
+    st.sampled_from(WORDS),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.lists(st.sampled_from(WORDS) | st.floats().map(str), max_size=5).map(",".join),
+)
+# The rest prints a list and ends the run well, or is what ends every run here.
+NAMES = [
+    flag.name
+    for flag in flags.FLAGS.flags_by_module_dict()[options.__name__]
+    if flag.name not in ("list_presets", "style")
+]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
+def test_no_flags_bring_more_than_one_line(tmp_path_factory, values):
+    folder = tmp_path_factory.getbasetemp()
+    arguments = {
+        "content": folder / "content",
+        "output": folder / "out.png",
+        **values,
+        "style": folder / "gone",
+    }
+    _assert_one_line(_answer([f"--{name}={value}" for name, value in arguments.items()]))
 
 
 def test_another_keras_backend_gets_one_line(folder):

@@ -4,19 +4,21 @@ import io
 import os
 import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from nst_tf import errors, pictures
 from tests import conftest
 
 PICTURE = conftest.smooth_picture(1, 20, 30)
 PIXELS = pictures.to_uint8(PICTURE)
-FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"]
+# AVIF is not promised, but Pillow's wheels read it.
+FORMATS = ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP", *(["AVIF"] if features.check("avif") else [])]
 
 
 def _saved(tmp_path, name, picture=None, **options):
@@ -102,7 +104,6 @@ def test_cmyk_is_read(tmp_path):
 
 def _png_of_size(width, height):
     """Returns the start of a PNG that claims a size and has no pixels."""
-    import zlib
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -111,25 +112,70 @@ def _png_of_size(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-def _bad_files():
-    encoded = io.BytesIO()
-    Image.fromarray(PIXELS).save(encoded, "PNG")
+def encoded(format_name, **options):
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, format_name, **options)
+    return file.getvalue()
+
+
+def patched(data, position, patch):
+    return data[:position] + patch + data[position + len(patch) :]
+
+
+def _cut(data):
+    return data[: 2 * len(data) // 3]
+
+
+def _files_without_size():
+    """Returns a file of every format whose header says that it has no pixels."""
+    gif, tiff = encoded("GIF"), encoded("TIFF")
+    frame = gif.index(b"\x2c\0\0\0\0") + 5  # the image descriptor; Pillow heeds no other size
+    directory = struct.unpack("<I", tiff[4:8])[0] + 2
+    for entry in range(directory, directory + 24, 12):  # ImageWidth and ImageLength come first
+        tiff = patched(tiff, entry + 8, bytes(4))
     return {
-        "empty.png": b"",
-        "text.png": b"this is no picture",
-        "cut.png": encoded.getvalue()[:200],
-        "bomb.png": _png_of_size(60_000, 60_000),
         "zero.png": _png_of_size(0, 0),
+        "zero.jpg": patched(encoded("JPEG"), encoded("JPEG").index(b"\xff\xc0") + 5, bytes(4)),
+        "zero.webp": patched(encoded("WEBP"), 26, bytes(4)),
+        "zero.bmp": patched(encoded("BMP"), 18, bytes(8)),
+        "zero.gif": patched(patched(gif, 6, bytes(4)), frame, bytes(4)),
+        "zero.tif": tiff,
     }
 
 
-@pytest.mark.parametrize("name", list(_bad_files()))
+def bad_files():
+    """Returns {name: bytes} of files that are no pictures."""
+    deflated = encoded("TIFF", compression="tiff_deflate")
+    return {
+        "empty.png": b"",
+        "text.png": b"this is no picture",
+        "bomb.png": _png_of_size(60_000, 60_000),
+        **_files_without_size(),
+        **{f"cut.{name.lower()}": _cut(encoded(name)) for name in FORMATS},
+        # libtiff, which decodes this one, has its say on standard error.
+        "damaged.tif": patched(deflated, 20, bytes(40)),
+        # Found by damaging files at random: Pillow raises RuntimeError.
+        **({"damaged.avif": encoded("AVIF").replace(b"iloc", b"free")} if "AVIF" in FORMATS else {}),
+    }
+
+
+@pytest.mark.parametrize("name", list(bad_files()))
 def test_bad_files_give_one_clear_line(tmp_path, name):
-    (tmp_path / name).write_bytes(_bad_files()[name])
+    (tmp_path / name).write_bytes(bad_files()[name])
     with pytest.raises(errors.InputError, match=name) as caught:
         pictures.read(tmp_path / name, "content")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("content: ")
+
+
+def test_a_picture_too_large_for_the_memory_gets_one_line(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    path = _saved(tmp_path, "a.png")
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(errors.InputError, match=r"a\.png cannot be read: MemoryError"):
+        pictures.read(path)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
@@ -320,11 +366,7 @@ def _read_or_refused(path):
 
 @given(st.integers(0, 1500), st.binary(min_size=1, max_size=8), st.sampled_from(FORMATS))
 def test_damaged_pictures_are_read_or_refused(tmp_path_factory, position, patch, format_name):
-    encoded = io.BytesIO()
-    Image.fromarray(PIXELS).save(encoded, format_name)
-    data = bytearray(encoded.getvalue())
-    position %= len(data)
-    data[position : position + len(patch)] = patch
+    data = encoded(format_name)
     path = tmp_path_factory.getbasetemp() / f"damaged.{format_name.lower()}"
-    path.write_bytes(bytes(data))
+    path.write_bytes(patched(data, position % len(data), patch))
     _read_or_refused(path)

@@ -1,5 +1,6 @@
 """The tools, as a person runs them."""
 
+import re
 import subprocess
 import sys
 
@@ -10,9 +11,9 @@ from PIL import Image
 from tests import conftest
 
 
-def _run(tool, *arguments):
+def _run(tool, *arguments, **changes):
     command = [sys.executable, conftest.ROOT / "tools" / tool, *arguments]
-    environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1", **changes}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
@@ -51,6 +52,7 @@ def test_help_lists_the_flags(tool):
         ("draw_samples.py", ["x"], "'x' is not a flag"),
         ("make_pictures.py", ["--otput=x"], "Did you mean: output"),
         ("make_pictures.py", ["--samples=/nowhere"], "No such file"),
+        ("make_pictures.py", ["--only=overveiw"], "should be one of <overview|"),
     ],
 )
 def test_a_mistake_gets_one_line(tool, arguments, message):
@@ -58,3 +60,28 @@ def test_a_mistake_gets_one_line(tool, arguments, message):
     assert finished.returncode == 2
     assert message in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
+
+
+def test_the_readme_shows_every_picture_that_make_pictures_makes():
+    readme = (conftest.ROOT / "README.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"\(tools/pictures/(\w+)\.jpg\)", readme))
+    names = re.findall(r"--only: <([\w|]+)>", _run("make_pictures.py", "--help").stdout)
+    assert shown == set("".join(names).split("|"))
+    assert shown == {path.stem for path in (conftest.ROOT / "tools" / "pictures").glob("*.jpg")}
+
+
+def test_a_strip_shows_a_flags_values_side_by_side(tmp_path):
+    for seed, name in enumerate(NAMES):
+        pixels = np.rint(conftest.smooth_picture(seed) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    folders = [f"--samples={tmp_path}", f"--output={tmp_path / 'made'}"]
+    finished = _run("make_pictures.py", *folders, "--only=steps", "--size=32", NST_TF_WEIGHTS="builtin")
+    assert finished.returncode == 0, finished.stderr
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["steps.jpg"]
+    with Image.open(tmp_path / "made" / "steps.jpg") as strip:
+        grey = np.asarray(strip.convert("L"), np.float64)
+    assert grey.shape == (254 + 26, 1032)  # three pictures of 4:3 with gaps of 8, and the captions
+    cells = [grey[:, left : left + 338] for left in (0, 346, 692)]
+    for cell in cells:
+        assert (cell[254:] < 64).any(), "no caption"
+    assert np.abs(cells[0][:254] - cells[2][:254]).mean() > 5, "the pictures are the same"

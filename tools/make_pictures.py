@@ -1,45 +1,105 @@
-"""Makes the README's pictures anew, from the sample pictures and the default preset.
+"""Makes the README's pictures anew, from the sample pictures.
 
 python tools/draw_samples.py --output=samples
 python tools/make_pictures.py --samples=samples --output=tools/pictures
+
+That takes about half an hour on two cores; --only=steps makes steps.jpg alone.
 """
 
+import functools
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tool_flags
 from absl import app, flags
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import nst_tf
+
+_OVERVIEW = "overview"
+_PHOTOGRAPH = "photograph.jpg"
+_PAINTINGS = ("strokes.jpg", "mosaic.jpg")
+
+# {flag: values}: a strip for each flag, which shows what it does to the first painting's picture. The values
+# were chosen by looking: the default, and how far one may go to either side before the pictures say no more.
+_STRIPS: Mapping[str, Sequence[Any]] = {
+    "content_weight": (0, 20, 50, 500),
+    "steps": (12, 60, 240),
+    "size": (128, 256, 512),
+    "scales": ((1.0,), (0.5, 1.0), (0.25, 0.5, 1.0)),
+    "preset": ("default", "gatys2015", "tf_tutorial"),
+}
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("samples", "samples", "the folder that draw_samples.py wrote")
 flags.DEFINE_string("output", "tools/pictures", "the folder to write to")
+flags.DEFINE_multi_enum("only", None, [_OVERVIEW, *_STRIPS], "a picture to make; may be repeated [all]")
+# A strip's pictures are up to 338 pixels wide.
+flags.DEFINE_integer("size", 384, "the longest side of the runs for a strip", lower_bound=16)
 
-# Wide enough for a README at its full width, small enough to keep in a repository.
-_WIDTH, _GAP, _QUALITY = 1032, 8, 85
-_PAINTINGS = ("strokes.jpg", "mosaic.jpg")
+# Wide enough for a README at its full width.
+_WIDTH, _GAP = 1032, 8
+# Small enough to keep in a repository; colours at full resolution, since strokes and tiles are colour edges.
+_JPEG: Mapping[str, Any] = {"quality": 85, "subsampling": 0, "optimize": True, "progressive": True}
+# A caption as large as a README's own text, with room above and below it.
+_FONT_SIZE, _CAPTION_HEIGHT = 15, 26
 
 
 def main(argv: Sequence[str]) -> int:
-    """Paints the photograph like each painting and lays all pictures out in two rows."""
+    """Makes every picture, or those asked for."""
     del argv
-    samples, output = pathlib.Path(_FLAGS.samples), pathlib.Path(_FLAGS.output)
+    output = pathlib.Path(_FLAGS.output)
     try:
-        given = [Image.open(samples / name) for name in ("photograph.jpg", *_PAINTINGS)]
-        results = [nst_tf.stylize(given[0], painting, on_progress=_show).image for painting in given[1:]]
+        given = [Image.open(_sample(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
+        for name in _FLAGS.only or [_OVERVIEW, *_STRIPS]:
+            sheet = _overview(given) if name == _OVERVIEW else _strip(name, _STRIPS[name])
+            output.mkdir(parents=True, exist_ok=True)
+            sheet.save(output / f"{name}.jpg", **_JPEG)
+            print(output / f"{name}.jpg")
     except (nst_tf.InputError, OSError) as error:
         tool_flags.fail(str(error))
-    painted = [Image.fromarray(np.rint(image * 255).astype(np.uint8)) for image in results]
-    sheet = _stack([_row(given), _row(painted)])
-    output.mkdir(parents=True, exist_ok=True)
-    # Colours at full resolution: strokes and tiles are colour edges.
-    sheet.save(output / "overview.jpg", quality=_QUALITY, subsampling=0)
-    print(output / "overview.jpg")
     return 0
+
+
+def _overview(given: Sequence[Image.Image]) -> Image.Image:
+    """Paints the photograph like each painting and lays all pictures out in two rows."""
+    painted = [_paint(painting, nst_tf.get_config("default")) for painting in _PAINTINGS]
+    return _stack([_row(given), _row(painted)], _GAP)
+
+
+def _strip(flag: str, values: Sequence[Any]) -> Image.Image:
+    """Paints the photograph with each of a flag's values, and writes the flag below."""
+    configs = [_config({flag: value}) for value in values]
+    texts = [_caption(flag, value, chosen) for value, chosen in zip(values, configs, strict=True)]
+    return _stack([_row([_paint(_PAINTINGS[0], chosen) for chosen in configs]), _captions(texts)], 0)
+
+
+def _config(settings: Mapping[str, Any]) -> "nst_tf.Config":
+    """Returns the default preset, or the one in the settings, with a strip's size and the settings."""
+    chosen: dict[str, Any] = {"preset": "default", "size": _FLAGS.size, **settings}
+    return nst_tf.get_config(chosen.pop("preset"), **chosen)
+
+
+def _caption(flag: str, value: Any, chosen: "nst_tf.Config") -> str:
+    """Returns a flag as it is typed, and whether one need not type it."""
+    text = ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else value
+    is_default = chosen in (_config({}), nst_tf.get_config("default"))
+    return f"--{flag}={text}" + (" (default)" if is_default else "")
+
+
+def _sample(name: str) -> pathlib.Path:
+    return pathlib.Path(_FLAGS.samples) / name
+
+
+@functools.cache
+def _paint(painting: str, chosen: "nst_tf.Config") -> Image.Image:
+    """Returns the photograph painted like a painting, once for all strips that show it."""
+    photograph = _sample(_PHOTOGRAPH) if chosen.content_weight else None
+    image = nst_tf.stylize(photograph, _sample(painting), preset=chosen, on_progress=_show).image
+    return Image.fromarray(np.rint(image * 255).astype(np.uint8))
 
 
 def _show(progress: "nst_tf.Progress") -> None:  # quoted: evaluating it would load TensorFlow
@@ -48,7 +108,7 @@ def _show(progress: "nst_tf.Progress") -> None:  # quoted: evaluating it would l
 
 def _row(pictures: Sequence[Image.Image]) -> Image.Image:
     """Returns the pictures side by side, `_WIDTH` pixels in all."""
-    width = (_WIDTH - _GAP * (len(pictures) - 1)) // len(pictures)
+    width = _cell_width(len(pictures))
     height = round(width * pictures[0].height / pictures[0].width)
     row = Image.new("RGB", (_WIDTH, height), "white")
     for index, picture in enumerate(pictures):
@@ -56,13 +116,28 @@ def _row(pictures: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
-def _stack(rows: Sequence[Image.Image]) -> Image.Image:
+def _captions(texts: Sequence[str]) -> Image.Image:
+    """Returns a row of texts, each below the middle of its picture in a `_row`."""
+    width = _cell_width(len(texts))
+    row = Image.new("RGB", (_WIDTH, _CAPTION_HEIGHT), "white")
+    draw, font = ImageDraw.Draw(row), ImageFont.load_default(_FONT_SIZE)
+    for index, text in enumerate(texts):
+        middle = (index * (width + _GAP) + width / 2, _CAPTION_HEIGHT / 2)
+        draw.text(middle, text, fill="black", font=font, anchor="mm")
+    return row
+
+
+def _cell_width(count: int) -> int:
+    return (_WIDTH - _GAP * (count - 1)) // count
+
+
+def _stack(rows: Sequence[Image.Image], gap: int) -> Image.Image:
     """Returns the rows below each other."""
-    sheet = Image.new("RGB", (_WIDTH, sum(row.height for row in rows) + _GAP * (len(rows) - 1)), "white")
+    sheet = Image.new("RGB", (_WIDTH, sum(row.height for row in rows) + gap * (len(rows) - 1)), "white")
     top = 0
     for row in rows:
         sheet.paste(row, (0, top))
-        top += row.height + _GAP
+        top += row.height + gap
     return sheet
 
 
