@@ -21,7 +21,8 @@ from nst_tf.scales import Scale
 if typing.TYPE_CHECKING:
     from nst_tf.stylizer import Progress
 
-# A GIF of 48 painted frames of 480 x 360 pixels has about 6 MB, a WebP 1.5 MB; both play for six seconds.
+# A GIF of 41 painted frames of 480 x 360 pixels had 4.1 MB, a WebP 1.2 MB, an MP4 1.6 MB; they play for less
+# than seven seconds.
 MAX_FRAMES, MAX_SIDE = 48, 480
 
 # How long frames are shown: a GIF counts hundredths of a second. First and last long enough to be seen.

@@ -176,14 +176,14 @@ def _check_outputs(chosen: config.Config, shown: Any) -> None:
         written["trace"] = _path("trace")
         pictures.check_file(written["trace"], _FLAGS.overwrite, "trace")
     written |= shown.files
-    taken = {_path(name).resolve(): name for name in ("content", "style") if _FLAGS[name].value}
+    inputs = {name: path for name, path in _paths(("content", "style", "init")).items() if path}
+    taken = {path.resolve(): name for name, path in inputs.items()}
     for name, path in written.items():
         other = taken.setdefault(path.resolve(), name)
         if other != name:
             raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
-    inputs = _paths(("content", "style"))
-    shown.check({name: path for name, path in (inputs | written).items() if path}, _FLAGS.overwrite)
-    shown.read(**inputs)
+    shown.check(inputs | written, _FLAGS.overwrite)
+    shown.read(inputs.get("content"), inputs.get("style"))
 
 
 def _check_inputs(chosen: config.Config) -> None:

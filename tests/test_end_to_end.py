@@ -164,12 +164,16 @@ MISTAKES_WITH_FILES = [
     ([*FILES, "--output=out.png", "--animation=no/a.gif"], "animation: there is no folder no"),
     ([*FILES, "--output=out.webp", "--animation=out.webp"], "animation: out.webp is the output too"),
     ([*FILES, "--output=out.png", "--plot=p.jpg"], "plot format: '.jpg' is not one of .png, .svg, .pdf"),
-    ([*FILES, "--output=out.png", "--plot=photo.png"], "plot: photo.png exists; use --overwrite"),
+    ([*FILES, "--output=out.png", "--plot=old/o-step0005.png"], "0005.png exists; use --overwrite"),
     ([*FILES, "--output=out.png", "--comparison=c.gif"], "comparison format: '.gif' is not one of"),
     ([*FILES, "--output=out.png", "--comparison=photo.png", "--overwrite"], "is the content too"),
     ([*FILES, "--output=out.png", "--logdir=photo.png"], "logdir: photo.png is not a folder"),
     ([*FILES, "--output=out.png", "--logdir=no/logs"], "logdir: there is no folder no"),
     ([*FILES, "--output=out.png", "--logdir=old"], "holds the summaries of another run"),
+    (
+        [*FILES, "--init=old/o-step0005.png", "--output=old/o-step0005.png", "--overwrite"],
+        "output: old/o-step0005.png is the init too",
+    ),
     ([*FILES, "--output=old/o.png", "--save_every=5"], "o-step0005.png exists; use --overwrite"),
     (
         ["--content=old/o-step0005.png", FILES[1], "--output=old/o.png", "--save_every=5", "--overwrite"],
@@ -386,7 +390,7 @@ def test_an_existing_picture_is_replaced_only_when_told(folder):
 
 
 def test_ctrl_c_saves_the_picture_so_far(folder):
-    showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=3"]
+    showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
     arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--steps=100000"]
     with subprocess.Popen(
         _command(*arguments),
@@ -407,7 +411,7 @@ def test_ctrl_c_saves_the_picture_so_far(folder):
     assert (folder / "a.mp4").read_bytes()[4:8] == b"ftyp"
     assert (folder / "p.svg").read_bytes().startswith(b"<?xml")
     assert Image.open(folder / "c.png").height == 36 + 28
-    assert (folder / "out-step000003.png").is_file()
+    assert (folder / "out-step000001.png").is_file()
     assert list((folder / "logs").iterdir())
 
 
@@ -448,14 +452,14 @@ def test_alpha_is_kept(folder):
 
 
 def test_one_sees_it_happen_in_the_photographs_colours(folder):
-    showing = ["--animation=a.webp", "--plot=p.png", "--comparison=c.jpg", "--logdir=old", "--save_every=4"]
+    showing = ["--animation=a.gif", "--plot=p.png", "--comparison=c.jpg", "--logdir=old", "--save_every=4"]
     arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--color=luminance", "--overwrite"]
     finished = _run(folder, *arguments)
     assert finished.returncode == 0, finished.stderr
     assert all(line.startswith("step ") for line in finished.stderr.splitlines()), finished.stderr
-    files = {"a.webp", "p.png", "c.jpg", "out.png", "out.png.json", "out-step0004.png", "old"}
+    files = {"a.gif", "p.png", "c.jpg", "out.png", "out.png.json", "out-step0004.png", "old"}
     assert {path.name for path in folder.iterdir()} == files | {"photo.png", "painting.jpg"}
-    with Image.open(folder / "a.webp") as moving:
+    with Image.open(folder / "a.gif") as moving:
         assert moving.size == (48, 36)
         assert moving.n_frames >= 3  # type: ignore[attr-defined]
     assert len(list((folder / "old").glob("events.*"))) == 1
