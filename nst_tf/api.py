@@ -185,7 +185,7 @@ def _weights_source(run: stylizer.Stylizer) -> str:
     """Returns what to give as `weights` to get the same ones again: "auto" may not give them."""
     if run.config.weights != "auto":
         return run.config.weights
-    return "imagenet" if run.weights.name == "imagenet" else "builtin"
+    return {"random filters": "random"}.get(run.weights.name, run.weights.name)
 
 
 def _resized_alpha(alpha: np.ndarray | None, height: int, width: int) -> np.ndarray | None:
