@@ -42,8 +42,10 @@ flags.DEFINE_integer("size", 384, "the longest side of the runs for a strip", lo
 
 # Wide enough for a README at its full width.
 _WIDTH, _GAP = 1032, 8
-# Small enough to keep in a repository; colours at full resolution, since strokes and tiles are colour edges.
-_JPEG: Mapping[str, Any] = {"quality": 85, "subsampling": 0, "optimize": True, "progressive": True}
+# Small enough to keep in a repository.
+_JPEG: Mapping[str, Any] = {"quality": 85, "optimize": True, "progressive": True}
+# Strokes and tiles are colour edges, which a strip is too small to show at their best.
+_OVERVIEW_COLORS, _STRIP_COLORS = "4:4:4", "4:2:2"
 # A caption as large as a README's own text, with room above and below it.
 _FONT_SIZE, _CAPTION_HEIGHT = 15, 26
 
@@ -56,8 +58,9 @@ def main(argv: Sequence[str]) -> int:
         given = [Image.open(_sample(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
         for name in _FLAGS.only or [_OVERVIEW, *_STRIPS]:
             sheet = _overview(given) if name == _OVERVIEW else _strip(name, _STRIPS[name])
+            colors = _OVERVIEW_COLORS if name == _OVERVIEW else _STRIP_COLORS
             output.mkdir(parents=True, exist_ok=True)
-            sheet.save(output / f"{name}.jpg", **_JPEG)
+            sheet.save(output / f"{name}.jpg", subsampling=colors, **_JPEG)
             print(output / f"{name}.jpg")
     except (nst_tf.InputError, OSError) as error:
         tool_flags.fail(str(error))
@@ -86,7 +89,7 @@ def _config(settings: Mapping[str, Any]) -> "nst_tf.Config":
 def _caption(flag: str, value: Any, chosen: "nst_tf.Config") -> str:
     """Returns a flag as it is typed, and whether one need not type it."""
     text = ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else value
-    is_default = chosen in (_config({}), nst_tf.get_config("default"))
+    is_default = text != "default" and chosen in (_config({}), nst_tf.get_config("default"))
     return f"--{flag}={text}" + (" (default)" if is_default else "")
 
 
