@@ -38,6 +38,9 @@ _FREE_RATES = ("sgd", "momentum")
 # TensorFlow counts and seeds in int32 here.
 _LARGEST_INTEGER = 2**31 - 1
 
+# Far beyond any use, and far enough below float32's largest, 3.4e38, to multiply by.
+_LARGEST_NUMBER = 1e30
+
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
 OUTPUTS = ("last", "best")
 SIZE_SIDES = ("longest", "shortest", "height")
@@ -220,7 +223,7 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
     steps, scales = replaced.get("steps", sum(config.steps)), replaced.get("scales", config.scales)
     if isinstance(steps, int) and not isinstance(steps, bool) and isinstance(scales, tuple):
-        _require(steps > 0, "steps", steps, "at least 1")
+        _require(0 < steps <= _LARGEST_INTEGER, "steps", steps, f"from 1 to {_LARGEST_INTEGER}")
         _require(scales, "scales", "none", "at least one, the last one 1")
         same = len(scales) == len(config.steps)
         replaced["steps"] = _split(steps, config.steps if same else (1,) * len(scales))
@@ -244,14 +247,14 @@ def _split(total: int, proportions: Sequence[int]) -> tuple[int, ...]:
     order = sorted(range(len(exact)), key=lambda i: (exact[i] - parts[i], i), reverse=True)
     for index in order[: total - sum(parts)]:
         parts[index] += 1
-    if total and not parts[-1]:  # at least one at the result's own size
+    if parts and not parts[-1]:  # at least one at the result's own size
         parts[parts.index(max(parts))] -= 1
         parts[-1] = 1
     return tuple(parts)
 
 
 def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
-    """Checks that numbers are finite and not negative and that names are allowed."""
+    """Checks that numbers are within bounds and that names are allowed."""
     is_list = field.type != element_type(field)
     shape = "a list" if is_list else "a single value"
     _require(isinstance(value, tuple) == is_list, field.name, repr(value), shape)
@@ -266,8 +269,8 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
             {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
         )
         if kind in (int, float):
-            _require(math.isfinite(item) and item >= 0, field.name, item, "finite and not negative")
-            _require(kind is float or item <= _LARGEST_INTEGER, field.name, item, f"up to {_LARGEST_INTEGER}")
+            largest = _LARGEST_INTEGER if kind is int else _LARGEST_NUMBER
+            _require(0 <= item <= largest, field.name, item, f"from 0 to {largest}")
         names = field.metadata.get("names")
         beside = field.metadata.get("beside", "")
         if names and item not in names and not _BESIDE[beside](item):

@@ -131,7 +131,7 @@ def parse(argv: Sequence[str]) -> list[str]:
     except flags.Error as error:
         _fail(f"{' '.join(str(error).split())}; --help lists all flags")
     if rest[1:]:
-        _fail(f"{rest[1]!r}: not a flag; files are named as in --content={rest[1]}")
+        _fail(f"{rest[1]!r}: not a flag; files are named as in --content=FILE")
     return rest
 
 

@@ -23,9 +23,14 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     its steps go to the next one.
 
     Raises:
-        InputError: The result is too small for the deepest layer.
+        InputError: The picture or the result is too small for the deepest layer.
     """
     needed = pixels_needed(config)
+    if min(height, width) < needed:
+        raise errors.InputError(
+            f"picture: {width} x {height} pixels; the deepest layer chosen needs {needed} a side: take a larger"
+            " one"
+        )
     plan: list[Scale] = []
     waiting = 0
     for share, num_steps in zip(config.scales, config.steps, strict=True):

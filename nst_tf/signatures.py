@@ -137,8 +137,7 @@ class ServedModel:
     def _decoded(self, items: Items) -> tuple[Tensor, Tensor]:
         most = self._limits.max_pixels * INPUT_PIXELS_PER_PIXEL
         return (
-            # A small photograph is enlarged; what becomes of it is checked with the settings.
-            encoded.decode(items["content_bytes"], "content", most, 1),
+            encoded.decode(items["content_bytes"], "content", most, self._needed),
             encoded.decode(items["style_bytes"], "style", most, self._needed),
         )
 

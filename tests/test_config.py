@@ -25,7 +25,7 @@ DEFAULT = formulations.DEFAULT
         ({"content_layers": ()}, "one or more, each once"),
         ({"content_layers": "relu4_2"}, "a list"),
         ({"size": (3,)}, "a single value"),
-        ({"seed": 2**31}, "up to 2147483647"),
+        ({"seed": 2**31}, "from 0 to 2147483647"),
         ({"style_layers": ("relu1_1",) * 5}, "one or more, each once"),
         ({"style_layer_weights": (1.0,)}, "1 for 5 style layers"),
         ({"style_weight": -1.0}, "style_weight: -1.0"),

@@ -146,6 +146,11 @@ MISTAKES = [
     ([*FILES, "--output=out.png", "--learning_rate=0"], "above 0 for lbfgs"),
     ([*FILES, "--output=out.png", "--color=luminence"], "did you mean 'luminance'"),
     ([*FILES, "--output=out.png", "--save_every=0"], "--save_every=0"),
+    ([*FILES, "--output=out.png", "--scales="], "scales: none; allowed: at least one"),
+    ([*FILES, "--output=out.png", f"--seed={'9' * 400}"], "from 0 to 2147483647"),
+    ([*FILES, "--output=out.png", f"--steps={'9' * 400}"], "from 1 to 2147483647"),
+    ([*FILES, "--output=out.png", "--aspect_ratio=1e308"], "aspect_ratio: 1e+308; allowed: from 0 to 1e+30"),
+    ([*FILES, "--output=out.png", "two\nlines.png"], "'two\\nlines.png': not a flag"),
 ]
 
 MISTAKES_WITH_FILES = [
@@ -245,14 +250,18 @@ LATE_MISTAKES = [
     ([*FILES, "--weights=photo.png"], "'.png' is not one of .h5, .npz"),
     ([*FILES, "--size=10"], "needs 16 a side"),
     ([*FILES, "--size=200000"], "the largest size that fits"),
-    (["--content=tall.png", "--style=painting.jpg", "--size=4000"], "1 x 4000 pixels; the deepest layer"),
-    (["--content=wide.png", "--style=painting.jpg", "--size=0"], "4000 x 1 pixels; the deepest layer"),
+    (
+        ["--content=one.png", "--style=painting.jpg"],
+        "picture: 1 x 1 pixels; the deepest layer chosen needs 16",
+    ),
+    (["--content=tall.png", "--style=painting.jpg", "--size=4000"], "picture: 1 x 4000 pixels; the deepest"),
+    (["--content=wide.png", "--style=painting.jpg", "--size=0"], "picture: 4000 x 1 pixels; the deepest"),
     (["--content=photo.png", "--style=one.png"], "style: 1 x 1 pixels; the deepest layer chosen needs 16"),
     (
         ["--content=photo.png", "--style=tall.png"],
         "style: 1 x 4000 pixels; the deepest layer chosen needs 16",
     ),
-    (["--style=wide.png", "--content_weight=0"], "512 x 1 pixels; the deepest layer"),
+    (["--style=wide.png", "--content_weight=0"], "4000 x 1 pixels; the deepest layer"),
 ]
 
 
@@ -260,8 +269,8 @@ def test_mistakes_found_out_late_get_one_line_too(folder):
     for name, size in (("one", (1, 1)), ("tall", (1, 4000)), ("wide", (4000, 1))):
         Image.new("RGB", size, "teal").save(folder / f"{name}.png")
     before = sorted(folder.iterdir())
-    # A photograph of one pixel is one of one colour. A flag may come twice: the last one counts.
-    painted = ["--content=one.png", "--style=painting.jpg", "--size=48", "--steps=2"]
+    # A flag may come twice: the last one counts.
+    painted = ["--content=photo.png", "--style=painting.jpg", "--size=48", "--steps=2"]
     late = [*(arguments for arguments, _ in LATE_MISTAKES), painted]
     cases = [["--output=out.png", "--weights=builtin", *arguments] for arguments in late]
     code = "from tests import test_end_to_end; test_end_to_end.answer_all()"

@@ -57,7 +57,7 @@ def test_every_plan_ends_at_the_size_asked_for(height, width, size):
     try:
         plan = scales.plan_scales(chosen, height, width)
     except errors.InputError:
-        assert min(height, width) * size / max(height, width) < 16.5
+        assert min(height, width) < 16 or min(height, width) * size / max(height, width) < 16.5
         return
     assert max(plan[-1][:2]) == size
     assert sum(scale.num_steps for scale in plan) == 240

@@ -37,7 +37,8 @@ def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_
     try:
         expected = scales.plan_scales(chosen, height, width)
     except errors.InputError:
-        assert min(int(plan.heights[-1]), int(plan.widths[-1])) < scales.pixels_needed(chosen)
+        smallest = min(height, width, int(plan.heights[-1]), int(plan.widths[-1]))
+        assert smallest < scales.pixels_needed(chosen)
         return
     came = zip(*(tensor.numpy().tolist() for tensor in plan), strict=True)
     assert [scales.Scale(*row) for row in came] == list(expected)
