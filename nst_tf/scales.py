@@ -28,8 +28,7 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     needed = pixels_needed(config)
     if min(height, width) < needed:
         raise errors.InputError(
-            f"picture: {width} x {height} pixels; the deepest layer chosen needs {needed} a side: take a larger"
-            " one"
+            f"picture: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
     plan: list[Scale] = []
     waiting = 0
