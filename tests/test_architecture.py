@@ -39,6 +39,7 @@ ALLOWED: dict[str, str] = {
     "stylizer": (
         "color config errors images loop losses objective runtime scales scene sources variables vgg weights"
     ),
+    "scene": "config guides images objective scales sources",
     "sources": "color config errors images",
     "signatures": "changes config encoded guards objective packing painter scales",
     "painter": "config encoded guards images loop losses objective scales tensor_scales",
