@@ -60,6 +60,7 @@ ALLOWED: dict[str, str] = {
     "optimizers": "lbfgs",
     "lbfgs": "",
     "variables": "",
+    "guides": "vgg",
     "losses": "",
     "style_statistics": "",
     "guides": "vgg",
