@@ -26,6 +26,7 @@ LAYERS = tuple(
 POOLING = ("max", "average")
 CONTENT_NORMALIZATION = ("mean", "sum", "half_sum", "quarter_mean", "half_root")
 STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch", "sum", "mean", "udacity", "keras_example")
+STYLE_STATISTICS = ("gram", "gram_mean_std", "wasserstein")
 TOTAL_VARIATION = ("sum_absolute", "half_sum_squares", "sum_of_means_of_squares", "sum_power_1_25")
 INITS = ("content", "noise", "gray")
 OPTIMIZERS = ("lbfgs", "adam", "sgd", "momentum", "rmsprop")
