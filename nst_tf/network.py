@@ -25,7 +25,14 @@ class Network:
     """The network up to the deepest of some layers."""
 
     def __init__(
-        self, layers: Sequence[str], vgg_weights: weights.Weights, pooling: str, precision: str, tile: int = 0
+        self,
+        layers: Sequence[str],
+        vgg_weights: weights.Weights,
+        pooling: str,
+        precision: str,
+        tile: int = 0,
+        *,
+        padding: str = "zeros",
     ) -> None:
         """Builds it.
 
@@ -36,9 +43,12 @@ class Network:
             precision: The type of the convolutions, "float32" or "bfloat16".
             tile: The side in pixels of the windows in which it looks at pictures, beside their halo; 0 for
                 whole pictures.
+            padding: Of the first convolution, a name from `vgg.PADDING`.
         """
         self._layers, self._tile = list(layers), tile
-        self._model = vgg.build(self._layers, vgg_weights.arrays, pooling=pooling, precision=precision)
+        self._model = vgg.build(
+            self._layers, vgg_weights.arrays, pooling=pooling, padding=padding, precision=precision
+        )
         self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
         self._stride = max(vgg.stride(layer) for layer in layers)
 

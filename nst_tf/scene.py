@@ -4,12 +4,13 @@ Images are `[1, H, W, 3]` float32 sRGB in [0, 1], masks `[1, H, W, R]` in [0, 1]
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from nst_tf import guides, images, objective, sources
 from nst_tf.config import Config
+from nst_tf.regions import Regions
 from nst_tf.scales import Scale, style_size
 from nst_tf.sources import ANY_IMAGE
 
@@ -18,13 +19,6 @@ Tensor = Any  # TensorFlow ships no type information.
 # Width of the soft edge between what is painted and the photograph around it, as a share of the longest
 # side: a stroke's width or so, 8 pixels of 512.
 _EDGE_SHARE = 1 / 64
-
-
-class Regions(NamedTuple):
-    """Where the regions are in the pictures as given, each picture [H, W, R] float32."""
-
-    content: Any
-    styles: Sequence[Any]
 
 
 class Scene:
@@ -66,6 +60,7 @@ class Scene:
             [ANY_IMAGE] * (content_image is not None),
             [ANY_IMAGE] * len(used),
             [] if regions is None else [any_mask] * (1 + len(used)),
+            [tf.TensorSpec([1, None, None, 1])] * self._is_framed(),
         ]
         self._specs = specs
 
@@ -86,13 +81,13 @@ class Scene:
     def builder(self, judge: objective.Objective) -> Any:
         """Returns the graph that makes targets of what `at` returns."""
         return tf.function(
-            lambda contents, styles, masks: self._build(judge, contents, styles, masks),
+            lambda *pictures: self._build(judge, *pictures),
             self._specs,
             autograph=False,
         )
 
-    def at(self, scale: Scale) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Returns the content image, if there is one, the style images and the masks at a scale."""
+    def at(self, scale: Scale) -> tuple[list[Tensor], ...]:
+        """Returns what the graph takes at a scale: content image, style images, masks, and the frame's mask."""
         contents = []
         if self.content_image is not None:
             contents.append(images.resize(self.content_image, scale.height, scale.width))
@@ -104,7 +99,7 @@ class Scene:
             masks += [
                 guides.resize(mask, *size) for mask, size in zip(self._masks.styles, sizes, strict=True)
             ]
-        return contents, styles, masks
+        return contents, styles, masks, [self._frame(masks[0])] if self._is_framed() else []
 
     def _build(
         self,
@@ -112,6 +107,7 @@ class Scene:
         contents: Sequence[Tensor],
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
+        frames: Sequence[Tensor],
     ) -> objective.Targets:
         content = contents[0] if contents else None
         return judge.targets(
@@ -119,20 +115,19 @@ class Scene:
             styles,
             shares=self._shares,
             masks=objective.Masks(masks[0], tuple(masks[1:])) if masks else None,
-            outside=self._outside(masks[0], content) if masks else (),
+            outside=tuple(objective.Outside(frame, content) for frame in frames),
         )
 
-    def _outside(self, mask: Tensor, content: Tensor) -> tuple[objective.Outside, ...]:
-        """Returns what surrounds the regions, where the config keeps it and they leave anything."""
-        if self._config.outside != "keep" or self._covers_everything():
-            return ()
-        painted = tf.clip_by_value(tf.reduce_sum(mask, axis=-1, keepdims=True), 0.0, 1.0)
-        width = _EDGE_SHARE * tf.cast(tf.reduce_max(tf.shape(mask)[1:3]), tf.float32)
-        return (objective.Outside(guides.soft_edge(painted, width), content),)
+    def _is_framed(self) -> bool:
+        """Returns whether the photograph is kept where there is no region, and there is such a place."""
+        if self._masks is None or self._config.outside != "keep":
+            return False
+        return bool(tf.reduce_any(tf.reduce_sum(self._masks.content, axis=-1) < 1))
 
-    def _covers_everything(self) -> bool:
-        covered = tf.reduce_sum(self._masks.content, axis=-1) if self._masks else tf.constant(1.0)
-        return bool(tf.reduce_all(covered >= 1.0))
+    def _frame(self, mask: Tensor) -> Tensor:
+        """Returns what is painted of the content image, [1, H, W, 1], with a soft edge."""
+        painted = tf.clip_by_value(tf.reduce_sum(mask, axis=-1, keepdims=True), 0.0, 1.0)
+        return guides.soft_edge(painted, round(_EDGE_SHARE * max(mask.shape[1:3])))
 
 
 def _batched(mask: Any) -> Tensor:

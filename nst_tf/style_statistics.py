@@ -1,26 +1,168 @@
-"""What of a style is matched: stand-in until the real module is merged."""
+"""What of a style is matched, beside Gram matrices: functions of a layer's first two moments.
+
+A statistic takes `Moments`, which are sums over pixels divided by their number, so that those of a picture
+come from its tiles. Leading axes (styles, regions) of the picture's moments and the target's broadcast; a
+loss has them too. All tensors are float32. Gradients flow to the picture's moments, never to the target.
+
+F is a layer's features as [M, C], M its pixels, G = F^T F, D a difference generated minus target, S(.) a sum
+and m(.) a mean of squares.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-Tensor = Any
+Tensor = Any  # TensorFlow ships no type information.
+Target = Mapping[str, Tensor]
 
 
 class Moments(NamedTuple):
-    gram: Tensor
-    mean: Tensor
+    """The first two moments of a layer's features over pixels, not centred."""
+
+    gram: Tensor  # [..., C, C], G / M
+    mean: Tensor  # [..., C], the mean of F
 
 
 class StyleStatistic(NamedTuple):
-    needs_mean: bool
-    target: Callable[[Moments], dict[str, Tensor]]
-    loss: Callable[[Moments, Mapping[str, Tensor], Tensor, float], Tensor]
+    """What is kept of a style and how a picture is held against it."""
+
+    needs_mean: bool  # whether `Moments.mean` is looked at
+    target: Callable[[Moments], dict[str, Tensor]]  # once for each scale
+    loss: Callable[[Moments, Target, Tensor, float], Tensor]
+    """(picture's moments, target, gram_factor, moment_weight) -> loss [...]
+
+    `gram_factor`, [] or shaped as the leading axes, is the style normalisation that multiplies S(D(G/M));
+    `moment_weight` that of means and deviations. A statistic may need neither.
+    """
 
 
-def _gram_loss(moments, target, factor, moment_weight):
-    return factor * tf.reduce_sum(tf.square(moments.gram - target["gram"]), axis=[-2, -1])
+# Added to every variance before its root. Features are in levels of 0..255 unless divided, deviations of
+# live channels between 1 and 1000: this changes none of them by more than 5e-6 of itself, while the root's
+# slope at a constant channel, 1 / (2 sqrt(epsilon)), stays at 158. AdaIN (Huang and Belongie 2017,
+# arXiv:1703.06868) adds as much in its authors' program.
+_VARIANCE_EPSILON = 1e-5
+
+# Added to the diagonal of every covariance, in units of features squared: crowsonkb/style-transfer-pytorch.
+_COVARIANCE_EPSILON = 1e-4
 
 
-STYLE_STATISTICS = {"gram": StyleStatistic(False, lambda m: {"gram": m.gram}, _gram_loss)}
+def _gram_target(moments: Moments) -> dict[str, Tensor]:
+    return {"gram": tf.stop_gradient(moments.gram)}
+
+
+def _gram_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_weight: float) -> Tensor:
+    """Returns gram_factor * S(D(G/M)): Gatys et al. 2015 (arXiv:1508.06576), eq. 4."""
+    del moment_weight
+    return gram_factor * tf.reduce_sum(tf.square(moments.gram - target["gram"]), axis=[-2, -1])
+
+
+def _gram_mean_std_target(moments: Moments) -> dict[str, Tensor]:
+    kept = {"gram": moments.gram, "mean": moments.mean, "deviation": _deviation(moments)}
+    return {name: tf.stop_gradient(value) for name, value in kept.items()}
+
+
+def _gram_mean_std_loss(
+    moments: Moments, target: Target, gram_factor: Tensor, moment_weight: float
+) -> Tensor:
+    """Returns gram_factor * S(D(G/M)) + moment_weight * (m(D mean) + m(D deviation)), as SPST adds them."""
+    means = _mean_square(moments.mean - target["mean"])
+    deviations = _mean_square(_deviation(moments) - target["deviation"])
+    return _gram_loss(moments, target, gram_factor, moment_weight) + moment_weight * (means + deviations)
+
+
+def _deviation(moments: Moments) -> Tensor:
+    """Returns each channel's standard deviation over pixels, [..., C]."""
+    variance = tf.linalg.diag_part(moments.gram) - tf.square(moments.mean)
+    # The variance of a constant channel may come out negative by rounding.
+    return tf.sqrt(tf.maximum(variance, 0.0) + _VARIANCE_EPSILON)
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    return tf.reduce_mean(tf.square(values), axis=-1)
+
+
+def _wasserstein_target(moments: Moments) -> dict[str, Tensor]:
+    covariance = _covariance(moments)
+    values, vectors = tf.linalg.eigh(covariance)
+    root = _spectral(tf.sqrt(tf.maximum(values, 0.0)), vectors)
+    kept = {"mean": moments.mean, "trace": tf.linalg.trace(covariance), "root": root}
+    return {name: tf.stop_gradient(tf.cast(value, tf.float32)) for name, value in kept.items()}
+
+
+def _wasserstein_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_weight: float) -> Tensor:
+    """Returns the squared Wasserstein-2 distance of two Gaussians, divided by the number of channels.
+
+    W^2 = |mu - mu_s|^2 + tr(C_s + C - 2 (C_s^1/2 C C_s^1/2)^1/2): Olkin and Pukelsheim 1982, theorem 4. As
+    crowsonkb/style-transfer-pytorch has it: 1e-4 I added to both covariances, means over channels for sums.
+    Differs from it by exact roots: its twelve Newton-Schulz steps, each of which enlarges small eigenvalues'
+    roots 1.5 times, stop short of those below about 6e-5 of the matrix' norm.
+    """
+    del gram_factor, moment_weight
+    covariance, root = _covariance(moments), tf.cast(target["root"], tf.float64)
+    overlap = root_trace(tf.matmul(root, tf.matmul(covariance, root)))
+    # In float64: it is a small difference of large sums.
+    spread = tf.linalg.trace(covariance) + tf.cast(target["trace"], tf.float64) - 2.0 * overlap
+    channels = tf.cast(tf.shape(covariance)[-1], tf.float64)
+    return _mean_square(moments.mean - target["mean"]) + tf.cast(spread / channels, tf.float32)
+
+
+def _covariance(moments: Moments) -> Tensor:
+    """Returns the features' covariance + `_COVARIANCE_EPSILON` I, [..., C, C] float64."""
+    gram, mean = tf.cast(moments.gram, tf.float64), tf.cast(moments.mean, tf.float64)
+    covariance = gram - mean[..., :, tf.newaxis] * mean[..., tf.newaxis, :]
+    identity = tf.eye(tf.shape(gram)[-1], dtype=tf.float64)
+    return covariance + tf.constant(_COVARIANCE_EPSILON, tf.float64) * identity
+
+
+@tf.custom_gradient
+def root_trace(matrix: Tensor) -> Any:
+    """Returns tr(A^1/2) of symmetric positive semidefinite matrices A [..., C, C] float64, [...].
+
+    d tr(A^1/2) / dA = A^(-1/2) / 2, both from one eigendecomposition. At C = 512 on two cores it takes
+    0.05 s; twelve Newton-Schulz iterations take 0.14 s in float32, and thirty in float64, which eigenvalues
+    of 1e-10 of the norm need, 0.9 s.
+
+    `_COVARIANCE_EPSILON`^2 bounds A = R C R from below where both covariances have the epsilon on their
+    diagonals. An eigenvalue below it is the rounding of a float32 Gram matrix, and has no gradient. With the
+    bound's own slope the gradient for a picture of 128 pixels at relu4_1 of VGG19, where the covariance's
+    eigenvalues come out as low as -0.007, was 4 % from that of float64 moments; without, 0.1 %.
+    """
+    finite = tf.reduce_all(tf.math.is_finite(matrix), axis=[-2, -1])
+    values, vectors = _eigh(matrix, finite)
+    roots = tf.sqrt(tf.maximum(values, 0.0))
+
+    def gradient(upstream: Tensor) -> Tensor:
+        slopes = tf.where(values < _COVARIANCE_EPSILON**2, 0.0 * values, tf.math.divide_no_nan(0.5, roots))
+        return _known(upstream, finite)[..., tf.newaxis, tf.newaxis] * _spectral(slopes, vectors)
+
+    return _known(tf.reduce_sum(roots, axis=-1), finite), gradient
+
+
+def _eigh(matrix: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns eigenvalues and eigenvectors; those of the identity where a matrix is not finite.
+
+    TensorFlow's own raises an error there, but a run that diverges is to end with a loss that is no number.
+    """
+    identity = tf.eye(tf.shape(matrix)[-1], dtype=matrix.dtype)
+    # Rounding in a product must not tilt the decomposition, which reads one triangle only.
+    symmetric = (matrix + tf.linalg.adjoint(matrix)) / 2.0
+    values, vectors = tf.linalg.eigh(tf.where(finite[..., tf.newaxis, tf.newaxis], symmetric, identity))
+    return values, vectors
+
+
+def _known(values: Tensor, finite: Tensor) -> Tensor:
+    return tf.where(finite, values, tf.constant(float("nan"), values.dtype))
+
+
+def _spectral(values: Tensor, vectors: Tensor) -> Tensor:
+    """Returns the symmetric matrices of these eigenvalues [..., C] and eigenvectors [..., C, C]."""
+    return tf.matmul(vectors * values[..., tf.newaxis, :], vectors, adjoint_b=True)
+
+
+# What of a style is matched, by name.
+STYLE_STATISTICS: Mapping[str, StyleStatistic] = {
+    "gram": StyleStatistic(False, _gram_target, _gram_loss),
+    "gram_mean_std": StyleStatistic(True, _gram_mean_std_target, _gram_mean_std_loss),
+    "wasserstein": StyleStatistic(True, _wasserstein_target, _wasserstein_loss),
+}

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources, vgg, weights
 from nst_tf.config import Config
+from nst_tf.regions import Regions
 from nst_tf.scales import Scale, plan_scales
 from nst_tf.sources import ANY_IMAGE
 from nst_tf.variables import Variables, variable
@@ -57,7 +58,7 @@ class Stylizer(tf.Module):
         config: Config,
         vgg_weights: weights.Weights | None = None,
         init_image: Tensor | None = None,
-        regions: scene.Regions | None = None,
+        regions: Regions | None = None,
     ) -> None:
         """Prepares the first scale.
 

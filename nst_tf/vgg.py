@@ -47,11 +47,52 @@ def signed(image: Any) -> Any:
 # Preprocessing by name; which one to use is a property of the weights.
 PREPROCESSING: Mapping[str, Callable[[Any], Any]] = {"caffe255": caffe255, "signed": signed}
 
+# A sum of squares below this is none: far below any feature's, far above float32's smallest number, 1e-38.
+_SMALLEST_SQUARE = 1e-30
+
+
+def _average_rescaled(size: int, **options: Any) -> Callable[[Any], Any]:
+    """Returns average pooling times 2, about what maxima are to averages of VGG19's features."""
+    average = keras.layers.AveragePooling2D(size, **options)
+    return lambda features: 2.0 * average(features)
+
+
+def _l2(size: int, **options: Any) -> Callable[[Any], Any]:
+    """Returns the L2 norm over the cell, torch's `LPPool2d(2, size)`, times 0.78.
+
+    Its gradient is finite, 0, where the whole cell is 0, as most are after a ReLU.
+    """
+    average = keras.layers.AveragePooling2D(size, **options)
+
+    def pool(features: Any) -> Any:
+        squares = float(size**2) * average(keras.ops.square(features))
+        return 0.78 * keras.ops.sqrt(keras.ops.maximum(squares, _SMALLEST_SQUARE))
+
+    return pool
+
+
 # Pooling between the blocks: max as trained; average is what Gatys et al. 2015 found to give a better
-# gradient flow and smoother pictures.
-POOLING: Mapping[str, Callable[..., keras.layers.Layer]] = {
+# gradient flow and smoother pictures. The others are crowsonkb/style-transfer-pytorch's, with the factors by
+# which it brings activations back to the scale that the weights were trained for.
+POOLING: Mapping[str, Callable[..., Callable[[Any], Any]]] = {
     "max": keras.layers.MaxPooling2D,
     "average": keras.layers.AveragePooling2D,
+    "average_rescaled": _average_rescaled,
+    "l2": _l2,
+}
+
+
+def _replicate(features: Any) -> Any:
+    # Mirrored with the border itself included: by one pixel that is replication.
+    return keras.ops.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric")
+
+
+# What the first convolution sees beyond the picture, by name: (what is put around it, Keras' padding). Zeros,
+# of the preprocessed picture, as trained; its own border, against edge artefacts, in
+# crowsonkb/style-transfer-pytorch.
+PADDING: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "zeros": (lambda features: features, "same"),
+    "replicate": (_replicate, "valid"),
 }
 
 
@@ -89,6 +130,7 @@ def build(
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]],
     *,
     pooling: str = "max",
+    padding: str = "zeros",
     precision: str = "float32",
 ) -> keras.Model:
     """Builds the frozen sub-model up to the deepest of `layers`.
@@ -98,6 +140,7 @@ def build(
         arrays: {convolution: (kernel [3, 3, in, out], bias [out])}; decides how many filters a layer
             has, so that tests may use narrow networks.
         pooling: A name from `POOLING`.
+        padding: Of the first convolution, a name from `PADDING`.
         precision: The type of the convolutions' arithmetic, "float32" or "bfloat16".
 
     Returns:
@@ -105,9 +148,8 @@ def build(
     """
     inputs = keras.Input((None, None, 3), dtype="float32", name="preprocessed")
     filters = {conv: kernel.shape[-1] for conv, (kernel, _) in arrays.items()}
-    model = keras.Model(
-        inputs, connect(inputs, layers, filters, pooling=pooling, precision=precision), name="vgg19"
-    )
+    outputs = connect(inputs, layers, filters, pooling=pooling, padding=padding, precision=precision)
+    model = keras.Model(inputs, outputs, name="vgg19")
     for layer in model.layers:
         if layer.name in arrays:
             layer.set_weights(list(arrays[layer.name]))
@@ -121,6 +163,7 @@ def connect(
     filters: Mapping[str, int],
     *,
     pooling: str = "max",
+    padding: str = "zeros",
     precision: str = "float32",
     normalization: Callable[[str], keras.layers.Layer] | None = None,
 ) -> dict[str, Any]:
@@ -131,6 +174,7 @@ def connect(
         layers: Names from `LAYERS`.
         filters: How many filters each convolution has.
         pooling: A name from `POOLING`.
+        padding: Of the first convolution, a name from `PADDING`.
         precision: The type of the convolutions' arithmetic, or a Keras dtype policy.
         normalization: For training: makes the layer that follows a convolution of that name, which has no
             bias then; "conv4_2" is that layer's output, as it is the convolution's once it is folded in.
@@ -138,11 +182,13 @@ def connect(
     Returns:
         {layer: symbolic features [B, h, w, C]}.
     """
-    features, exposed = inputs, {}
+    surround, first_padding = PADDING[padding]
+    features, exposed = surround(inputs), {}
     for conv in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
         if conv.endswith("_1") and _block(conv) > 1:
             features = _pool(pooling, precision, _block(conv) - 1)(features)
-        convolution = _convolution(conv, filters[conv], precision, use_bias=normalization is None)
+        mode = first_padding if conv == CONVOLUTIONS[0] else "same"
+        convolution = _convolution(conv, filters[conv], precision, mode, use_bias=normalization is None)
         features = convolution(features)
         if normalization is not None:
             features = normalization(conv)(features)
@@ -152,12 +198,14 @@ def connect(
     return {layer: exposed[layer] for layer in layers}
 
 
-def _convolution(name: str, filters: int, precision: str, *, use_bias: bool) -> keras.layers.Layer:
-    """Returns a 3x3 convolution that pads with zeros; the ReLU is a layer of its own."""
+def _convolution(
+    name: str, filters: int, precision: str, padding: str, *, use_bias: bool
+) -> keras.layers.Layer:
+    """Returns a 3x3 convolution; "same" pads with zeros. The ReLU is a layer of its own."""
     return keras.layers.Conv2D(
         filters,
         3,
-        padding="same",
+        padding=padding,
         data_format="channels_last",
         use_bias=use_bias,
         dtype=precision,
@@ -165,7 +213,7 @@ def _convolution(name: str, filters: int, precision: str, *, use_bias: bool) -> 
     )
 
 
-def _pool(pooling: str, precision: str, block: int) -> keras.layers.Layer:
+def _pool(pooling: str, precision: str, block: int) -> Callable[[Any], Any]:
     """Returns the 2x2 pooling after `block`; odd rows and columns at the end are dropped."""
     return POOLING[pooling](2, data_format="channels_last", dtype=precision, name=f"pool{block}")
 

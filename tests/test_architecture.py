@@ -37,9 +37,9 @@ ALLOWED: dict[str, str] = {
     "observers": "scales stylizer",
     "report": "pictures stylizer",
     "stylizer": (
-        "color config errors images loop losses objective runtime scales scene sources variables vgg weights"
+        "color config errors images loop losses objective regions runtime scales scene sources variables vgg weights"
     ),
-    "scene": "config guides images objective scales sources",
+    "scene": "config guides images objective regions scales sources",
     "sources": "color config errors images",
     "signatures": "changes config encoded guards objective packing painter scales",
     "painter": "config encoded guards images loop losses objective scales tensor_scales",
@@ -61,9 +61,9 @@ ALLOWED: dict[str, str] = {
     "lbfgs": "",
     "variables": "",
     "guides": "vgg",
+    "regions": "errors pictures",
     "losses": "",
     "style_statistics": "",
-    "guides": "vgg",
     "color": "errors",
     "vgg": "",
     "images": "errors",
@@ -99,8 +99,8 @@ ONLY_IN = {
         "runtime",
         "scene",
         "signatures",
-        "style_statistics",
         "sources",
+        "style_statistics",
         "stylizer",
         "summaries",
         "tensor_scales",

@@ -108,7 +108,7 @@ def test_one_style_of_weight_1_and_others_of_0_are_that_style_exactly(narrow_wei
 
 
 def test_blended_losses_and_blended_targets_differ_by_a_constant_for_gram_matrices(narrow_weights):
-    """sum w |G - A_k|^2 = |G - sum w A_k|^2 + what does not depend on G: the same gradient."""
+    """The sum w |G - A_k|^2 = |G - sum w A_k|^2 + what does not depend on G: the same gradient."""
     image, styles = tf.constant(IMAGE), [tf.constant(STYLE), tf.constant(CONTENT)]
     values, gradients = {}, {}
     for blend in config.STYLE_BLENDS:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective, presets, tiling, vgg
+from nst_tf import losses, network, objective, presets, tiling, vgg
+from nst_tf.config import PADDING, POOLING
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -60,6 +61,43 @@ def test_the_tiled_gradient_is_the_whole_one(size, tile, changes, narrow_weights
     np.testing.assert_allclose(came, expected, rtol=2e-5)
     error = np.linalg.norm(tiled - whole) / np.linalg.norm(whole)
     assert error < 2e-5
+    assert np.abs(tiled - whole).max() < 1e-4 * np.abs(whole).max()
+
+
+def _gram_distance(narrow_weights, picture, style, tile, **options):
+    """Returns the squared distance of Gram matrices and its gradient, from the network alone."""
+    judge = network.Network(
+        STYLE_LAYERS, narrow_weights, options.pop("pooling", "max"), "float32", tile, **options
+    )
+
+    def statistics(features, part):
+        del part
+        return [losses.gram_sums(features[layer])[0] for layer in STYLE_LAYERS]
+
+    zeros = [tf.zeros([judge.channels(layer)] * 2) for layer in STYLE_LAYERS]
+
+    def distances(sums):
+        total = tf.add_n([tf.reduce_sum((a - b) ** 2) for a, b in zip(sums, goal, strict=True)])
+        return losses.Losses(total, total, total, total)
+
+    @tf.function(input_signature=[ANY], autograph=False)
+    def value_and_gradient(image):
+        return judge.value_and_gradient(image, statistics, distances, zeros)
+
+    goal = [0.9 * total for total in judge.sums(tf.constant(style), statistics, zeros)]
+    values, gradient = value_and_gradient(picture)
+    return float(values.total), gradient.numpy()
+
+
+@pytest.mark.parametrize("padding", PADDING)
+@pytest.mark.parametrize("pooling", POOLING)
+def test_tiles_are_exact_whatever_the_padding_and_the_pooling(padding, pooling, narrow_weights):
+    picture, style = (conftest.smooth_picture(seed, 133, 118)[np.newaxis] for seed in (1, 2))
+    options = {"padding": padding, "pooling": pooling}
+    expected, whole = _gram_distance(narrow_weights, picture, style, 0, **options)
+    came, tiled = _gram_distance(narrow_weights, picture, style, 48, **options)
+    np.testing.assert_allclose(came, expected, rtol=2e-5)
+    assert np.linalg.norm(tiled - whole) / np.linalg.norm(whole) < 2e-5
     assert np.abs(tiled - whole).max() < 1e-4 * np.abs(whole).max()
 
 

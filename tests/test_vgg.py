@@ -27,6 +27,7 @@ def _features(image, narrow_weights, **options):
 def test_names_equal_those_the_config_allows():
     assert set(vgg.LAYERS) == set(config.LAYERS)
     assert list(vgg.POOLING) == list(config.POOLING)
+    assert list(vgg.PADDING) == list(config.PADDING)
 
 
 def test_preprocessing_equals_keras_own(image):
@@ -72,12 +73,62 @@ def test_features_equal_plain_operations(image, narrow_weights):
             np.testing.assert_allclose(features[relu], plain, rtol=1e-4, atol=1e-3)
 
 
-def test_average_pooling_averages(image, narrow_weights):
-    features = vgg.build(["relu1_2", "conv2_1"], narrow_weights.arrays, pooling="average")(image)
-    pooled = tf.nn.avg_pool2d(features["relu1_2"], 2, 2, "VALID")
+def _cells(features):
+    """Returns the 2x2 cells of [1, h, w, C] as [1, h / 2, w / 2, 4, C]; an odd row or column is dropped."""
+    parts = [features[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    height, width = parts[3].shape[1:3]
+    return np.stack([part[:, :height, :width] for part in parts], axis=3)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "cell"),
+    [
+        ("max", lambda cells: cells.max(axis=3)),
+        ("average", lambda cells: cells.mean(axis=3)),
+        ("average_rescaled", lambda cells: 2 * cells.mean(axis=3)),
+        ("l2", lambda cells: 0.78 * np.sqrt((cells**2).sum(axis=3))),
+    ],
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pooling_equals_its_formula(narrow_weights, pooling, cell, precision):
+    picture = conftest.smooth_picture(1, 49, 66)[np.newaxis]
+    model = vgg.build(["relu1_2", "conv2_1"], narrow_weights.arrays, pooling=pooling, precision=precision)
+    features = {name: tf.cast(value, tf.float32).numpy() for name, value in model(picture).items()}
     kernel, bias = narrow_weights.arrays["conv2_1"]
-    expected = tf.nn.conv2d(pooled, kernel, 1, "SAME") + bias
-    np.testing.assert_allclose(features["conv2_1"], expected, rtol=1e-4, atol=1e-4)
+    expected = tf.nn.conv2d(cell(_cells(features["relu1_2"])), kernel, 1, "SAME") + bias
+    error = np.linalg.norm(features["conv2_1"] - expected) / np.linalg.norm(expected)
+    assert error < (1e-5 if precision == "float32" else 0.02)
+
+
+@pytest.mark.parametrize("pooling", config.POOLING)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_dead_features_have_a_finite_gradient(narrow_weights, pooling, precision):
+    """After a ReLU whole cells are 0; in a dark picture of the narrow network without biases all are."""
+    arrays = {name: (kernel, 0 * bias) for name, (kernel, bias) in narrow_weights.arrays.items()}
+    model = vgg.build(["relu3_1"], arrays, pooling=pooling, precision=precision)
+    half_dark = np.where(np.arange(32)[:, np.newaxis, np.newaxis] < 16, 0, conftest.smooth_picture(1, 32, 32))
+    for picture in (tf.zeros([1, 32, 32, 3]), tf.constant(half_dark[np.newaxis], tf.float32)):
+        with tf.GradientTape() as tape:
+            tape.watch(picture)
+            value = tf.reduce_sum(tf.cast(model(picture)["relu3_1"], tf.float32))
+        assert np.isfinite(tape.gradient(value, picture)).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_replicate_padding_goes_on_with_the_border(image, narrow_weights, precision):
+    found = _features(image, narrow_weights, padding="replicate", precision=precision)
+    plain = np.pad(vgg.caffe255(image), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    kernel, bias = narrow_weights.arrays["conv1_1"]
+    plain = tf.nn.relu(tf.nn.conv2d(plain, kernel, 1, "VALID") + bias)
+    error = np.linalg.norm(tf.cast(found["relu1_1"], tf.float32) - plain) / np.linalg.norm(plain)
+    assert error < (1e-6 if precision == "float32" else 0.01)
+    # All other convolutions pad with zeros, as ever.
+    kernel, bias = narrow_weights.arrays["conv1_2"]
+    plain = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(plain, kernel, 1, "SAME") + bias), 2, 2, "VALID")
+    kernel, bias = narrow_weights.arrays["conv2_1"]
+    plain = tf.nn.conv2d(plain, kernel, 1, "SAME") + bias
+    error = np.linalg.norm(tf.cast(found["conv2_1"], tf.float32) - plain) / np.linalg.norm(plain)
+    assert error < (1e-6 if precision == "float32" else 0.02)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (49, 67), (16, 16)])
