@@ -132,6 +132,16 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any]:
     return repeated, chosen, shown
 
 
+def check() -> config.Config:
+    """Checks the flags, as `main` does before it loads TensorFlow; returns the config that they make.
+
+    Raises:
+        InputError: Something given cannot be used.
+    """
+    with runtime.quiet():
+        return _checked()[1]
+
+
 def _path(name: str) -> pathlib.Path:
     """Returns the path that a flag names; a leading ~ is the home folder, which shells leave in a flag."""
     return pathlib.Path(os.path.expanduser(_FLAGS[name].value))
@@ -245,8 +255,9 @@ def _divergence(result: Any) -> str:
 def _show_warnings() -> None:
     """Shows this package's warnings as plain lines on standard error."""
     logger = logging.getLogger("nst_tf")
-    logger.addHandler(logging.StreamHandler())
-    logger.propagate = False
+    if logger.propagate:  # once only, however many pictures this process paints
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
 
 
 def run() -> None:
