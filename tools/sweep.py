@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _sweep() -> int:
     """Makes the sheet; returns the exit code."""
+    tool_flags.refuse(tool_flags.OF_ONE_RUN, "a sheet has many runs")
     if not _FLAGS.output:
         raise errors.InputError("--output=FILE is missing: where to write the sheet")
     given = {side: _FLAGS[side].value for side in ("rows", "columns") if _FLAGS[side].value}

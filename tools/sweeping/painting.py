@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import tool_flags
 from absl import flags
 
 from nst_tf import cli, config, errors, manifest, options, pictures, runtime
@@ -21,10 +22,7 @@ from sweeping import axes
 _FLAGS = flags.FLAGS
 
 # Flags of the command that are not about one picture.
-_OF_THE_SHEET = frozenset({"output", "overwrite"})
-_NOT_IN_A_SWEEP = frozenset(
-    {"trace", "save_every", "animation", "comparison", "plot", "logdir", "list_presets"}
-)
+_NOT_SWEPT = frozenset({"output", "overwrite", *tool_flags.OF_ONE_RUN})
 
 # Settings that a run itself resolves, by the machine and by what pictures there are: a manifest has what came
 # of them. What was asked for is in the name of the picture that is kept.
@@ -52,7 +50,7 @@ class _Wanted(NamedTuple):
 
 def allowed() -> list[str]:
     """Returns the flags that may be swept: those of the command that are about one picture."""
-    return [name for name in _command_flags() if name not in _OF_THE_SHEET | _NOT_IN_A_SWEEP]
+    return [name for name in _command_flags() if name not in _NOT_SWEPT]
 
 
 def _command_flags() -> dict[str, flags.Flag]:
@@ -78,9 +76,6 @@ class Sweep:
         Raises:
             InputError: One cannot be painted.
         """
-        for name in sorted(_NOT_IN_A_SWEEP):
-            if _FLAGS[name].present:
-                raise errors.InputError(f"{name}: it is about a single picture; nst_tf --{name} does it")
         if keep is not None and keep.exists() and not keep.is_dir():
             raise errors.InputError(f"keep: {keep} is not a folder; name another")
         # First what needs no TensorFlow, which takes seconds to load.
