@@ -109,7 +109,7 @@ def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, 
     with Image.open("s.png") as sheet:
         first = sheet.tobytes()
         pixels = np.asarray(sheet.convert("RGB"), np.float64)
-    label, cell, gap = 112, 48, 8
+    label, cell, gap = 128, 48, 8
     assert pixels.shape[1] == label + 2 * (cell + gap)
     # The pictures are on the sheet as they were kept, row by row; the labels are in the places left.
     tops: dict[bool, set[np.intp]] = {False: set(), True: set()}

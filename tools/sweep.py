@@ -34,7 +34,7 @@ flags.DEFINE_integer("cell", None, "longest side of a picture on the sheet; the 
 # As wide as the README's pictures where there are three: a sheet is looked at whole.
 _LARGEST_CELL = 384
 # A row's label is narrower than its pictures, but not narrower than a flag's name.
-_LABEL_SHARE, _LABEL_WIDTH = 0.5, 112
+_LABEL_SHARE, _LABEL_WIDTH = 0.5, 128
 _EXIT_INTERRUPTED, _EXIT_DIVERGED = 130, 1
 
 
