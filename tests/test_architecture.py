@@ -40,8 +40,8 @@ ALLOWED: dict[str, str] = {
     "observers": "scales stylizer",
     "report": "pictures stylizer",
     "stylizer": (
-        "color config errors images loop losses objective regions runtime scales scene sources targets variables vgg"
-        " weights"
+        "color config errors images loop losses objective regions runtime scales scene sources targets"
+        " variables vgg weights"
     ),
     "scene": "config guides images objective regions scales sources targets",
     "sources": "color config errors images",
