@@ -28,7 +28,13 @@ PADDING = ("zeros", "replicate")
 CONTENT_NORMALIZATION = ("mean", "sum", "half_sum", "quarter_mean", "half_root")
 STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch", "sum", "mean", "udacity", "keras_example")
 STYLE_STATISTICS = ("gram", "gram_mean_std", "wasserstein")
-TOTAL_VARIATION = ("sum_absolute", "half_sum_squares", "sum_of_means_of_squares", "sum_power_1_25")
+TOTAL_VARIATION = (
+    "sum_absolute",
+    "half_sum_squares",
+    "sum_of_means_of_squares",
+    "sum_power_1_25",
+    "nine_point_squares",
+)
 INITS = ("content", "noise", "gray")
 OPTIMIZERS = ("lbfgs", "adam", "sgd", "momentum", "rmsprop")
 # The learning rate of an optimiser that is chosen instead of a preset's own: a share for lbfgs, levels of
@@ -44,7 +50,7 @@ _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_NUMBER = 1e30
 
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
-OUTPUTS = ("last", "best")
+OUTPUTS = ("last", "best", "average")
 SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -117,7 +123,9 @@ class Config:
     decay_rate: float = _field("sgd, momentum: factor of the rate over decay_steps", default=1.0)
     decay_steps: int = _field("sgd, momentum: steps over which the rate falls by decay_rate", default=1)
     clip: bool = _field("keep the image within its range at every step, not only at the end", default=False)
-    output_image: str = _field("the last image, or the one of the lowest loss", OUTPUTS, default="last")
+    output_image: str = _field(
+        "the last image, the one of the lowest loss, or a scale's running average", OUTPUTS, default="last"
+    )
     size: int = _field("longest side of the result in pixels; 0 keeps the content's own size")
     size_side: str = _field("which side of the result `size` is", SIZE_SIDES)
     aspect_ratio: float = _field("width over height of the result; 0 keeps the content's own", default=0.0)
