@@ -1,12 +1,11 @@
 """What a run is: one frozen dataclass, checked at construction, complete.
 
-A preset is a `Config`; what the user chose beside it replaces fields (`override`); the result is
+A preset is a `Config`; what the user chose beside it replaces fields (`changes.override`); the result is
 passed down whole. Allowed names stand here and not beside the functions they name, so that flags and
 errors need no TensorFlow; a test compares them with the tables of those functions.
 """
 
 import dataclasses
-import math
 import os
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +43,7 @@ LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0, "rmsprop": 2.0, "sgd": 0.0, "moment
 _FREE_RATES = ("sgd", "momentum")
 
 # TensorFlow counts and seeds in int32 here.
-_LARGEST_INTEGER = 2**31 - 1
+LARGEST_INTEGER = 2**31 - 1
 
 # Far beyond any use, and far enough below float32's largest, 3.4e38, to multiply by.
 _LARGEST_NUMBER = 1e30
@@ -55,6 +54,8 @@ SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
 TILES = ("auto", "off")
+STYLE_BLENDS = ("losses", "targets")
+OUTSIDES = ("keep", "free")
 COLORS = ("style", "luminance", "statistics", "only")
 COLOR_ROOTS = ("pca", "cholesky", "transport")
 
@@ -76,7 +77,7 @@ def _field(help_text: str, names: Sequence[str] = (), *, beside: str = "", **opt
 _BESIDE: Mapping[str, Callable[[str], bool]] = {
     "": lambda _: False,
     "a file": lambda text: bool(os.path.splitext(text)[1]),
-    "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= _LARGEST_INTEGER,
+    "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= LARGEST_INTEGER,
 }
 
 
@@ -102,6 +103,26 @@ class Config:
     style_normalization: str = _field("what multiplies the style loss", STYLE_NORMALIZATION)
     total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
     total_variation_weight: float = _field("weight of the total variation")
+    style_blend: str = _field(
+        "several styles: their losses are added, or their statistics averaged", STYLE_BLENDS, default="losses"
+    )
+    style_blend_weights: tuple[float, ...] = _field(
+        "several styles: one weight each, of which only the proportions count; equal unless given", default=()
+    )
+    style_scale: float = _field("size of the style picture relative to the result: the strokes'", default=1.0)
+    style_size: int = _field(
+        "longest side of the style picture in pixels, as compared with the result; 0: by style_scale",
+        default=0,
+    )
+    outside: str = _field(
+        "with a content_mask: the photograph's own pixels are kept outside of it, or left to the optimiser",
+        OUTSIDES,
+        default="keep",
+    )
+    guide_erosion: float = _field(
+        "regions: how far a layer's guide stays away from other regions, as a share of what a feature sees",
+        default=1.0,
+    )
     feature_divisor: float = _field("what the features are divided by before all losses", default=1.0)
     pooling: str = _field("pooling in the network", POOLING)
     init: str = _field("the image to start from, or a picture's path", INITS, beside="a file")
@@ -169,37 +190,50 @@ class Config:
             _check_field(field, getattr(self, field.name))
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
-            _require(layers and len(set(layers)) == len(layers), name, layers, "one or more, each once")
-        _require(
+            errors.require(layers and len(set(layers)) == len(layers), name, layers, "one or more, each once")
+        errors.require(
             len(self.style_layer_weights) == len(self.style_layers),
             "style_layer_weights",
             f"{len(self.style_layer_weights)} for {len(self.style_layers)} style layers",
             "one for each",
         )
-        _require(
+        errors.require(
             len(self.steps) == len(self.scales) > 0 and self.scales[-1] == 1,
             "scales",
             f"{self.scales} with steps {self.steps}",
             "as many as steps, the last one 1",
         )
-        _require(list(self.scales) == sorted(self.scales), "scales", self.scales, "coarse to fine")
-        _require(
+        errors.require(list(self.scales) == sorted(self.scales), "scales", self.scales, "coarse to fine")
+        errors.require(
             self.content_weight > 0 or self.style_weight > 0,
             "content_weight and style_weight",
             "both 0",
             "at least one above 0",
         )
         for name in ("history", "feature_divisor", "decay_rate", "decay_steps"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        _require(
+            errors.require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        errors.require(
             self.learning_rate > 0 or self.optimizer in _FREE_RATES,
             "learning_rate",
             self.learning_rate,
             f"above 0 for {self.optimizer}",
         )
         for name in ("beta_1", "beta_2", "friction", "rho"):
-            _require(getattr(self, name) < 1, name, getattr(self, name), "below 1")
-        _require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
+            errors.require(getattr(self, name) < 1, name, getattr(self, name), "below 1")
+        errors.require(self.style_scale > 0, "style_scale", self.style_scale, "above 0")
+        errors.require(
+            self.style_scale == 1 or not self.style_size,
+            "style_scale and style_size",
+            f"{self.style_scale} and {self.style_size}",
+            "one of them: both say how large the style picture is",
+        )
+        errors.require(
+            not self.style_blend_weights or sum(self.style_blend_weights) > 0,
+            "style_blend_weights",
+            self.style_blend_weights,
+            "at least one above 0",
+        )
+        errors.require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
 
     def used_layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Returns the content layers and the style layers that have any weight."""
@@ -211,67 +245,15 @@ class Config:
         return self.color != "only"
 
 
-def override(config: Config, changes: Mapping[str, Any]) -> Config:
-    """Returns the config with some fields replaced.
-
-    Two of them mean what a person means by them: `size` is the longest side of the result, whatever
-    side the preset measures and whatever aspect ratio it has, and `steps` is one number, the evaluations in
-    all, split over the scales in the preset's proportions. Lists may be any sequence.
-
-    Raises:
-        InputError: There is no such field, or its value is not allowed.
-    """
-    names = [field.name for field in dataclasses.fields(config) if field.name != "preset"]
-    for name in changes:
-        if name not in names:
-            raise errors.unknown_name("setting", name, names)
-    replaced = {name: _plain(value) for name, value in changes.items()}
-    if "size" in replaced:
-        replaced = {"size_side": "longest", "aspect_ratio": 0.0} | replaced
-    if replaced.get("optimizer", config.optimizer) != config.optimizer:
-        rate = LEARNING_RATES.get(str(replaced["optimizer"]), config.learning_rate)
-        replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
-    steps, scales = replaced.get("steps", sum(config.steps)), replaced.get("scales", config.scales)
-    if isinstance(steps, int) and not isinstance(steps, bool) and isinstance(scales, tuple):
-        _require(0 < steps <= _LARGEST_INTEGER, "steps", steps, f"from 1 to {_LARGEST_INTEGER}")
-        _require(scales, "scales", "none", "at least one, the last one 1")
-        same = len(scales) == len(config.steps)
-        replaced["steps"] = _split(steps, config.steps if same else (1,) * len(scales))
-    return dataclasses.replace(config, **replaced)
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value without NumPy's types, paths as text, sequences as tuples."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _split(total: int, proportions: Sequence[int]) -> tuple[int, ...]:
-    """Returns whole numbers in these proportions that add up to `total`: largest remainders first."""
-    exact = [total * share / sum(proportions) for share in proportions]
-    parts = [math.floor(part) for part in exact]
-    # Ties go to the finer scales, which the eye judges.
-    order = sorted(range(len(exact)), key=lambda i: (exact[i] - parts[i], i), reverse=True)
-    for index in order[: total - sum(parts)]:
-        parts[index] += 1
-    if parts and not parts[-1]:  # at least one at the result's own size
-        parts[parts.index(max(parts))] -= 1
-        parts[-1] = 1
-    return tuple(parts)
-
-
 def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
     """Checks that numbers are within bounds and that names are allowed."""
     is_list = field.type != element_type(field)
     shape = "a list" if is_list else "a single value"
-    _require(isinstance(value, tuple) == is_list, field.name, repr(value), shape)
+    errors.require(isinstance(value, tuple) == is_list, field.name, repr(value), shape)
     values = value if is_list else (value,)
     kind = element_type(field)
     for item in values:
-        _require(
+        errors.require(
             isinstance(item, (int, float) if kind is float else kind)
             and isinstance(item, bool) == (kind is bool),
             field.name,
@@ -279,8 +261,8 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
             {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
         )
         if kind in (int, float):
-            largest = _LARGEST_INTEGER if kind is int else _LARGEST_NUMBER
-            _require(0 <= item <= largest, field.name, item, f"from 0 to {largest}")
+            largest = LARGEST_INTEGER if kind is int else _LARGEST_NUMBER
+            errors.require(0 <= item <= largest, field.name, item, f"from 0 to {largest}")
         names = field.metadata.get("names")
         beside = field.metadata.get("beside", "")
         if names and item not in names and not _BESIDE[beside](item):
@@ -291,9 +273,3 @@ def element_type(field: dataclasses.Field[Any]) -> type:
     """Returns the type of the field's value, or of its elements where it is a tuple."""
     arguments = typing.get_args(field.type)
     return arguments[0] if arguments else typing.cast(type, field.type)
-
-
-def _require(condition: object, name: str, came: object, allowed: str) -> None:
-    """Raises the error that says what came and what is allowed, unless the condition holds."""
-    if not condition:
-        raise errors.InputError(f"{name}: {came}; allowed: {allowed}")

@@ -26,3 +26,13 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     nor = f", nor {beside}" if beside else ""
     return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{nor}{hint}")
+
+
+def require(condition: object, name: str, came: object, allowed: str) -> None:
+    """Raises the error that says what came and what is allowed, unless the condition holds.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not condition:
+        raise InputError(f"{name}: {came}; allowed: {allowed}")

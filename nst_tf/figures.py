@@ -3,7 +3,7 @@
 import os
 import pathlib
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,8 +15,10 @@ if typing.TYPE_CHECKING:
 
 # High enough to judge strokes by, low enough that three of them fit on a screen's width or two.
 _HEIGHT = 768
-# White between the pictures, and a caption below them, in pixels.
+# White between the pictures, and a caption of one line below them, in pixels.
 _GAP, _CAPTION_HEIGHT, _FONT_SIZE = 8, 28, 16
+# Further lines of a caption are closer, and begin where settings and names of files may be broken.
+_LINE_HEIGHT, _BREAK_AFTER = 20, " ,;=_-/"
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> Image.Image:
@@ -57,6 +59,72 @@ def shrunk(picture: pictures.Picture, name: str) -> Image.Image:
     """
     image = pictures.read(picture, name)
     return _of_height(image, min(_HEIGHT, image.shape[1]))
+
+
+def grid(rows: Sequence[Sequence[Image.Image]], gaps: tuple[int, int] = (_GAP, _GAP)) -> Image.Image:
+    """Returns pictures in rows and columns on white, each in the middle of its place.
+
+    A column is as wide as its widest picture, a row as high as its highest.
+
+    Args:
+        rows: From top to bottom; a shorter one leaves its last columns empty.
+        gaps: Pixels between columns and between rows.
+    """
+    count = max(map(len, rows))
+    widths = [max(row[column].width for row in rows if column < len(row)) for column in range(count)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    size = (sum(widths) + gaps[0] * (count - 1), sum(heights) + gaps[1] * (len(rows) - 1))
+    sheet = Image.new("RGB", size, "white")
+    for number, row in enumerate(rows):
+        top = sum(heights[:number]) + gaps[1] * number
+        for column, picture in enumerate(row):
+            left = sum(widths[:column]) + gaps[0] * column
+            middle = ((widths[column] - picture.width) // 2, (heights[number] - picture.height) // 2)
+            sheet.paste(picture, (left + middle[0], top + middle[1]))
+    return sheet
+
+
+def caption(text: str, width: int, broken: bool = True) -> Image.Image:
+    """Returns a text in the middle of white, to be laid out in a `grid`.
+
+    Args:
+        text: What to write.
+        width: In pixels; the height is what the lines need.
+        broken: Whether what does not fit into one line is broken, after a comma, an underscore or the like
+            if it can be; otherwise it is cut off.
+    """
+    font = ImageFont.load_default(_FONT_SIZE)
+    lines = _lines(text, lambda line: font.getlength(line) <= width) if broken else [text]
+    picture = Image.new("RGB", (width, _CAPTION_HEIGHT + (len(lines) - 1) * _LINE_HEIGHT), "white")
+    middle = (width / 2, picture.height / 2)
+    draw = ImageDraw.Draw(picture)
+    draw.text(middle, "\n".join(lines), "black", font, "mm", _LINE_HEIGHT - _FONT_SIZE, "center")
+    return picture
+
+
+def _lines(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Returns the text in lines that fit, or of one character where even that does not."""
+    lines, rest = [], text
+    while rest:
+        ends = [end for end in range(1, len(rest) + 1) if fits(rest[:end].rstrip())] or [1]
+        breaks = [end for end in ends if end == len(rest) or rest[end - 1] in _BREAK_AFTER]
+        end = max(breaks or ends)
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return lines
+
+
+def fitted(picture: pictures.Picture, side: int) -> Image.Image:
+    """Returns a picture whose longest side has so many pixels.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    image = pictures.read(picture)
+    factor = side / max(image.shape[1:3])
+    height, width = (max(1, round(length * factor)) for length in image.shape[1:3])
+    pixels = Image.fromarray(pictures.to_uint8(image))
+    return pixels.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def save_plot(trace: Sequence["TraceRow"], path: str | os.PathLike[str]) -> None:
@@ -110,15 +178,8 @@ def _side_by_side(shown: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
     """Returns named images in a row, all of the last one's height or `_HEIGHT`, with their names below."""
     height = min(_HEIGHT, shown[-1][1].shape[-3])
     cells = [_of_height(image, height) for _, image in shown]
-    width = sum(cell.width for cell in cells) + _GAP * (len(cells) - 1)
-    sheet = Image.new("RGB", (width, height + _CAPTION_HEIGHT), "white")
-    draw, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE), 0
-    for (name, _), cell in zip(shown, cells, strict=True):
-        sheet.paste(cell, (left, 0))
-        middle = (left + cell.width / 2, height + _CAPTION_HEIGHT / 2)
-        draw.text(middle, name, fill="black", font=font, anchor="mm")
-        left += cell.width + _GAP
-    return sheet
+    captions = [caption(name, cell.width, broken=False) for (name, _), cell in zip(shown, cells, strict=True)]
+    return grid([cells, captions], gaps=(_GAP, 0))
 
 
 def _of_height(image: np.ndarray, height: int) -> Image.Image:

@@ -8,7 +8,7 @@ N is a layer's number of channels, M its number of pixels (of a region: the sum 
 features as [M, N], G = F^T F the Gram matrix, S(.) a sum of squares, D a difference generated minus target.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -32,26 +32,28 @@ class Statistics(NamedTuple):
     """
 
     gram_sums: dict[str, Tensor]  # {layer: [R, C, C]}, sum over pixels of guide * F_i F_j
+    feature_sums: dict[str, Tensor]  # {layer: [R, C]}, sum over pixels of guide * F_i; where it is asked for
     content_error: dict[str, Tensor]  # {layer: []}, sum over pixels and channels of (DF)^2
+
+
+# (moments of the picture [R, ...], what is kept of the styles [K, R, ...], factor of Gram matrices' losses)
+# -> losses, [K, R].
+StatisticLoss = Callable[[Any, Mapping[str, Tensor], Any], Tensor]
 
 
 class LayerSize(NamedTuple):
     """How large a layer's features of the whole picture are."""
 
     channels: float  # N
-    pixels: Tensor  # [R] float32, M of each region
+    pixels: Tensor  # [] float32, M
     image_pixels: Tensor  # [] float32, of the image itself
 
-    def all_pixels(self) -> Tensor:
-        """Returns M of the whole picture."""
-        return tf.reduce_sum(self.pixels)
 
+class StyleTargets(NamedTuple):
+    """What K style pictures ask for, for each of R regions."""
 
-class StyleTarget(NamedTuple):
-    """What one style picture asks for."""
-
-    gram_means: dict[str, Tensor]  # {layer: [R, C, C]}, Gram matrices divided by the style's own M
-    blend_weight: Tensor  # [], this style's share
+    statistics: dict[str, dict[str, Tensor]]  # {layer: what its statistic keeps, [K, R, ...] each}
+    shares: Tensor  # [K, R], of the style loss: blend weights times the region's share of the picture
 
 
 @tf.custom_gradient
@@ -89,6 +91,19 @@ def gram_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:
         return _self_product(flat)[tf.newaxis]
     roots = tf.cast(tf.sqrt(tf.reshape(guide, [-1, guide.shape[-1]])), features.dtype)
     return tf.stack([_self_product(flat * root[:, tf.newaxis]) for root in tf.unstack(roots, axis=1)])
+
+
+def feature_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:
+    """Returns the sum over pixels of guide * F, one for each region, [R, C] float32.
+
+    Args:
+        features: [1, h, w, C].
+        guide: [h, w, R] in [0, 1], or None for one region that is the whole picture.
+    """
+    flat = tf.cast(tf.reshape(features, [-1, features.shape[-1]]), tf.float32)
+    if guide is None:
+        return tf.reduce_sum(flat, axis=0, keepdims=True)
+    return tf.matmul(tf.reshape(guide, [-1, guide.shape[-1]]), flat, transpose_a=True)
 
 
 def content_error(features: Tensor, target: Tensor) -> Tensor:
@@ -155,11 +170,11 @@ TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = {
 # What multiplies S(DF) in the content loss, by name, from a layer's size. Names are what they are or who
 # published them; PRESETS in `presets` says which is whose.
 CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = {
-    "mean": lambda size: 1 / (size.channels * size.all_pixels()),  # a mean of squares
+    "mean": lambda size: 1 / (size.channels * size.pixels),  # a mean of squares
     "sum": lambda _: 1.0,
     "half_sum": lambda _: 0.5,  # Gatys et al. 2015, eq. 1
-    "quarter_mean": lambda size: 1 / (4 * size.channels * size.all_pixels()),
-    "half_root": lambda size: 1 / (2 * tf.sqrt(size.channels * size.all_pixels())),
+    "quarter_mean": lambda size: 1 / (4 * size.channels * size.pixels),
+    "half_root": lambda size: 1 / (2 * tf.sqrt(size.channels * size.pixels)),
 }
 
 # What multiplies S(D(G/M)) in the style loss, by name, from a layer's size. Gram matrices are compared per
@@ -192,28 +207,27 @@ def content_loss(
 
 
 def style_loss(
-    gram_sums: Mapping[str, Tensor],
-    styles: Sequence[StyleTarget],
+    moments: Mapping[str, Any],
+    styles: StyleTargets,
     sizes: Mapping[str, LayerSize],
     layer_weights: Mapping[str, float],
     normalization: str,
+    statistic: StatisticLoss,
 ) -> Tensor:
-    """Returns the sum over styles, style layers and regions of weight * normalisation * S(D(G/M)).
+    """Returns the sum over style layers, styles and regions of weight * share * the statistic's loss.
 
     Args:
-        gram_sums: As in `Statistics`.
-        styles: One target for each style picture; their losses are added by blend weight.
+        moments: {layer: the picture's moments, [R, ...]}.
+        styles: What the styles ask for.
         sizes: {layer: its size}.
         layer_weights: {layer: weight}.
-        normalization: A name from `STYLE_NORMALIZATION`.
+        normalization: A name from `STYLE_NORMALIZATION`, of Gram matrices.
+        statistic: What compares moments.
     """
     factor = STYLE_NORMALIZATION[normalization]
-    terms = []
-    for layer, sums in gram_sums.items():
-        size = sizes[layer]
-        means = sums / size.pixels[:, tf.newaxis, tf.newaxis]
-        weights = layer_weights[layer] * factor(size)
-        for style in styles:
-            errors = tf.reduce_sum(tf.square(means - style.gram_means[layer]), axis=[1, 2])
-            terms.append(style.blend_weight * tf.reduce_sum(weights * errors))
+    terms = [
+        layer_weights[layer]
+        * tf.reduce_sum(styles.shares * statistic(of_picture, styles.statistics[layer], factor(sizes[layer])))
+        for layer, of_picture in moments.items()
+    ]
     return tf.add_n(terms) if terms else tf.constant(0.0)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import psutil
 
 from nst_tf import errors, vgg
-from nst_tf.config import Config, override
+from nst_tf.changes import override
+from nst_tf.config import Config
 from nst_tf.scales import Scale, plan_scales, style_size
 
 _LOG = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ Images are `[1, H, W, 3]` float32 sRGB in [0, 1], content and style image alread
 scale. The pixels' gradient comes from `tf.GradientTape` through the frozen network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import losses, network, vgg, weights
+from nst_tf import blending, guides, losses, network, style_statistics, vgg, weights
 from nst_tf.config import Config
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -26,12 +26,28 @@ class LossWeights(NamedTuple):
     total_variation: Tensor
 
 
+class Masks(NamedTuple):
+    """Where the R regions are, each 1 inside and 0 outside; a style picture has them too."""
+
+    content: Tensor  # [1, H, W, R], at the size of the content image
+    styles: tuple[Tensor, ...]  # each [1, h, w, R], at the style image's size
+
+
+class Outside(NamedTuple):
+    """What the picture shows where it is not painted."""
+
+    mask: Tensor  # [1, H, W, 1], 1 where it is painted
+    photograph: Tensor  # [1, H, W, 3]
+
+
 class Targets(NamedTuple):
     """What one scale's pictures ask for, and how much; tensors only: it may be an argument of a graph."""
 
     content: dict[str, Tensor]  # {layer: features [1, h, w, C]}
-    styles: tuple[losses.StyleTarget, ...]
+    styles: losses.StyleTargets
     weights: LossWeights
+    guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; none: one region that is the whole picture
+    outside: tuple[Outside, ...]  # none: all of it is painted
 
 
 class Objective:
@@ -52,6 +68,8 @@ class Objective:
         """
         self._config = config
         self._content_layers, self._style_layers = config.used_layers()
+        self._statistic = style_statistics.STYLE_STATISTICS[config.style_statistics]
+        self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
         layers = list(dict.fromkeys((*self._content_layers, *self._style_layers)))
         self._network = network.Network(layers, vgg_weights, config.pooling, precision, tile)
 
@@ -65,8 +83,12 @@ class Objective:
         content_image: Tensor,
         style_images: Sequence[Tensor],
         weights: LossWeights | None = None,
+        *,
+        shares: Sequence[float] | None = None,
+        masks: Masks | None = None,
+        outside: tuple[Outside, ...] = (),
     ) -> Targets:
-        """Returns the targets of a content image and of style images, which share the style equally.
+        """Returns the targets of a content image and of K style images.
 
         What has no weight in the config has no targets.
 
@@ -74,40 +96,82 @@ class Objective:
             content_image: [1, H, W, 3]; None where the content has no weight.
             style_images: Each [1, h, w, 3].
             weights: Of the terms; None for the config's own.
+            shares: Of the styles; None for equal ones. Their sum is made 1, in every region anew.
+            masks: Of regions, each with statistics of its own; None for one that is the whole picture.
+            outside: What surrounds what is painted, at the size of the content image.
         """
         styles = style_images if self._style_layers else ()
         layers = self._content_layers
-        return Targets(
-            self._network.maps(content_image, layers) if layers else {},
-            tuple(
-                losses.StyleTarget(self._gram_means(image), tf.constant(1.0 / len(styles)))
-                for image in styles
-            ),
-            weights or loss_weights(self._config),
+        contents = self._network.maps(content_image, layers) if layers else {}
+        weights = weights or loss_weights(self._config)
+        if not styles:
+            return Targets(contents, losses.StyleTargets({}, tf.zeros([0, 1])), weights, {}, outside)
+        stacked = blending.stacked(
+            [
+                self.style_moments(image, masks.styles[index] if masks else None)
+                for index, image in enumerate(styles)
+            ]
+        )
+        blend = tf.constant(shares or [1.0] * len(styles), tf.float32)[:, tf.newaxis]
+        guided: dict[str, Tensor] = {}
+        if masks is not None:
+            present = [tf.reduce_max(mask, axis=[0, 1, 2]) > 0 for mask in masks.styles]
+            blend *= tf.cast(tf.stack(present), tf.float32)
+            guided = self._guides(masks.content)
+        blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
+        if masks is not None:  # so that a pixel counts alike wherever it is
+            blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
+        return Targets(contents, self.style_targets(stacked, blend), weights, guided, outside)
+
+    def style_moments(self, style_image: Tensor, mask: Tensor | None = None) -> blending.StyleMoments:
+        """Returns the moments of a style image [1, h, w, 3], for each region of its mask [1, h, w, R]."""
+        guided = {} if mask is None else self._guides(mask)
+        sums = self._network.sums(style_image, self._statistics({}, guided), self._zeros({}, guided))
+        return self._moments(sums, style_image, guided)
+
+    def style_targets(self, moments: blending.StyleMoments, shares: Tensor) -> losses.StyleTargets:
+        """Returns what K styles ask for.
+
+        Args:
+            moments: Of the styles, [K, R, ...] each.
+            shares: [K, R], of the style loss.
+        """
+        moments, shares = blending.BLENDS[self._config.style_blend](moments, shares)
+        return losses.StyleTargets(
+            {layer: self._statistic.target(of_layer) for layer, of_layer in moments.items()}, shares
         )
 
     def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
-        """Returns the weighted losses of an image of the size of the targets' content image."""
+        """Returns the weighted losses of an image of the size of the targets' content image, as it is."""
         statistics = self._network.sums(
-            image, self._statistics(targets.content), self._zeros(targets.content)
+            image,
+            self._statistics(targets.content, targets.guides),
+            self._zeros(targets.content, targets.guides),
         )
         return self._losses(statistics, self._variation(image), image, targets)
 
     def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
-        """Returns the losses of an image and the gradient of their total, shaped as the image."""
+        """Returns the losses of an image and the gradient of their total, shaped as the image.
+
+        Where the targets have an outside, they are those of the image with its surroundings.
+        """
+        for outside in targets.outside:
+            image = framed(image, outside)
         with tf.GradientTape() as tape:
             tape.watch(image)
             variation = self._variation(image)
             weighted = targets.weights.total_variation * variation
         values, gradient = self._network.value_and_gradient(
             image,
-            self._statistics(targets.content),
+            self._statistics(targets.content, targets.guides),
             lambda statistics: self._losses(statistics, variation, image, targets),
-            self._zeros(targets.content),
+            self._zeros(targets.content, targets.guides),
         )
         # The total variation needs no network, so that its gradient comes beside.
         if self._config.total_variation_weight:
             gradient += tape.gradient(weighted, image)
+        for outside in targets.outside:
+            gradient *= outside.mask
         return values, gradient
 
     def _losses(
@@ -116,13 +180,18 @@ class Objective:
         """Returns the weighted losses of the image's sums over pixels."""
         config, weights = self._config, targets.weights
         sizes = self._sizes(image, targets)
-        # Dividing the features divides what is quadratic and quartic in them.
+        # Dividing the features divides what is quadratic in them.
         content = (weights.content / config.feature_divisor**2) * losses.content_loss(
             statistics.content_error, sizes, config.content_normalization
         )
         layer_weights = dict(zip(config.style_layers, config.style_layer_weights, strict=True))
-        style = (weights.style / config.feature_divisor**4) * losses.style_loss(
-            statistics.gram_sums, targets.styles, sizes, layer_weights, config.style_normalization
+        style = weights.style * losses.style_loss(
+            self._moments(statistics, image, targets.guides),
+            targets.styles,
+            sizes,
+            layer_weights,
+            config.style_normalization,
+            self._compared,
         )
         weighted = weights.total_variation * variation
         return losses.Losses(content + style + weighted, content, style, weighted)
@@ -134,12 +203,19 @@ class Objective:
             return tf.constant(0.0)
         return losses.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
 
-    def _statistics(self, content: dict[str, Tensor]) -> network.Statistics:
-        """Returns what is summed over pixels: Gram matrices, and the distance to the content's features."""
+    def _compared(
+        self, moments: style_statistics.Moments, kept: Mapping[str, Tensor], factor: Tensor
+    ) -> Tensor:
+        return self._statistic.loss(moments, kept, factor, self._config.moment_weight)
+
+    def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
+        """Returns what is summed over pixels: style statistics, and the distance to the content's features."""
 
         def statistics(features: network.Maps, part: network.Part) -> losses.Statistics:
+            own = {layer: part(layer, guide)[0] for layer, guide in guided.items()}
             return losses.Statistics(
-                {layer: losses.gram_sums(features[layer]) for layer in self._style_layers},
+                {layer: losses.gram_sums(features[layer], own.get(layer)) for layer in self._style_layers},
+                {layer: losses.feature_sums(features[layer], own.get(layer)) for layer in self._mean_layers},
                 {
                     layer: losses.content_error(features[layer], part(layer, target))
                     for layer, target in content.items()
@@ -148,29 +224,58 @@ class Objective:
 
         return statistics
 
-    def _zeros(self, content: dict[str, Tensor]) -> losses.Statistics:
+    def _zeros(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> losses.Statistics:
         """Returns the sums over no pixels."""
         channels = {layer: self._network.channels(layer) for layer in self._style_layers}
+        regions = {layer: guided[layer].shape[-1] if guided else 1 for layer in self._style_layers}
         return losses.Statistics(
-            {layer: tf.zeros([1, count, count]) for layer, count in channels.items()},
+            {layer: tf.zeros([regions[layer], count, count]) for layer, count in channels.items()},
+            {layer: tf.zeros([regions[layer], channels[layer]]) for layer in self._mean_layers},
             {layer: tf.constant(0.0) for layer in content},
         )
 
-    def _gram_means(self, style_image: Tensor) -> dict[str, Tensor]:
-        """Returns {layer: G / M} of a style image, [1, C, C] each."""
-        sums = self._network.sums(style_image, self._statistics({}), self._zeros({})).gram_sums
-        return {layer: total / _pixels(style_image, layer) for layer, total in sums.items()}
+    def _moments(
+        self, sums: losses.Statistics, image: Tensor, guided: dict[str, Tensor]
+    ) -> blending.StyleMoments:
+        """Returns the means over pixels of the divided features of an image, [R, ...] for R regions."""
+        divisor = self._config.feature_divisor
+        moments = {}
+        for layer, gram in sums.gram_sums.items():
+            # A region that a style picture lacks has no pixels, and statistics that nobody asks for.
+            pixels = (
+                tf.maximum(tf.reduce_sum(guided[layer], axis=[0, 1, 2]), _FEWEST_PIXELS)
+                if guided
+                else _pixels(image, layer)[tf.newaxis]
+            )
+            mean = sums.feature_sums.get(layer, tf.zeros([1, 1]))
+            moments[layer] = style_statistics.Moments(
+                gram / (pixels[:, tf.newaxis, tf.newaxis] * divisor**2),
+                mean / (pixels[:, tf.newaxis] * divisor),
+            )
+        return moments
+
+    def _guides(self, mask: Tensor) -> dict[str, Tensor]:
+        """Returns the guides of masks [1, H, W, R] at every style layer."""
+        erosion = self._config.guide_erosion
+        return {layer: guides.at_layer(mask, layer, erosion) for layer in self._style_layers}
 
     def _sizes(self, image: Tensor, targets: Targets) -> dict[str, losses.LayerSize]:
-        """Returns the size of every layer's features, from the targets' channels and the image's size."""
-        channels = {layer: target.shape[-1] for layer, target in targets.content.items()}
-        for style in targets.styles:
-            channels |= {layer: means.shape[-1] for layer, means in style.gram_means.items()}
+        """Returns the size of every layer's features, from the image's size."""
+        layers = dict.fromkeys((*targets.content, *targets.styles.statistics))
         image_pixels = tf.cast(tf.reduce_prod(tf.shape(image)[1:3]), tf.float32)
         return {
-            layer: losses.LayerSize(float(count), _pixels(image, layer)[tf.newaxis], image_pixels)
-            for layer, count in channels.items()
+            layer: losses.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
+            for layer in layers
         }
+
+
+# A guide of fewer pixels in all is none: it sums rounding errors.
+_FEWEST_PIXELS = 1e-6
+
+
+def framed(image: Tensor, outside: Outside) -> Tensor:
+    """Returns the image within the photograph that surrounds it, with the mask's soft edge between."""
+    return outside.photograph + outside.mask * (image - outside.photograph)
 
 
 def loss_weights(config: Config) -> LossWeights:

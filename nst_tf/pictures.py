@@ -55,7 +55,7 @@ def read(picture: Picture, name: str = "picture") -> np.ndarray:
     """
     if isinstance(picture, np.ndarray):
         return _from_array(picture, name)
-    with _opened(picture, name) as opened:
+    with decoded(picture, name) as opened:
         return _from_pillow(opened, name)
 
 
@@ -67,10 +67,10 @@ def read_alpha(picture: Picture, name: str = "picture") -> np.ndarray | None:
     """
     if isinstance(picture, np.ndarray):
         return None
-    with _opened(picture, name) as opened:
+    with decoded(picture, name) as opened:
         if not opened.has_transparency_data:
             return None
-        alpha = _upright(opened).convert("RGBA").getchannel("A")
+        alpha = turned_upright(opened).convert("RGBA").getchannel("A")
         return np.asarray(alpha, np.float32) / 255.0
 
 
@@ -80,13 +80,13 @@ def read_text(path: pathlib.Path) -> str | None:
     Raises:
         InputError: The file is missing or no picture.
     """
-    with _opened(path, "picture") as opened:
+    with decoded(path, "picture") as opened:
         text = opened.info.get(_TEXT_KEY) or opened.getexif().get(_TEXT_TAG)
         return text if isinstance(text, str) else None
 
 
 @contextlib.contextmanager
-def _opened(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
+def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
     """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
     path = pathlib.Path("the picture given") if isinstance(picture, Image.Image) else pathlib.Path(picture)
     try:
@@ -145,7 +145,7 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
 def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
     """Returns the image of a Pillow picture: turned upright, in sRGB, alpha dropped."""
     profile = picture.info.get("icc_profile")
-    upright = _upright(picture)
+    upright = turned_upright(picture)
     if upright.mode.startswith("I;16") or upright.mode == "I":
         # Sixteen-bit grey; Pillow's own conversion to RGB would clip it at 255.
         grey = np.asarray(upright, dtype=np.float32) / 65535.0
@@ -158,7 +158,7 @@ def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
     return _from_array(np.asarray(_to_srgb(upright, profile)), name)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def turned_upright(picture: Image.Image) -> Image.Image:
     """Returns the picture turned as its EXIF data says; damaged data says nothing."""
     try:
         return ImageOps.exif_transpose(picture)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 from nst_tf import config, errors, formulations, scales
+from nst_tf.changes import override
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ WEIGHTS_VARIABLE = "NST_TF_WEIGHTS"
 
 
 def get(preset: str | config.Config, **changes: object) -> config.Config:
-    """Returns a preset's config with some fields replaced, as `config.override` does.
+    """Returns a preset's config with some fields replaced, as `changes.override` does.
 
     The environment variable `NST_TF_WEIGHTS` stands in for a preset's `weights` where they are not given.
 
@@ -99,9 +100,9 @@ def get(preset: str | config.Config, **changes: object) -> config.Config:
         InputError: There is no such preset or field, or a value is not allowed.
     """
     if isinstance(preset, config.Config):
-        return config.override(preset, changes)
+        return override(preset, changes)
     if preset not in PRESETS:
         raise errors.unknown_name("preset", preset, PRESETS)
     if weights := os.environ.get(WEIGHTS_VARIABLE):
         changes = {"weights": weights} | changes
-    return config.override(PRESETS[preset].config, changes)
+    return override(PRESETS[preset].config, changes)

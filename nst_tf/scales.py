@@ -50,8 +50,9 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
 def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[int, int]:
     """Returns the size (height, width) of a style picture at a scale.
 
-    That is the size by the result's own rule, or the scale's own where the config squashes style pictures. A
-    narrow picture is kept large enough for the deepest layer.
+    That is the size by the result's own rule, or the scale's own where the config squashes style pictures,
+    times `style_scale`; or what `style_size` says. A narrow picture is kept large enough for the deepest
+    layer.
 
     Raises:
         InputError: The picture itself is smaller than that.
@@ -61,17 +62,22 @@ def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[i
         raise errors.InputError(
             f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
+    sized, share = style_sized(config), scale.share * config.style_scale
     if config.style_shape == "content":
-        return scale.height, scale.width
-    size = _fit(own_shape(config), scale.share, height, width)
+        height, width = scale.height, scale.width
+        if not config.style_size:
+            sized, share = dataclasses.replace(sized, size=0), config.style_scale
+    size = _fit(sized, share, height, width)
     if min(size) >= needed:
         return size
     factor = needed / min(height, width)
     return max(needed, round(height * factor)), max(needed, round(width * factor))
 
 
-def own_shape(config: Config) -> Config:
-    """Returns the config for a style picture, which no aspect ratio stretches."""
+def style_sized(config: Config) -> Config:
+    """Returns the config for a style picture, whose size may be its own and which no aspect ratio stretches."""
+    if config.style_size:
+        config = dataclasses.replace(config, size=config.style_size, size_side="longest")
     return dataclasses.replace(config, aspect_ratio=0.0)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from nst_tf import encoded, guards, objective, packing, painter, scales
-from nst_tf.config import Config, override
+from nst_tf.changes import override
+from nst_tf.config import Config
 from nst_tf.painter import Limits, Painter, Settings, State
 
 Tensor = Any  # TensorFlow ships no type information.

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import color, errors, images, loop, losses, objective, runtime, sources, vgg, weights
+from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources, vgg, weights
 from nst_tf.config import Config
-from nst_tf.scales import Scale, plan_scales, style_size
+from nst_tf.regions import Regions
+from nst_tf.scales import Scale, plan_scales
 from nst_tf.sources import ANY_IMAGE
 from nst_tf.variables import Variables, variable
 
@@ -57,6 +58,7 @@ class Stylizer(tf.Module):
         config: Config,
         vgg_weights: weights.Weights | None = None,
         init_image: Tensor | None = None,
+        regions: Regions | None = None,
     ) -> None:
         """Prepares the first scale.
 
@@ -66,6 +68,7 @@ class Stylizer(tf.Module):
             config: What to do; `nst_tf.get_config` makes one.
             vgg_weights: The network's weights; None loads those that the config names.
             init_image: The image to start from, like the others; None where `config.init` names one.
+            regions: Of the content image and of each style image; None for one that is all of it.
 
         Raises:
             InputError: A picture is missing or too small for the chosen layers, or the weights cannot be had.
@@ -77,12 +80,9 @@ class Stylizer(tf.Module):
         self.config = config
         self.precision = runtime.resolve_precision(config.precision)
         self._color = color.COLORS[config.color]
-        self._content_image, self._style_images = sources.prepare(content_image, style_images, config)
-        # A texture, which has no content, takes its shape from the painting.
-        shaping_image: Any = self._style_images[0] if content_image is None else self._content_image
-        self.scales = plan_scales(config, *shaping_image.shape[1:3])
-        for image in self._style_images:
-            style_size(config, self.scales[0], *image.shape[1:3])
+        self._scene = scene.Scene(content_image, style_images, config, regions)
+        self.scales = plan_scales(config, *self._scene.shaping_image.shape[1:3])
+        self._scene.check(self.scales[0])
         if self._color.finish is not None:  # what it takes of the photograph, at the result's size
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
@@ -90,15 +90,9 @@ class Stylizer(tf.Module):
         # What fits is not for this class to find out: "auto" is whole pictures here.
         tile = int(config.tile) if config.tile.isdecimal() else 0
         self._objective = objective.Objective(config, self.weights, self.precision, tile)
-        # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
-        specs = [[ANY_IMAGE] * (content_image is not None), [ANY_IMAGE] * len(style_images)]
-        self._build_targets = tf.function(
-            lambda contents, styles: self._objective.targets(contents[0] if contents else None, styles),
-            specs,
-            autograph=False,
-        )
+        self._build_targets = self._scene.builder(self._objective)
         self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
-        image = self._first_image(shaping_image, init_image)
+        image = self._first_image(init_image)
         self.image = variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._good_image: Any = None  # the last one known to have a finite loss
@@ -126,6 +120,8 @@ class Stylizer(tf.Module):
     def picture(self) -> np.ndarray:
         """Returns the picture so far, [H, W, 3] float32 in [0, 1]."""
         image = self._output()
+        for outside in self._targets.values().outside:
+            image = objective.framed(image, outside)
         if self._color.finish is not None:
             own = images.resize(self._finishing_image, *self.scales[self.scale_index][:2])
             image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
@@ -255,26 +251,18 @@ class Stylizer(tf.Module):
     def _output(self) -> Tensor:
         return self._optimizer.output(self.image.value(), self._state.values())
 
-    def _first_image(self, shaping_image: Tensor, init_image: Tensor | None) -> Tensor:
+    def _first_image(self, init_image: Tensor | None) -> Tensor:
         """Returns the image to start from, of the first scale's size."""
         height, width = self.scales[0][:2]
         if init_image is not None:
             return self._color.judged(images.resize(tf.constant(init_image, tf.float32), height, width))
-        resized = images.resize(shaping_image, height, width)
+        resized = images.resize(self._scene.shaping_image, height, width)
         first = images.INITS[self.config.init](resized, self.config.seed, self.config.noise_levels)
         return self._color.judged(first)
 
     def _targets_of_scale(self) -> objective.Targets:
         """Returns the targets at the current scale."""
-        scale = self.scales[self.scale_index]
-        content_images = []
-        if self._content_image is not None:
-            content_images.append(images.resize(self._content_image, scale.height, scale.width))
-        style_images = []
-        for image in self._style_images:
-            size = style_size(self.config, scale, *image.shape[1:3])
-            style_images.append(images.resize(image, *size))
-        return self._build_targets(content_images, style_images)
+        return self._build_targets(*self._scene.at(self.scales[self.scale_index]))
 
 
 # A report at least every second keeps a person informed and Ctrl-C prompt; a chunk of a single step

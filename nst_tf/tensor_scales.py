@@ -61,11 +61,15 @@ def style_size(
         height: [] int32, of the style picture.
         width: [] int32, of the style picture.
     """
+    needed, sized = scales.pixels_needed(config), scales.style_sized(config)
+    share = plan.shares[index] * config.style_scale
+    if config.style_size:
+        size = tf.constant(config.style_size)
     if config.style_shape == "content":
-        return plan.heights[index], plan.widths[index]
-    needed = scales.pixels_needed(config)
-    own = scales.own_shape(config)
-    fitted = tf.stack(_fit(own, size, plan.shares[index], height, width))
+        height, width = plan.heights[index], plan.widths[index]
+        if not config.style_size:
+            size, share = tf.constant(0), tf.constant(config.style_scale, tf.float64)
+    fitted = tf.stack(_fit(sized, size, share, height, width))
     sides = tf.cast(tf.stack([height, width]), tf.float64)
     enlarged = tf.maximum(needed, _rounded(sides * (needed / tf.reduce_min(sides))))
     chosen = tf.where(tf.reduce_min(fitted) >= needed, fitted, enlarged)

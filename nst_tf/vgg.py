@@ -111,15 +111,18 @@ def stride(layer: str) -> int:
     return 2 ** (_block(layer) - 1)
 
 
-def halo(layers: Sequence[str]) -> int:
-    """Returns how many pixels around it a feature of the deepest of `layers` sees, rounded up to its stride.
+def radius(layer: str) -> int:
+    """Returns how many pixels beyond its own cell of stride x stride a feature of `layer` sees, each way.
 
     Each 3x3 convolution sees one step of its own stride to each side; pooling sees no further than its cell.
     """
-    depth = max(_depth(layer) for layer in layers)
-    radius = sum(stride(name) for name in CONVOLUTIONS[: depth + 1])
-    deepest = stride(CONVOLUTIONS[depth])
-    return -(-radius // deepest) * deepest
+    return sum(stride(name) for name in CONVOLUTIONS[: _depth(layer) + 1])
+
+
+def halo(layers: Sequence[str]) -> int:
+    """Returns the radius of the deepest of `layers`, rounded up to its stride."""
+    deepest = max(layers, key=_depth)
+    return -(-radius(deepest) // stride(deepest)) * stride(deepest)
 
 
 def build(

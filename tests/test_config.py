@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_tf import config, errors, formulations
+from nst_tf import errors, formulations
+from nst_tf.changes import override
 
 DEFAULT = formulations.DEFAULT
 
@@ -54,7 +55,7 @@ DEFAULT = formulations.DEFAULT
 )
 def test_what_is_not_allowed_says_so_in_one_line(changes, message):
     with pytest.raises(errors.InputError, match=re.escape(message)) as caught:
-        config.override(DEFAULT, changes)
+        override(DEFAULT, changes)
     assert "\n" not in str(caught.value)
 
 
@@ -64,39 +65,39 @@ def test_a_config_is_frozen():
 
 
 def test_size_replaces_the_presets_own_rule():
-    chosen = config.override(formulations.GATYS_PYTORCH, {"size": 256})
+    chosen = override(formulations.GATYS_PYTORCH, {"size": 256})
     assert (chosen.size, chosen.size_side) == (256, "longest")
-    explicit = config.override(formulations.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
+    explicit = override(formulations.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
     assert explicit.size_side == "shortest"
 
 
 def test_steps_are_split_in_the_presets_proportions():
-    assert config.override(DEFAULT, {"steps": 24}).steps == (10, 8, 6)
-    assert config.override(formulations.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
-    assert config.override(DEFAULT, {"steps": (1, 2, 3)}).steps == (1, 2, 3)
+    assert override(DEFAULT, {"steps": 24}).steps == (10, 8, 6)
+    assert override(formulations.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
+    assert override(DEFAULT, {"steps": (1, 2, 3)}).steps == (1, 2, 3)
 
 
 @given(st.integers(1, 5000))
 def test_a_split_always_adds_up(total):
-    steps = config.override(DEFAULT, {"steps": total}).steps
+    steps = override(DEFAULT, {"steps": total}).steps
     assert sum(steps) == total
     assert min(steps) >= 0
 
 
 def test_lists_arrays_and_paths_will_do():
-    assert config.override(DEFAULT, {"content_layers": ["relu3_1"]}).content_layers == ("relu3_1",)
-    weights = config.override(DEFAULT, {"style_layer_weights": np.ones(5)}).style_layer_weights
+    assert override(DEFAULT, {"content_layers": ["relu3_1"]}).content_layers == ("relu3_1",)
+    weights = override(DEFAULT, {"style_layer_weights": np.ones(5)}).style_layer_weights
     assert weights == (1.0,) * 5
-    assert config.override(DEFAULT, {"size": np.int64(99)}).size == 99
-    assert config.override(DEFAULT, {"weights": pathlib.Path("a.h5")}).weights == "a.h5"
+    assert override(DEFAULT, {"size": np.int64(99)}).size == 99
+    assert override(DEFAULT, {"weights": pathlib.Path("a.h5")}).weights == "a.h5"
 
 
 def test_another_number_of_scales_shares_the_steps_out():
-    chosen = config.override(DEFAULT, {"scales": (0.5, 1.0)})
+    chosen = override(DEFAULT, {"scales": (0.5, 1.0)})
     assert chosen.steps == (120, 120)
-    assert config.override(DEFAULT, {"scales": (1.0,), "steps": 7}).steps == (7,)
+    assert override(DEFAULT, {"scales": (1.0,), "steps": 7}).steps == (7,)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_last_scale_always_has_a_step(steps):
-    assert config.override(DEFAULT, {"steps": steps}).steps[-1] >= 1
+    assert override(DEFAULT, {"steps": steps}).steps[-1] >= 1

@@ -111,3 +111,36 @@ def test_mistakes_are_input_errors(tmp_path, monkeypatch):
     with pytest.raises(errors.InputError, match=r"matplotlib.*pip install 'nst_tf\[plot\]'"):
         figures.save_plot(TRACE, tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_has_columns_and_rows_as_large_as_their_largest_pictures():
+    red, green, blue = (
+        Image.new("RGB", size, color)
+        for color, size in (("red", (10, 4)), ("lime", (20, 8)), ("blue", (6, 6)))
+    )
+    sheet = figures.grid([[red, green], [blue]], gaps=(3, 2))
+    assert sheet.size == (10 + 3 + 20, 8 + 2 + 6)
+    expected = np.full((16, 33, 3), 255, np.uint8)
+    expected[2:6, :10] = (255, 0, 0)  # in the middle of a row of 8
+    expected[:8, 13:] = (0, 255, 0)
+    expected[10:, 2:8] = (0, 0, 255)
+    np.testing.assert_array_equal(np.asarray(sheet), expected)
+
+
+def test_a_long_caption_gets_lines_and_stays_within_its_width():
+    short, long = figures.caption("size=64", 100), figures.caption("style_layers=relu1_1,relu2_1", 100)
+    assert short.size == (100, 28)
+    assert long.width == 100
+    assert long.height > short.height
+    for picture in (short, long, figures.caption("W" * 30, 100)):
+        ink = np.asarray(picture.convert("L")) < 128
+        assert ink.any()
+        assert not ink[:, [0, -1]].any(), "text is cut off"
+        assert not ink[[0, -1]].any(), "text is cut off"
+
+
+def test_a_picture_is_fitted_to_a_side_larger_or_smaller():
+    assert figures.fitted(RESULT, 96).size == (96, 72)
+    assert figures.fitted(STYLE, 10).size == (5, 10)
+    with pytest.raises(errors.InputError, match="nowhere"):
+        figures.fitted("/nowhere.png", 10)

@@ -84,19 +84,22 @@ def test_content_error_is_the_sum_of_squares():
     ],
 )
 def test_content_normalization(name, expected):
-    sizes = {"relu4_2": losses.LayerSize(float(N), tf.constant([float(M)]), tf.constant(PIXELS))}
+    sizes = {"relu4_2": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
     error = {"relu4_2": losses.content_error(FEATURES, TARGET)}
     np.testing.assert_allclose(losses.content_loss(error, sizes, name), expected, rtol=1e-5)
 
 
+def _grams(moments, kept, factor):
+    """Compares Gram means, as the statistic "gram" does."""
+    return factor * tf.reduce_sum(tf.square(moments - kept["gram"]), axis=[-2, -1])
+
+
 def _style_loss(name, blend=(1.0,), targets=(TARGET,), weight=1.0):
-    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([float(M)]), tf.constant(PIXELS))}
-    sums = {"relu1_1": losses.gram_sums(FEATURES)}
-    styles = [
-        losses.StyleTarget({"relu1_1": losses.gram_sums(target) / M}, tf.constant(share))
-        for target, share in zip(targets, blend, strict=True)
-    ]
-    return losses.style_loss(sums, styles, sizes, {"relu1_1": weight}, name)
+    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
+    means = tf.stack([losses.gram_sums(target) / M for target in targets])
+    styles = losses.StyleTargets({"relu1_1": {"gram": means}}, tf.constant(blend)[:, tf.newaxis])
+    moments = {"relu1_1": losses.gram_sums(FEATURES) / M}
+    return losses.style_loss(moments, styles, sizes, {"relu1_1": weight}, name, _grams)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +124,26 @@ def test_a_style_with_no_share_changes_nothing():
     assert float(alone) == float(blended)
 
 
-def test_regions_add_up():
+def test_regions_add_up_by_their_shares():
     """Two half-weight copies of one picture give the loss of the picture, region by region."""
     half = tf.fill([5, 6, 2], 0.5)
-    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant([M / 2, M / 2]), tf.constant(PIXELS))}
-    sums = {"relu1_1": losses.gram_sums(tf.constant(FEATURES), half)}
-    means = losses.gram_sums(tf.constant(TARGET)) / M
-    style = losses.StyleTarget({"relu1_1": tf.repeat(means, 2, axis=0)}, tf.constant(1.0))
-    both = losses.style_loss(sums, [style], sizes, {"relu1_1": 1.0}, "gatys2015")
+    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
+    moments = {"relu1_1": losses.gram_sums(tf.constant(FEATURES), half) / (M / 2)}
+    means = tf.repeat(losses.gram_sums(tf.constant(TARGET)) / M, 2, axis=0)[tf.newaxis]
+    styles = losses.StyleTargets({"relu1_1": {"gram": means}}, tf.constant([[0.75, 1.25]]))
+    both = losses.style_loss(moments, styles, sizes, {"relu1_1": 1.0}, "gatys2015", _grams)
     np.testing.assert_allclose(both, 2 * _style_loss("gatys2015"), rtol=1e-4)
+
+
+def test_a_masked_sum_is_the_sum_of_the_cropped_features():
+    mask = np.zeros([5, 6, 1], np.float32)
+    mask[1:4, 2:5] = 1
+    cropped = tf.constant(FEATURES[:, 1:4, 2:5])
+    for sums in (losses.gram_sums, losses.feature_sums):
+        np.testing.assert_allclose(sums(tf.constant(FEATURES), tf.constant(mask)), sums(cropped), rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.feature_sums(tf.constant(FEATURES))[0], FEATURES.sum(axis=(0, 1, 2)), rtol=1e-5
+    )
 
 
 def test_total_variation():
@@ -177,11 +191,14 @@ def test_total_variation_has_a_finite_gradient_on_a_flat_image(name):
 
 def test_no_layers_give_no_loss():
     assert float(losses.content_loss({}, {}, "mean")) == 0
-    assert float(losses.style_loss({}, [], {}, {}, "gatys2015")) == 0
+    assert (
+        float(losses.style_loss({}, losses.StyleTargets({}, tf.zeros([0, 1])), {}, {}, "gatys2015", _grams))
+        == 0
+    )
 
 
 def test_keras_agrees_on_the_mean_of_squares():
-    sizes = {"a": losses.LayerSize(float(N), tf.constant([float(M)]), tf.constant(PIXELS))}
+    sizes = {"a": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
     value = losses.content_loss({"a": losses.content_error(FEATURES, TARGET)}, sizes, "mean")
     expected = keras.losses.MeanSquaredError()(TARGET, FEATURES)
     np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nst_tf import config, errors, formulations, memory, scales
+from nst_tf import errors, formulations, memory, scales
+from nst_tf.changes import override
 
 DEFAULT, GATYS = formulations.DEFAULT, formulations.GATYS_PYTORCH
 
@@ -20,7 +21,7 @@ MEASURED = [
 
 def test_the_estimate_of_tiles_is_near_what_was_measured():
     """2048 x 1536 pixels in tiles of 512, bfloat16: 3.57 GB."""
-    sized = config.override(DEFAULT, {"size": 2048, "tile": "512"})
+    sized = override(DEFAULT, {"size": 2048, "tile": "512"})
     scale = scales.Scale(1536, 2048, 1, 1.0)
     assert 0.9 * 3.57 < memory.estimate(sized, "bfloat16", scale, [(576, 768)]) / 1e9 < 1.2 * 3.57
 
@@ -28,18 +29,18 @@ def test_the_estimate_of_tiles_is_near_what_was_measured():
 @pytest.mark.parametrize(("chosen", "precision", "size", "measured"), MEASURED)
 def test_the_estimate_is_near_what_was_measured(chosen, precision, size, measured):
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
-    sized = config.override(chosen, {"size": size, "tile": "off"})
+    sized = override(chosen, {"size": size, "tile": "off"})
     estimate = memory.estimate(sized, precision, scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured
 
 
 def _fit(chosen, **changes):
-    return memory.fit(config.override(chosen, changes), "float32", (576, 768), [(576, 768)])
+    return memory.fit(override(chosen, changes), "float32", (576, 768), [(576, 768)])
 
 
 def test_colours_alone_take_little(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    only = config.override(DEFAULT, {"color": "only", "size": 4000})
+    only = override(DEFAULT, {"color": "only", "size": 4000})
     assert _fit(only).tile == "off"
     # Measured at 4000 x 3000 and 6000 x 4500 pixels: peaks of 1.68 and 2.07 GB.
     assert 1.68e9 < memory.estimate(only, "float32", scales.Scale(3000, 4000, 0, 1.0), []) < 2.4e9

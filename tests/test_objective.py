@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective, presets
+from nst_tf import config, objective, presets
 from tests import conftest
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (1, 2, 3))
@@ -82,7 +82,7 @@ def test_the_target_does_not_depend_on_the_style_pictures_size(narrow_weights):
     judge = _objective(narrow_weights)
     once = judge.targets(tf.constant(CONTENT), [tf.fill([1, 64, 64, 3], 0.3)])
     twice = judge.targets(tf.constant(CONTENT), [tf.fill([1, 128, 128, 3], 0.3)])
-    small, large = (np.linalg.norm(t.styles[0].gram_means["relu1_1"]) for t in (once, twice))
+    small, large = (np.linalg.norm(t.styles.statistics["relu1_1"]["gram"]) for t in (once, twice))
     # Alike up to the border, whose zero padding weighs less in a larger picture; undivided Gram
     # matrices would differ four times.
     np.testing.assert_allclose(small, large, rtol=0.1)
@@ -95,6 +95,94 @@ def test_several_styles_share_equally(narrow_weights):
     both = judge.evaluate(image, judge.targets(image, [first, second])).style
     alone = [float(judge.evaluate(image, judge.targets(image, [one])).style) for one in (first, second)]
     np.testing.assert_allclose(both, np.mean(alone), rtol=1e-5)
+
+
+@pytest.mark.parametrize("blend", config.STYLE_BLENDS)
+def test_one_style_of_weight_1_and_others_of_0_are_that_style_exactly(narrow_weights, blend):
+    judge = _objective(narrow_weights, style_blend=blend)
+    image, first, second = tf.constant(IMAGE), tf.constant(STYLE), tf.constant(CONTENT)
+    alone = judge.value_and_gradient(image, judge.targets(image, [first]))
+    both = judge.value_and_gradient(image, judge.targets(image, [first, second], shares=[1.0, 0.0]))
+    assert float(both[0].style) == float(alone[0].style)
+    np.testing.assert_array_equal(both[1], alone[1])
+
+
+def test_blended_losses_and_blended_targets_differ_by_a_constant_for_gram_matrices(narrow_weights):
+    """The sum w |G - A_k|^2 = |G - sum w A_k|^2 + what does not depend on G: the same gradient."""
+    image, styles = tf.constant(IMAGE), [tf.constant(STYLE), tf.constant(CONTENT)]
+    values, gradients = {}, {}
+    for blend in config.STYLE_BLENDS:
+        judge = _objective(narrow_weights, content_weight=0.0, style_blend=blend)
+        targets = judge.targets(None, styles, shares=[3.0, 7.0])
+        values[blend], gradients[blend] = judge.value_and_gradient(image, targets)
+    error = np.linalg.norm(gradients["losses"] - gradients["targets"]) / np.linalg.norm(gradients["losses"])
+    assert error < 1e-4
+    assert float(values["losses"].style) > float(values["targets"].style)
+
+
+def test_blend_weights_are_proportions(narrow_weights):
+    judge = _objective(narrow_weights, content_weight=0.0)
+    image, styles = tf.constant(IMAGE), [tf.constant(STYLE), tf.constant(CONTENT)]
+    alone = [float(judge.evaluate(image, judge.targets(None, [style])).style) for style in styles]
+    blended = judge.evaluate(image, judge.targets(None, styles, shares=[3.0, 7.0])).style
+    np.testing.assert_allclose(blended, 0.3 * alone[0] + 0.7 * alone[1], rtol=1e-5)
+
+
+def _half():
+    """Returns the mask of the left half of the pictures here, [1, H, W, 1]."""
+    mask = np.zeros_like(IMAGE[..., :1])
+    mask[:, :, : IMAGE.shape[2] // 2] = 1
+    return mask
+
+
+def test_a_full_mask_equals_no_mask(narrow_weights):
+    judge = _objective(narrow_weights)
+    image, style, full = tf.constant(IMAGE), tf.constant(STYLE), tf.ones_like(IMAGE[..., :1])
+    plain = judge.value_and_gradient(image, judge.targets(tf.constant(CONTENT), [style]))
+    masks = objective.Masks(full, (full,))
+    masked = judge.value_and_gradient(image, judge.targets(tf.constant(CONTENT), [style], masks=masks))
+    np.testing.assert_allclose(masked[0].total, plain[0].total, rtol=1e-6)
+    np.testing.assert_allclose(masked[1], plain[1], rtol=1e-4, atol=1e-6 * np.abs(plain[1]).max())
+
+
+def test_each_region_has_the_statistics_of_its_own_style(narrow_weights):
+    """Where the left half is the first style and the right half the second, nothing is left to do."""
+    judge = _objective(
+        narrow_weights,
+        content_weight=0.0,
+        style_layers=("relu1_1",),
+        style_layer_weights=(1.0,),
+    )
+    left = _half()
+    both = np.concatenate([left, 1 - left], axis=-1)
+    image = np.where(left > 0, STYLE, CONTENT)
+    first, second = tf.constant(STYLE), tf.constant(CONTENT)
+    only = [tf.constant(both * np.eye(2, dtype=np.float32)[region]) for region in (0, 1)]
+    masks = objective.Masks(tf.constant(both), tuple(only))
+    right_way = judge.evaluate(tf.constant(image), judge.targets(None, [first, second], masks=masks)).style
+    wrong_way = judge.evaluate(tf.constant(image), judge.targets(None, [second, first], masks=masks)).style
+    assert float(right_way) < 0.02 * float(wrong_way)
+
+
+def test_a_region_weighs_as_much_as_it_is_large(narrow_weights):
+    judge = _objective(narrow_weights, content_weight=0.0)
+    style = tf.constant(STYLE)
+    masks = objective.Masks(tf.constant(_half()), (tf.ones_like(STYLE[..., :1]),))
+    shares = judge.targets(None, [style], masks=masks).styles.shares
+    np.testing.assert_array_equal(shares, [[0.5]])
+
+
+def test_outside_the_frame_the_photograph_is_judged_and_has_no_gradient(narrow_weights):
+    judge = _objective(narrow_weights)
+    photograph, mask = tf.constant(CONTENT), tf.constant(_half())
+    outside = (objective.Outside(mask, photograph),)
+    targets = judge.targets(photograph, [tf.constant(STYLE)], outside=outside)
+    _, gradient = judge.value_and_gradient(tf.constant(IMAGE), targets)
+    assert not gradient[:, :, 32:].numpy().any()
+    assert gradient[:, :, :32].numpy().any()
+    changed = np.where(_half() > 0, IMAGE, 0.25).astype(np.float32)
+    _, same = judge.value_and_gradient(tf.constant(changed), targets)
+    np.testing.assert_array_equal(same, gradient)
 
 
 def test_bfloat16_gives_nearly_the_same_gradient(narrow_weights):

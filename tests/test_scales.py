@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nst_tf import config, errors, formulations, scales, vgg
+from nst_tf.changes import override
 
 DEFAULT = formulations.DEFAULT
 SCALE = scales.Scale(300, 400, 1, 1.0)
@@ -25,21 +26,21 @@ def test_the_short_side_rules_where_the_preset_says_so():
 
 
 def test_coarse_scales_too_small_to_match_give_their_steps_to_the_next():
-    plan = scales.plan_scales(config.override(DEFAULT, {"size": 64}), 64, 64)
+    plan = scales.plan_scales(override(DEFAULT, {"size": 64}), 64, 64)
     assert [(s.height, s.num_steps) for s in plan] == [(32, 180), (64, 60)]
-    plan = scales.plan_scales(config.override(DEFAULT, {"size": 20}), 64, 64)
+    plan = scales.plan_scales(override(DEFAULT, {"size": 20}), 64, 64)
     assert [(s.height, s.num_steps) for s in plan] == [(20, 240)]
 
 
 def test_scales_without_steps_are_left_out():
-    plan = scales.plan_scales(config.override(DEFAULT, {"steps": (0, 3, 4)}), 512, 512)
+    plan = scales.plan_scales(override(DEFAULT, {"steps": (0, 3, 4)}), 512, 512)
     assert [s.num_steps for s in plan] == [3, 4]
 
 
 def test_a_result_too_small_for_the_deepest_layer_is_refused():
     with pytest.raises(errors.InputError, match="needs 16 a side"):
-        scales.plan_scales(config.override(DEFAULT, {"size": 64}), 1, 4000)
-    shallow = config.override(
+        scales.plan_scales(override(DEFAULT, {"size": 64}), 1, 4000)
+    shallow = override(
         DEFAULT,
         {
             "size": 15,
@@ -53,7 +54,7 @@ def test_a_result_too_small_for_the_deepest_layer_is_refused():
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(16, 4096))
 def test_every_plan_ends_at_the_size_asked_for(height, width, size):
-    chosen = config.override(DEFAULT, {"size": size})
+    chosen = override(DEFAULT, {"size": size})
     try:
         plan = scales.plan_scales(chosen, height, width)
     except errors.InputError:
@@ -86,7 +87,7 @@ def test_a_squashed_style_picture_has_the_results_shape():
 
 
 def test_zero_keeps_the_contents_own_size():
-    chosen = config.override(DEFAULT, {"size": 0})
+    chosen = override(DEFAULT, {"size": 0})
     assert scales.plan_scales(chosen, 301, 403)[-1][:2] == (301, 403)
     assert scales.plan_scales(chosen, 301, 403)[0][:2] == (75, 101)
     assert scales.style_size(chosen, SCALE, 640, 1024) == (640, 1024)
@@ -98,14 +99,14 @@ def test_the_height_rules_where_the_preset_says_so():
 
 def test_a_fixed_aspect_ratio_stretches_and_a_size_of_ones_own_does_not():
     assert scales.plan_scales(formulations.ANHTU96, 300, 300)[-1][:2] == (400, 600)
-    own = config.override(formulations.ANHTU96, {"size": 200})
+    own = override(formulations.ANHTU96, {"size": 200})
     assert scales.plan_scales(own, 300, 300)[-1][:2] == (200, 200)
 
 
 def test_layers_without_weight_need_no_pixels():
-    texture = config.override(DEFAULT, {"content_weight": 0.0, "size": 16})
+    texture = override(DEFAULT, {"content_weight": 0.0, "size": 16})
     assert texture.used_layers() == ((), DEFAULT.style_layers)
-    shallow = config.override(DEFAULT, {"style_weight": 0.0, "content_layers": ("relu1_1",), "size": 4})
+    shallow = override(DEFAULT, {"style_weight": 0.0, "content_layers": ("relu1_1",), "size": 4})
     assert scales.plan_scales(shallow, 4, 4)[-1][:2] == (4, 4)
 
 

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import tensorflow as tf
 
 from nst_tf import config, errors, presets, scales, tensor_scales
+from nst_tf.changes import override
 
 SIDES = st.integers(1, 5000)
 LAST = st.integers(1, 50)
@@ -21,6 +22,7 @@ def configs(draw):
         size_side=draw(st.sampled_from(config.SIZE_SIDES)),
         aspect_ratio=draw(st.sampled_from([0.0, 1.5, 0.7])),
         style_shape=draw(st.sampled_from(config.STYLE_SHAPES)),
+        **draw(st.sampled_from([{}, {"style_scale": 0.37}, {"style_scale": 2.5}, {"style_size": 333}])),
         scales=(*shares, 1.0),
         steps=(*draw(st.lists(st.integers(0, 50), min_size=len(shares), max_size=len(shares))), draw(LAST)),
     )
@@ -30,7 +32,7 @@ def configs(draw):
 @hypothesis.given(configs(), st.integers(0, 3000), st.integers(1, 9000), SIDES, SIDES, SIDES, SIDES)
 def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_height, style_width):
     side_and_shape = {"size_side": base.size_side, "aspect_ratio": base.aspect_ratio}
-    chosen = config.override(base, {"size": size, "steps": num_steps, **side_and_shape})
+    chosen = override(base, {"size": size, "steps": num_steps, **side_and_shape})
     plan = tensor_scales.plan_scales(
         base, tf.constant(size), tf.constant(num_steps), tf.constant(height), tf.constant(width)
     )

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 import nst_tf
 from feature_training import judging
-from nst_tf import vgg, weights
+from nst_tf import figures, vgg, weights
 
-# A cell of the contact sheet in pixels, the line for its name, and what lies between cells.
-_CELL, _LABEL, _GAP = 320, 18, 4
+# A cell of the contact sheet in pixels, and what lies between columns.
+_CELL, _GAP = 320, 4
 QUALITY = 88  # of the contact sheet's JPEG: fine enough to see noise, small enough to keep
 
 
@@ -72,17 +72,9 @@ def hang(
 
 def contact_sheet(rows: Sequence[Row]) -> Image.Image:
     """Returns all pictures in a grid, a row for each pair, their names above them."""
-    columns = max(len(row.pictures) for row in rows)
-    width, height = columns * (_CELL + _GAP), len(rows) * (_CELL + _LABEL + _GAP)
-    sheet = Image.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(sheet)
-    for row, pair in enumerate(rows):
-        top = row * (_CELL + _LABEL + _GAP)
-        for column, (name, pixels) in enumerate(pair.pictures.items()):
-            left = column * (_CELL + _GAP)
-            verdict = pair.verdicts.get(name)
-            pen.text((left, top), f"{name} {verdict.style:.3f}" if verdict else name, fill="black")
-            picture = Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
-            picture.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (left, top + _LABEL))
-    return sheet
+    hung: list[list[Image.Image]] = []
+    for row in rows:
+        judged = {name: f"{name} {verdict.style:.3f}" for name, verdict in row.verdicts.items()}
+        hung.append([figures.caption(judged.get(name, name), _CELL) for name in row.pictures])
+        hung.append([figures.fitted(pixels, _CELL) for pixels in row.pictures.values()])
+    return figures.grid(hung, gaps=(_GAP, 0))

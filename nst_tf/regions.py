@@ -1,0 +1,249 @@
+"""What masks and label pictures mean: which pixels of each picture belong to which region.
+
+A mask is grey, white where the style goes. A label picture is painted in flat colours, one for each region;
+the same colour in a style's label picture says which part of that style the region is to look like. Masks are
+[H, W, R] float32 in [0, 1], at the size of the picture that they belong to; sizes are (height, width).
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from nst_tf import errors, pictures
+from nst_tf.pictures import Picture
+
+Size = tuple[int, int]  # height, width
+
+# A region costs a mask as large as the picture and a Gram matrix in each layer of each step. No more colours
+# than the palette of sixteen that simple painting programs offer are what a person has painted on purpose;
+# a JPEG's have thousands.
+MAX_REGIONS = 16
+
+# Of the aspect ratio, as a share: rounding when a picture of 100 pixels or more was scaled stays below it.
+_RATIO_TOLERANCE = 0.01
+
+# Unlabelled where it has no partner: what a label picture is before anything is painted on it.
+_BLACK = 0x000000
+
+# Pillow's "L", ITU-R BT.601 luma, in thousandths: whole numbers, so that white is exactly 1.
+_LUMA_1000 = (299.0, 587.0, 114.0)
+
+
+class Regions(NamedTuple):
+    """Which pixels belong to which of R regions; one outside all of them gets no style."""
+
+    colors: tuple[str, ...]  # "#rrggbb" of each region, ascending; "#ffffff" for a mask alone
+    content: np.ndarray  # [H, W, R], none of them 0 everywhere
+    styles: tuple[np.ndarray, ...]  # [h_k, w_k, R] each; 0 everywhere where a style has no such region
+
+
+def plan(
+    content_size: Size,
+    style_sizes: Sequence[Size],
+    mask: Picture | None = None,
+    content_regions: Picture | None = None,
+    style_regions: Sequence[Picture] | None = None,
+) -> Regions | None:
+    """Returns the regions that a user's mask and label pictures ask for; None without any.
+
+    A mask alone is one region, whose style is all of each style picture. With labels the mask takes away from
+    every region; one of which nothing is left is dropped.
+
+    Args:
+        content_size: Of the picture to be painted, upright.
+        style_sizes: Of each style picture, upright.
+        mask: White where the style goes; see `read_mask`.
+        content_regions: The picture's regions; see `read_labels`.
+        style_regions: For each style a label picture, or a colour "#rrggbb" that stands for all of it.
+
+    Raises:
+        InputError: Label pictures are missing or too many, a size does not fit, colours do not match, or
+            nothing is left to paint.
+    """
+    labelled = _labelled(content_size, style_sizes, content_regions, style_regions)
+    if mask is None:
+        return labelled
+    guide = _fitted(read_mask(mask, "content_mask")[..., np.newaxis], content_size, "content_mask")
+    if labelled is None:
+        return Regions(("#ffffff",), guide, tuple(np.ones((*size, 1), np.float32) for size in style_sizes))
+    content = labelled.content * guide
+    left = np.flatnonzero(content.any(axis=(0, 1)))
+    if not left.size:
+        raise errors.InputError(
+            "content_mask: it is black on all that content_regions gives a colour, so that nothing would be painted;"
+            " white is where the style goes"
+        )
+    return Regions(
+        tuple(labelled.colors[index] for index in left),
+        content[..., left],
+        tuple(style[..., left] for style in labelled.styles),
+    )
+
+
+def read_mask(picture: Picture, name: str = "mask") -> np.ndarray:
+    """Reads a mask, upright, as [H, W] float32 in [0, 1]: 1 where it is white; colours count by luminance.
+
+    Alpha is ignored: a mask is what is seen on an opaque screen.
+
+    Raises:
+        InputError: The file is missing or no picture, or it is black everywhere.
+    """
+    red, green, blue = np.moveaxis(pictures.read(picture, name)[0].astype(np.float64), -1, 0)
+    mask = (_LUMA_1000[0] * red + _LUMA_1000[1] * green + _LUMA_1000[2] * blue) / 1000.0
+    if not mask.any():
+        raise errors.InputError(
+            f"{name}: black everywhere, so that nothing would be painted; white is where the style goes"
+            " (transparency counts for nothing)"
+        )
+    return mask.astype(np.float32)
+
+
+def read_labels(picture: Picture, name: str = "labels", size: Size = (1, 1)) -> np.ndarray:
+    """Reads a label picture, upright, as [H, W, 3] uint8.
+
+    The colours are the file's own numbers: its colour profile is not applied, since the same colour must
+    match in files with and without one, and alpha is ignored.
+
+    Args:
+        picture: A path, a Pillow image, an array as `pictures.read` takes it, or a colour "#rrggbb".
+        name: What the picture is, for error messages.
+        size: Of the picture that a colour fills.
+
+    Raises:
+        InputError: The file is missing or no picture, or the colour is none.
+    """
+    if isinstance(picture, np.ndarray):
+        return pictures.to_uint8(pictures.read(picture, name))
+    if isinstance(picture, str) and picture.startswith("#") and not os.path.exists(picture):
+        return np.broadcast_to(np.array(_parsed(picture, name), np.uint8), (*size, 3))
+    with pictures.decoded(picture, name) as decoded:
+        upright = pictures.turned_upright(decoded)
+        # By way of RGBA, which keeps the colours of what is transparent.
+        opaque = upright.convert("RGBA") if upright.has_transparency_data else upright
+        return np.asarray(opaque.convert("RGB"))
+
+
+def match(content_regions: np.ndarray, style_regions: Sequence[np.ndarray]) -> Regions:
+    """Returns the regions of label pictures [H, W, 3] uint8: one for each colour of the content's.
+
+    Every colour must be in the content's picture and in at least one style's; black without such a partner is
+    unlabelled, and not used.
+
+    Raises:
+        InputError: There are too many colours, or some have no partner.
+    """
+    named = {"content_regions": _codes(content_regions)}
+    named |= {f"style_regions {index}": _codes(labels) for index, labels in enumerate(style_regions, start=1)}
+    found = {name: _colors(codes, name) for name, codes in named.items()}
+    content, *styles = found.values()
+    common = content & set().union(*styles)
+    alone = content.union(*styles) - common - {_BLACK}
+    if alone or not common:
+        what = f"{_listed(alone)} has no partner" if common else "no colour in common"
+        listed = "; ".join(f"{name}: {_listed(colors)}" for name, colors in found.items())
+        raise errors.InputError(
+            f"labels: {what}; {listed}; every colour but black must be in content_regions and in a style's"
+        )
+    for name, colors in found.items():
+        if not colors & common:
+            raise errors.InputError(
+                f"{name}: nothing but black, which content_regions does not have; give it colours of those"
+            )
+    order = sorted(common)
+    content_masks, *style_masks = (_masks(codes, order) for codes in named.values())
+    return Regions(tuple(map(_hex, order)), content_masks, tuple(style_masks))
+
+
+def _labelled(
+    content_size: Size,
+    style_sizes: Sequence[Size],
+    content_regions: Picture | None,
+    style_regions: Sequence[Picture] | None,
+) -> Regions | None:
+    """Returns the regions of label pictures, at the sizes of the pictures they belong to."""
+    if content_regions is None and not style_regions:
+        return None
+    if content_regions is None or not style_regions:
+        missing, given = ("content_regions", "style_regions")[:: 1 if content_regions is None else -1]
+        raise errors.InputError(
+            f"{missing}: missing; {given} needs them, since colours are matched between both"
+        )
+    if len(style_regions) != len(style_sizes):
+        raise errors.InputError(
+            f"style_regions: {len(style_regions)} for {len(style_sizes)} styles; give one for each, a picture"
+            " or a colour such as #ff0000 for all of a style"
+        )
+    names = ["content_regions", *(f"style_regions {index}" for index in range(1, len(style_sizes) + 1))]
+    sizes = [content_size, *style_sizes]
+    labels = [read_labels(*one) for one in zip([content_regions, *style_regions], names, sizes, strict=True)]
+    matched = match(labels[0], labels[1:])
+    masks = [matched.content, *matched.styles]
+    content, *styles = (_fitted(*one) for one in zip(masks, sizes, names, strict=True))
+    return Regions(matched.colors, content, tuple(styles))
+
+
+def _fitted(masks: np.ndarray, size: Size, name: str) -> np.ndarray:
+    """Returns masks [h, w, R] at the size of their picture: means where they shrink, linear where they grow.
+
+    Pillow sums in float64, so that ones stay exactly 1.
+    """
+    _check_ratio(masks.shape[:2], size, name)
+    if masks.shape[:2] == tuple(size):
+        return masks
+    shrinks = masks.shape[0] >= size[0] and masks.shape[1] >= size[1]
+    how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    one_by_one = (Image.fromarray(np.ascontiguousarray(mask)) for mask in np.moveaxis(masks, -1, 0))
+    scaled = [one.resize((size[1], size[0]), how) for one in one_by_one]
+    return np.clip(np.stack([np.asarray(one) for one in scaled], axis=-1), 0.0, 1.0)
+
+
+def _check_ratio(own: Sequence[int], size: Size, name: str) -> None:
+    """Checks that a mask or label picture has its picture's aspect ratio within 1 %."""
+    if abs(own[1] * size[0] / (own[0] * size[1]) - 1) > _RATIO_TOLERANCE:
+        raise errors.InputError(
+            f"{name}: {own[1]} x {own[0]} pixels for a picture of {size[1]} x {size[0]}; the aspect ratios"
+            " may differ by 1 % at most: give it the picture's size"
+        )
+
+
+def _parsed(code: str, name: str) -> tuple[int, ...]:
+    """Returns red, green and blue of "#rrggbb"."""
+    if not re.fullmatch("#[0-9a-fA-F]{6}", code):
+        raise errors.InputError(
+            f"{name}: {code!r} is neither a file nor a colour; write #rrggbb, as in #ff0000"
+        )
+    return tuple(bytes.fromhex(code[1:]))
+
+
+def _codes(labels: np.ndarray) -> np.ndarray:
+    """Returns 0xrrggbb of each pixel, [H, W]."""
+    wide = labels.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def _colors(codes: np.ndarray, name: str) -> set[int]:
+    """Returns the colours of a label picture, checked for being few."""
+    colors = np.unique(codes)
+    if len(colors) > MAX_REGIONS:
+        raise errors.InputError(
+            f"{name}: {len(colors):,} colours; allowed: at most {MAX_REGIONS}. JPEG and smoothed edges make"
+            " thousands: paint flat colours without smoothing (antialiasing) and save as PNG"
+        )
+    return set(colors.tolist())
+
+
+def _masks(codes: np.ndarray, colors: Sequence[int]) -> np.ndarray:
+    """Returns [H, W, R], 1 where a pixel is of that colour."""
+    return np.stack([codes == color for color in colors], axis=-1).astype(np.float32)
+
+
+def _hex(color: int) -> str:
+    return f"#{color:06x}"
+
+
+def _listed(colors: set[int]) -> str:
+    return " ".join(map(_hex, sorted(colors)))
