@@ -101,6 +101,14 @@ class Config:
     style_layer_weights: tuple[float, ...] = _field("weight of each style layer, in their order")
     style_weight: float = _field("weight of the style loss; 0: a reconstruction of the content")
     style_normalization: str = _field("what multiplies the style loss", STYLE_NORMALIZATION)
+    style_statistics: str = _field(
+        "what is matched: Gram matrices, these with channels' means and deviations, or Gaussians",
+        STYLE_STATISTICS,
+        default="gram",
+    )
+    moment_weight: float = _field(
+        "style_statistics=gram_mean_std: weight of means and deviations beside Gram matrices", default=1e4
+    )
     total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
     total_variation_weight: float = _field("weight of the total variation")
     style_blend: str = _field(
@@ -125,6 +133,13 @@ class Config:
     )
     feature_divisor: float = _field("what the features are divided by before all losses", default=1.0)
     pooling: str = _field("pooling in the network", POOLING)
+    padding: str = _field(
+        "what the network sees beyond the picture: zeros, or its border again", PADDING, default="zeros"
+    )
+    normalize_activations: bool = _field(
+        "rescale the network so that every filter's mean activation over content and style is 1",
+        default=False,
+    )
     init: str = _field("the image to start from, or a picture's path", INITS, beside="a file")
     noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
     optimizer: str = _field("what updates the image", OPTIMIZERS)
