@@ -1,0 +1,123 @@
+"""The pictures that a person gives to a run: their names, what they need of each other, reading them.
+
+Loads no TensorFlow, so that the command finds mistakes before it does.
+"""
+
+import dataclasses
+import os
+import pathlib
+import typing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from nst_tf import config, errors, pictures, regions
+from nst_tf.config import Config
+from nst_tf.pictures import Picture
+
+# Fields of a config that do nothing without a picture of one of these kinds.
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "outside": ("content_mask", "content_regions"),
+    "guide_erosion": ("content_mask", "content_regions"),
+    "style_blend": ("style 2",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """What came: paths, Pillow images or arrays; see `pictures.read`."""
+
+    content: Picture | None = None
+    styles: Sequence[Picture] = ()
+    init: Picture | None = None
+    content_mask: Picture | None = None  # white where the style goes
+    content_regions: Picture | None = None  # a label picture: a flat colour for each region
+    style_regions: Sequence[Picture] = ()  # a label picture for each style, or "#rrggbb" for all of it
+
+    def named(self) -> dict[str, Picture]:
+        """Returns the pictures that there are, by the names that messages and manifests have for them."""
+        single = {
+            name: getattr(self, name) for name in ("content", "init", "content_mask", "content_regions")
+        }
+        several = {"style": self.styles, "style_regions": self.style_regions}
+        listed = {_numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)}
+        return {name: picture for name, picture in {**single, **listed}.items() if picture is not None}
+
+    def files(self) -> Iterator[tuple[str, pathlib.Path]]:
+        """Yields the names and paths of those that are files."""
+        for name, picture in self.named().items():
+            if isinstance(picture, str | os.PathLike) and not regions.is_color(picture):
+                yield name, pathlib.Path(picture)
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """The same as images, [1, H, W, 3] float32 sRGB in [0, 1]."""
+
+    content: np.ndarray | None
+    styles: list[np.ndarray]
+    init: np.ndarray | None
+    regions: regions.Regions | None
+
+
+def as_list(style: Picture | Sequence[Picture] | None) -> list[Picture]:
+    """Returns one style picture, several of them, or none, as a list."""
+    if style is None:
+        return []
+    return list(style) if isinstance(style, list | tuple) else [typing.cast(Picture, style)]
+
+
+def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
+    """Reads what a run needs.
+
+    Args:
+        given: The pictures.
+        chosen: The config of the run; where its `init` is a file, that is read.
+        changed: The settings that the user named, which must not be in vain.
+
+    Raises:
+        InputError: One cannot be read, or they do not go together.
+    """
+    _check(given, chosen, changed)
+    content = None if given.content is None else pictures.read(given.content, "content")
+    styles = [pictures.read(picture, _numbered("style", index)) for index, picture in enumerate(given.styles)]
+    init = None if chosen.init in config.INITS else pictures.read(chosen.init, "init")
+    if content is None:
+        return Read(content, styles, init, None)
+    height, width = content.shape[1:3]
+    sizes = [(image.shape[1], image.shape[2]) for image in styles]
+    found = regions.plan(
+        (height, width), sizes, given.content_mask, given.content_regions, list(given.style_regions) or None
+    )
+    return Read(content, styles, init, found)
+
+
+def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
+    """Checks that the pictures and the settings go together.
+
+    Raises:
+        InputError: They do not.
+    """
+    weights, there = chosen.style_blend_weights, given.named()
+    errors.require(
+        not weights or len(weights) == len(given.styles),
+        "style_blend_weights",
+        f"{len(weights)} for {len(given.styles)} style pictures",
+        "one for each",
+    )
+    for setting, needed in _NEEDED.items():
+        if setting in changed and not set(needed) & set(there):
+            raise errors.InputError(f"{setting}: it does nothing without {' or '.join(needed)}; leave it out")
+    for name in ("content_mask", "content_regions", "style_regions"):
+        if name not in there:
+            continue
+        if given.content is None:
+            raise errors.InputError(f"{name}: there is no content picture that it could belong to")
+        if not chosen.style_weight or not chosen.takes_steps():
+            why = "with style_weight=0" if not chosen.style_weight else f"with color={chosen.color}"
+            raise errors.InputError(f"{name}: {why} nothing is painted that could be kept to a region")
+
+
+def _numbered(kind: str, index: int) -> str:
+    """Returns what the picture at an index of its kind is called."""
+    return kind if index == 0 else f"{kind} {index + 1}"
