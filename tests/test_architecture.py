@@ -65,6 +65,7 @@ ALLOWED: dict[str, str] = {
     "losses": "",
     "style_statistics": "",
     "color": "errors",
+    "activation_normalization": "vgg weights",
     "vgg": "",
     "images": "errors",
     "regions": "errors pictures",
