@@ -31,8 +31,8 @@ def normalized(
     """Returns weights with which every filter's mean activation over the images and positions is 1.
 
     K'_l = K_l m_(l-1)[in] / m_l[out], b'_l = b_l / m_l[out], where m_l is a filter's mean after its ReLU in
-    the network as it was and m_0 = 1. A dead filter has no mean to divide by: it takes its layer's, so that it
-    is in proportion to the others should it fire later.
+    the network as it was and m_0 = 1. A dead filter has no mean to divide by: it takes its layer's, so that
+    it is in proportion to the others should it fire later.
 
     Args:
         loaded: The network as it was.

@@ -40,7 +40,7 @@ ALLOWED: dict[str, str] = {
         "color config errors images loop losses objective regions runtime scales scene sources variables vgg weights"
     ),
     "scene": "config guides images objective regions scales sources",
-    "sources": "color config errors images",
+    "sources": "activation_normalization color config errors images weights",
     "signatures": "changes config encoded guards objective packing painter scales",
     "painter": "config encoded guards images loop losses objective scales tensor_scales",
     "loop": "config images iterates losses objective optimizers",
