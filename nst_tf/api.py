@@ -16,6 +16,7 @@ from nst_tf import (
     config,
     errors,
     images,
+    inputs,
     manifest,
     memory,
     objective,
@@ -61,9 +62,12 @@ class Result:
 
 def stylize(
     content: pictures.Picture | None,
-    style: pictures.Picture | None,
+    style: pictures.Picture | Sequence[pictures.Picture] | None,
     *,
     preset: str | config.Config = "default",
+    content_mask: pictures.Picture | None = None,
+    content_regions: pictures.Picture | None = None,
+    style_regions: Sequence[pictures.Picture] = (),
     on_progress: Callable[[stylizer.Progress], object] | None = None,
     observers: Sequence[Observer] = (),
     **overrides: Any,
@@ -74,8 +78,14 @@ def stylize(
         content: The photograph: a path, a Pillow image, or an array [H, W, 3], uint8 or floats in [0, 1].
             None with `content_weight=0`: a texture from the painting alone, which starts from noise unless
             `init` says otherwise.
-        style: The painting, likewise. None with `style_weight=0`: the content reconstructed.
+        style: The painting, likewise, or a list of several: see `style_blend` and `style_blend_weights`.
+            None with `style_weight=0`: the content reconstructed.
         preset: The formulation by name, or a config.
+        content_mask: A grey picture of the photograph's shape, white where the style goes; `outside` says
+            what happens elsewhere.
+        content_regions: The photograph's regions, a picture in flat colours; each gets a style of its own.
+        style_regions: For each painting the same: what part of it a region of that colour is to look like; or
+            a colour such as "#ff0000" for all of it.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
         observers: What else watches the run: `Animation`, `Snapshots`, `Summaries` or one's own.
@@ -91,24 +101,29 @@ def stylize(
     chosen = presets.get(preset, **overrides)
     if content is None and chosen.init == "content" and "init" not in overrides:
         chosen = presets.get(chosen, init="noise")
-    content_image = None if content is None else pictures.read(content, "content")
-    style_images = [] if style is None else [pictures.read(style, "style")]
-    init_image = None if chosen.init in images.INITS else pictures.read(chosen.init, "init")
-    chosen = _fitting(chosen, content_image, style_images)
+    given = inputs.Given(
+        content=content,
+        styles=inputs.as_list(style),
+        init=None if chosen.init in images.INITS else chosen.init,
+        content_mask=content_mask,
+        content_regions=content_regions,
+        style_regions=style_regions,
+    )
+    read = inputs.read(given, chosen, overrides)
+    chosen = _fitting(chosen, read.content, read.styles)
     # What the result says of its inputs is read now: after a long run a file may be gone.
     alpha = None if content is None else pictures.read_alpha(content, "content")
-    init = None if init_image is None else chosen.init
-    inputs = manifest.describe_inputs({"content": content, "style": style, "init": init})
+    described = manifest.describe_inputs(given.named())
     if chosen.takes_steps():
-        run = stylizer.Stylizer(content_image, style_images, chosen, init_image=init_image)
+        run = stylizer.Stylizer(read.content, read.styles, chosen, init_image=read.init, regions=read.regions)
         made = _run(run, on_progress, observers)
     else:
-        made = _recolor(chosen, content_image, style_images, observers)
+        made = _recolor(chosen, read.content, read.styles, observers)
     return Result(
         made.image,
         made.losses,
         made.config,
-        manifest.make(made.config, inputs, made.weights, made.losses._asdict() if made.trace else {}),
+        manifest.make(made.config, described, made.weights, made.losses._asdict() if made.trace else {}),
         _resized_alpha(alpha, *made.image.shape[:2]),
         made.trace,
         made.outcome,

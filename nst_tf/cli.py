@@ -23,6 +23,9 @@ _FLAGS = flags.FLAGS
 _EXIT_INTERRUPTED = 130
 _EXIT_CODES = {"finished": 0, "stopped": _EXIT_INTERRUPTED, "diverged": 1}
 
+# Flags that name pictures of where the style goes.
+_REGION_FLAGS = ("content_mask", "content_regions", "style_regions")
+
 # Flags that name the files and the folder that show how a run went.
 _SHOWN_IN = ("animation", "plot", "comparison", "logdir")
 
@@ -75,7 +78,7 @@ def _printable(text: str) -> str:
 def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
     with runtime.quiet():
-        repeated, chosen, shown = _checked()
+        repeated, chosen, given, shown = _checked()
     runtime.use_tensorflow_backend()
     _show_warnings()
     with runtime.quiet():
@@ -89,8 +92,14 @@ def _stylize() -> int:
         return interrupt.asked
 
     start = time.perf_counter()
-    content, style = (_path(name) if _FLAGS[name].value else None for name in ("content", "style"))
-    result = api.stylize(content, style, preset=chosen, on_progress=on_progress, observers=shown.observers())
+    result = api.stylize(
+        given.content,
+        given.styles,
+        preset=chosen,
+        on_progress=on_progress,
+        observers=shown.observers(),
+        **{name: getattr(given, name) for name in _REGION_FLAGS},
+    )
     bar.close()
     try:
         result.save(_path("output"))
@@ -111,15 +120,15 @@ def _stylize() -> int:
     return _EXIT_CODES[result.outcome] or int(bool(failures))
 
 
-def _checked() -> tuple[dict[str, Any] | None, config.Config, Any]:
-    """Returns the manifest to repeat, if any, the config of the run, and the `Outputs` beside its result.
+def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
+    """Returns the manifest to repeat, if any, the run's config, inputs, and `Outputs` beside its result.
 
     Finds out all that can be found out before TensorFlow is loaded, which takes seconds.
 
     Raises:
         InputError: Something given cannot be used.
     """
-    from nst_tf import manifest, outputs
+    from nst_tf import inputs, manifest, outputs
 
     changes, repeated = options.overrides(), None
     if _FLAGS.config:
@@ -127,9 +136,29 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any]:
     chosen = presets.get(_base(repeated), **changes)
     _check_files_named(chosen)
     shown = outputs.Outputs(_path("output"), save_every=_FLAGS.save_every, **_paths(_SHOWN_IN))
-    _check_outputs(chosen, shown)
-    _check_inputs(chosen)
-    return repeated, chosen, shown
+    given = _given(chosen)
+    _check_outputs(chosen, given, shown)
+    inputs.read(given, chosen, changes)  # as the run will once more
+    return repeated, chosen, given, shown
+
+
+def _given(chosen: config.Config) -> Any:
+    """Returns the `Given` of the flags."""
+    from nst_tf import inputs
+
+    several = {name: _listed(_FLAGS[name].value or []) for name in ("style", "style_regions")}
+    single = _paths(("content", "content_mask", "content_regions"))
+    init = None if chosen.init in config.INITS else pathlib.Path(chosen.init)
+    return inputs.Given(styles=several["style"], style_regions=several["style_regions"], init=init, **single)
+
+
+def _listed(values: Sequence[str]) -> list[Any]:
+    """Returns the paths that a flag names, given several times or with commas; colours stay as they are."""
+    named: list[str] = []
+    for value in values:
+        # A file's name may have commas of its own.
+        named += [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
+    return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
 
 
 def _path(name: str) -> pathlib.Path:
@@ -157,7 +186,7 @@ def _base(repeated: dict[str, Any] | None) -> str | config.Config:
     return manifest.find_weights(chosen, os.environ.get(presets.WEIGHTS_VARIABLE))
 
 
-def _check_outputs(chosen: config.Config, shown: Any) -> None:
+def _check_outputs(chosen: config.Config, given: Any, shown: Any) -> None:
     """Finds out before the run whether everything it writes can be written after it, and where to.
 
     Raises:
@@ -176,29 +205,14 @@ def _check_outputs(chosen: config.Config, shown: Any) -> None:
         written["trace"] = _path("trace")
         pictures.check_file(written["trace"], _FLAGS.overwrite, "trace")
     written |= shown.files
-    inputs = {name: path for name, path in _paths(("content", "style", "init")).items() if path}
+    inputs = dict(given.files())
     taken = {path.resolve(): name for name, path in inputs.items()}
     for name, path in written.items():
         other = taken.setdefault(path.resolve(), name)
         if other != name:
             raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
     shown.check(inputs | written, _FLAGS.overwrite)
-    shown.read(inputs.get("content"), inputs.get("style"))
-
-
-def _check_inputs(chosen: config.Config) -> None:
-    """Reads the pictures that go in, as the run will once more.
-
-    Raises:
-        InputError: One of them cannot be read.
-    """
-    from nst_tf import pictures
-
-    paths = {name: _path(name) for name in ("content", "style") if _FLAGS[name].value}
-    if chosen.init not in config.INITS:
-        paths["init"] = pathlib.Path(chosen.init)
-    for name, path in paths.items():
-        pictures.read(path, name)
+    shown.read(given.content, given.styles)
 
 
 def _check_files_named(chosen: config.Config) -> None:

@@ -54,6 +54,7 @@ SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
 TILES = ("auto", "off")
+STYLE_STATISTICS = ("gram", "gram_mean_std", "wasserstein")
 STYLE_BLENDS = ("losses", "targets")
 OUTSIDES = ("keep", "free")
 COLORS = ("style", "luminance", "statistics", "only")
@@ -111,6 +112,8 @@ class Config:
     )
     total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
     total_variation_weight: float = _field("weight of the total variation")
+    style_statistics: str = _field("what is matched", STYLE_STATISTICS, default="gram")
+    moment_weight: float = _field("x", default=1e4)
     style_blend: str = _field(
         "several styles: their losses are added, or their statistics averaged", STYLE_BLENDS, default="losses"
     )
@@ -171,7 +174,9 @@ class Config:
     scales: tuple[float, ...] = _field(
         "sizes from coarse to fine, as shares of the last, which is 1", default=(1.0,)
     )
-    steps: tuple[int, ...] = _field("evaluations in all, split over the scales as in the preset")
+    steps: tuple[int, ...] = _field(
+        "evaluations in all, split over the scales as in the preset; or one number for each scale"
+    )
     weights: str = _field(
         "VGG19 weights: auto, imagenet, builtin, random, or a .h5, .weights.h5 or .npz file", default="auto"
     )

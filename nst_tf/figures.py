@@ -30,7 +30,7 @@ def resized(picture: np.ndarray, width: int, height: int) -> Image.Image:
 def save_comparison(
     image: np.ndarray,
     content: pictures.Picture | None,
-    style: pictures.Picture | None,
+    style: pictures.Picture | Sequence[pictures.Picture] | None,
     path: str | os.PathLike[str],
 ) -> None:
     """Writes one figure of a photograph, a painting and what came of them, side by side.
@@ -38,14 +38,16 @@ def save_comparison(
     Args:
         image: The result, [H, W, 3] floats in [0, 1].
         content: The photograph, as for `stylize`; None leaves it out.
-        style: The painting, likewise.
+        style: The painting, likewise, or a list of several.
         path: Where to; the extension decides the format as for results. What is there is replaced.
 
     Raises:
         InputError: The format is unknown, or a picture cannot be read.
         OSError: The file cannot be written.
     """
-    given = {"photograph": content, "painting": style}
+    styles: list[typing.Any] = list(style) if isinstance(style, list | tuple) else [style]
+    names = ["painting"] if len(styles) == 1 else [f"painting {index + 1}" for index in range(len(styles))]
+    given: dict[str, typing.Any] = {"photograph": content, **dict(zip(names, styles, strict=True))}
     shown = {name: pictures.read(picture, name) for name, picture in given.items() if picture is not None}
     sheet = _side_by_side(list({**shown, "result": image}.items()))
     pictures.write(np.asarray(sheet, np.float32) / 255.0, path)

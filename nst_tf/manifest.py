@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import config, errors, pictures
+from nst_tf import config, errors, pictures, regions
 
 # Versions that decide the picture's last bits.
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
@@ -25,18 +25,20 @@ _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
 _NAMED_WEIGHTS = ("auto", "imagenet", "builtin", "random")
 
 
-def describe_inputs(inputs: Mapping[str, pictures.Picture | None]) -> dict[str, dict[str, str]]:
-    """Returns {name: name and SHA-256} of the inputs that there are.
+def describe_inputs(inputs: Mapping[str, pictures.Picture]) -> dict[str, dict[str, str]]:
+    """Returns {name: name and SHA-256} of the inputs.
 
     Call it before a run, which may be long: a file may be gone after it.
     """
-    return {name: _describe_input(given) for name, given in inputs.items() if given is not None}
+    return {name: _describe_input(given) for name, given in inputs.items()}
 
 
 def _describe_input(picture: pictures.Picture) -> dict[str, str]:
     """Returns the name and the SHA-256 of an input: of a file its bytes, otherwise its pixels."""
     if isinstance(picture, np.ndarray | Image.Image):
         return {"name": "", "sha256": hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()}
+    if regions.is_color(picture):
+        return {"name": str(picture), "sha256": hashlib.sha256(str(picture).encode()).hexdigest()}
     path = pathlib.Path(picture)
     with path.open("rb") as file:
         return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -211,7 +211,7 @@ class Objective:
         return self._statistic.loss(moments, kept, factor, self._config.moment_weight)
 
     def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
-        """Returns what is summed over pixels: style statistics, and the distance to the content's features."""
+        """Returns what is summed over pixels: for the style's moments, and the distance to the content."""
 
         def statistics(features: network.Maps, part: network.Part) -> losses.Statistics:
             own = {layer: part(layer, guide)[0] for layer, guide in guided.items()}

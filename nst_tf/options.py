@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from nst_tf import config, errors, presets
+from nst_tf import changes, config, errors, presets
 
 _FLAGS = flags.FLAGS
 
@@ -29,7 +29,23 @@ _INTRODUCTION = """Paints a photograph like a painting.
 def _define_flags() -> None:
     """Defines the command's own flags, then one for every field of the config that can be one."""
     flags.DEFINE_string("content", None, "the photograph: a picture file")
-    flags.DEFINE_string("style", None, "the painting: a picture file")
+    flags.DEFINE_multi_string(
+        "style", None, "the painting: a picture file; several with commas, or the flag several times"
+    )
+    flags.DEFINE_string(
+        "content_mask", None, "a grey picture of the photograph's shape: style only where white"
+    )
+    flags.DEFINE_string(
+        "content_regions", None, "the photograph's regions in flat colours, each with a style of its own"
+    )
+    flags.DEFINE_multi_string(
+        "style_regions",
+        None,
+        "for each painting, what part of it the region of that colour is to look like: a picture in flat"
+        " colours, or one colour as '#ff0000' for all of it; with commas, or the flag several times",
+    )
+    for name, text in changes.SCALE_SETTINGS.items():
+        flags.DEFINE_float(name, None, f"instead of scales: {text}")
     flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
     flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
     flags.DEFINE_integer("save_every", None, "save OUTPUT-step0020.EXT and so on, every so many steps", 1)
@@ -42,7 +58,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("config", None, "start from a picture's manifest (its .json, or the picture itself)")
     flags.DEFINE_boolean("list_presets", False, "list the presets: source, character, cost in time")
     for field in _flag_fields():
-        if field.name == "steps" or _kind(field) is int:
+        if _kind(field) is int and not _is_list(field):
             flags.DEFINE_integer(field.name, None, _help(field))
         elif _is_list(field):
             flags.DEFINE_list(field.name, None, _help(field))
@@ -87,18 +103,24 @@ _MAIN_FLAGS = (
     *("config", "overwrite", "list_presets"),
 )
 
+# Those that say where which style goes.
+_REGION_FLAGS = ("content_mask", "outside", "content_regions", "style_regions", "guide_erosion")
+
 # Those that let one see how the picture comes about.
 _SHOWING_FLAGS = ("save_every", "animation", "comparison", "plot", "logdir")
 
 
 def _help_text() -> str:
     """Returns what --help prints."""
-    rest = [field.name for field in _flag_fields() if field.name not in _MAIN_FLAGS]
+    rest = [field.name for field in _flag_fields() if field.name not in _MAIN_FLAGS + _REGION_FLAGS]
+    rest[rest.index("scales") : rest.index("scales")] = list(changes.SCALE_SETTINGS)
     return "\n".join(
         [
             _INTRODUCTION,
             "Flags; in brackets what the default preset has:",
             *map(_flag_text, _MAIN_FLAGS),
+            "\nFlags for a style in places, or a style for each place:",
+            *map(_flag_text, _REGION_FLAGS),
             "\nFlags that show how the picture comes about:",
             *map(_flag_text, _SHOWING_FLAGS),
             "\nFlags that change the preset's formulation:",
@@ -141,23 +163,24 @@ def _fail(message: str) -> NoReturn:
 
 
 def overrides() -> dict[str, Any]:
-    """Returns {field: value} of the config's flags that were given."""
-    changes: dict[str, Any] = {}
+    """Returns {field: value} of the config's flags that were given, and of those that stand for a field."""
+    given: dict[str, Any] = {name: _FLAGS[name].value for name in changes.SCALE_SETTINGS}
     for field in _flag_fields():
         value = _FLAGS[field.name].value
-        if value is None:
-            continue
-        if isinstance(value, list):
-            value = tuple(_number(field, item) if _kind(field) is float else item for item in value)
-        changes[field.name] = value
-    return changes
+        if isinstance(value, list) and _kind(field) is not str:
+            value = tuple(_number(field, item) for item in value)
+        given[field.name] = tuple(value) if isinstance(value, list) else value
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _number(field: dataclasses.Field[Any], text: str) -> float:
+    kind = _kind(field)
     try:
-        return float(text)
+        number: float = kind(text)
     except ValueError:
-        raise errors.InputError(f"{field.name}: {text!r}; allowed: numbers, with commas") from None
+        what = "whole numbers" if kind is int else "numbers"
+        raise errors.InputError(f"{field.name}: {text!r}; allowed: {what}, with commas") from None
+    return number
 
 
 _define_flags()

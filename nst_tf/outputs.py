@@ -6,7 +6,7 @@ Importing this loads neither TensorFlow nor the optional libraries.
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from PIL import Image
 
@@ -45,7 +45,7 @@ class Outputs:
             figures.check_plot(plot)
         self._summaries = None if logdir is None else summaries.Summaries(logdir)
         self._comparison, self._logdir = comparison, logdir
-        self._given: tuple[Image.Image | None, Image.Image | None] = (None, None)
+        self._given: tuple[Image.Image | None, list[Image.Image]] = (None, [])
 
     def check(self, taken: Mapping[str, pathlib.Path], overwrite: bool) -> None:
         """Finds out before a run whether everything can be written.
@@ -66,7 +66,7 @@ class Outputs:
         if self._snapshots is not None:
             _check_snapshots(self._snapshots, taken, overwrite)
 
-    def read(self, content: pathlib.Path | None, style: pathlib.Path | None) -> None:
+    def read(self, content: pathlib.Path | None, styles: Sequence[pathlib.Path]) -> None:
         """Keeps what a comparison will show of the inputs: after a long run a file may be gone.
 
         Raises:
@@ -75,7 +75,7 @@ class Outputs:
         if self._comparison is not None:
             self._given = (
                 None if content is None else figures.shrunk(content, "content"),
-                None if style is None else figures.shrunk(style, "style"),
+                [figures.shrunk(style, "style") for style in styles],
             )
 
     def observers(self) -> list["Observer"]:

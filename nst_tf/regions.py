@@ -45,8 +45,8 @@ def plan(
     content_size: Size,
     style_sizes: Sequence[Size],
     mask: Picture | None = None,
-    content_labels: Picture | None = None,
-    style_labels: Sequence[Picture] | None = None,
+    content_regions: Picture | None = None,
+    style_regions: Sequence[Picture] | None = None,
 ) -> Regions | None:
     """Returns the regions that a user's mask and label pictures ask for; None without any.
 
@@ -57,25 +57,25 @@ def plan(
         content_size: Of the picture to be painted, upright.
         style_sizes: Of each style picture, upright.
         mask: White where the style goes; see `read_mask`.
-        content_labels: The picture's regions; see `read_labels`.
-        style_labels: For each style a label picture, or a colour "#rrggbb" that stands for all of it.
+        content_regions: The picture's regions; see `read_labels`.
+        style_regions: For each style a label picture, or a colour "#rrggbb" that stands for all of it.
 
     Raises:
         InputError: Label pictures are missing or too many, a size does not fit, colours do not match, or
             nothing is left to paint.
     """
-    labelled = _labelled(content_size, style_sizes, content_labels, style_labels)
+    labelled = _labelled(content_size, style_sizes, content_regions, style_regions)
     if mask is None:
         return labelled
-    guide = _fitted(read_mask(mask, "mask")[..., np.newaxis], content_size, "mask")
+    guide = _fitted(read_mask(mask, "content_mask")[..., np.newaxis], content_size, "content_mask")
     if labelled is None:
         return Regions(("#ffffff",), guide, tuple(np.ones((*size, 1), np.float32) for size in style_sizes))
     content = labelled.content * guide
     left = np.flatnonzero(content.any(axis=(0, 1)))
     if not left.size:
         raise errors.InputError(
-            "mask: it is black on all that content_labels gives a colour, so that nothing would be painted;"
-            " white is where the style goes"
+            "content_mask: it is black on all that content_regions gives a colour, so that nothing would be"
+            " painted; white is where the style goes"
         )
     return Regions(
         tuple(labelled.colors[index] for index in left),
@@ -118,8 +118,8 @@ def read_labels(picture: Picture, name: str = "labels", size: Size = (1, 1)) -> 
     """
     if isinstance(picture, np.ndarray):
         return pictures.to_uint8(pictures.read(picture, name))
-    if isinstance(picture, str) and picture.startswith("#") and not os.path.exists(picture):
-        return np.broadcast_to(np.array(_parsed(picture, name), np.uint8), (*size, 3))
+    if is_color(picture):
+        return np.broadcast_to(np.array(_parsed(str(picture), name), np.uint8), (*size, 3))
     with pictures.decoded(picture, name) as decoded:
         upright = pictures.turned_upright(decoded)
         # By way of RGBA, which keeps the colours of what is transparent.
@@ -127,7 +127,12 @@ def read_labels(picture: Picture, name: str = "labels", size: Size = (1, 1)) -> 
         return np.asarray(opaque.convert("RGB"))
 
 
-def match(content_labels: np.ndarray, style_labels: Sequence[np.ndarray]) -> Regions:
+def is_color(picture: Picture) -> bool:
+    """Returns whether a label picture is given as a colour, which no file is called."""
+    return isinstance(picture, str) and picture.startswith("#") and not os.path.exists(picture)
+
+
+def match(content_regions: np.ndarray, style_regions: Sequence[np.ndarray]) -> Regions:
     """Returns the regions of label pictures [H, W, 3] uint8: one for each colour of the content's.
 
     Every colour must be in the content's picture and in at least one style's; black without such a partner is
@@ -136,8 +141,8 @@ def match(content_labels: np.ndarray, style_labels: Sequence[np.ndarray]) -> Reg
     Raises:
         InputError: There are too many colours, or some have no partner.
     """
-    named = {"content_labels": _codes(content_labels)}
-    named |= {f"style_labels {index}": _codes(labels) for index, labels in enumerate(style_labels, start=1)}
+    named = {"content_regions": _codes(content_regions)}
+    named |= {f"style_regions {index}": _codes(labels) for index, labels in enumerate(style_regions, start=1)}
     found = {name: _colors(codes, name) for name, codes in named.items()}
     content, *styles = found.values()
     common = content & set().union(*styles)
@@ -146,12 +151,12 @@ def match(content_labels: np.ndarray, style_labels: Sequence[np.ndarray]) -> Reg
         what = f"{_listed(alone)} has no partner" if common else "no colour in common"
         listed = "; ".join(f"{name}: {_listed(colors)}" for name, colors in found.items())
         raise errors.InputError(
-            f"labels: {what}; {listed}; every colour but black must be in content_labels and in a style's"
+            f"labels: {what}; {listed}; every colour but black must be in content_regions and in a style's"
         )
     for name, colors in found.items():
         if not colors & common:
             raise errors.InputError(
-                f"{name}: nothing but black, which content_labels does not have; give it colours of those"
+                f"{name}: nothing but black, which content_regions does not have; give it colours of those"
             )
     order = sorted(common)
     content_masks, *style_masks = (_masks(codes, order) for codes in named.values())
@@ -161,25 +166,25 @@ def match(content_labels: np.ndarray, style_labels: Sequence[np.ndarray]) -> Reg
 def _labelled(
     content_size: Size,
     style_sizes: Sequence[Size],
-    content_labels: Picture | None,
-    style_labels: Sequence[Picture] | None,
+    content_regions: Picture | None,
+    style_regions: Sequence[Picture] | None,
 ) -> Regions | None:
     """Returns the regions of label pictures, at the sizes of the pictures they belong to."""
-    if content_labels is None and not style_labels:
+    if content_regions is None and not style_regions:
         return None
-    if content_labels is None or not style_labels:
-        missing, given = ("content_labels", "style_labels")[:: 1 if content_labels is None else -1]
+    if content_regions is None or not style_regions:
+        missing, given = ("content_regions", "style_regions")[:: 1 if content_regions is None else -1]
         raise errors.InputError(
             f"{missing}: missing; {given} needs them, since colours are matched between both"
         )
-    if len(style_labels) != len(style_sizes):
+    if len(style_regions) != len(style_sizes):
         raise errors.InputError(
-            f"style_labels: {len(style_labels)} for {len(style_sizes)} styles; give one for each, a picture"
+            f"style_regions: {len(style_regions)} for {len(style_sizes)} styles; give one for each, a picture"
             " or a colour such as #ff0000 for all of a style"
         )
-    names = ["content_labels", *(f"style_labels {index}" for index in range(1, len(style_sizes) + 1))]
+    names = ["content_regions", *(f"style_regions {index}" for index in range(1, len(style_sizes) + 1))]
     sizes = [content_size, *style_sizes]
-    labels = [read_labels(*one) for one in zip([content_labels, *style_labels], names, sizes, strict=True)]
+    labels = [read_labels(*one) for one in zip([content_regions, *style_regions], names, sizes, strict=True)]
     matched = match(labels[0], labels[1:])
     masks = [matched.content, *matched.styles]
     content, *styles = (_fitted(*one) for one in zip(masks, sizes, names, strict=True))

@@ -75,7 +75,7 @@ def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[i
 
 
 def style_sized(config: Config) -> Config:
-    """Returns the config for a style picture, whose size may be its own and which no aspect ratio stretches."""
+    """Returns the config for a style picture, which may have its own size; no aspect ratio stretches it."""
     if config.style_size:
         config = dataclasses.replace(config, size=config.style_size, size_side="longest")
     return dataclasses.replace(config, aspect_ratio=0.0)

@@ -87,7 +87,7 @@ class Scene:
         )
 
     def at(self, scale: Scale) -> tuple[list[Tensor], ...]:
-        """Returns what the graph takes at a scale: content image, style images, masks, and the frame's mask."""
+        """Returns what the graph takes at a scale: content image, styles, masks, and the frame's mask."""
         contents = []
         if self.content_image is not None:
             contents.append(images.resize(self.content_image, scale.height, scale.width))

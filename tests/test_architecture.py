@@ -12,13 +12,14 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "nst_tf"
 ALLOWED: dict[str, str] = {
     "__init__": "runtime",
     "__main__": "cli",
-    "cli": "api config errors manifest options outputs pictures presets report runtime",
-    "options": "config errors presets",
+    "cli": "api config errors inputs manifest options outputs pictures presets report runtime",
+    "options": "changes config errors presets",
     "outputs": "animation api errors figures observers pictures snapshots summaries",
     "api": (
-        "color config errors images losses manifest memory objective observers pictures presets report"
+        "color config errors images inputs losses manifest memory objective observers pictures presets report"
         " runtime scales sources stylizer"
     ),
+    "inputs": "config errors pictures regions",
     "export": ("config errors images manifest objective painter scales signatures stylizer warmup weights"),
     "warmup": "",
     "client": "errors pictures transports",
@@ -26,7 +27,7 @@ ALLOWED: dict[str, str] = {
     "local_server": "errors local_models local_rest",
     "local_rest": "local_models",
     "local_models": "",
-    "manifest": "config errors pictures",
+    "manifest": "config errors pictures regions",
     "memory": "changes config errors scales vgg",
     "animation": "errors figures observers pictures scales stylizer video",
     "snapshots": "errors figures pictures scales stylizer",
@@ -37,7 +38,8 @@ ALLOWED: dict[str, str] = {
     "observers": "scales stylizer",
     "report": "pictures stylizer",
     "stylizer": (
-        "color config errors images loop losses objective regions runtime scales scene sources variables vgg weights"
+        "color config errors images loop losses objective regions runtime scales scene sources variables vgg"
+        " weights"
     ),
     "scene": "config guides images objective regions scales sources",
     "sources": "activation_normalization color config errors images weights",

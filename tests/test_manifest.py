@@ -15,7 +15,7 @@ from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (2, 3))
 CHOSEN = presets.get("default", weights="/somewhere/private/vgg.h5", size=48)
-INPUTS = manifest.describe_inputs({"content": CONTENT, "style": None})
+INPUTS = manifest.describe_inputs({"content": CONTENT})
 MADE = manifest.make(CHOSEN, INPUTS, {"name": "x", "sha256": "0"}, {"total": 1.0})
 
 

@@ -132,7 +132,7 @@ def test_black_without_a_partner_is_unlabelled():
 
 def test_a_colour_stands_for_all_of_a_style():
     made = _plan(
-        SIZE, [(9, 8), (5, 7)], content_labels=_stripes(RED, BLUE), style_labels=["#FF0000", "#0000ff"]
+        SIZE, [(9, 8), (5, 7)], content_regions=_stripes(RED, BLUE), style_regions=["#FF0000", "#0000ff"]
     )
     for style, size, expected in zip(made.styles, [(9, 8), (5, 7)], [[0, 1], [1, 0]], strict=True):
         np.testing.assert_array_equal(style, np.broadcast_to(expected, (*size, 2)))
@@ -142,8 +142,8 @@ def test_labels_of_another_size_still_share_out_every_pixel():
     made = _plan(
         (61, 91),
         [(7, 11)],
-        content_labels=_stripes(RED, GREEN, BLUE),
-        style_labels=[_stripes(RED, GREEN, BLUE, height=70, width=110)],
+        content_regions=_stripes(RED, GREEN, BLUE),
+        style_regions=[_stripes(RED, GREEN, BLUE, height=70, width=110)],
     )
     assert made.content.shape == (61, 91, 3)
     assert made.styles[0].shape == (7, 11, 3)
@@ -182,67 +182,70 @@ def test_a_mask_fits_or_one_line_says_both_sizes(height, width, own_height, own_
         assert _plan((height, width), [], mask).content.shape == (height, width, 1)
     else:
         message = _error((height, width), [], mask)
-        assert f"mask: {own_width} x {own_height} pixels for a picture of {width} x {height};" in message
+        assert (
+            f"content_mask: {own_width} x {own_height} pixels for a picture of {width} x {height};" in message
+        )
 
 
 def test_a_label_picture_of_another_shape_is_named():
     labels = _stripes(RED)
     message = _error(SIZE, [SIZE, (20, 20)], None, labels, [labels, labels])
-    assert message.startswith("style_labels 2: 30 x 20 pixels for a picture of 20 x 20;")
+    assert message.startswith("style_regions 2: 30 x 20 pixels for a picture of 20 x 20;")
 
 
 def test_unmatched_colours_are_listed_with_all_that_was_found():
     message = _error(_stripes(RED, GREEN), [_stripes(RED), _stripes(RED, BLUE)], call=regions.match)
     assert message == (
-        "labels: #0000ff #00ff00 has no partner; content_labels: #00ff00 #ff0000; style_labels 1: #ff0000;"
-        " style_labels 2: #0000ff #ff0000; every colour but black must be in content_labels and in a style's"
+        "labels: #0000ff #00ff00 has no partner; content_regions: #00ff00 #ff0000; style_regions 1: #ff0000;"
+        " style_regions 2: #0000ff #ff0000; every colour but black must be in content_regions and in a"
+        " style's"
     )
 
 
 @pytest.mark.parametrize(("content", "style"), [(RED, BLUE), (BLACK, RED), (RED, BLACK)])
 def test_no_colour_in_common_is_said(content, style):
     message = _error(_stripes(content), [_stripes(style)], call=regions.match)
-    assert message.startswith("labels: no colour in common; content_labels: #")
+    assert message.startswith("labels: no colour in common; content_regions: #")
 
 
 def test_a_style_of_unused_black_is_named():
     message = _error(_stripes(RED), [_stripes(RED), _stripes(BLACK)], call=regions.match)
-    assert message.startswith("style_labels 2: nothing but black")
+    assert message.startswith("style_regions 2: nothing but black")
 
 
 def test_too_many_colours_are_explained(tmp_path):
     Image.fromarray(_stripes(RED, GREEN, BLUE)).save(tmp_path / "labels.jpg", quality=60)
     message = _error(SIZE, [SIZE], None, tmp_path / "labels.jpg", ["#ff0000"])
-    assert message.startswith("content_labels: ")
+    assert message.startswith("content_regions: ")
     assert "colours; allowed: at most 16. JPEG" in message
     assert message.endswith("save as PNG")
     sixteen = _stripes(*[(shade, 0, 0) for shade in range(1, 17)], width=34)
     assert len(regions.match(sixteen, [sixteen]).colors) == 16
     seventeen = _stripes(*[(shade, 0, 0) for shade in range(1, 18)], width=34)
-    assert _error(sixteen, [seventeen], call=regions.match).startswith("style_labels 1: 17 colours;")
+    assert _error(sixteen, [seventeen], call=regions.match).startswith("style_regions 1: 17 colours;")
 
 
 def test_what_is_missing_or_too_much_is_named():
     labels = _stripes(RED)
-    assert _error(SIZE, [SIZE], None, labels).startswith("style_labels: missing; content_labels needs")
-    assert _error(SIZE, [SIZE], None, None, [labels]).startswith("content_labels: missing; style_labels")
-    assert _error(SIZE, [SIZE], None, labels, [labels] * 2).startswith("style_labels: 2 for 1 styles;")
+    assert _error(SIZE, [SIZE], None, labels).startswith("style_regions: missing; content_regions needs")
+    assert _error(SIZE, [SIZE], None, None, [labels]).startswith("content_regions: missing; style_regions")
+    assert _error(SIZE, [SIZE], None, labels, [labels] * 2).startswith("style_regions: 2 for 1 styles;")
 
 
 def test_what_would_paint_nothing_is_said():
     labels = _stripes(RED, BLACK)
     transparent = Image.new("RGBA", (30, 20), (0, 0, 0, 128))
     for black in (np.zeros(SIZE), transparent):
-        assert _error(SIZE, [SIZE], black).startswith("mask: black everywhere")
+        assert _error(SIZE, [SIZE], black).startswith("content_mask: black everywhere")
     mask = np.zeros(SIZE)
     mask[:, 15:] = 1
-    assert _error(SIZE, [SIZE], mask, labels, ["#ff0000"]).startswith("mask: it is black on all that")
+    assert _error(SIZE, [SIZE], mask, labels, ["#ff0000"]).startswith("content_mask: it is black on all that")
 
 
 @pytest.mark.parametrize("code", ["#ff00", "#gg0000", "#ff00000", "#", "#ff0000 ", "#ff0000\n"])
 def test_a_colour_that_is_none_is_named(code):
     assert "neither a file nor a colour; write #rrggbb" in _error(
-        code, "style_labels 1", call=regions.read_labels
+        code, "style_regions 1", call=regions.read_labels
     )
 
 
