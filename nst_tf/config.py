@@ -27,7 +27,13 @@ PADDING = ("zeros", "replicate")
 CONTENT_NORMALIZATION = ("mean", "sum", "half_sum", "quarter_mean", "half_root")
 STYLE_NORMALIZATION = ("gatys2015", "gatys_pytorch", "sum", "mean", "udacity", "keras_example")
 STYLE_STATISTICS = ("gram", "gram_mean_std", "wasserstein")
-TOTAL_VARIATION = ("sum_absolute", "half_sum_squares", "sum_of_means_of_squares", "sum_power_1_25")
+TOTAL_VARIATION = (
+    "sum_absolute",
+    "half_sum_squares",
+    "sum_of_means_of_squares",
+    "sum_power_1_25",
+    "nine_point_squares",
+)
 INITS = ("content", "noise", "gray")
 OPTIMIZERS = ("lbfgs", "adam", "sgd", "momentum", "rmsprop")
 # The learning rate of an optimiser that is chosen instead of a preset's own: a share for lbfgs, levels of
@@ -43,7 +49,7 @@ LARGEST_INTEGER = 2**31 - 1
 _LARGEST_NUMBER = 1e30
 
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
-OUTPUTS = ("last", "best")
+OUTPUTS = ("last", "best", "average")
 SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -97,10 +103,16 @@ class Config:
     style_layer_weights: tuple[float, ...] = _field("weight of each style layer, in their order")
     style_weight: float = _field("weight of the style loss; 0: a reconstruction of the content")
     style_normalization: str = _field("what multiplies the style loss", STYLE_NORMALIZATION)
+    style_statistics: str = _field(
+        "what is matched: Gram matrices, these with channels' means and deviations, or Gaussians",
+        STYLE_STATISTICS,
+        default="gram",
+    )
+    moment_weight: float = _field(
+        "style_statistics=gram_mean_std: weight of means and deviations beside Gram matrices", default=1e4
+    )
     total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
     total_variation_weight: float = _field("weight of the total variation")
-    style_statistics: str = _field("what is matched", STYLE_STATISTICS, default="gram")
-    moment_weight: float = _field("x", default=1e4)
     style_blend: str = _field(
         "several styles: their losses are added, or their statistics averaged", STYLE_BLENDS, default="losses"
     )
@@ -119,10 +131,19 @@ class Config:
     )
     guide_erosion: float = _field(
         "regions: how far a layer's guide stays away from other regions, as a share of what a feature sees",
-        default=1.0,
+        # What the program of Gatys et al. 2017 comes to at relu5_1: it leaves out the 70 pixels that a feature
+        # sees, and takes three features of 16 back. With 1 a pale belt was left between regions.
+        default=0.3,
     )
     feature_divisor: float = _field("what the features are divided by before all losses", default=1.0)
     pooling: str = _field("pooling in the network", POOLING)
+    padding: str = _field(
+        "what the network sees beyond the picture: zeros, or its border again", PADDING, default="zeros"
+    )
+    normalize_activations: bool = _field(
+        "rescale the network so that every filter's mean activation over content and style is 1",
+        default=False,
+    )
     init: str = _field("the image to start from, or a picture's path", INITS, beside="a file")
     noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
     optimizer: str = _field("what updates the image", OPTIMIZERS)
@@ -142,7 +163,9 @@ class Config:
     decay_rate: float = _field("sgd, momentum: factor of the rate over decay_steps", default=1.0)
     decay_steps: int = _field("sgd, momentum: steps over which the rate falls by decay_rate", default=1)
     clip: bool = _field("keep the image within its range at every step, not only at the end", default=False)
-    output_image: str = _field("the last image, or the one of the lowest loss", OUTPUTS, default="last")
+    output_image: str = _field(
+        "the last image, the one of the lowest loss, or a scale's running average", OUTPUTS, default="last"
+    )
     size: int = _field("longest side of the result in pixels; 0 keeps the content's own size")
     size_side: str = _field("which side of the result `size` is", SIZE_SIDES)
     aspect_ratio: float = _field("width over height of the result; 0 keeps the content's own", default=0.0)

@@ -112,6 +112,11 @@ def _check(config: Config, limits: Limits) -> None:
         raise errors.InputError(
             f"color: {config.color!r} takes no steps; export another and ask stylize_blend for this one"
         )
+    if config.normalize_activations:
+        raise errors.InputError(
+            "normalize_activations: true; allowed: false, since a server's network cannot depend on a"
+            " request's pictures"
+        )
     if min(limits) < 1:
         raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
     if config.size**2 > limits.max_pixels:

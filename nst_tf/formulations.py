@@ -222,6 +222,45 @@ KERAS_EXAMPLE = dataclasses.replace(
     steps=(4000,),
 )
 
+CROWSONKB = dataclasses.replace(
+    GATYS2015,
+    preset="crowsonkb",
+    content_weight=0.015,
+    content_normalization="mean",
+    style_layer_weights=tuple(weight / 341 for weight in (256.0, 64.0, 16.0, 4.0, 1.0)),  # of sum 1
+    style_weight=1.0,
+    style_statistics="wasserstein",
+    style_blend="targets",  # it averages the first two moments of several styles
+    feature_divisor=_NORMALIZED,
+    total_variation="nine_point_squares",
+    total_variation_weight=2 / 255**2,  # 2 on an image of [0, 1]
+    pooling="max",
+    padding="replicate",
+    init="content",
+    optimizer="adam",
+    learning_rate=0.02 * 255,
+    beta_2=0.99,
+    epsilon=1e-8 / 255,  # torch.optim.Adam's, in units of the gradient by an image of [0, 1]
+    clip=True,
+    output_image="average",
+    scales=(0.25, 0.5**1.5, 0.5, 0.5**0.5, 1.0),  # 128, 181, 256, 362, 512
+    steps=(1000, 500, 500, 500, 500),  # initial_iterations, iterations
+)
+
+SPST = dataclasses.replace(
+    GATYS_PYTORCH,
+    preset="spst",
+    style_statistics="gram_mean_std",
+    moment_weight=1e4,
+    history=20,  # open; as in gatys2015
+    # A pyramid of four, each twice as large. How large is open: the coarsest has 128 pixels, as the default's
+    # and crowsonkb's.
+    size=1024,
+    size_side="longest",
+    scales=(0.125, 0.25, 0.5, 1.0),
+    steps=(600, 200, 66, 30),
+)
+
 # The formulation of GATYS_PYTORCH; what differs was chosen by looking at pictures (three photographs times
 # three paintings at 512 px) and by the losses after a fixed number of evaluations.
 DEFAULT = dataclasses.replace(

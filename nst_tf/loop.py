@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import images, losses, objective, optimizers
+from nst_tf import images, iterates, losses, objective, optimizers
 from nst_tf.config import Config
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -96,4 +96,4 @@ def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:
         },
     }
     made = optimizers.OPTIMIZERS[config.optimizer](**options[config.optimizer], clip=config.clip)
-    return optimizers.OUTPUTS[config.output_image](made)
+    return iterates.OUTPUTS[config.output_image](made)

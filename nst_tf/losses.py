@@ -137,6 +137,22 @@ def sum_power_1_25(image: Tensor) -> Tensor:
     return tf.reduce_sum(tf.pow(squares, 1.25))
 
 
+def nine_point_squares(image: Tensor) -> Tensor:
+    """Returns 2 (m(dx) / 3 + m(dy) / 3 + m(d down-right) / 12 + m(d down-left) / 12), the border replicated.
+
+    A total variation of squares on a nine-point stencil, whose diagonals make it nearly the same in all
+    directions: crowsonkb/style-transfer-pytorch. Means m(.) of squares are over one difference for each
+    pixel, of diagonals over one for each corner of a pixel.
+    """
+    padded = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    inner = padded[:, 1:-1, 1:-1]
+    straight = [padded[:, 1:-1, 2:] - inner, padded[:, 2:, 1:-1] - inner]
+    diagonal = [padded[:, 1:, 1:] - padded[:, :-1, :-1], padded[:, 1:, :-1] - padded[:, :-1, 1:]]
+    terms = [tf.reduce_mean(tf.square(difference)) / 3.0 for difference in straight]
+    terms += [tf.reduce_mean(tf.square(difference)) / 12.0 for difference in diagonal]
+    return 2.0 * tf.add_n(terms)
+
+
 def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the differences between neighbouring rows and between neighbouring columns."""
     return image[:, 1:] - image[:, :-1], image[:, :, 1:] - image[:, :, :-1]
@@ -148,6 +164,7 @@ TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = {
     "half_sum_squares": half_sum_squares,
     "sum_of_means_of_squares": sum_of_means_of_squares,
     "sum_power_1_25": sum_power_1_25,
+    "nine_point_squares": nine_point_squares,
 }
 
 # What multiplies S(DF) in the content loss, by name, from a layer's size. Names are what they are or who

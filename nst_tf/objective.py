@@ -40,7 +40,9 @@ class Objective:
         self._statistic = style_statistics.STYLE_STATISTICS[config.style_statistics]
         self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
         layers = list(dict.fromkeys((*self._content_layers, *self._style_layers)))
-        self._network = network.Network(layers, vgg_weights, config.pooling, precision, tile)
+        self._network = network.Network(
+            layers, vgg_weights, config.pooling, precision, tile, padding=config.padding
+        )
 
     @property
     def variables(self) -> list[tf.Variable]:

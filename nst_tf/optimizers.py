@@ -170,35 +170,6 @@ def _resized(state: Any, height: Any, width: Any) -> Any:
     return tf.nest.map_structure(resize, state)
 
 
-class BestState(NamedTuple):
-    """Another optimiser's state with the best image that it evaluated."""
-
-    inner: Any
-    image: Tensor  # [1, H, W, 3]
-    loss: Tensor  # []; infinite before the first evaluation
-
-
-def best_iterate(inner: Optimizer) -> Optimizer:
-    """Returns an optimiser whose output is the image with the lowest loss that it evaluated."""
-
-    def init(image: Tensor) -> BestState:
-        return BestState(inner.init(image), image, tf.constant(float("inf")))
-
-    def update(image: Tensor, loss: Tensor, gradient: Tensor, state: BestState) -> tuple[Tensor, BestState]:
-        # A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
-        better = (loss < state.loss) & tf.math.is_finite(tf.reduce_sum(image))
-        best, lowest = tf.where(better, image, state.image), tf.where(better, loss, state.loss)
-        image, inner_state = inner.update(image, loss, gradient, state.inner)
-        return image, BestState(inner_state, best, lowest)
-
-    def resize(state: BestState, height: Any, width: Any) -> BestState:
-        image = tf.image.resize(state.image, (height, width))
-        # A loss of one size says nothing about another.
-        return BestState(inner.resize(state.inner, height, width), image, tf.constant(float("inf")))
-
-    return Optimizer(init, update, _evaluated_image, resize)
-
-
 def lbfgs(
     learning_rate: float = 1.0,
     *,
@@ -235,7 +206,7 @@ def lbfgs(
         # The curvature at one scale says little about the next: pairs are per pixel of that scale.
         return _lbfgs.init(tf.image.resize(state.image, (height, width)), history)
 
-    return Optimizer(lambda image: _lbfgs.init(image, history), update, _evaluated_image, resize)
+    return Optimizer(lambda image: _lbfgs.init(image, history), update, evaluated_image, resize)
 
 
 def _current_image(image: Tensor, state: Any) -> Tensor:
@@ -243,7 +214,8 @@ def _current_image(image: Tensor, state: Any) -> Tensor:
     return image
 
 
-def _evaluated_image(image: Tensor, state: Any) -> Tensor:
+def evaluated_image(image: Tensor, state: Any) -> Tensor:
+    """Returns the image in a state that has the loss of one; before there is any, the image to evaluate."""
     # `image` is a trial that has not been evaluated yet, except before the first evaluation.
     return tf.where(tf.math.is_inf(state.loss), image, state.image)
 
@@ -255,10 +227,4 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "sgd": sgd,
     "momentum": momentum,
     "rmsprop": rmsprop,
-}
-
-# Which image an optimiser puts out, by name: optimiser -> optimiser.
-OUTPUTS: Mapping[str, Callable[[Optimizer], Optimizer]] = {
-    "last": lambda optimizer: optimizer,
-    "best": best_iterate,
 }

@@ -65,6 +65,12 @@ _ALL = (
     ),
     (formulations.TF_TUTORIAL, "TensorFlow's tutorial", "what most people try first; deep content layer"),
     (formulations.KERAS_EXAMPLE, "keras.io's example", "plain gradient descent, 4000 steps"),
+    (
+        formulations.CROWSONKB,
+        "crowsonkb/style-transfer-pytorch",
+        "Wasserstein distance, five scales, averaged: rich and smooth, slow",
+    ),
+    (formulations.SPST, "SPST", "means and deviations beside Gram matrices; four scales up to 1024"),
 )
 
 PRESETS: Mapping[str, Preset] = {entry[0].preset: Preset(*entry) for entry in _ALL}

@@ -8,13 +8,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import color, errors, images
+from nst_tf import activation_normalization, color, errors, images, weights
 from nst_tf.config import Config
 
 Tensor = Any  # TensorFlow ships no type information.
 
 # An image of any size, for the graphs.
 ANY_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
+
+
+# Longest side of the pictures over which a network is normalised: means over more positions are hardly
+# others, and the features of all its layers are in memory at once.
+_NORMALIZING_SIDE = 512
 
 
 def check(content: object, styles: Sequence[object], config: Config, init: object) -> None:
@@ -56,3 +61,32 @@ def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) ->
     arguments = [[tf.constant(image, tf.float32) for image in group] for group in (contents, styles)]
     prepared, prepared_styles = tf.function(traced, specs, autograph=False)(*arguments)
     return prepared, list(prepared_styles)
+
+
+def network_weights(
+    config: Config, loaded: weights.Weights, content: Tensor | None, styles: Sequence[Tensor]
+) -> weights.Weights:
+    """Returns the weights of the config's network: normalised over a run's own pictures if so wished.
+
+    Args:
+        config: Of the run.
+        loaded: The weights that it names.
+        content: The content image [1, H, W, 3] as prepared, if there is one.
+        styles: The style images, likewise.
+    """
+    if not config.normalize_activations:
+        return loaded
+    return activation_normalization.normalized(
+        loaded,
+        [_small(image) for image in ([] if content is None else [content]) + list(styles)],
+        [*sum(config.used_layers(), ())],
+        pooling=config.pooling,
+        padding=config.padding,
+    )
+
+
+def _small(image: Tensor) -> Tensor:
+    """Returns the image, made smaller where its longest side is above `_NORMALIZING_SIDE`."""
+    height, width = image.shape[1:3]
+    factor = min(1.0, _NORMALIZING_SIDE / max(height, width))
+    return images.resize(image, max(1, round(height * factor)), max(1, round(width * factor)))

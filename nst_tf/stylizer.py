@@ -90,7 +90,10 @@ class Stylizer(tf.Module):
         self.scale_index = 0
         # What fits is not for this class to find out: "auto" is whole pictures here.
         tile = int(config.tile) if config.tile.isdecimal() else 0
-        self._objective = objective.Objective(config, self.weights, self.precision, tile)
+        network_weights = sources.network_weights(
+            config, self.weights, self._scene.content_image, self._scene.style_images
+        )
+        self._objective = objective.Objective(config, network_weights, self.precision, tile)
         self._build_targets = self._scene.builder(self._objective)
         self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
         image = self._first_image(init_image)

@@ -11,16 +11,20 @@ C4, C5, CONV4_2 = "block4_conv2", "block5_conv2", "conv4_2 before the ReLU"
 
 
 @functools.cache
-def vgg19(weights_file: str, pooling: str = "max") -> keras.Model:
-    """Returns Keras' own VGG19 with a file's weights, with its max pooling replaced if so wished."""
+def vgg19(weights_file: str, pooling: str = "max", padding: str = "zeros") -> keras.Model:
+    """Returns Keras' own VGG19 with a file's weights, with its max pooling and first padding replaced.
+
+    With padding="replicate" its first convolution pads nothing: `features` replicates the picture's border.
+    """
     model = keras.applications.VGG19(include_top=False, weights=weights_file)
-    if pooling == "max":
-        return model
 
     def replace(layer):
-        if isinstance(layer, keras.layers.MaxPooling2D):
+        settings = layer.get_config()
+        if pooling == "average" and isinstance(layer, keras.layers.MaxPooling2D):
             return keras.layers.AveragePooling2D(2, name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
+        if padding == "replicate" and layer.name == "block1_conv1":
+            settings["padding"] = "valid"
+        return layer.__class__.from_config(settings)
 
     copy = keras.models.clone_model(model, clone_function=replace)
     copy.set_weights(model.get_weights())
@@ -31,6 +35,8 @@ def features(model: keras.Model, image: np.ndarray, layers: tuple[str, ...]) -> 
     """Returns {Keras' layer name: features [h, w, C] after the ReLU} of [H, W, 3] in [0, 1]."""
     outputs = {name: model.get_layer(name).output for name in layers}
     preprocessed = keras.applications.vgg19.preprocess_input(255.0 * image[np.newaxis].astype(np.float64))
+    if model.get_layer("block1_conv1").padding == "valid":
+        preprocessed = np.pad(preprocessed, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     values = keras.Model(model.input, outputs)(preprocessed.astype(np.float32))
     return {name: np.asarray(value[0], np.float64) for name, value in values.items()}
 
@@ -165,6 +171,50 @@ def keras_example(x, p, s, pixels):
     return 2.5e-8 * S(x[C5] - p[C5]), 1e-6 / 5 * style, 1e-6 * power_1_25(pixels)
 
 
+def covariance(feature: np.ndarray) -> np.ndarray:
+    """Returns the covariance over pixels, with 1e-4 on its diagonal."""
+    flat = feature.reshape(-1, feature.shape[-1])
+    return np.cov(flat, rowvar=False, bias=True) + 1e-4 * np.eye(feature.shape[-1])
+
+
+def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the squared Wasserstein-2 distance of two features' Gaussians, per channel.
+
+    The trace of (C_a^1/2 C_b C_a^1/2)^1/2 is the sum of the singular values of C_a^1/2 C_b^1/2.
+    """
+
+    def root(matrix):
+        values, vectors = np.linalg.eigh(matrix)
+        return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+    first, second = covariance(a), covariance(b)
+    overlap = np.linalg.svd(root(first) @ root(second), compute_uv=False).sum()
+    means = np.sum((a.mean(axis=(0, 1)) - b.mean(axis=(0, 1))) ** 2)
+    return (means + np.trace(first) + np.trace(second) - 2 * overlap) / len(first)
+
+
+def nine_point(pixels):
+    """Returns crowsonkb's total variation of pixels [H, W, 3]."""
+    p = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    straight = m(np.diff(p[1:-1], axis=1)[:, 1:]) + m(np.diff(p[:, 1:-1], axis=0)[1:])
+    diagonal = m(p[1:, 1:] - p[:-1, :-1]) + m(p[1:, :-1] - p[:-1, 1:])
+    return 2 * (straight / 3 + diagonal / 12)
+
+
+def crowsonkb(x, p, s, pixels):
+    weights = zip((256, 64, 16, 4, 1), S5, strict=True)
+    style = sum(weight / 341 * wasserstein(x[l], s[l]) for weight, l in weights)
+    return 0.015 * m(x[C4] - p[C4]), style, 2 * nine_point(pixels / 255)
+
+
+def spst(x, p, s, pixels):
+    content, style, variation = gatys_pytorch(x, p, s, pixels)
+    for l in S5:
+        style += 1e4 * m(x[l].mean(axis=(0, 1)) - s[l].mean(axis=(0, 1)))
+        style += 1e4 * m(x[l].std(axis=(0, 1)) - s[l].std(axis=(0, 1)))
+    return content, style, variation
+
+
 FORMULAS: dict[str, Callable[..., tuple[float, float, float]]] = {
     "five_content_layers": five_content_layers,
     "udacity": udacity,
@@ -179,16 +229,23 @@ FORMULAS: dict[str, Callable[..., tuple[float, float, float]]] = {
     "gordicaleksa": gordicaleksa,
     "tf_tutorial": tf_tutorial,
     "keras_example": keras_example,
+    "crowsonkb": crowsonkb,
+    "spst": spst,
 }
 
 # Published for RGB divided by its standard deviation; with Oxford's weights features are 57.6 times as large.
-NORMALIZED = {"five_content_layers", "udacity", "anhtu96"}
+NORMALIZED = {"five_content_layers", "udacity", "anhtu96", "crowsonkb"}
+REPLICATE_PADDING = {"crowsonkb"}
 AVERAGE_POOLING = {"gatys2015", "gray_canvas", "cysmith"}
 
 
 def evaluate(preset, weights_file, image, content, style):
     """Returns (content, style, total variation) of a preset for pictures [H, W, 3] in [0, 1] of one size."""
-    model = vgg19(weights_file, "average" if preset in AVERAGE_POOLING else "max")
+    model = vgg19(
+        weights_file,
+        "average" if preset in AVERAGE_POOLING else "max",
+        "replicate" if preset in REPLICATE_PADDING else "zeros",
+    )
     divisor = 57.6 if preset in NORMALIZED else 1.0
     found = []
     for picture in (image, content, style):

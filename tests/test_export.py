@@ -404,6 +404,7 @@ def test_the_description_says_what_the_model_is(folder):
         ({"precision": "auto"}, LIMITS, "float32 or bfloat16"),
         ({"init": "picture.png"}, LIMITS, "is a file"),
         ({"color": "only"}, LIMITS, "ask stylize_blend"),
+        ({"normalize_activations": True}, LIMITS, "cannot depend on a request"),
         ({"size": 65}, LIMITS, "max_pixels"),
         ({"steps": 2_000_000}, LIMITS, "max_steps"),
         ({"history": 11}, LIMITS, "up to 10"),

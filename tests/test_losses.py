@@ -159,6 +159,27 @@ def test_total_variation():
     )
 
 
+@pytest.mark.parametrize("size", [(7, 9), (1, 5), (1, 1)])
+def test_nine_point_total_variation(size):
+    image = generator.uniform(0, 255, (1, *size, 3)).astype(np.float32)
+    p = np.pad(image[0].astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    expected = 0.0
+    for (down, right), share in {(0, 1): 1 / 3, (1, 0): 1 / 3, (1, 1): 1 / 12, (1, -1): 1 / 12}.items():
+        # A pixel is held against the next; a corner of a pixel joins two diagonal neighbours.
+        squares = []
+        for row in range(size[0] + 2):
+            for column in range(size[1] + 2):
+                ahead = row + down, column + right
+                inside = ahead[0] <= size[0] + 1 and 0 <= ahead[1] <= size[1] + 1
+                if not (down and right) and (row in (0, size[0] + 1) or column in (0, size[1] + 1)):
+                    continue
+                if inside:
+                    squares.append((p[ahead] - p[row, column]) ** 2)
+        expected += 2 * share * np.mean(squares)
+    found = losses.TOTAL_VARIATION["nine_point_squares"](tf.constant(image))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", config.TOTAL_VARIATION)
 def test_total_variation_has_a_finite_gradient_on_a_flat_image(name):
     image = tf.Variable(tf.fill([1, 6, 6, 3], 0.5))

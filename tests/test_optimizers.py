@@ -75,31 +75,6 @@ def test_equals_keras_own_for_100_steps(name):
     np.testing.assert_allclose(image, variable, atol=1e-5)
 
 
-def test_the_best_iterate_is_put_out():
-    """Steps far too long: the loss rises after the first, and the output stays where it was lowest."""
-    optimizer = optimizers.best_iterate(optimizers.sgd(0.9))
-    image, seen = tf.constant(START), []
-    state = optimizer.init(image)
-    np.testing.assert_array_equal(optimizer.output(image, state), START)
-    for _ in range(6):
-        losses, gradient = value_and_gradient(image)
-        seen.append((float(losses.total), image.numpy()))
-        image, state = optimizer.update(image, losses.total, gradient, state)
-        best = min(seen, key=lambda pair: pair[0])
-        np.testing.assert_array_equal(optimizer.output(image, state), best[1])
-    assert seen[-1][0] > seen[0][0]
-
-
-def test_a_loss_that_is_not_a_number_is_never_the_best():
-    optimizer = optimizers.best_iterate(optimizers.sgd(0.1))
-    image = tf.constant(START)
-    loss, gradient = _scalar(START)
-    trial, state = optimizer.update(image, loss, gradient, optimizer.init(image))
-    gradient = tf.zeros_like(trial)
-    trial, state = optimizer.update(trial, tf.constant(float("nan")), gradient, state)
-    np.testing.assert_array_equal(optimizer.output(trial, state), START)
-
-
 @pytest.mark.parametrize("rule", [optimizers.sgd, optimizers.momentum])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_without_a_rate_the_first_step_is_half_a_level_whatever_the_loss(rule, scale):

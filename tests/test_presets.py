@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from nst_tf import errors, presets
+from nst_tf import errors, presets, scales
 
 
 def test_gatys_pytorch_equals_the_authors_notebook():
@@ -28,6 +28,53 @@ def test_gatys_pytorch_equals_the_authors_notebook():
     }
     chosen = dataclasses.asdict(presets.get("gatys_pytorch"))
     assert {name: chosen[name] for name in expected} == expected
+
+
+def test_crowsonkb_equals_the_published_program():
+    expected = {
+        "content_layers": ("relu4_2",),
+        "content_weight": 0.015,
+        "content_normalization": "mean",
+        "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        "style_layer_weights": (256 / 341, 64 / 341, 16 / 341, 4 / 341, 1 / 341),
+        "style_weight": 1.0,
+        "style_statistics": "wasserstein",
+        "style_blend": "targets",
+        "feature_divisor": 57.6,
+        "total_variation": "nine_point_squares",
+        "total_variation_weight": 2 / 65025,
+        "pooling": "max",
+        "padding": "replicate",
+        "init": "content",
+        "optimizer": "adam",
+        "learning_rate": 0.02 * 255,
+        "beta_1": 0.9,
+        "beta_2": 0.99,
+        "clip": True,
+        "output_image": "average",
+        "steps": (1000, 500, 500, 500, 500),
+    }
+    chosen = presets.get("crowsonkb")
+    assert {name: getattr(chosen, name) for name in expected} == expected
+    sizes = [scale.width for scale in scales.plan_scales(chosen, 300, 400)]
+    assert sizes == [128, 181, 256, 362, 512]
+
+
+def test_spst_equals_the_published_table():
+    expected = {
+        "content_layers": ("relu4_2",),
+        "content_weight": 1.0,
+        "content_normalization": "mean",
+        "style_normalization": "gatys_pytorch",
+        "style_statistics": "gram_mean_std",
+        "moment_weight": 1e4,
+        "total_variation_weight": 0.0,
+        "optimizer": "lbfgs",
+        "steps": (600, 200, 66, 30),
+        "scales": (0.125, 0.25, 0.5, 1.0),
+    }
+    chosen = presets.get("spst")
+    assert {name: getattr(chosen, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import color, config, errors, images, presets, stylizer
+from nst_tf import activation_normalization, color, config, errors, images, presets, stylizer
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))
@@ -257,3 +257,28 @@ def test_colours_of_a_photograph_need_one(narrow_weights):
     chosen = presets.get("default", size=64, content_weight=0, init="noise", color="luminance")
     with pytest.raises(errors.InputError, match="'luminance' needs a photograph"):
         stylizer.Stylizer(None, [STYLE], chosen, narrow_weights)
+
+
+def test_normalized_activations_are_those_of_the_runs_own_pictures(narrow_weights):
+    layers = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1",), "style_layer_weights": (1.0,)}
+    run = make(narrow_weights, normalize_activations=True, pooling="average", **layers)
+    plain = make(narrow_weights, pooling="average", **layers)
+    assert run.weights == plain.weights, "what the manifest names is what was loaded"
+    scaled = activation_normalization.normalized(
+        narrow_weights, [CONTENT, STYLE], ["relu2_1"], pooling="average"
+    )
+    same = stylizer.Stylizer(CONTENT, [STYLE], plain.config, scaled)
+    assert float(run.step().total) == float(same.step().total) != float(plain.step().total)
+
+
+@pytest.mark.parametrize("preset", ["crowsonkb", "spst"])
+def test_losses_of_other_style_statistics_fall(narrow_weights, preset):
+    run = make(narrow_weights, preset, steps=40)
+    assert run.run() == "finished"
+    assert run.evaluate().style < 0.5 * float(make(narrow_weights, preset).step().style)
+
+
+def test_a_diverging_run_of_the_wasserstein_distance_ends_with_its_last_good_picture(narrow_weights):
+    run = make(narrow_weights, "crowsonkb", output_image="last", clip=False, learning_rate=1e25, steps=40)
+    assert run.run() == "diverged"
+    assert np.isfinite(run.picture()).all()

@@ -1,0 +1,85 @@
+"""The network of Gatys et al. 2015 rescaled so that its filters' mean activations are 1.
+
+arXiv:1508.06576, methods, and Gatys et al. 2015, "Texture Synthesis Using Convolutional Neural Networks"
+(arXiv:1505.07376), section 2. A ReLU network stays the same function but for the factors, since ReLUs and all
+poolings here are positively homogeneous, channel by channel.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nst_tf import vgg, weights
+
+Tensor = Any  # TensorFlow ships no type information.
+
+# A filter whose mean is below this share of its layer's is dead: it fired at a few positions at most, and
+# brought to a mean of 1 these few would outweigh whole layers.
+_DEAD_SHARE = 1e-4
+
+
+def normalized(
+    loaded: weights.Weights,
+    images: Sequence[Tensor],
+    layers: Sequence[str],
+    *,
+    pooling: str = "max",
+    padding: str = "zeros",
+) -> weights.Weights:
+    """Returns weights with which every filter's mean activation over the images and positions is 1.
+
+    K'_l = K_l m_(l-1)[in] / m_l[out], b'_l = b_l / m_l[out], where m_l is a filter's mean after its ReLU in
+    the network as it was and m_0 = 1. A dead filter has no mean to divide by: it takes its layer's, so that
+    it is in proportion to the others should it fire later.
+
+    Args:
+        loaded: The network as it was.
+        images: Each [1, H, W, 3] in [0, 1]; each counts alike, whatever its size.
+        layers: What the network is to expose: convolutions beyond the deepest stay as they are, and out.
+        pooling: As in `vgg.build`.
+        padding: As in `vgg.build`.
+
+    Returns:
+        Weights for the layers up to the deepest, of the same name and hash: those of what they are made from.
+    """
+    means = mean_activations(loaded, images, layers, pooling=pooling, padding=padding)
+    arrays, before = {}, np.ones(3)
+    for conv, own in means.items():
+        kernel, bias = loaded.arrays[conv]
+        factors = _divisors(own)
+        scaled = kernel * before[:, np.newaxis] / factors
+        arrays[conv] = (scaled.astype(np.float32), (bias / factors).astype(np.float32))
+        before = factors
+    return dataclasses.replace(loaded, arrays=arrays)
+
+
+def mean_activations(
+    loaded: weights.Weights,
+    images: Sequence[Tensor],
+    layers: Sequence[str],
+    *,
+    pooling: str = "max",
+    padding: str = "zeros",
+) -> Mapping[str, np.ndarray]:
+    """Returns {convolution: mean of each of its filters after the ReLU, [out] float64}, from the input up.
+
+    The arguments are those of `normalized`.
+    """
+    convolutions = list(vgg.kernel_shapes(layers))
+    relus = [conv.replace("conv", "relu") for conv in convolutions]
+    needed = {conv: loaded.arrays[conv] for conv in convolutions}
+    model = vgg.build(relus, needed, pooling=pooling, padding=padding)
+    sums = [np.zeros(kernel.shape[-1]) for kernel, _ in needed.values()]
+    for image in images:
+        features = model(vgg.PREPROCESSING[loaded.preprocessing](image))
+        for total, relu in zip(sums, relus, strict=True):
+            total += np.mean(features[relu], axis=(0, 1, 2), dtype=np.float64)
+    return {conv: total / len(images) for conv, total in zip(convolutions, sums, strict=True)}
+
+
+def _divisors(means: np.ndarray) -> np.ndarray:
+    """Returns what filters are divided by: their means, the layer's for dead ones, 1 where all are."""
+    of_layer = float(np.mean(means)) or 1.0
+    return np.where(means > _DEAD_SHARE * of_layer, means, of_layer)

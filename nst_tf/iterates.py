@@ -1,0 +1,97 @@
+"""Which of an optimiser's images is its output: functions from optimiser to optimiser.
+
+The conventions are those of `optimizers`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from nst_tf import optimizers
+
+Tensor = Any  # TensorFlow ships no type information.
+
+
+class BestState(NamedTuple):
+    """Another optimiser's state with the best image that it evaluated."""
+
+    inner: Any
+    image: Tensor  # [1, H, W, 3]
+    loss: Tensor  # []; infinite before the first evaluation
+
+
+def best_iterate(inner: optimizers.Optimizer) -> optimizers.Optimizer:
+    """Returns an optimiser whose output is the image with the lowest loss that it evaluated."""
+
+    def init(image: Tensor) -> BestState:
+        return BestState(inner.init(image), image, tf.constant(float("inf")))
+
+    def update(image: Tensor, loss: Tensor, gradient: Tensor, state: BestState) -> tuple[Tensor, BestState]:
+        # A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
+        better = (loss < state.loss) & tf.math.is_finite(tf.reduce_sum(image))
+        best, lowest = tf.where(better, image, state.image), tf.where(better, loss, state.loss)
+        image, inner_state = inner.update(image, loss, gradient, state.inner)
+        return image, BestState(inner_state, best, lowest)
+
+    def resize(state: BestState, height: Any, width: Any) -> BestState:
+        image = tf.image.resize(state.image, (height, width))
+        # A loss of one size says nothing about another.
+        return BestState(inner.resize(state.inner, height, width), image, tf.constant(float("inf")))
+
+    return optimizers.Optimizer(init, update, optimizers.evaluated_image, resize)
+
+
+class AverageState(NamedTuple):
+    """Another optimiser's state with the running average of its images."""
+
+    inner: Any
+    weight: Tensor  # [], the sum of the weights of what is in the average; 0 at a scale's start
+    image: Tensor  # [1, H, W, 3], the sum of the weighted images
+
+
+# What of the average stays at every step: crowsonkb/style-transfer-pytorch's `avg_decay`.
+_AVERAGE_DECAY = 0.99
+
+
+def average_iterate(inner: optimizers.Optimizer) -> optimizers.Optimizer:
+    """Returns an optimiser whose output is the running average of its images, begun anew at each scale.
+
+    The average is exponential and corrected for its bias as Adam's moments are (Kingma and Ba,
+    arXiv:1412.6980, section 3), with the scale's first image in it. Steps that overshoot by turns cancel out.
+    """
+
+    def init(image: Tensor) -> AverageState:
+        return AverageState(inner.init(image), tf.constant(0.0), tf.zeros_like(image))
+
+    def output(image: Tensor, state: AverageState) -> Tensor:
+        average = tf.math.divide_no_nan(state.image, state.weight)
+        return tf.where(state.weight > 0, average, image)
+
+    def update(
+        image: Tensor, loss: Tensor, gradient: Tensor, state: AverageState
+    ) -> tuple[Tensor, AverageState]:
+        share = 1 - _AVERAGE_DECAY
+        is_first = tf.equal(state.weight, 0)
+        weight, average = (
+            tf.where(is_first, share, state.weight),
+            tf.where(is_first, share * image, state.image),
+        )
+        image, inner_state = inner.update(image, loss, gradient, state.inner)
+        weight = _AVERAGE_DECAY * weight + share
+        average = _AVERAGE_DECAY * average + share * inner.output(image, inner_state)
+        return image, AverageState(inner_state, weight, average)
+
+    def resize(state: AverageState, height: Any, width: Any) -> AverageState:
+        inner_state = inner.resize(state.inner, height, width)
+        return AverageState(inner_state, tf.constant(0.0), tf.zeros([1, height, width, 3]))
+
+    return optimizers.Optimizer(init, update, output, resize)
+
+
+# Which image an optimiser puts out, by name: optimiser -> optimiser.
+OUTPUTS: Mapping[str, Callable[[optimizers.Optimizer], optimizers.Optimizer]] = {
+    "last": lambda optimizer: optimizer,
+    "best": best_iterate,
+    "average": average_iterate,
+}
