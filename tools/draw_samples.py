@@ -1,6 +1,6 @@
-"""Draws the sample pictures: a photograph-like scene and two paintings for its style.
+"""Draws the sample pictures: a photograph-like scene with its regions, and two paintings for its style.
 
-Writes photograph.jpg, strokes.jpg and mosaic.jpg:
+Writes photograph.jpg, strokes.jpg, mosaic.jpg and regions.png:
 
   python tools/draw_samples.py --output=samples
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     folder = pathlib.Path(_FLAGS.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in album.PICTURES:
+        for name in album.NAMES:
             image = album.draw(name, _FLAGS.size, _FLAGS.seed)
             _write(image, folder / name)
             print(f"{folder / name}: {image.width} x {image.height} pixels")
@@ -43,8 +43,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _write(image: Image.Image, path: pathlib.Path) -> None:
-    """Writes a JPEG; without --overwrite never to a file that exists."""
+    """Writes a picture; without --overwrite never to a file that exists."""
     with path.open("wb" if _FLAGS.overwrite else "xb") as file:
+        if path.suffix == ".png":
+            image.save(file, "PNG")
+            return
         # Colours at full resolution: halved, they would bleed over the edges of the tiles.
         image.save(file, "JPEG", quality=_QUALITY, subsampling=0)
 
@@ -53,7 +56,7 @@ def _check_output() -> None:
     """Refuses what cannot be written, before the first picture is drawn, which takes seconds."""
     if not _FLAGS.output:
         tool_flags.fail("--output is missing: the folder to write to")
-    existing = [name for name in album.PICTURES if (pathlib.Path(_FLAGS.output) / name).exists()]
+    existing = [name for name in album.NAMES if (pathlib.Path(_FLAGS.output) / name).exists()]
     if existing and not _FLAGS.overwrite:
         tool_flags.fail(f"{_FLAGS.output} already has {', '.join(existing)}; --overwrite replaces them")
 

@@ -31,6 +31,29 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
     "size": (128, 256, 512),
     "scales": ((1.0,), (0.5, 1.0), (0.25, 0.5, 1.0)),
     "preset": ("default", "gatys2015", "tf_tutorial"),
+    "color": ("style", "luminance", "statistics", "only"),
+    "style_scale": (0.5, 1.0, 2.0),
+    "style_statistics": ("gram", "gram_mean_std", "wasserstein"),
+}
+
+# What belongs to another flag that must be there, or makes a value comparable with the others: a Wasserstein
+# distance is far smaller than that of Gram matrices.
+_BESIDE: Mapping[tuple[str, Any], Mapping[str, Any]] = {
+    ("style_statistics", "wasserstein"): {"style_weight": 3e4},
+}
+
+# {strip: its pictures, each by the flags below it}: those of files, as `stylize` takes them.
+_BOTH = "strokes.jpg,mosaic.jpg"
+_PLACES: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "styles": (
+        {"style": _BOTH, "style_blend_weights": (7, 3)},
+        {"style": _BOTH, "style_blend_weights": (3, 7)},
+    ),
+    "regions": (
+        {"style": "strokes.jpg", "content_regions": "regions.png", "style_regions": "#ff0000"},
+        {"style": _BOTH, "content_regions": "regions.png", "style_regions": "#ff0000,#0000ff"},
+        {"style": _BOTH, "content_regions": "regions.png", "style_regions": "#0000ff,#ff0000"},
+    ),
 }
 
 _FLAGS = flags.FLAGS

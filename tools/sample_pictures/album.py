@@ -9,6 +9,7 @@ from sample_pictures.canvas import CANVAS_HEIGHT, CANVAS_WIDTH, Array, to_image
 from sample_pictures.mosaic import draw_mosaic
 from sample_pictures.scene import draw_photograph
 from sample_pictures.strokes import draw_strokes
+from sample_pictures.town import WATERLINE
 
 PICTURES: dict[str, Callable[[np.random.Generator], Array]] = {
     "photograph.jpg": draw_photograph,
@@ -16,15 +17,27 @@ PICTURES: dict[str, Callable[[np.random.Generator], Array]] = {
     "mosaic.jpg": draw_mosaic,
 }
 
+LABELS = "regions.png"
+"""The photograph's regions in flat colours, as `--content_regions` takes them."""
+
+NAMES = (*PICTURES, LABELS)
+
+# Primary colours, which no eye and no program mixes up.
+_LAND, _WATER = (255, 0, 0), (0, 0, 255)
+
 
 def draw(name: str, size: int, seed: int = 0) -> Image.Image:
     """Draws a sample picture.
 
     Args:
-        name: Of `PICTURES`.
+        name: Of `NAMES`.
         size: The longest side in pixels.
         seed: Each picture has its own random numbers, so that none depends on another.
     """
-    picture = PICTURES[name](np.random.default_rng([seed, list(PICTURES).index(name)]))
     height = round(size * CANVAS_HEIGHT / CANVAS_WIDTH)
+    if name == LABELS:
+        regions = Image.new("RGB", (size, height), _WATER)
+        regions.paste(_LAND, (0, 0, size, round(height * WATERLINE / CANVAS_HEIGHT)))
+        return regions
+    picture = PICTURES[name](np.random.default_rng([seed, list(PICTURES).index(name)]))
     return to_image(picture).resize((size, height), Image.Resampling.LANCZOS)
