@@ -112,8 +112,6 @@ class Config:
     )
     total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
     total_variation_weight: float = _field("weight of the total variation")
-    style_statistics: str = _field("what is matched", STYLE_STATISTICS, default="gram")
-    moment_weight: float = _field("x", default=1e4)
     style_blend: str = _field(
         "several styles: their losses are added, or their statistics averaged", STYLE_BLENDS, default="losses"
     )
