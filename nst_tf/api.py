@@ -178,7 +178,14 @@ def _recolor(
     if observers:
         raise errors.InputError(f"observers: color={chosen.color!r} takes no steps to observe")
     sources.check(content_image, style_images, chosen, content_image)
-    prepared, _ = sources.prepare(content_image, style_images, chosen)
+    found = [color.statistics(tf.constant(image)) for image in style_images]
+    weights = np.array(chosen.style_blend_weights or [1.0] * len(found))
+    prepared = color.recolor(
+        tf.constant(content_image),
+        color.ColorStatistics(*(tf.stack(parts) for parts in zip(*found, strict=True))),
+        tf.constant(weights / weights.sum(), tf.float32),
+        chosen.color_root,
+    )
     scale = scales.plan_scales(chosen, *prepared.shape[1:3])[-1]
     image = images.resize(prepared, scale.height, scale.width)[0].numpy()
     unknown = Losses(*[float("nan")] * len(Losses._fields))

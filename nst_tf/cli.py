@@ -161,6 +161,16 @@ def _listed(values: Sequence[str]) -> list[Any]:
     return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
 
 
+def check() -> config.Config:
+    """Checks the flags, as `main` does before it loads TensorFlow; returns the config that they make.
+
+    Raises:
+        InputError: Something given cannot be used.
+    """
+    with runtime.quiet():
+        return _checked()[1]
+
+
 def _path(name: str) -> pathlib.Path:
     """Returns the path that a flag names; a leading ~ is the home folder, which shells leave in a flag."""
     return pathlib.Path(os.path.expanduser(_FLAGS[name].value))
@@ -259,8 +269,9 @@ def _divergence(result: Any) -> str:
 def _show_warnings() -> None:
     """Shows this package's warnings as plain lines on standard error."""
     logger = logging.getLogger("nst_tf")
-    logger.addHandler(logging.StreamHandler())
-    logger.propagate = False
+    if logger.propagate:  # once only, however many pictures this process paints
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
 
 
 def run() -> None:

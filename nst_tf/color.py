@@ -200,11 +200,19 @@ def _match_styles(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple
     return content, [_clipped(match(style, target, root)) for style in styles]
 
 
-def _match_content(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
-    """Gives the content the styles' colours, the mean of theirs where there are several."""
-    found = [statistics(style) for style in styles]
-    target = ColorStatistics(*(tf.add_n(parts) / len(found) for parts in zip(*found, strict=True)))
-    return _clipped(match(content, target, root)), list(styles)
+def recolor(content: Tensor, found: ColorStatistics, shares: Tensor, root: str) -> Tensor:
+    """Returns the content image with the colours of S styles, the weighted mean of theirs.
+
+    Args:
+        content: [1, H, W, 3].
+        found: Statistics of the styles, [S, ...] each.
+        shares: [S], that add up to 1.
+        root: One of `ROOTS`.
+    """
+    wide = tf.cast(shares, tf.float64)
+    mean = tf.reduce_sum(wide[:, tf.newaxis] * found.mean, axis=0)
+    covariance = tf.reduce_sum(wide[:, tf.newaxis, tf.newaxis] * found.covariance, axis=0)
+    return _clipped(match(content, ColorStatistics(mean, covariance), root))
 
 
 def _clipped(image: Tensor) -> Tensor:
@@ -220,6 +228,39 @@ COLORS: dict[str, Color] = {
     "style": Color((), _keep, None, _as_it_is, _as_it_is),
     "luminance": Color(("content",), _to_luminance, _put_chroma_back, luminance, _grey_part),
     "statistics": Color(("content",), _match_styles, None, _as_it_is, _as_it_is),
-    # The content so prepared is the result: there are no steps.
-    "only": Color(("content", "style"), _match_content, None, _as_it_is, _as_it_is),
+    # `recolor` makes the result: there are no steps.
+    "only": Color(("content", "style"), _keep, None, _as_it_is, _as_it_is),
 }
+
+
+def switched(index: Tensor) -> Color:
+    """Returns the choice at an index of `COLORS`, [] int32, that only the graph knows.
+
+    Its `prepare` takes no style, or one.
+    """
+
+    def pick(function: Callable[[Color], Callable[[], Any]]) -> Any:
+        return tf.switch_case(index, [function(choice) for choice in COLORS.values()])
+
+    def prepare(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+        return pick(lambda choice: lambda: _identities(choice.prepare(content, styles, root)))
+
+    def finish(picture: Tensor, content: Tensor) -> Tensor:
+        return pick(lambda choice: lambda: _as_it_is((choice.finish or _first)(picture, content)))
+
+    def judged(image: Tensor) -> Tensor:
+        return pick(lambda choice: lambda: tf.identity(choice.judged(image)))
+
+    def project(gradient: Tensor) -> Tensor:
+        return pick(lambda choice: lambda: tf.identity(choice.project(gradient)))
+
+    return Color((), prepare, finish, judged, project)
+
+
+def _first(picture: Tensor, content: Tensor) -> Tensor:
+    del content
+    return tf.identity(picture)
+
+
+def _identities(tensors: Any) -> Any:
+    return tf.nest.map_structure(tf.identity, tensors)

@@ -58,6 +58,7 @@ STYLE_STATISTICS = ("gram", "gram_mean_std", "wasserstein")
 STYLE_BLENDS = ("losses", "targets")
 OUTSIDES = ("keep", "free")
 COLORS = ("style", "luminance", "statistics", "only")
+WITHOUT_STEPS = ("only",)  # of these: nothing is optimised
 COLOR_ROOTS = ("pca", "cholesky", "transport")
 
 
@@ -260,7 +261,7 @@ class Config:
 
     def takes_steps(self) -> bool:
         """Returns whether anything is optimised; where not, no network is needed."""
-        return self.color != "only"
+        return self.color not in WITHOUT_STEPS
 
 
 def _check_field(field: dataclasses.Field[Any], value: Any) -> None:

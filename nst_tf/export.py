@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from nst_tf import errors, images, manifest, objective, painter, scales, stylizer, warmup, weights
 from nst_tf.config import Config
-from nst_tf.painter import Limits
+from nst_tf.requested import Limits
 from nst_tf.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 
 # What lies beside the graph for people and programs; a model server copies nothing of it into memory.
@@ -108,9 +108,9 @@ def _check(config: Config, limits: Limits) -> None:
         )
     if config.init not in images.INITS:
         raise errors.InputError(f"init: {config.init!r} is a file; allowed: {', '.join(images.INITS)}")
-    if config.color != "style":
+    if not config.takes_steps():
         raise errors.InputError(
-            f"color: {config.color!r}; allowed: 'style', which is all that a server knows"
+            f"color: {config.color!r} takes no steps; export another and ask stylize_blend for this one"
         )
     if config.normalize_activations:
         raise errors.InputError(

@@ -5,49 +5,18 @@ scale. The pixels' gradient comes from `tf.GradientTape` through the frozen netw
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from nst_tf import blending, guides, losses, network, style_statistics, vgg, weights
 from nst_tf.config import Config
+from nst_tf.targets import LossWeights, Masks, Outside, Targets, framed, loss_weights
 
 Tensor = Any  # TensorFlow ships no type information.
 
 # The published programs measure total variation and learning rates on the scale 0..255.
 PIXEL_LEVELS = 255.0
-
-
-class LossWeights(NamedTuple):
-    """What multiplies the terms of the loss, each a float32 scalar."""
-
-    content: Tensor
-    style: Tensor
-    total_variation: Tensor
-
-
-class Masks(NamedTuple):
-    """Where the R regions are, each 1 inside and 0 outside; a style picture has them too."""
-
-    content: Tensor  # [1, H, W, R], at the size of the content image
-    styles: tuple[Tensor, ...]  # each [1, h, w, R], at the style image's size
-
-
-class Outside(NamedTuple):
-    """What the picture shows where it is not painted."""
-
-    mask: Tensor  # [1, H, W, 1], 1 where it is painted
-    photograph: Tensor  # [1, H, W, 3]
-
-
-class Targets(NamedTuple):
-    """What one scale's pictures ask for, and how much; tensors only: it may be an argument of a graph."""
-
-    content: dict[str, Tensor]  # {layer: features [1, h, w, C]}
-    styles: losses.StyleTargets
-    weights: LossWeights
-    guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; none: one region that is the whole picture
-    outside: tuple[Outside, ...]  # none: all of it is painted
 
 
 class Objective:
@@ -124,6 +93,21 @@ class Objective:
         if masks is not None:  # so that a pixel counts alike wherever it is
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
         return Targets(contents, self.style_targets(stacked, blend), weights, guided, outside)
+
+    def targets_of(self, content_image: Tensor, styles: losses.StyleTargets, weights: LossWeights) -> Targets:
+        """Returns the targets of a content image and of styles whose targets are there, without regions."""
+        return Targets(self._network.maps(content_image, self._content_layers), styles, weights, {}, ())
+
+    def moments_spec(self) -> Any:
+        """Returns what `style_moments` returns without a mask, as `tf.TensorSpec`s."""
+        counts = {layer: self._network.channels(layer) for layer in self._style_layers}
+        return {
+            layer: style_statistics.Moments(
+                tf.TensorSpec([1, count, count]),
+                tf.TensorSpec([1, count if layer in self._mean_layers else 1]),
+            )
+            for layer, count in counts.items()
+        }
 
     def style_moments(self, style_image: Tensor, mask: Tensor | None = None) -> blending.StyleMoments:
         """Returns the moments of a style image [1, h, w, 3], for each region of its mask [1, h, w, R]."""
@@ -273,20 +257,6 @@ class Objective:
 
 # A guide of fewer pixels in all is none: it sums rounding errors.
 _FEWEST_PIXELS = 1e-6
-
-
-def framed(image: Tensor, outside: Outside) -> Tensor:
-    """Returns the image within the photograph that surrounds it, with the mask's soft edge between."""
-    return outside.photograph + outside.mask * (image - outside.photograph)
-
-
-def loss_weights(config: Config) -> LossWeights:
-    """Returns the weights of the terms that a config names."""
-    return LossWeights(
-        tf.constant(config.content_weight, tf.float32),
-        tf.constant(config.style_weight, tf.float32),
-        tf.constant(config.total_variation_weight, tf.float32),
-    )
 
 
 def _pixels(image: Tensor, layer: str) -> Tensor:

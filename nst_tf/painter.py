@@ -9,23 +9,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import guards, images, loop, losses, objective, scales, tensor_scales
+from nst_tf import color, guards, images, loop, losses, objective, requested, scales, tensor_scales
 from nst_tf.config import Config
 from nst_tf.encoded import check_size
-from nst_tf.objective import LossWeights
+from nst_tf.requested import Limits, Settings, Styles, each
+from nst_tf.targets import LossWeights, Targets
 
 Tensor = Any  # TensorFlow ships no type information.
-
-
-class Settings(NamedTuple):
-    """What a request may choose, scalars all."""
-
-    num_steps: Tensor  # int32, of the whole run, over all scales
-    size: Tensor  # int32; 0 keeps the content's own
-    content_weight: Tensor  # float32
-    style_weight: Tensor  # float32
-    total_variation_weight: Tensor  # float32
-    seed: Tensor  # int32
 
 
 class State(NamedTuple):
@@ -35,26 +25,6 @@ class State(NamedTuple):
     optimizer: Any  # NamedTuple of tensors
     scale_index: Tensor  # [] int32
     step: Tensor  # [] int32, steps done at this scale
-
-
-class Limits(NamedTuple):
-    """What one request may ask for."""
-
-    max_pixels: int  # of the result, and of the style picture at the size at which it is compared
-    max_steps: int
-
-
-def settings_of(config: Config) -> Settings:
-    """Returns a config's own settings."""
-    weights = objective.loss_weights(config)
-    return Settings(
-        tf.constant(sum(config.steps)),
-        tf.constant(config.size),
-        weights.content,
-        weights.style,
-        weights.total_variation,
-        tf.constant(config.seed),
-    )
 
 
 def all_terms(config: Config) -> Config:
@@ -80,18 +50,18 @@ class Painter:
         """
         self._config, self._objective, self._limits = config, judge, limits
 
-    def start(self, content_image: Tensor, style_image: Tensor, settings: Settings) -> State:
+    def start(self, content_image: Tensor, styles: Styles, settings: Settings) -> State:
         """Returns the state before the first step."""
-        plan, content_image = self._checked(content_image, style_image, settings)
-        image = images.resize(content_image, plan.heights[0], plan.widths[0])
+        plan, content_image = self._checked(content_image, styles, settings)
+        prepared = self._prepared(content_image, styles)
+        image = images.resize(prepared, plan.heights[0], plan.widths[0])
         image = images.INITS[self._config.init](image, settings.seed, self._config.noise_levels)
+        image = styles.color.judged(image)
         return State(image, self._optimizer(plan).init(image), tf.constant(0), tf.constant(0))
 
-    def blank(
-        self, content_image: Tensor, style_image: Tensor, settings: Settings, scale_index: Tensor
-    ) -> State:
+    def blank(self, content_image: Tensor, styles: Styles, settings: Settings, scale_index: Tensor) -> State:
         """Returns a state of the shapes that one has at a scale; fails where there is no such scale."""
-        plan, _ = self._checked(content_image, style_image, settings)
+        plan, _ = self._checked(content_image, styles, settings)
         known = guards.require(
             (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
             "state_bytes: at scale ",
@@ -107,23 +77,23 @@ class Painter:
         return tf.reduce_sum(plan.num_steps[: state.scale_index]) + state.step
 
     def advance(
-        self, content_image: Tensor, style_image: Tensor, settings: Settings, state: State, num_steps: Tensor
+        self, content_image: Tensor, styles: Styles, settings: Settings, state: State, num_steps: Tensor
     ) -> tuple[State, Tensor, Tensor]:
         """Takes some steps, from scale to scale; no more than are left.
 
         Returns:
             The state; the picture so far, [1, H, W, 3] in [0, 1]; its losses, [4].
         """
-        plan, content_image = self._checked(content_image, style_image, settings)
+        plan, content_image = self._checked(content_image, styles, settings)
         state = self._checked_state(plan, state)
-        optimizer = self._optimizer(plan)
+        optimizer, prepared = self._optimizer(plan), self._prepared(content_image, styles)
 
         def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
             state = self._next_scale_if_due(plan, optimizer, state)
-            targets = self._targets(plan, state.scale_index, content_image, style_image, settings)
+            targets = self._targets(plan, state.scale_index, prepared, content_image, styles, settings)
             count = tf.minimum(left, plan.num_steps[state.scale_index] - state.step)
             image, inner, _ = loop.minimize(
-                lambda image: self._objective.value_and_gradient(image, targets),
+                lambda image: self._value_and_gradient(image, targets, styles),
                 optimizer,
                 state.image,
                 state.optimizer,
@@ -132,7 +102,11 @@ class Painter:
             state = State(image, inner, state.scale_index, state.step + count)
             values = tf.cond(
                 tf.equal(left, count),
-                lambda: tf.stack(self._objective.evaluate(_picture(optimizer, state), targets)),
+                lambda: tf.stack(
+                    self._objective.evaluate(
+                        styles.color.judged(_picture(optimizer, state, content_image, styles)), targets
+                    )
+                ),
                 lambda: tf.zeros([len(losses.Losses._fields)]),
             )
             return tf.constant(False), left - count, state, values
@@ -149,11 +123,28 @@ class Painter:
             parallel_iterations=1,
         )
         check = _finite(optimizer.output(state.image, state.optimizer), values)
-        return state, guards.after([check], _picture(optimizer, state)), guards.after([check], values)
+        picture = _picture(optimizer, state, content_image, styles)
+        return state, guards.after([check], picture), guards.after([check], values)
 
-    def picture(self, content_image: Tensor, settings: Settings, state: State) -> Tensor:
+    def picture(self, content_image: Tensor, styles: Styles, settings: Settings, state: State) -> Tensor:
         """Returns the picture so far, [1, H, W, 3] in [0, 1]."""
-        return _picture(self._optimizer(self._plan(content_image, settings)), state)
+        return _picture(self._optimizer(self._plan(content_image, settings)), state, content_image, styles)
+
+    def recolored(self, content_image: Tensor, styles: Styles, settings: Settings) -> Tensor:
+        """Returns the content image with the styles' colours and no strokes, [1, H, W, 3] in [0, 1]."""
+        plan, content_image = self._checked(content_image, styles, settings)
+        found = each(styles, lambda index: color.statistics(styles.image(index)), requested.COLOR_STATISTICS)
+        recolored = color.recolor(content_image, found, styles.shares, self._config.color_root)
+        return images.resize(recolored, plan.heights[-1], plan.widths[-1])
+
+    def _prepared(self, content_image: Tensor, styles: Styles) -> Tensor:
+        return styles.color.prepare(content_image, [], self._config.color_root)[0]
+
+    def _value_and_gradient(
+        self, image: Tensor, targets: Targets, styles: Styles
+    ) -> tuple[losses.Losses, Tensor]:
+        values, gradient = self._objective.value_and_gradient(image, targets)
+        return values, styles.color.project(gradient)
 
     def _plan(self, content_image: Tensor, settings: Settings) -> tensor_scales.Plan:
         height, width = tf.shape(content_image)[1], tf.shape(content_image)[2]
@@ -163,41 +154,28 @@ class Painter:
         return loop.make_optimizer(self._config, plan.heights[-1] * plan.widths[-1])
 
     def _checked(
-        self, content_image: Tensor, style_image: Tensor, settings: Settings
+        self, content_image: Tensor, styles: Styles, settings: Settings
     ) -> tuple[tensor_scales.Plan, Tensor]:
         """Returns the plan and the content image, neither of which can be read before all checks."""
         settings = settings._replace(
-            num_steps=guards.after(self._settings_checks(settings), settings.num_steps)
+            num_steps=guards.after(requested.checks(settings, self._limits), settings.num_steps)
         )
         plan = self._plan(content_image, settings)
         needed, most = scales.pixels_needed(self._config), self._limits.max_pixels
-        style = self._style_size(plan, tf.shape(plan.heights)[0] - 1, style_image, settings)
         checks = check_size(plan.heights[-1], plan.widths[-1], "size: the result", most, needed)
-        checks += check_size(*style, "size: the style picture at that size", most, needed)
+
+        def checked_style(index: Any) -> Tensor:
+            last = tf.shape(plan.heights)[0] - 1
+            size = self._style_size(plan, last, styles.image(index), settings)
+            own = check_size(*size, "size: the style picture at that size", most, needed)
+            return guards.after(own, tf.constant(True))
+
+        good = each(styles, checked_style, tf.TensorSpec([], tf.bool))
+        checks.append(guards.require(tf.reduce_all(good), "style: "))
         return (
             tensor_scales.Plan(*(guards.after(checks, tensor) for tensor in plan)),
             guards.after(checks, content_image),
         )
-
-    def _settings_checks(self, settings: Settings) -> list[tf.Operation]:
-        steps, size = settings.num_steps, settings.size
-        most_steps = self._limits.max_steps
-        checks = [
-            guards.require(
-                (steps > 0) & (steps <= most_steps), "num_steps: ", steps, f"; allowed: 1 to {most_steps}"
-            ),
-            guards.require(size >= 0, "size: ", size, "; allowed: pixels of the longest side, or 0"),
-            guards.require(settings.seed >= 0, "seed: ", settings.seed, "; allowed: 0 and above"),
-            guards.require(
-                (settings.content_weight > 0) | (settings.style_weight > 0),
-                "content_weight and style_weight: both 0; allowed: at least one above 0",
-            ),
-        ]
-        for name in ("content_weight", "style_weight", "total_variation_weight"):
-            weight = getattr(settings, name)
-            good = tf.math.is_finite(weight) & (weight >= 0)
-            checks.append(guards.require(good, f"{name}: ", weight, "; allowed: finite and not negative"))
-        return checks
 
     def _checked_state(self, plan: tensor_scales.Plan, state: State) -> State:
         """Returns the state, whose place in the plan there is."""
@@ -222,14 +200,23 @@ class Painter:
         self,
         plan: tensor_scales.Plan,
         index: Tensor,
+        prepared: Tensor,
         content_image: Tensor,
-        style_image: Tensor,
+        styles: Styles,
         settings: Settings,
-    ) -> objective.Targets:
+    ) -> Targets:
+        """Returns the targets at a scale, of the content image as prepared and as given."""
         weights = LossWeights(settings.content_weight, settings.style_weight, settings.total_variation_weight)
-        content = images.resize(content_image, plan.heights[index], plan.widths[index])
-        style = images.resize(style_image, *self._style_size(plan, index, style_image, settings))
-        return self._objective.targets(content, [style], weights)
+        content = images.resize(prepared, plan.heights[index], plan.widths[index])
+
+        def moments(style: Any) -> Any:
+            _, (image,) = styles.color.prepare(content_image, [styles.image(style)], self._config.color_root)
+            size = self._style_size(plan, index, image, settings)
+            return self._objective.style_moments(images.resize(image, *size))
+
+        stacked = each(styles, moments, self._objective.moments_spec())
+        asked = self._objective.style_targets(stacked, styles.shares[:, tf.newaxis])
+        return self._objective.targets_of(content, asked, weights)
 
     def _style_size(
         self, plan: tensor_scales.Plan, index: Tensor, style_image: Tensor, settings: Settings
@@ -238,8 +225,12 @@ class Painter:
         return tensor_scales.style_size(self._config, settings.size, plan, index, height, width)
 
 
-def _picture(optimizer: Any, state: State) -> Tensor:
-    return tf.clip_by_value(optimizer.output(state.image, state.optimizer), 0.0, 1.0)
+def _picture(optimizer: Any, state: State, content_image: Tensor, styles: Styles) -> Tensor:
+    picture = tf.clip_by_value(optimizer.output(state.image, state.optimizer), 0.0, 1.0)
+    if styles.color.finish is None:
+        return picture
+    own = images.resize(content_image, tf.shape(picture)[1], tf.shape(picture)[2])
+    return tf.clip_by_value(styles.color.finish(picture, own), 0.0, 1.0)
 
 
 def _finite(image: Tensor, values: Tensor) -> tf.Operation:

@@ -13,6 +13,7 @@ from nst_tf.config import Config
 from nst_tf.regions import Regions
 from nst_tf.scales import Scale, style_size
 from nst_tf.sources import ANY_IMAGE
+from nst_tf.targets import Masks, Outside, Targets
 
 Tensor = Any  # TensorFlow ships no type information.
 
@@ -51,7 +52,7 @@ class Scene:
         )
         self._masks = None
         if regions is not None:
-            self._masks = objective.Masks(
+            self._masks = Masks(
                 _batched(regions.content), tuple(_batched(regions.styles[index]) for index in used)
             )
         # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
@@ -108,14 +109,14 @@ class Scene:
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
         frames: Sequence[Tensor],
-    ) -> objective.Targets:
+    ) -> Targets:
         content = contents[0] if contents else None
         return judge.targets(
             content,
             styles,
             shares=self._shares,
-            masks=objective.Masks(masks[0], tuple(masks[1:])) if masks else None,
-            outside=tuple(objective.Outside(frame, content) for frame in frames),
+            masks=Masks(masks[0], tuple(masks[1:])) if masks else None,
+            outside=tuple(Outside(frame, content) for frame in frames),
         )
 
     def _is_framed(self) -> bool:

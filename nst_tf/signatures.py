@@ -5,16 +5,19 @@ size. No variable is assigned.
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import encoded, guards, objective, packing, painter, scales
+from nst_tf import config, encoded, guards, objective, packing, painter, scales
 from nst_tf.changes import override
 from nst_tf.config import Config
-from nst_tf.painter import Limits, Painter, Settings, State
+from nst_tf.painter import Painter, State
+from nst_tf.requested import Limits, Settings, settings_of
+from nst_tf.runs import Run
 
 Tensor = Any  # TensorFlow ships no type information.
 Items = dict[str, Tensor]
@@ -32,6 +35,17 @@ _SETTINGS = {
     "seed": tf.int32,
 }
 _PICTURES = {"content_bytes": tf.string, "style_bytes": tf.string}
+# One row for each item: S styles, of which those without weight are not looked at.
+_BLEND = {
+    "content_bytes": tf.TensorSpec([None], tf.string, name="content_bytes"),
+    "style_bytes": tf.TensorSpec([None, None], tf.string, name="style_bytes"),
+    "style_blend_weights": tf.TensorSpec([None, None], tf.float32, name="style_blend_weights"),
+    "color": tf.TensorSpec([None], tf.string, name="color"),
+}
+
+# Each style is decoded anew at every scale, and costs a step's time there.
+MAX_STYLES = 16
+
 _TEXT = tf.TensorSpec([], tf.string)
 _LOSSES = tf.TensorSpec([4], tf.float32)
 
@@ -39,23 +53,31 @@ _LOSSES = tf.TensorSpec([4], tf.float32)
 class ServedModel:
     """The functions of one formulation that a server offers."""
 
-    def __init__(self, config: Config, judge: objective.Objective, limits: Limits, identity: str) -> None:
+    def __init__(self, defaults: Config, judge: objective.Objective, limits: Limits, identity: str) -> None:
         """Traces nothing yet.
 
         Args:
-            config: The formulation and its defaults.
-            judge: The objective of `painter.all_terms(config)`.
+            defaults: The formulation, and what a request does not say.
+            judge: The objective of `painter.all_terms(defaults)`.
             limits: What a request may ask for.
             identity: What tells this model from others: states of others are refused.
         """
-        full = painter.all_terms(config)
+        full = painter.all_terms(defaults)
         # A request's size is the longest side, as everywhere where a person names one.
-        asked = override(full, {"size": config.size})
-        self._default_run = _Run(Painter(full, judge, limits))
-        self._run = self._default_run if asked == full else _Run(Painter(asked, judge, limits))
-        self._defaults, self._limits = config, limits
-        self._identity = hashlib.sha256(identity.encode()).hexdigest()
+        asked = override(full, {"size": defaults.size})
         self._needed = scales.pixels_needed(full)
+        decode = functools.partial(
+            encoded.decode,
+            name="style",
+            max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL,
+            min_side=self._needed,
+        )
+        self._default_run = Run(Painter(full, judge, limits), full.color, decode)
+        self._run = self._default_run
+        if asked != full:
+            self._run = Run(Painter(asked, judge, limits), full.color, decode)
+        self._defaults, self._limits = defaults, limits
+        self._identity = hashlib.sha256(identity.encode()).hexdigest()
 
     def signatures(self) -> dict[str, Any]:
         """Returns {name: traced function}, as `tf.saved_model.save` takes them."""
@@ -69,16 +91,54 @@ class ServedModel:
             "stylize": _batched(self._paint, _specs(run), painted),
             "stylize_pixels": self._pixels_signature(),
             "start": _batched(self._start, _specs(run), started),
+            "stylize_blend": _batched(self._paint_blend, _specs(_SETTINGS) | _BLEND, painted),
             "advance": _batched(self._advance, _specs(run | {"steps_now": tf.int32}) | states, advanced),
         }
 
     def _paint_default(self, items: Items) -> Items:
         content, style = self._decoded(items)
-        return _painted(self._default_run.stylize(content, style, painter.settings_of(self._defaults)))
+        return _painted(self._default_run.stylize(content, style, settings_of(self._defaults)))
 
     def _paint(self, items: Items) -> Items:
         content, style = self._decoded(items)
         return _painted(self._run.stylize(content, style, _settings(items)))
+
+    def _paint_blend(self, items: Items) -> Items:
+        weights, name = items["style_blend_weights"], items["color"]
+        index = tf.argmax(tf.equal(tf.constant(config.COLORS), name), output_type=tf.int32)
+        used = weights > 0
+        count = tf.reduce_sum(tf.cast(used, tf.int32))
+        checks = [
+            guards.require(
+                tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
+                & (count > 0)
+                & (count <= MAX_STYLES),
+                "style_blend_weights: ",
+                tf.strings.reduce_join(tf.strings.as_string(weights, shortest=True), separator=", "),
+                f"; allowed: finite and not negative, of which 1 to {MAX_STYLES} above 0",
+            ),
+            guards.require(
+                tf.equal(tf.size(weights), tf.size(items["style_bytes"])),
+                "style_blend_weights: ",
+                tf.size(weights),
+                " for ",
+                tf.size(items["style_bytes"]),
+                " style pictures; allowed: one for each",
+            ),
+            guards.require(
+                tf.reduce_any(tf.equal(tf.constant(config.COLORS), name)),
+                "color: ",
+                name,
+                f"; allowed: {', '.join(config.COLORS)}",
+            ),
+        ]
+        index = guards.after(checks, index)
+        with tf.control_dependencies(checks):
+            data = tf.boolean_mask(items["style_bytes"], used)
+            shares = tf.boolean_mask(weights, used)
+        most = self._limits.max_pixels * INPUT_PIXELS_PER_PIXEL
+        content = encoded.decode(items["content_bytes"], "content", most, self._needed)
+        return _painted(self._run.blend(content, data, shares, index, _settings(items)))
 
     def _start(self, items: Items) -> Items:
         content, style = self._decoded(items)
@@ -117,7 +177,7 @@ class ServedModel:
         return tf.function(signature, autograph=False).get_concrete_function(**specs)
 
     def _paint_pixels(self, items: Items) -> Items:
-        settings = painter.settings_of(dataclasses.replace(self._defaults, size=0))
+        settings = settings_of(dataclasses.replace(self._defaults, size=0))
         most = self._limits.max_pixels
         content = self._checked_pixels(items, "content", most)
         style = self._checked_pixels(items, "style", most * INPUT_PIXELS_PER_PIXEL)
@@ -159,35 +219,6 @@ class ServedModel:
         blank = self._run.blank(content, style, settings, scale_index)
         tensors = packing.parse(texts[:-2], tf.nest.flatten(blank)[:-2])
         return tf.nest.pack_sequence_as(blank, [*tensors, scale_index, step])
-
-
-class _Run:
-    """A painter's functions, each traced once for all signatures."""
-
-    def __init__(self, runs: Painter) -> None:
-        self._painter = runs
-        self.stylize = tf.function(self._stylize, autograph=False)
-        self.start = tf.function(self._start, autograph=False)
-        self.advance = tf.function(self._advance, autograph=False)
-        self.blank = tf.function(runs.blank, autograph=False)
-
-    def num_state_tensors(self, content: Tensor, style: Tensor, settings: Settings) -> int:
-        return len(tf.nest.flatten(self.start(content, style, settings)[0]))
-
-    def _stylize(self, content: Tensor, style: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
-        state, _ = self.start(content, style, settings)
-        _, picture, losses, _ = self.advance(content, style, settings, state, settings.num_steps)
-        return picture, losses
-
-    def _start(self, content: Tensor, style: Tensor, settings: Settings) -> tuple[State, Tensor]:
-        state = self._painter.start(content, style, settings)
-        return state, self._painter.picture(content, settings, state)
-
-    def _advance(
-        self, content: Tensor, style: Tensor, settings: Settings, state: State, num_steps: Tensor
-    ) -> tuple[State, Tensor, Tensor, Tensor]:
-        state, picture, losses = self._painter.advance(content, style, settings, state, num_steps)
-        return state, picture, losses, self._painter.steps_done(content, settings, state)
 
 
 def _painted(result: tuple[Tensor, Tensor]) -> Items:

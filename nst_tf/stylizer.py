@@ -18,6 +18,7 @@ from nst_tf.config import Config
 from nst_tf.regions import Regions
 from nst_tf.scales import Scale, plan_scales
 from nst_tf.sources import ANY_IMAGE
+from nst_tf.targets import Targets, framed
 from nst_tf.variables import Variables, variable
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -124,7 +125,7 @@ class Stylizer(tf.Module):
         """Returns the picture so far, [H, W, 3] float32 in [0, 1]."""
         image = self._output()
         for outside in self._targets.values().outside:
-            image = objective.framed(image, outside)
+            image = framed(image, outside)
         if self._color.finish is not None:
             own = images.resize(self._finishing_image, *self.scales[self.scale_index][:2])
             image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
@@ -247,7 +248,7 @@ class Stylizer(tf.Module):
         self._state.assign(state)
         return rows
 
-    def _value_and_gradient(self, image: Tensor, targets: objective.Targets) -> tuple[losses.Losses, Tensor]:
+    def _value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
         values, gradient = self._objective.value_and_gradient(image, targets)
         return values, self._color.project(gradient)
 
@@ -263,7 +264,7 @@ class Stylizer(tf.Module):
         first = images.INITS[self.config.init](resized, self.config.seed, self.config.noise_levels)
         return self._color.judged(first)
 
-    def _targets_of_scale(self) -> objective.Targets:
+    def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""
         return self._build_targets(*self._scene.at(self.scales[self.scale_index]))
 

@@ -38,10 +38,16 @@ def requests(signatures: Mapping[str, Any], side: int) -> Requests:
     }
     started = signatures["start"](**{name: tf.constant(value) for name, value in run.items()})
     state = {"state_bytes": started["state_bytes"].numpy(), "steps_now": np.array([1], np.int32)}
+    blended = {name: value for name, value in run.items() if name != "style_bytes"} | {
+        "style_bytes": pictures["style_bytes"][:, np.newaxis],
+        "style_blend_weights": np.array([[1.0]], np.float32),
+        "color": np.array([b"style"], object),
+    }
     return [
         ("serving_default", {name: value[:0] for name, value in pictures.items()}),
         ("stylize", run),
         ("stylize_pixels", {"content": content[:0], "style": style[:0]}),
+        ("stylize_blend", blended),
         ("start", run),
         ("advance", run | state),
     ]

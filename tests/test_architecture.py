@@ -20,7 +20,9 @@ ALLOWED: dict[str, str] = {
         " runtime scales sources stylizer"
     ),
     "inputs": "config errors pictures regions",
-    "export": ("config errors images manifest objective painter scales signatures stylizer warmup weights"),
+    "export": (
+        "config errors images manifest objective painter requested scales signatures stylizer warmup weights"
+    ),
     "warmup": "",
     "client": "errors pictures transports",
     "transports": "",
@@ -38,15 +40,20 @@ ALLOWED: dict[str, str] = {
     "observers": "scales stylizer",
     "report": "pictures stylizer",
     "stylizer": (
-        "color config errors images loop losses objective regions runtime scales scene sources variables vgg"
-        " weights"
+        "color config errors images loop losses objective regions runtime scales scene sources targets"
+        " variables vgg weights"
     ),
-    "scene": "config guides images objective regions scales sources",
+    "scene": "config guides images objective regions scales sources targets",
     "sources": "activation_normalization color config errors images weights",
-    "signatures": "changes config encoded guards objective packing painter scales",
-    "painter": "config encoded guards images loop losses objective scales tensor_scales",
+    "signatures": "changes config encoded guards objective packing painter requested runs scales",
+    "runs": "color config losses painter requested",
+    "painter": (
+        "color config encoded guards images loop losses objective requested scales targets tensor_scales"
+    ),
     "loop": "config images iterates losses objective optimizers",
-    "objective": "blending config guides losses network style_statistics vgg weights",
+    "requested": "color config guards targets",
+    "objective": "blending config guides losses network style_statistics targets vgg weights",
+    "targets": "config losses",
     "blending": "style_statistics",
     "network": "tiling vgg weights",
     "presets": "changes config errors formulations scales",
@@ -101,6 +108,8 @@ ONLY_IN = {
         "optimizers",
         "packing",
         "painter",
+        "requested",
+        "runs",
         "runtime",
         "scene",
         "signatures",
@@ -108,6 +117,7 @@ ONLY_IN = {
         "style_statistics",
         "stylizer",
         "summaries",
+        "targets",
         "tensor_scales",
         "transports",
         "variables",

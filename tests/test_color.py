@@ -131,19 +131,43 @@ def test_the_painting_or_the_photograph_gets_the_others_colours():
     content, (style,) = color.COLORS["statistics"].prepare(CONTENT, [tf.constant(STYLE)], "pca")
     np.testing.assert_array_equal(content, CONTENT)
     np.testing.assert_allclose(style, np.clip(matched(STYLE, CONTENT, "pca"), 0, 1), atol=1e-6)
-    content, (style,) = color.COLORS["only"].prepare(tf.constant(CONTENT), [tf.constant(STYLE)], "cholesky")
-    np.testing.assert_array_equal(style, STYLE)
-    np.testing.assert_allclose(content, np.clip(matched(CONTENT, STYLE, "cholesky"), 0, 1), atol=1e-6)
+    recolored = color.recolor(tf.constant(CONTENT), _stacked(STYLE), tf.constant([1.0]), "cholesky")
+    np.testing.assert_allclose(recolored, np.clip(matched(CONTENT, STYLE, "cholesky"), 0, 1), atol=1e-6)
 
 
-def test_of_several_paintings_the_photograph_gets_the_mean():
-    styles = [tf.constant(STYLE), tf.constant(GREY)]
-    content = color.COLORS["only"].prepare(tf.constant(CONTENT), styles, "pca")[0]
+def _stacked(*images):
+    found = [color.statistics(tf.constant(image)) for image in images]
+    return color.ColorStatistics(*(tf.stack(parts) for parts in zip(*found, strict=True)))
+
+
+def test_of_several_paintings_the_photograph_gets_the_weighted_mean():
+    content = color.recolor(tf.constant(CONTENT), _stacked(STYLE, GREY), tf.constant([0.25, 0.75]), "pca")
     expected = [
-        (one + other) / 2 for one, other in zip(numpy_statistics(STYLE), numpy_statistics(GREY), strict=True)
+        0.25 * one + 0.75 * other
+        for one, other in zip(numpy_statistics(STYLE), numpy_statistics(GREY), strict=True)
     ]
     np.testing.assert_allclose(numpy_statistics(content)[0], expected[0], rtol=1e-5)
     np.testing.assert_allclose(numpy_statistics(content)[1], expected[1], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("index", range(len(config.COLORS)))
+def test_a_choice_that_only_the_graph_knows_is_that_choice(index):
+    chosen = color.COLORS[config.COLORS[index]]
+    any_image = tf.TensorSpec([1, None, None, 3], tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32), any_image, any_image])
+    def both(number, content, style):
+        switched = color.switched(number)
+        found = []
+        for each in (switched, chosen):
+            prepared, styles = each.prepare(content, [style], "pca")
+            shown = each.finish(style, content) if each.finish else style
+            found.append([prepared, *styles, shown, each.judged(content), each.project(style)])
+        return found
+
+    came, expected = both(index, CONTENT, CONTENT[:, ::-1])
+    for one, other in zip(came, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("root", config.COLOR_ROOTS)

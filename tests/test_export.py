@@ -15,10 +15,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from nst_tf import errors, export, painter, pictures, presets, stylizer, warmup
+import nst_tf
+from nst_tf import errors, export, pictures, presets, requested, stylizer, warmup
 from tests import conftest, served
 
-LIMITS = painter.Limits(64 * 64, 100_000)
+LIMITS = requested.Limits(64 * 64, 100_000)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,69 @@ def test_a_served_picture_is_the_local_one(server, narrow_weights):
     np.testing.assert_array_equal(answer["losses"][0], losses.astype(np.float32))
     same = server("stylize", served.pictures() | served.settings())
     assert same["image_bytes"][0] == answer["image_bytes"][0]
+
+
+OTHER_STYLE = served.encode(conftest.smooth_picture(7, 40, 60))
+
+
+def _blend(styles=(served.STYLE, OTHER_STYLE), weights=(3.0, 7.0), color="style", **changes):
+    """Returns the inputs of `stylize_blend` for one item."""
+    return served.settings(**changes) | {
+        "content_bytes": np.array([served.CONTENT], object),
+        "style_bytes": np.array([styles], object),
+        "style_blend_weights": np.array([weights], np.float32),
+        "color": np.array([color], object),
+    }
+
+
+@pytest.mark.parametrize("color", ["style", "luminance", "statistics"])
+def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
+    changes = {"style_blend_weights": (3.0, 7.0), "color": color}
+    images = [
+        pictures.read(served.decode(data), "picture") for data in (served.CONTENT, served.STYLE, OTHER_STYLE)
+    ]
+    run = stylizer.Stylizer(images[0], images[1:], presets.get(served.CONFIG, **changes), narrow_weights)
+    run.run()
+    answer = server("stylize_blend", _blend(color=color))
+    np.testing.assert_array_equal(
+        served.decode(answer["image_bytes"][0]).astype(int), pictures.to_uint8(run.picture())
+    )
+    np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
+
+
+def test_of_a_blend_only_the_colours_may_be_asked_for(server):
+    answer = server("stylize_blend", _blend(color="only"))
+    images = [served.decode(data) for data in (served.CONTENT, served.STYLE, OTHER_STYLE)]
+    expected = nst_tf.stylize(
+        images[0], images[1:], preset=served.CONFIG, color="only", style_blend_weights=(3, 7)
+    )
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), pictures.to_uint8(expected.image))
+    np.testing.assert_array_equal(answer["losses"], np.zeros([1, 4]))
+
+
+def test_a_style_without_weight_is_not_looked_at(server):
+    alone = server("stylize", served.pictures() | served.settings())
+    blended = server("stylize_blend", _blend((served.STYLE, b"no picture", b""), (2.0, 0.0, 0.0)))
+    assert blended["image_bytes"][0] == alone["image_bytes"][0]
+    np.testing.assert_array_equal(blended["losses"], alone["losses"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": (0.0, 0.0)}, "style_blend_weights: 0, 0; allowed: finite and not negative, of which 1"),
+        ({"weights": (1.0, -1.0)}, "style_blend_weights: 1, -1"),
+        ({"weights": (1.0, np.nan)}, "style_blend_weights: 1, nan"),
+        ({"styles": (served.STYLE,) * 17, "weights": (1.0,) * 17}, "of which 1 to 16"),
+        ({"weights": (1.0,)}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
+        ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only"),
+        ({"styles": (served.STYLE, b"x")}, "style: not a PNG or JPEG"),
+        ({"color": "only", "size": -1}, "size: -1"),
+    ],
+)
+def test_what_a_blend_may_not_ask_for(changes, message, server):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        server("stylize_blend", _blend(**changes))
 
 
 def test_a_request_has_its_own_settings(server, narrow_weights):
@@ -339,13 +403,13 @@ def test_the_description_says_what_the_model_is(folder):
     [
         ({"precision": "auto"}, LIMITS, "float32 or bfloat16"),
         ({"init": "picture.png"}, LIMITS, "is a file"),
-        ({"color": "luminance"}, LIMITS, "all that a server knows"),
+        ({"color": "only"}, LIMITS, "ask stylize_blend"),
         ({"normalize_activations": True}, LIMITS, "cannot depend on a request"),
         ({"size": 65}, LIMITS, "max_pixels"),
         ({"steps": 2_000_000}, LIMITS, "max_steps"),
         ({"history": 11}, LIMITS, "up to 10"),
-        ({"history": 10}, painter.Limits(10_000_000, 10), "steps|2 GB"),
-        ({"steps": 3}, painter.Limits(4096, 0), "limits"),
+        ({"history": 10}, requested.Limits(10_000_000, 10), "steps|2 GB"),
+        ({"steps": 3}, requested.Limits(4096, 0), "limits"),
     ],
 )
 def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import config, objective, presets
+from nst_tf.targets import Masks, Outside
 from tests import conftest
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (1, 2, 3))
@@ -139,7 +140,7 @@ def test_a_full_mask_equals_no_mask(narrow_weights):
     judge = _objective(narrow_weights)
     image, style, full = tf.constant(IMAGE), tf.constant(STYLE), tf.ones_like(IMAGE[..., :1])
     plain = judge.value_and_gradient(image, judge.targets(tf.constant(CONTENT), [style]))
-    masks = objective.Masks(full, (full,))
+    masks = Masks(full, (full,))
     masked = judge.value_and_gradient(image, judge.targets(tf.constant(CONTENT), [style], masks=masks))
     np.testing.assert_allclose(masked[0].total, plain[0].total, rtol=1e-6)
     np.testing.assert_allclose(masked[1], plain[1], rtol=1e-4, atol=1e-6 * np.abs(plain[1]).max())
@@ -158,7 +159,7 @@ def test_each_region_has_the_statistics_of_its_own_style(narrow_weights):
     image = np.where(left > 0, STYLE, CONTENT)
     first, second = tf.constant(STYLE), tf.constant(CONTENT)
     only = [tf.constant(both * np.eye(2, dtype=np.float32)[region]) for region in (0, 1)]
-    masks = objective.Masks(tf.constant(both), tuple(only))
+    masks = Masks(tf.constant(both), tuple(only))
     right_way = judge.evaluate(tf.constant(image), judge.targets(None, [first, second], masks=masks)).style
     wrong_way = judge.evaluate(tf.constant(image), judge.targets(None, [second, first], masks=masks)).style
     assert float(right_way) < 0.02 * float(wrong_way)
@@ -167,7 +168,7 @@ def test_each_region_has_the_statistics_of_its_own_style(narrow_weights):
 def test_a_region_weighs_as_much_as_it_is_large(narrow_weights):
     judge = _objective(narrow_weights, content_weight=0.0)
     style = tf.constant(STYLE)
-    masks = objective.Masks(tf.constant(_half()), (tf.ones_like(STYLE[..., :1]),))
+    masks = Masks(tf.constant(_half()), (tf.ones_like(STYLE[..., :1]),))
     shares = judge.targets(None, [style], masks=masks).styles.shares
     np.testing.assert_array_equal(shares, [[0.5]])
 
@@ -175,7 +176,7 @@ def test_a_region_weighs_as_much_as_it_is_large(narrow_weights):
 def test_outside_the_frame_the_photograph_is_judged_and_has_no_gradient(narrow_weights):
     judge = _objective(narrow_weights)
     photograph, mask = tf.constant(CONTENT), tf.constant(_half())
-    outside = (objective.Outside(mask, photograph),)
+    outside = (Outside(mask, photograph),)
     targets = judge.targets(photograph, [tf.constant(STYLE)], outside=outside)
     _, gradient = judge.value_and_gradient(tf.constant(IMAGE), targets)
     assert not gradient[:, :, 32:].numpy().any()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective, painter, presets, stylizer
+from nst_tf import objective, painter, presets, requested, stylizer
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -18,7 +18,7 @@ STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 def _painter(config, narrow_weights):
     full = painter.all_terms(config)
     judge = objective.Objective(full, narrow_weights, config.precision)
-    return painter.Painter(full, judge, painter.Limits(64 * 64, 1000))
+    return painter.Painter(full, judge, requested.Limits(64 * 64, 1000))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,9 @@ def _painter(config, narrow_weights):
         ("johnson", {"history": 3}),
         ("crowsonkb", {}),
         ("spst", {}),
+        ("default", {"color": "luminance"}),
+        ("default", {"color": "statistics", "style_scale": 0.5}),
+        ("udacity", {"style_size": 40}),
     ],
 )
 def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weights):
@@ -40,10 +43,11 @@ def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weigh
     fields: dict[str, Any] = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
     fields |= {"style_layer_weights": (1.0, 0.5), "size": 24, "scales": (0.5, 1.0), "steps": (3, 4)}
     config = dataclasses.replace(presets.get(preset, **changes), precision="float32", **fields)
-    runs, settings = _painter(config, narrow_weights), painter.settings_of(config)
+    runs, settings = _painter(config, narrow_weights), requested.settings_of(config)
 
     def whole(content, style):
-        return runs.advance(content, style, settings, runs.start(content, style, settings), 7)[1:]
+        styles = requested.one_style(style, config.color)
+        return runs.advance(content, styles, settings, runs.start(content, styles, settings), 7)[1:]
 
     picture, losses = tf.function(whole, [ANY, ANY], autograph=False)(CONTENT, STYLE)
     run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights)
@@ -55,7 +59,7 @@ def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weigh
 
 def test_the_settings_of_a_config_are_its_own():
     config = presets.get("johnson", seed=7)
-    settings = [value.numpy() for value in painter.settings_of(config)]
+    settings = [value.numpy() for value in requested.settings_of(config)]
     expected = [1000, 512, 5.0, 100.0, 1e-3, 7]
     np.testing.assert_allclose(settings, expected, rtol=1e-7)
 

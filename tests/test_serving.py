@@ -10,10 +10,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from nst_tf import client, errors, export, local_server, painter, pictures, presets, stylizer
+from nst_tf import client, errors, export, local_server, pictures, presets, requested, stylizer
 from tests import served
 
-LIMITS = painter.Limits(64 * 64, 100_000)
+LIMITS = requested.Limits(64 * 64, 100_000)
 SETTINGS = client.Settings(
     num_steps=sum(served.CONFIG.steps),
     size=served.CONFIG.size,

@@ -1,0 +1,99 @@
+"""What a request may choose: its settings, and its style pictures, as many as only the graph knows.
+
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1].
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from nst_tf import color, guards
+from nst_tf.config import Config
+from nst_tf.targets import loss_weights
+
+Tensor = Any  # TensorFlow ships no type information.
+
+# What `color.statistics` returns of one picture.
+COLOR_STATISTICS = color.ColorStatistics(tf.TensorSpec([3], tf.float64), tf.TensorSpec([3, 3], tf.float64))
+
+
+class Settings(NamedTuple):
+    """What a request may choose, scalars all."""
+
+    num_steps: Tensor  # int32, of the whole run, over all scales
+    size: Tensor  # int32; 0 keeps the content's own
+    content_weight: Tensor  # float32
+    style_weight: Tensor  # float32
+    total_variation_weight: Tensor  # float32
+    seed: Tensor  # int32
+
+
+class Limits(NamedTuple):
+    """What one request may ask for."""
+
+    max_pixels: int  # of the result, and of the style picture at the size at which it is compared
+    max_steps: int
+
+
+class Styles(NamedTuple):
+    """The style pictures of a request, and whose colours its result has."""
+
+    count: Any  # an int, or [] int32 where only the graph knows it
+    shares: Tensor  # [S] float32, of the style
+    image: Callable[[Any], Tensor]  # index -> the style image as given, [1, h, w, 3]
+    color: color.Color
+
+
+def settings_of(config: Config) -> Settings:
+    """Returns a config's own settings."""
+    weights = loss_weights(config)
+    return Settings(
+        tf.constant(sum(config.steps)),
+        tf.constant(config.size),
+        weights.content,
+        weights.style,
+        weights.total_variation,
+        tf.constant(config.seed),
+    )
+
+
+def checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
+    """Returns the checks of what a request chose; they fail with INVALID_ARGUMENT."""
+    steps, size = settings.num_steps, settings.size
+    most_steps = limits.max_steps
+    found = [
+        guards.require(
+            (steps > 0) & (steps <= most_steps), "num_steps: ", steps, f"; allowed: 1 to {most_steps}"
+        ),
+        guards.require(size >= 0, "size: ", size, "; allowed: pixels of the longest side, or 0"),
+        guards.require(settings.seed >= 0, "seed: ", settings.seed, "; allowed: 0 and above"),
+        guards.require(
+            (settings.content_weight > 0) | (settings.style_weight > 0),
+            "content_weight and style_weight: both 0; allowed: at least one above 0",
+        ),
+    ]
+    for name in ("content_weight", "style_weight", "total_variation_weight"):
+        weight = getattr(settings, name)
+        good = tf.math.is_finite(weight) & (weight >= 0)
+        found.append(guards.require(good, f"{name}: ", weight, "; allowed: finite and not negative"))
+    return found
+
+
+def one_style(image: Tensor, chosen_color: str) -> Styles:
+    """Returns a single style with a choice of colours by name."""
+    return Styles(1, tf.constant([1.0]), lambda _: image, color.COLORS[chosen_color])
+
+
+def each(styles: Styles, function: Callable[[Any], Any], spec: Any) -> Any:
+    """Returns what a function makes of every style, stacked; one after the other.
+
+    Args:
+        styles: S of them.
+        function: index -> a structure of tensors.
+        spec: What it returns, as `tf.TensorSpec`s.
+    """
+    if isinstance(styles.count, int):
+        made = [function(index) for index in range(styles.count)]
+        return tf.nest.map_structure(lambda *parts: tf.stack(parts), *made)
+    return tf.map_fn(function, tf.range(styles.count), fn_output_signature=spec, parallel_iterations=1)
