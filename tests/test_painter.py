@@ -31,11 +31,11 @@ def _painter(config, narrow_weights):
         ("udacity", {"optimizer": "rmsprop"}),
         ("anhtu96", {"init": "gray"}),
         ("johnson", {"history": 3}),
+        ("crowsonkb", {}),
+        ("spst", {}),
         ("default", {"color": "luminance"}),
         ("default", {"color": "statistics", "style_scale": 0.5}),
         ("udacity", {"style_size": 40}),
-        ("crowsonkb", {}),
-        ("spst", {}),
     ],
 )
 def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weights):

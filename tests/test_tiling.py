@@ -52,6 +52,8 @@ def _pictures(height, width):
         ((40, 50), 64, {}),
         ((190, 180), 32, {"content_weight": 0.0}),
         ((190, 180), 64, {"style_weight": 0.0}),
+        ((133, 118), 48, {"style_statistics": "gram_mean_std", "padding": "replicate"}),
+        ((133, 118), 48, {"style_statistics": "wasserstein", "padding": "replicate"}),
     ],
 )
 def test_the_tiled_gradient_is_the_whole_one(size, tile, changes, narrow_weights):
