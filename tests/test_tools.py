@@ -80,7 +80,7 @@ def test_a_strip_shows_a_flags_values_side_by_side(tmp_path):
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["steps.jpg"]
     with Image.open(tmp_path / "made" / "steps.jpg") as strip:
         grey = np.asarray(strip.convert("L"), np.float64)
-    assert grey.shape == (254 + 26, 1032)  # three pictures of 4:3 with gaps of 8, and the captions
+    assert grey.shape == (254 + 28, 1032)  # three pictures of 4:3 with gaps of 8, and the captions
     cells = [grey[:, left : left + 338] for left in (0, 346, 692)]
     for cell in cells:
         assert (cell[254:] < 64).any(), "no caption"

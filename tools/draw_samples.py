@@ -1,6 +1,6 @@
 """Draws the sample pictures: a photograph-like scene with its regions, and two paintings for its style.
 
-Writes photograph.jpg, strokes.jpg, mosaic.jpg and regions.png:
+Writes photograph.jpg, its regions.png and mask.png, strokes.jpg and mosaic.jpg:
 
   python tools/draw_samples.py --output=samples
 

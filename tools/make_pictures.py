@@ -6,6 +6,7 @@ python tools/make_pictures.py --samples=samples --output=tools/pictures
 That takes about half an hour on two cores; --only=steps makes steps.jpg alone.
 """
 
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 import tool_flags
 from absl import app, flags
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import nst_tf
+from nst_tf import figures
 
 _OVERVIEW = "overview"
 _PHOTOGRAPH = "photograph.jpg"
@@ -42,24 +44,29 @@ _BESIDE: Mapping[tuple[str, Any], Mapping[str, Any]] = {
     ("style_statistics", "wasserstein"): {"style_weight": 3e4},
 }
 
-# {strip: its pictures, each by the flags below it}: those of files, as `stylize` takes them.
+# {strip: its pictures, each by the flags below it}, of flags that name several files.
 _BOTH = "strokes.jpg,mosaic.jpg"
-_PLACES: Mapping[str, Sequence[Mapping[str, Any]]] = {
+_SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "styles": (
         {"style": _BOTH, "style_blend_weights": (7, 3)},
         {"style": _BOTH, "style_blend_weights": (3, 7)},
     ),
     "regions": (
-        {"style": "strokes.jpg", "content_regions": "regions.png", "style_regions": "#ff0000"},
+        {"style": "strokes.jpg", "content_mask": "mask.png"},
+        {"style": "strokes.jpg", "content_mask": "mask.png", "outside": "free"},
         {"style": _BOTH, "content_regions": "regions.png", "style_regions": "#ff0000,#0000ff"},
-        {"style": _BOTH, "content_regions": "regions.png", "style_regions": "#0000ff,#ff0000"},
     ),
 }
+
+# Fields of the command line that are files; below the folder of samples.
+_FILES = ("style", "content_mask", "content_regions")
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("samples", "samples", "the folder that draw_samples.py wrote")
 flags.DEFINE_string("output", "tools/pictures", "the folder to write to")
-flags.DEFINE_multi_enum("only", None, [_OVERVIEW, *_STRIPS], "a picture to make; may be repeated [all]")
+flags.DEFINE_multi_enum(
+    "only", None, [_OVERVIEW, *_STRIPS, *_SHOTS], "a picture to make; may be repeated [all]"
+)
 # A strip's pictures are up to 338 pixels wide.
 flags.DEFINE_integer("size", 384, "the longest side of the runs for a strip", lower_bound=16)
 
@@ -69,8 +76,6 @@ _WIDTH, _GAP = 1032, 8
 _JPEG: Mapping[str, Any] = {"quality": 85, "optimize": True, "progressive": True}
 # Strokes and tiles are colour edges, which a strip is too small to show at their best.
 _OVERVIEW_COLORS, _STRIP_COLORS = "4:4:4", "4:2:2"
-# A caption as large as a README's own text, with room above and below it.
-_FONT_SIZE, _CAPTION_HEIGHT = 15, 26
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,8 +84,8 @@ def main(argv: Sequence[str]) -> int:
     output = pathlib.Path(_FLAGS.output)
     try:
         given = [Image.open(_sample(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
-        for name in _FLAGS.only or [_OVERVIEW, *_STRIPS]:
-            sheet = _overview(given) if name == _OVERVIEW else _strip(name, _STRIPS[name])
+        for name in _FLAGS.only or [_OVERVIEW, *_STRIPS, *_SHOTS]:
+            sheet = _overview(given) if name == _OVERVIEW else _strip(name)
             colors = _OVERVIEW_COLORS if name == _OVERVIEW else _STRIP_COLORS
             output.mkdir(parents=True, exist_ok=True)
             sheet.save(output / f"{name}.jpg", subsampling=colors, **_JPEG)
@@ -92,28 +97,34 @@ def main(argv: Sequence[str]) -> int:
 
 def _overview(given: Sequence[Image.Image]) -> Image.Image:
     """Paints the photograph like each painting and lays all pictures out in two rows."""
-    painted = [_paint(painting, nst_tf.get_config("default")) for painting in _PAINTINGS]
+    painted = [_paint((("style", painting),)) for painting in _PAINTINGS]
     return _stack([_row(given), _row(painted)], _GAP)
 
 
-def _strip(flag: str, values: Sequence[Any]) -> Image.Image:
-    """Paints the photograph with each of a flag's values, and writes the flag below."""
-    configs = [_config({flag: value}) for value in values]
-    texts = [_caption(flag, value, chosen) for value, chosen in zip(values, configs, strict=True)]
-    return _stack([_row([_paint(_PAINTINGS[0], chosen) for chosen in configs]), _captions(texts)], 0)
+def _strip(name: str) -> Image.Image:
+    """Paints the photograph with each of a strip's settings, and writes the flags below."""
+    shots: Sequence[Mapping[str, Any]] = _SHOTS.get(name) or [
+        {name: value, **_BESIDE.get((name, value), {})} for value in _STRIPS[name]
+    ]
+    common = {"style": _PAINTINGS[0], "size": _FLAGS.size}
+    cells = [_paint(tuple(sorted({**common, **shot}.items()))) for shot in shots]
+    width = _cell_width(len(shots))
+    captions = [figures.caption(_caption(shot), width) for shot in shots]
+    return _stack([_row(cells), figures.grid([captions], (_GAP, 0))], 0)
 
 
-def _config(settings: Mapping[str, Any]) -> "nst_tf.Config":
-    """Returns the default preset, or the one in the settings, with a strip's size and the settings."""
-    chosen: dict[str, Any] = {"preset": "default", "size": _FLAGS.size, **settings}
-    return nst_tf.get_config(chosen.pop("preset"), **chosen)
+def _caption(shot: Mapping[str, Any]) -> str:
+    """Returns flags as they are typed, and whether one need not type them."""
+    texts = [f"--{name}={_typed(value)}" for name, value in shot.items()]
+    default = nst_tf.get_config("default")
+    settings = {name: value for name, value in shot.items() if name not in ("style", "preset")}
+    fields = set(shot) <= {field.name for field in dataclasses.fields(default)} and "preset" not in shot
+    is_default = fields and nst_tf.get_config("default", **settings) == default
+    return " ".join(texts) + (" (default)" if is_default else "")
 
 
-def _caption(flag: str, value: Any, chosen: "nst_tf.Config") -> str:
-    """Returns a flag as it is typed, and whether one need not type it."""
-    text = ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else value
-    is_default = text != "default" and chosen in (_config({}), nst_tf.get_config("default"))
-    return f"--{flag}={text}" + (" (default)" if is_default else "")
+def _typed(value: Any) -> str:
+    return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
 
 
 def _sample(name: str) -> pathlib.Path:
@@ -121,10 +132,20 @@ def _sample(name: str) -> pathlib.Path:
 
 
 @functools.cache
-def _paint(painting: str, chosen: "nst_tf.Config") -> Image.Image:
-    """Returns the photograph painted like a painting, once for all strips that show it."""
-    photograph = _sample(_PHOTOGRAPH) if chosen.content_weight else None
-    image = nst_tf.stylize(photograph, _sample(painting), preset=chosen, on_progress=_show).image
+def _paint(settings: tuple[tuple[str, Any], ...]) -> Image.Image:
+    """Returns the photograph painted with settings named as flags, once for all strips that show it."""
+    given: dict[str, Any] = dict(settings)
+    styles, colors = (given.pop(name, None) for name in ("style", "style_regions"))
+    files: dict[str, Any] = {name: _sample(given.pop(name)) for name in _FILES if name in given}
+    photograph = _sample(_PHOTOGRAPH) if given.get("content_weight", 1) else None
+    image = nst_tf.stylize(
+        photograph,
+        [_sample(name) for name in styles.split(",")],
+        style_regions=colors.split(",") if colors else (),
+        on_progress=_show,
+        **files,
+        **given,
+    ).image
     return Image.fromarray(np.rint(image * 255).astype(np.uint8))
 
 
@@ -139,17 +160,6 @@ def _row(pictures: Sequence[Image.Image]) -> Image.Image:
     row = Image.new("RGB", (_WIDTH, height), "white")
     for index, picture in enumerate(pictures):
         row.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (index * (width + _GAP), 0))
-    return row
-
-
-def _captions(texts: Sequence[str]) -> Image.Image:
-    """Returns a row of texts, each below the middle of its picture in a `_row`."""
-    width = _cell_width(len(texts))
-    row = Image.new("RGB", (_WIDTH, _CAPTION_HEIGHT), "white")
-    draw, font = ImageDraw.Draw(row), ImageFont.load_default(_FONT_SIZE)
-    for index, text in enumerate(texts):
-        middle = (index * (width + _GAP) + width / 2, _CAPTION_HEIGHT / 2)
-        draw.text(middle, text, fill="black", font=font, anchor="mm")
     return row
 
 

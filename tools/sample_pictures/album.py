@@ -17,13 +17,13 @@ PICTURES: dict[str, Callable[[np.random.Generator], Array]] = {
     "mosaic.jpg": draw_mosaic,
 }
 
-LABELS = "regions.png"
-"""The photograph's regions in flat colours, as `--content_regions` takes them."""
+# The photograph's land and water in flat colours, as flags of nst_tf take them: its regions, and a mask.
+_FLAT = {
+    "regions.png": ((255, 0, 0), (0, 0, 255)),
+    "mask.png": ((255, 255, 255), (0, 0, 0)),
+}
 
-NAMES = (*PICTURES, LABELS)
-
-# Primary colours, which no eye and no program mixes up.
-_LAND, _WATER = (255, 0, 0), (0, 0, 255)
+NAMES = (*PICTURES, *_FLAT)
 
 
 def draw(name: str, size: int, seed: int = 0) -> Image.Image:
@@ -35,9 +35,10 @@ def draw(name: str, size: int, seed: int = 0) -> Image.Image:
         seed: Each picture has its own random numbers, so that none depends on another.
     """
     height = round(size * CANVAS_HEIGHT / CANVAS_WIDTH)
-    if name == LABELS:
-        regions = Image.new("RGB", (size, height), _WATER)
-        regions.paste(_LAND, (0, 0, size, round(height * WATERLINE / CANVAS_HEIGHT)))
-        return regions
+    if name in _FLAT:
+        land, water = _FLAT[name]
+        flat = Image.new("RGB", (size, height), water)
+        flat.paste(land, (0, 0, size, round(height * WATERLINE / CANVAS_HEIGHT)))
+        return flat
     picture = PICTURES[name](np.random.default_rng([seed, list(PICTURES).index(name)]))
     return to_image(picture).resize((size, height), Image.Resampling.LANCZOS)
