@@ -22,13 +22,20 @@ _SCALE_FACTOR = 2.0
 _SMALLEST_FACTOR = 1.01
 
 
+# What `style_weight` is multiplied by where Wasserstein distances take the place of Gram matrices that are
+# normalised as in gatys_pytorch, which are that much larger. By looking (1, 100, 1000): with 1 the photograph
+# stays as it is, with 1000 it becomes the painting.
+_WASSERSTEIN_WEIGHT = 100.0
+
+
 def override(chosen: Config, changes: Mapping[str, Any]) -> Config:
     """Returns the config with some fields replaced.
 
     Some mean what a person means by them: `size` is the longest side of the result, whatever side the
     preset measures and whatever aspect ratio it has; `steps` may be one number, the evaluations in all, split
     over the scales in the preset's proportions; `min_scale` and `scale_factor` stand for `scales`; a
-    `style_size` makes nothing of the preset's `style_scale`. Lists may be any sequence.
+    `style_size` makes nothing of the preset's `style_scale`; with another optimiser or another statistic
+    comes a rate or a weight that suits it. Lists may be any sequence.
 
     Raises:
         InputError: There is no such field, or its value is not allowed.
@@ -46,12 +53,18 @@ def override(chosen: Config, changes: Mapping[str, Any]) -> Config:
     if replaced.get("optimizer", chosen.optimizer) != chosen.optimizer:
         rate = config.LEARNING_RATES.get(str(replaced["optimizer"]), chosen.learning_rate)
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
+    if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
+        replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style_weight} | replaced
     asked = {name: replaced.pop(name) for name in SCALE_SETTINGS if name in replaced}
     if asked:
         errors.require("scales" not in replaced, " and ".join(asked), "beside scales", "one or the other")
         replaced["scales"] = _shares(replaced.get("size", chosen.size), chosen.scales, asked)
     replaced |= _steps(chosen, replaced)
     return dataclasses.replace(chosen, **replaced)
+
+
+def _compares_grams_as_gatys_pytorch(chosen: Config) -> bool:
+    return (chosen.style_statistics, chosen.style_normalization) == ("gram", "gatys_pytorch")
 
 
 def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:

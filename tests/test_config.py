@@ -101,3 +101,46 @@ def test_another_number_of_scales_shares_the_steps_out():
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_last_scale_always_has_a_step(steps):
     assert override(DEFAULT, {"steps": steps}).steps[-1] >= 1
+
+
+def test_scales_may_be_named_by_the_smallest_and_a_factor():
+    shares = override(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5}).scales
+    np.testing.assert_allclose([512 * share for share in shares], [128, 181.02, 256, 362.04, 512], rtol=1e-4)
+    assert override(DEFAULT, {"size": 512, "min_scale": 200}).scales == (0.5, 1.0)
+    assert override(DEFAULT, {"size": 512, "min_scale": 512}).scales == (1.0,)
+    assert sum(override(DEFAULT, {"size": 512, "min_scale": 64, "steps": 22}).steps) == 22
+    named = override(DEFAULT, {"size": 512, "min_scale": 128, "steps": [5, 4, 3]})
+    assert (named.scales, named.steps) == ((0.25, 0.5, 1.0), (5, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_scale": 0}, "min_scale: 0; allowed: 1 to 512"),
+        ({"min_scale": 513}, "min_scale: 513; allowed: 1 to 512"),
+        ({"scale_factor": 1.0}, "scale_factor: 1.0; allowed: 1.01 and above"),
+        ({"scale_factor": float("nan")}, "scale_factor: nan"),
+        ({"min_scale": "x"}, "min_scale: 'x'; allowed: a number"),
+        ({"min_scale": 128, "scales": (1.0,)}, "min_scale: beside scales"),
+        ({"min_scale": 128, "size": 0}, "min_scale: with size 0; allowed: with --size"),
+        ({"style_scale": 0.0}, "style_scale: 0.0; allowed: above 0"),
+        ({"style_scale": 2.0, "style_size": 100}, "style_scale and style_size: 2.0 and 100; allowed: one of"),
+        ({"style_blend_weights": (0, 0)}, "style_blend_weights: (0, 0); allowed: at least one above 0"),
+    ],
+)
+def test_contradictory_scales_and_weights_are_refused(changes, message):
+    with pytest.raises(errors.InputError, match=re.escape(message)):
+        override(DEFAULT, changes)
+
+
+def test_a_style_size_takes_the_place_of_a_style_scale():
+    chosen = override(dataclasses.replace(DEFAULT, style_scale=2.0), {"style_size": 100})
+    assert (chosen.style_scale, chosen.style_size) == (1.0, 100)
+    assert override(chosen, {"style_scale": 0.5}).style_size == 0
+
+
+def test_another_statistic_brings_a_weight_that_suits_it():
+    assert override(DEFAULT, {"style_statistics": "wasserstein"}).style_weight == 100 * DEFAULT.style_weight
+    given = override(DEFAULT, {"style_statistics": "wasserstein", "style_weight": 3.0})
+    assert given.style_weight == 3
+    assert override(DEFAULT, {"style_statistics": "gram_mean_std"}).style_weight == DEFAULT.style_weight

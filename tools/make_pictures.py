@@ -38,12 +38,6 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
     "style_statistics": ("gram", "gram_mean_std", "wasserstein"),
 }
 
-# What belongs to another flag that must be there, or makes a value comparable with the others: a Wasserstein
-# distance is far smaller than that of Gram matrices.
-_BESIDE: Mapping[tuple[str, Any], Mapping[str, Any]] = {
-    ("style_statistics", "wasserstein"): {"style_weight": 3e4},
-}
-
 # {strip: its pictures, each by the flags below it}, of flags that name several files.
 _BOTH = "strokes.jpg,mosaic.jpg"
 _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -103,9 +97,7 @@ def _overview(given: Sequence[Image.Image]) -> Image.Image:
 
 def _strip(name: str) -> Image.Image:
     """Paints the photograph with each of a strip's settings, and writes the flags below."""
-    shots: Sequence[Mapping[str, Any]] = _SHOTS.get(name) or [
-        {name: value, **_BESIDE.get((name, value), {})} for value in _STRIPS[name]
-    ]
+    shots: Sequence[Mapping[str, Any]] = _SHOTS.get(name) or [{name: value} for value in _STRIPS[name]]
     common = {"style": _PAINTINGS[0], "size": _FLAGS.size}
     cells = [_paint(tuple(sorted({**common, **shot}.items()))) for shot in shots]
     width = _cell_width(len(shots))
