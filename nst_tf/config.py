@@ -157,6 +157,7 @@ class Config:
     preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
     beta_1: float = _field("adam: decay of the gradient's mean", default=0.9)
     beta_2: float = _field("adam: decay of the gradient's mean square", default=0.999)
+    carry_moments: bool = _field("adam: take both on to the next scale, resized", default=False)
     rho: float = _field("rmsprop: decay of the gradient's mean square", default=0.9)
     epsilon: float = _field("adam and rmsprop: what keeps the division finite", default=1e-8)
     friction: float = _field("momentum: share of the velocity that is kept", default=0.9)

@@ -240,6 +240,7 @@ CROWSONKB = dataclasses.replace(
     optimizer="adam",
     learning_rate=0.02 * 255,
     beta_2=0.99,
+    carry_moments=True,
     epsilon=1e-8 / 255,  # torch.optim.Adam's, in units of the gradient by an image of [0, 1]
     clip=True,
     output_image="average",

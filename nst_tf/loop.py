@@ -82,6 +82,7 @@ def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:
             "beta_1": config.beta_1,
             "beta_2": config.beta_2,
             "epsilon": config.epsilon * levels,
+            "carry": config.carry_moments,
         },
         "rmsprop": {
             "learning_rate": config.learning_rate / levels,

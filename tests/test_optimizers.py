@@ -152,13 +152,15 @@ def test_state_can_be_resized(name):
     assert np.isfinite(image.numpy()).all()
 
 
-def test_adam_carries_its_moments_to_the_next_size():
-    optimizer = make("adam")
+@pytest.mark.parametrize("carry", [True, False])
+def test_adam_may_carry_its_moments_to_the_next_size(carry):
+    optimizer = optimizers.adam(0.1, carry=carry)
     state = optimizer.init(tf.constant(START))
     _, state = optimizer.update(tf.constant(START), tf.constant(0.0), tf.ones_like(START), state)
     resized = optimizer.resize(state, 12, 16)
-    np.testing.assert_allclose(resized.mean, np.full((1, 12, 16, 3), state.mean[0, 0, 0, 0]), rtol=1e-6)
-    assert int(resized.step) == 1
+    expected = state.mean[0, 0, 0, 0] if carry else 0.0
+    np.testing.assert_allclose(resized.mean, np.full((1, 12, 16, 3), expected), rtol=1e-6)
+    assert int(resized.step) == int(carry)
 
 
 def _scalar(image):
