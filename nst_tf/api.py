@@ -67,7 +67,7 @@ def stylize(
     preset: str | config.Config = "default",
     content_mask: pictures.Picture | None = None,
     content_regions: pictures.Picture | None = None,
-    style_regions: Sequence[pictures.Picture] = (),
+    style_regions: pictures.Picture | Sequence[pictures.Picture] = (),
     on_progress: Callable[[stylizer.Progress], object] | None = None,
     observers: Sequence[Observer] = (),
     **overrides: Any,
@@ -85,7 +85,7 @@ def stylize(
             what happens elsewhere.
         content_regions: The photograph's regions, a picture in flat colours; each gets a style of its own.
         style_regions: For each painting the same: what part of it a region of that colour is to look like; or
-            a colour such as "#ff0000" for all of it.
+            a colour such as "#ff0000" for all of it. One need be no list.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
         observers: What else watches the run: `Animation`, `Snapshots`, `Summaries` or one's own.
@@ -107,10 +107,10 @@ def stylize(
         init=None if chosen.init in images.INITS else chosen.init,
         content_mask=content_mask,
         content_regions=content_regions,
-        style_regions=style_regions,
+        style_regions=inputs.as_list(style_regions),
     )
     read = inputs.read(given, chosen, overrides)
-    chosen = _fitting(chosen, read.content, read.styles)
+    chosen = _fitting(chosen, read)
     # What the result says of its inputs is read now: after a long run a file may be gone.
     alpha = None if content is None else pictures.read_alpha(content, "content")
     described = manifest.describe_inputs(given.named())
@@ -192,15 +192,15 @@ def _recolor(
     return _Made(image, unknown, chosen, {"name": "none", "sha256": ""}, (), "finished")
 
 
-def _fitting(
-    chosen: config.Config, content_image: np.ndarray | None, style_images: list[np.ndarray]
-) -> config.Config:
+def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
     """Returns the config as it fits into memory; a GPU's is not looked at."""
-    given = [image.shape[1:3] for image in (content_image, *style_images) if image is not None]
+    given = [image.shape[1:3] for image in (read.content, *read.styles) if image is not None]
     if not given or tf.config.list_physical_devices("GPU"):
         return dataclasses.replace(chosen, tile="off") if chosen.tile == "auto" else chosen
     precision = runtime.resolve_precision(chosen.precision)
-    return memory.fit(chosen, precision, given[0], [image.shape[1:3] for image in style_images])
+    styles = [image.shape[1:3] for image in read.styles]
+    num_regions = 0 if read.regions is None else len(read.regions.colors)
+    return memory.fit(chosen, precision, given[0], styles, num_regions)
 
 
 def _weights_source(run: stylizer.Stylizer) -> str:

@@ -69,6 +69,8 @@ def _compares_grams_as_gatys_pytorch(chosen: Config) -> bool:
 
 def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the steps of each scale, where one number is to be split or the scales are others."""
+    if not {"steps", "scales"} & set(replaced):
+        return {}  # also where the last scale was given no step, which a split never leaves it
     steps, scales = replaced.get("steps", sum(chosen.steps)), replaced.get("scales", chosen.scales)
     if isinstance(steps, tuple) and len(steps) == 1:  # as a flag has one number
         steps = steps[0]
@@ -89,9 +91,11 @@ def _shares(size: Any, own: Sequence[float], asked: Mapping[str, Any]) -> tuple[
         isinstance(size, int) and size > 0, " and ".join(asked), f"with size {size}", "with --size"
     )
     factor = asked.get("scale_factor", _SCALE_FACTOR)
-    errors.require(factor >= _SMALLEST_FACTOR, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")
-    smallest = asked.get("min_scale", own[0] * size)
-    errors.require(0 < smallest <= size, "min_scale", smallest, f"1 to {size}, the result's own size")
+    errors.require(
+        _SMALLEST_FACTOR <= factor < math.inf, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above"
+    )
+    smallest = asked.get("min_scale", max(1, own[0] * size))
+    errors.require(1 <= smallest <= size, "min_scale", smallest, f"1 to {size}, the result's own size")
     # A scale that is the smallest but for rounding counts.
     count = 1 + math.floor(math.log(size / smallest) / math.log(factor) + 1e-6)
     return tuple(factor**-index for index in reversed(range(count)))

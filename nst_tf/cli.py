@@ -146,18 +146,25 @@ def _given(chosen: config.Config) -> Any:
     """Returns the `Given` of the flags."""
     from nst_tf import inputs
 
-    several = {name: _listed(_FLAGS[name].value or []) for name in ("style", "style_regions")}
+    several = {name: _listed(name, _FLAGS[name].value or []) for name in ("style", "style_regions")}
     single = _paths(("content", "content_mask", "content_regions"))
     init = None if chosen.init in config.INITS else pathlib.Path(chosen.init)
     return inputs.Given(styles=several["style"], style_regions=several["style_regions"], init=init, **single)
 
 
-def _listed(values: Sequence[str]) -> list[Any]:
-    """Returns the paths that a flag names, given several times or with commas; colours stay as they are."""
+def _listed(flag: str, values: Sequence[str]) -> list[Any]:
+    """Returns the paths that a flag names, given several times or with commas; colours stay as they are.
+
+    Raises:
+        InputError: A name is empty.
+    """
     named: list[str] = []
     for value in values:
         # A file's name may have commas of its own.
-        named += [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
+        parts = [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
+        if not all(parts):
+            raise errors.InputError(f"{flag}: {value!r} has an empty name; write names with commas between")
+        named += parts
     return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
 
 
@@ -229,7 +236,7 @@ def _check_files_named(chosen: config.Config) -> None:
     """Checks that the files a run needs are named: pictures without weight are not needed."""
     needed = {"content": chosen.content_weight, "style": chosen.style_weight, "output": True}
     for name, what in (("content", "photograph"), ("style", "painting"), ("output", "picture")):
-        if needed[name] and not _FLAGS[name].value:
+        if needed[name] and _FLAGS[name].value in (None, "", [], [""]):
             raise errors.InputError(f"--{name}=FILE is missing: which {what}? --help explains")
     if not (_FLAGS.content or _FLAGS.style):
         raise errors.InputError("--content=FILE and --style=FILE are both missing; name one at least")

@@ -54,7 +54,6 @@ SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
 TILES = ("auto", "off")
-STYLE_STATISTICS = ("gram", "gram_mean_std", "wasserstein")
 STYLE_BLENDS = ("losses", "targets")
 OUTSIDES = ("keep", "free")
 COLORS = ("style", "luminance", "statistics", "only")
@@ -125,7 +124,7 @@ class Config:
         default=0,
     )
     outside: str = _field(
-        "with a content_mask: the photograph's own pixels are kept outside of it, or left to the optimiser",
+        "where no style goes: the photograph's own pixels are kept, or left to the optimiser",
         OUTSIDES,
         default="keep",
     )

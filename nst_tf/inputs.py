@@ -21,6 +21,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "guide_erosion": ("content_mask", "content_regions"),
     "style_blend": ("style 2",),
 }
+_SAID = {"style 2": "a second style"}  # where the name of a picture is no name of a flag
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,11 @@ class Read:
     regions: regions.Regions | None
 
 
-def as_list(style: Picture | Sequence[Picture] | None) -> list[Picture]:
-    """Returns one style picture, several of them, or none, as a list."""
-    if style is None:
+def as_list(given: Picture | Sequence[Picture] | None) -> list[Picture]:
+    """Returns one picture, several of them, or none, as a list."""
+    if given is None:
         return []
-    return list(style) if isinstance(style, list | tuple) else [typing.cast(Picture, style)]
+    return list(given) if isinstance(given, list | tuple) else [typing.cast(Picture, given)]
 
 
 def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
@@ -107,7 +108,8 @@ def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
     )
     for setting, needed in _NEEDED.items():
         if setting in changed and not set(needed) & set(there):
-            raise errors.InputError(f"{setting}: it does nothing without {' or '.join(needed)}; leave it out")
+            missing = " or ".join(_SAID.get(name, name) for name in needed)
+            raise errors.InputError(f"{setting}: it does nothing without {missing}; leave it out")
     for name in ("content_mask", "content_regions", "style_regions"):
         if name not in there:
             continue

@@ -128,9 +128,13 @@ def to_config(manifest: Mapping[str, Any], path: str | os.PathLike[str]) -> conf
 def differences(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     """Returns what of a run differs from the manifest it was to repeat, a line each; settings aside."""
     lines = []
-    for name in manifest.get("inputs", {}):
+    for name in {**manifest.get("inputs", {}), **made.get("inputs", {})}:
         before, now = (m.get("inputs", {}).get(name, {}) for m in (manifest, made))
-        if before.get("sha256") != now.get("sha256"):
+        if not before:
+            lines.append(f"{name} is given, of which the manifest names none")
+        elif not now:
+            lines.append(f"{name} is missing; the manifest names one ({before.get('name')})")
+        elif before.get("sha256") != now.get("sha256"):
             lines.append(f"{name} is not the picture that the manifest names ({before.get('name')})")
     if manifest.get("weights", {}).get("sha256") != made["weights"]["sha256"]:
         lines.append(f"weights are not those of the manifest ({manifest.get('weights', {}).get('name')})")

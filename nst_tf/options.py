@@ -106,19 +106,25 @@ _MAIN_FLAGS = (
 # Those that say where which style goes.
 _REGION_FLAGS = ("content_mask", "outside", "content_regions", "style_regions", "guide_erosion")
 
+# Those that say how large strokes are, and how several paintings go together.
+_STYLE_FLAGS = ("style_scale", "style_size", "style_blend", "style_blend_weights")
+
 # Those that let one see how the picture comes about.
 _SHOWING_FLAGS = ("save_every", "animation", "comparison", "plot", "logdir")
 
 
 def _help_text() -> str:
     """Returns what --help prints."""
-    rest = [field.name for field in _flag_fields() if field.name not in _MAIN_FLAGS + _REGION_FLAGS]
+    shown = _MAIN_FLAGS + _STYLE_FLAGS + _REGION_FLAGS
+    rest = [field.name for field in _flag_fields() if field.name not in shown]
     rest[rest.index("scales") : rest.index("scales")] = list(changes.SCALE_SETTINGS)
     return "\n".join(
         [
             _INTRODUCTION,
             "Flags; in brackets what the default preset has:",
             *map(_flag_text, _MAIN_FLAGS),
+            "\nFlags for the size of strokes, and for several paintings:",
+            *map(_flag_text, _STYLE_FLAGS),
             "\nFlags for a style in places, or a style for each place:",
             *map(_flag_text, _REGION_FLAGS),
             "\nFlags that show how the picture comes about:",
@@ -129,12 +135,16 @@ def _help_text() -> str:
     )
 
 
+# What absl puts after the help of a flag that may come several times; ours says so itself.
+_REPEATED = ";\n    repeat this option to specify a list of values"
+
+
 def _flag_text(name: str) -> str:
     """Returns a flag's part of the help: its name, and what it means, indented."""
     head = f"--{name}" if _FLAGS[name].boolean else f"--{name}=..."
     indent = " " * 27
     return textwrap.fill(
-        _FLAGS[name].help,
+        _FLAGS[name].help.removesuffix(_REPEATED),
         width=100,
         initial_indent=f"  {head:<24} ",
         subsequent_indent=indent,

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import losses, network, objective, presets, tiling, vgg
-from nst_tf.config import PADDING, POOLING
+from nst_tf.config import PADDING, POOLING, STYLE_STATISTICS
+from nst_tf.targets import Masks, Outside
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -101,6 +102,77 @@ def test_tiles_are_exact_whatever_the_padding_and_the_pooling(padding, pooling, 
     np.testing.assert_allclose(came, expected, rtol=2e-5)
     assert np.linalg.norm(tiled - whole) / np.linalg.norm(whole) < 2e-5
     assert np.abs(tiled - whole).max() < 1e-4 * np.abs(whole).max()
+
+
+def _regions(height, width):
+    """Returns the masks of two regions with a crooked edge between them, [1, H, W, 2], some of it neither's."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    first = columns + 5 * np.sin(rows / 9) < 0.55 * width
+    neither = rows > 0.8 * height
+    masks = np.stack([first & ~neither, ~first & ~neither], axis=-1)
+    return masks[np.newaxis].astype(np.float32)
+
+
+def _guided_gradient(narrow_weights, config, tile, size, precision="float32"):
+    """Returns value and gradient with two regions, two styles and a frame."""
+    judge = objective.Objective(config, narrow_weights, precision, tile)
+    image, content, first = _pictures(*size)
+    second, mask = conftest.smooth_picture(4, 75, 133)[np.newaxis], _regions(*size)
+    # The first region is in both styles, the second in one: shares differ.
+    masks = Masks(mask, (_regions(150, 90), _regions(75, 133) * [1, 0]))
+    soft = (0.25 + 0.5 * mask.sum(axis=-1, keepdims=True)).astype(np.float32)
+    specs = tf.nest.map_structure(
+        lambda array: tf.TensorSpec([1, None, None, array.shape[-1]]),
+        [image, content, [first, second], masks, soft],
+    )
+
+    def whole(image, content, styles, masks, frame):
+        outside = (Outside(frame, content),)
+        targets = judge.targets(content, styles, shares=[1.0, 2.0], masks=masks, outside=outside)
+        return judge.value_and_gradient(image, targets)
+
+    arguments = tf.nest.map_structure(
+        lambda array: tf.constant(array, tf.float32), [image, content, [first, second], masks, soft]
+    )
+    values, gradient = tf.function(whole, specs, autograph=False)(*arguments)
+    return np.array(values), gradient.numpy()
+
+
+def _error(gradient, expected):
+    return np.linalg.norm(gradient - expected) / np.linalg.norm(expected)
+
+
+# A statistic with what else matters once: the size, the tile, how guides are eroded, how styles are blended.
+GUIDED = {
+    "gram": ((117, 150), 48, {"guide_erosion": 0.3, "total_variation_weight": 1e-3}),
+    "gram_mean_std": ((133, 101), 37, {"guide_erosion": 1.0, "style_blend": "targets"}),
+    "wasserstein": ((143, 131), 64, {"guide_erosion": 0.0, "content_weight": 0.0}),
+}
+
+
+@pytest.mark.parametrize("statistic", STYLE_STATISTICS)
+def test_with_regions_styles_and_a_frame_too(statistic, narrow_weights):
+    size, tile, changes = GUIDED[statistic]
+    config = _config(style_statistics=statistic, **changes)
+    expected, whole = _guided_gradient(narrow_weights, config, 0, size)
+    came, tiled = _guided_gradient(narrow_weights, config, tile, size)
+    np.testing.assert_allclose(came, expected, rtol=2e-5)
+    assert _error(tiled, whole) < 1e-5
+
+
+def test_with_regions_a_smaller_halo_would_not_do_either(narrow_weights, monkeypatch):
+    config = _config(style_layers=("relu5_1",), style_layer_weights=(1.0,), content_weight=0.0)
+    _, whole = _guided_gradient(narrow_weights, config, 0, (143, 131))
+    monkeypatch.setattr(vgg, "halo", lambda _: 32)
+    _, tiled = _guided_gradient(narrow_weights, config, 64, (143, 131))
+    assert _error(tiled, whole) > 1e-3
+
+
+def test_with_regions_bfloat16_is_as_near_as_rounding_lets_it(narrow_weights):
+    config = _config(style_layers=("relu1_1", "relu3_1"), style_layer_weights=(1.0, 1.0))
+    _, exact = _guided_gradient(narrow_weights, config, 0, (61, 75))
+    _, rounded = _guided_gradient(narrow_weights, config, 32, (61, 75), "bfloat16")
+    assert np.sum(exact * rounded) / (np.linalg.norm(exact) * np.linalg.norm(rounded)) > 0.98
 
 
 def test_a_smaller_halo_would_not_do(narrow_weights, monkeypatch):

@@ -1,0 +1,136 @@
+"""Several styles, masks and regions in whole runs: each part does what it says, alone and with all others."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nst_tf import config, images, presets, regions, stylizer
+from tests import conftest
+
+CONTENT = conftest.smooth_picture(2, 72, 96)[np.newaxis]
+# One red and one blue painting, so that one sees which was painted where.
+RED, BLUE = (
+    np.clip(conftest.smooth_picture(seed, 48, 64) * tint, 0, 1).astype(np.float32)[np.newaxis]
+    for seed, tint in ((3, (1.4, 0.4, 0.4)), (4, (0.4, 0.4, 1.4)))
+)
+SIZE = CONTENT.shape[1:3]
+
+# The left three quarters, and in them a left and a right part.
+MASK = np.zeros(SIZE)
+MASK[:, :72] = 1
+LABELS = np.zeros((*SIZE, 3), np.uint8)
+LABELS[:, :36, 0] = 255
+LABELS[:, 36:, 2] = 255
+
+# Two scales, and shallow layers, which are traced quickly.
+QUICK: dict[str, Any] = {
+    "size": 96,
+    "scales": (0.5, 1.0),
+    "steps": (3, 4),
+    "precision": "float32",
+    "content_layers": ("relu2_1",),
+    "style_layers": ("relu1_1", "relu3_1"),
+    "style_layer_weights": (1.0, 1.0),
+}
+
+# Where nothing is painted, well away from the soft edge, which is a pixel or two here.
+OUTSIDE = np.s_[:, 76:]
+LEFT, RIGHT = np.s_[4:-4, 4:32], np.s_[4:-4, 42:68]
+
+
+def _make(narrow_weights, styles=(RED, BLUE), planned=None, **changes):
+    chosen = presets.get("default", **(QUICK | changes))
+    return stylizer.Stylizer(CONTENT, list(styles), chosen, narrow_weights, regions=planned)
+
+
+def _plan(mask=None, labels=None, style_regions=None, styles=(RED, BLUE)):
+    return regions.plan(SIZE, [style.shape[1:3] for style in styles], mask, labels, style_regions)
+
+
+def _painted(run):
+    assert run.run() == "finished"
+    return run.picture()
+
+
+def _redness(picture, place):
+    return float(np.mean(picture[place][..., 0] - picture[place][..., 2]))
+
+
+def test_all_of_it_together(narrow_weights):
+    planned = _plan(MASK, LABELS, ["#ff0000", "#0000ff"])
+    options = {"color": "luminance", "tile": "32", "style_statistics": "gram_mean_std", "init": "noise"}
+    options |= {"style_scale": 1.5, "normalize_activations": True, "style_blend_weights": (1.0, 2.0)}
+    run = _make(narrow_weights, planned=planned, **options)
+    assert len(run.scales) == 2
+    seen: list[stylizer.Progress] = []
+    assert run.run(seen.append) == "finished"
+    assert np.isfinite([row for progress in seen for row in progress.losses]).all()
+    picture = run.picture()
+    # Taken apart into grey and colours and put together again, the photograph is itself but for rounding.
+    np.testing.assert_allclose(picture[OUTSIDE], CONTENT[0][OUTSIDE], atol=1e-6)
+    assert np.abs(picture - CONTENT[0])[LEFT].mean() > 0.01
+    np.testing.assert_allclose(run.evaluate().total, sum(run.evaluate()[1:]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"init": "content"}, {"init": "noise"}, {"optimizer": "adam", "init": "gray"}]
+)
+def test_outside_the_mask_is_the_photograph_at_every_scale(narrow_weights, options):
+    run = _make(narrow_weights, planned=_plan(MASK), **options)
+    small = images.resize(CONTENT, *run.scales[0][:2]).numpy()[0]
+    for _ in range(3):
+        run.step()
+        np.testing.assert_array_equal(run.picture()[:, 39:], small[:, 39:])
+    run.next_scale()
+    np.testing.assert_array_equal(run.picture()[OUTSIDE], CONTENT[0][OUTSIDE])
+    picture = _painted(run)
+    np.testing.assert_array_equal(picture[OUTSIDE], CONTENT[0][OUTSIDE])
+    assert np.abs(picture - CONTENT[0])[LEFT].mean() > 0.01
+
+
+def test_outside_may_be_left_to_the_optimiser(narrow_weights):
+    picture = _painted(_make(narrow_weights, planned=_plan(MASK), outside="free", init="noise"))
+    assert np.abs(picture - CONTENT[0])[OUTSIDE].mean() > 0.01
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_full_mask_is_none(narrow_weights, labelled):
+    labels = np.full((*SIZE, 3), 255, np.uint8)
+    planned = _plan(None, labels, ["#ffffff"] * 2) if labelled else _plan(np.ones(SIZE))
+    plain, masked = _make(narrow_weights), _make(narrow_weights, planned=planned)
+    np.testing.assert_allclose(_painted(masked), _painted(plain), atol=1e-6)
+
+
+@pytest.mark.parametrize("blend", config.STYLE_BLENDS)
+@pytest.mark.parametrize("regional", [False, True])
+def test_a_style_of_weight_0_is_not_there(narrow_weights, blend, regional):
+    options: dict[str, Any] = {"style_blend": blend, "normalize_activations": True, "color": "statistics"}
+    plans = [_plan(MASK, styles=styles) if regional else None for styles in ((RED, BLUE), (RED,))]
+    both = _make(narrow_weights, planned=plans[0], style_blend_weights=(1.0, 0.0), **options)
+    alone = _make(narrow_weights, [RED], plans[1], **options)
+    np.testing.assert_array_equal(_painted(both), _painted(alone))
+
+
+def test_each_region_gets_its_own_style(narrow_weights):
+    both = {}
+    for order, colors in (("red left", ["#ff0000", "#0000ff"]), ("blue left", ["#0000ff", "#ff0000"])):
+        run = _make(
+            narrow_weights,
+            planned=_plan(None, LABELS, colors),
+            init="gray",
+            content_weight=0.0,
+            steps=(5, 25),
+        )
+        both[order] = _painted(run)
+    for place, redder, bluer in ((LEFT, "red left", "blue left"), (RIGHT, "blue left", "red left")):
+        assert _redness(both[redder], place) > 0.03 + _redness(both[bluer], place)
+
+
+def test_the_order_of_styles_does_not_matter(narrow_weights):
+    pairs = [((RED, BLUE), ["#ff0000", "#0000ff"]), ((BLUE, RED), ["#0000ff", "#ff0000"])]
+    values = []
+    for styles, colors in pairs:
+        run = _make(narrow_weights, styles, _plan(None, LABELS, colors, styles), style_weight=10.0)
+        values.append([float(value) for value in run.step()])
+    np.testing.assert_allclose(*values, rtol=1e-5)
