@@ -46,7 +46,7 @@ _FREE_RATES = ("sgd", "momentum")
 LARGEST_INTEGER = 2**31 - 1
 
 # Far beyond any use, and far enough below float32's largest, 3.4e38, to multiply by.
-_LARGEST_NUMBER = 1e30
+LARGEST_NUMBER = 1e30
 
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
 OUTPUTS = ("last", "best", "average")
@@ -282,7 +282,7 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
             {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
         )
         if kind in (int, float):
-            largest = LARGEST_INTEGER if kind is int else _LARGEST_NUMBER
+            largest = LARGEST_INTEGER if kind is int else LARGEST_NUMBER
             errors.require(0 <= item <= largest, field.name, item, f"from 0 to {largest}")
         names = field.metadata.get("names")
         beside = field.metadata.get("beside", "")

@@ -105,7 +105,9 @@ class ServedModel:
 
     def _paint_blend(self, items: Items) -> Items:
         weights, name = items["style_blend_weights"], items["color"]
-        index = tf.argmax(tf.equal(tf.constant(config.COLORS), name), output_type=tf.int32)
+        is_chosen = tf.equal(
+            tf.constant(config.COLORS), tf.where(tf.equal(name, ""), self._defaults.color, name)
+        )
         used = weights > 0
         count = tf.reduce_sum(tf.cast(used, tf.int32))
         checks = [
@@ -126,13 +128,13 @@ class ServedModel:
                 " style pictures; allowed: one for each",
             ),
             guards.require(
-                tf.reduce_any(tf.equal(tf.constant(config.COLORS), name)),
+                tf.reduce_any(is_chosen),
                 "color: ",
                 name,
-                f"; allowed: {', '.join(config.COLORS)}",
+                f"; allowed: {', '.join(config.COLORS)}, or an empty one for the model's own",
             ),
         ]
-        index = guards.after(checks, index)
+        index = guards.after(checks, tf.argmax(is_chosen, output_type=tf.int32))
         with tf.control_dependencies(checks):
             data = tf.boolean_mask(items["style_bytes"], used)
             shares = tf.boolean_mask(weights, used)
