@@ -11,8 +11,7 @@ from nst_tf.config import Config
 
 # What a person may say instead of `scales`, with its help text.
 SCALE_SETTINGS: Mapping[str, str] = {
-    "min_scale": "the smallest scale, in pixels as --size; the scales are made by scale_factor from it up",
-    "scale_factor": "from one scale to the next the picture grows so many times",
+    "scale_factor": "from one scale to the next the picture grows so many times, or about so",
 }
 
 # From one scale to the next where only the smallest is named: the default preset's.
@@ -33,7 +32,7 @@ def override(chosen: Config, changes: Mapping[str, Any]) -> Config:
 
     Some mean what a person means by them: `size` is the longest side of the result, whatever side the
     preset measures and whatever aspect ratio it has; `steps` may be one number, the evaluations in all, split
-    over the scales in the preset's proportions; `min_scale` and `scale_factor` stand for `scales`; a
+    over the scales in the preset's proportions; `min_scale` and `scale_factor` make `scales`; a
     `style_size` makes nothing of the preset's `style_scale`; with another optimiser or another statistic
     comes a rate or a weight that suits it. Lists may be any sequence.
 
@@ -55,10 +54,15 @@ def override(chosen: Config, changes: Mapping[str, Any]) -> Config:
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
     if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
         replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style_weight} | replaced
-    asked = {name: replaced.pop(name) for name in SCALE_SETTINGS if name in replaced}
+    factor = replaced.pop("scale_factor", None)
+    asked = [name for name in ("min_scale", "scale_factor") if changes.get(name)]
     if asked:
         errors.require("scales" not in replaced, " and ".join(asked), "beside scales", "one or the other")
-        replaced["scales"] = _shares(replaced.get("size", chosen.size), chosen.scales, asked)
+        replaced |= _scales(
+            dataclasses.replace(chosen, size=replaced.get("size", chosen.size)), replaced, factor
+        )
+    elif "scales" in replaced:
+        replaced = {"min_scale": 0} | replaced
     replaced |= _steps(chosen, replaced)
     return dataclasses.replace(chosen, **replaced)
 
@@ -82,23 +86,29 @@ def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:
     return {"steps": _split(steps, chosen.steps if same else (1,) * len(scales))}
 
 
-def _shares(size: Any, own: Sequence[float], asked: Mapping[str, Any]) -> tuple[float, ...]:
-    """Returns scales from the result's size down by a factor, as long as they are not below the smallest."""
-    for name, value in asked.items():
+def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str, Any]:
+    """Returns `scales` from the smallest to the result's own size, about a factor apart.
+
+    Args:
+        sized: The config, of the size that was asked for.
+        replaced: What was asked for beside it.
+        factor: That was asked for, or None: as many scales as there were.
+    """
+    own = sized.scales
+    smallest = replaced.get("min_scale", sized.min_scale or round(own[0] * sized.size))
+    if factor is None and len(own) > 1:
+        return {"min_scale": smallest}
+    for name, value in {"min_scale": smallest, "scale_factor": factor or _SCALE_FACTOR}.items():
         good = isinstance(value, int | float) and not isinstance(value, bool)
         errors.require(good, name, repr(value), "a number")
-    errors.require(
-        isinstance(size, int) and size > 0, " and ".join(asked), f"with size {size}", "with --size"
-    )
-    factor = asked.get("scale_factor", _SCALE_FACTOR)
-    errors.require(
-        _SMALLEST_FACTOR <= factor < math.inf, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above"
-    )
-    smallest = asked.get("min_scale", max(1, own[0] * size))
-    errors.require(1 <= smallest <= size, "min_scale", smallest, f"1 to {size}, the result's own size")
-    # A scale that is the smallest but for rounding counts.
-    count = 1 + math.floor(math.log(size / smallest) / math.log(factor) + 1e-6)
-    return tuple(factor**-index for index in reversed(range(count)))
+    factor = factor or _SCALE_FACTOR
+    errors.require(sized.size > 0, "scale_factor", f"with size {sized.size}", "with --size")
+    errors.require(factor >= _SMALLEST_FACTOR, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")
+    errors.require(smallest > 0, "min_scale", smallest, "1 and above")
+    ratio = max(1.0, sized.size / smallest)
+    count = round(math.log(ratio) / math.log(factor))
+    shares = [ratio ** (-index / max(1, count)) for index in reversed(range(1, count + 1))]
+    return {"min_scale": smallest if count else 0, "scales": (*shares, 1.0)}
 
 
 def _plain(value: Any) -> Any:

@@ -146,26 +146,10 @@ def _given(chosen: config.Config) -> Any:
     """Returns the `Given` of the flags."""
     from nst_tf import inputs
 
-    several = {name: _listed(name, _FLAGS[name].value or []) for name in ("style", "style_regions")}
+    several = {name: inputs.listed(name, _FLAGS[name].value or []) for name in ("style", "style_regions")}
     single = _paths(("content", "content_mask", "content_regions"))
     init = None if chosen.init in config.INITS else pathlib.Path(chosen.init)
     return inputs.Given(styles=several["style"], style_regions=several["style_regions"], init=init, **single)
-
-
-def _listed(flag: str, values: Sequence[str]) -> list[Any]:
-    """Returns the paths that a flag names, given several times or with commas; colours stay as they are.
-
-    Raises:
-        InputError: A name is empty.
-    """
-    named: list[str] = []
-    for value in values:
-        # A file's name may have commas of its own.
-        parts = [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
-        if not all(parts):
-            raise errors.InputError(f"{flag}: {value!r} has an empty name; write names with commas between")
-        named += parts
-    return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
 
 
 def check() -> config.Config:

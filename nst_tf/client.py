@@ -9,15 +9,15 @@ import importlib
 import io
 import math
 import numbers
-import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from nst_tf import errors, pictures, transports
+from nst_tf import config, errors, failures, inputs, pictures, transports
+from nst_tf.failures import ServerError as ServerError  # what asking may raise belongs to asking
 
 # A whole run takes minutes on a processor: the default preset one and a half to three at 512 pixels on two
 # cores, and four times that at 1024.
@@ -27,53 +27,11 @@ TIMEOUT_S = 600.0
 STEPS_NOW = 10
 
 _LARGEST = {np.int32: 2**31 - 1, np.float32: float(np.finfo(np.float32).max)}
+# What only `stylize_blend` takes, as messages name it.
+_BLENDED = "style_blend_weights or color"
+
 _PAINTED = ("image_bytes", "losses")
 _ADVANCED = ("preview_bytes", "losses", "state_bytes", "steps_done")
-
-
-class ServerError(RuntimeError):
-    """The server could not be reached, took too long or failed; the message is one line."""
-
-
-# What to raise and to say, by code; `{server} refused: {detail}` and so on. A text names what it is about.
-_FAILURES: dict[str, tuple[type[Exception], str]] = {
-    **dict.fromkeys(
-        ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"),
-        (errors.InputError, "{server} refused: {detail}"),
-    ),
-    **dict.fromkeys(
-        ("UNAUTHENTICATED", "PERMISSION_DENIED"),
-        (errors.InputError, "server: {server} wants a login, which is not supported: {detail}"),
-    ),
-    "NOT_FOUND": (
-        errors.InputError,
-        "model: {server} has no model {model}: {detail}; name one that the server was started with",
-    ),
-    "UNIMPLEMENTED": (errors.InputError, "server: {server} serves no models: {detail}; name another"),
-    "RESOURCE_EXHAUSTED": (
-        errors.InputError,
-        "size: {server} is too busy, or this is too large for it: {detail}; try later, or a smaller size",
-    ),
-    transports.WRONG_ANSWER: (
-        errors.InputError,
-        "server: {server} answered {detail}; name the server of an nst_tf model, and the port for its scheme",
-    ),
-    "UNAVAILABLE": (
-        ServerError,
-        "{server} cannot be reached: {detail}; check that it runs, and the port: TensorFlow Serving has 8500"
-        " for grpc, 8501 for http",
-    ),
-    "DEADLINE_EXCEEDED": (
-        ServerError,
-        "{server} gave no answer within {timeout_s:g} s; allow more with timeout_s, or ask for fewer steps",
-    ),
-    transports.GATEWAY_TIMEOUT: (
-        ServerError,
-        "{server} gave up by a time-out of its own: {detail}; TensorFlow Serving's for REST is 30 s without"
-        " --rest_api_timeout_in_ms: use grpc, or --progress with few --steps_now",
-    ),
-}
-_OTHER_FAILURE = (ServerError, "{server} failed: {code}: {detail}")
 
 
 class Losses(NamedTuple):
@@ -128,8 +86,10 @@ class Answer:
 def request_stylization(
     server: str,
     content: pictures.Picture,
-    style: pictures.Picture,
+    style: pictures.Picture | Sequence[pictures.Picture],
     *,
+    style_blend_weights: Iterable[float] | None = None,
+    color: str | None = None,
     model: str = "nst",
     version: int | None = None,
     settings: Settings | None = None,
@@ -140,16 +100,20 @@ def request_stylization(
     """Asks a model server for a photograph, painted like a painting.
 
     Pictures are sent as PNG: upright, in sRGB, with 8 bits a channel and no alpha. Without `on_progress`
-    there is one call. With it there is one for every few steps, and `settings` are needed.
+    there is one call. With it there is one for every few steps, of one style, and `settings` are needed.
+    They are needed too for several styles, weights or a colour, which the signature `stylize_blend` takes.
 
     Args:
         server: `grpc://host:8500`, `http://host:8501` or `https://host`.
         content: The photograph: a path, a Pillow image or an array.
-        style: The painting.
+        style: The painting, likewise, or a list of several.
+        style_blend_weights: One for each painting, of which only the proportions count; None for equal ones.
+        color: Whose colours, one of `config.COLORS`; None for the model's own choice.
         model: The model's name on the server.
         version: Its version; None for the newest.
         settings: Of the run; None for the model's own.
         on_progress: Called with every answer on the way; if it returns something true, the run stops there.
+            Only for one style, without weights and colour.
         steps_now: How many steps to ask for at a time; halved where the server's own time-out is too short.
         timeout_s: After how many seconds without an answer to give up a call.
 
@@ -163,16 +127,24 @@ def request_stylization(
     _require(version is None or version > 0, "version", version, "1 and above")
     _require(steps_now > 0, "steps_now", steps_now, "1 and above")
     _require(timeout_s > 0 and math.isfinite(timeout_s), "timeout_s", timeout_s, "above 0")
-    asked = {"content_bytes": _encode(content, "content"), "style_bytes": _encode(style, "style")}
-    inputs = asked | (settings.tensors() if settings else {})
+    styles, signature = inputs.as_list(style), "stylize" if settings else "serving_default"
+    asked: dict[str, transports.Input] = {}
+    if len(styles) != 1 or style_blend_weights is not None or color is not None:
+        asked, signature = _blend(len(styles), style_blend_weights, color), "stylize_blend"
+        _require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
+        _require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
+    asked |= {"content_bytes": _encode(content, "content")} | (settings.tensors() if settings else {})
+    encoded = [_encode(picture, inputs.numbered("style", index)) for index, picture in enumerate(styles)]
+    asked |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
     connection = transports.connect(address, model, version, timeout_s)
-    with contextlib.closing(connection), _explaining(connection):
+    with contextlib.closing(connection), failures.explaining(connection):
         if settings and on_progress:
             return _paint_in_steps(
-                connection, inputs, settings.num_steps, on_progress, min(steps_now, settings.num_steps)
+                connection, asked, settings.num_steps, on_progress, min(steps_now, settings.num_steps)
             )
-        outputs = connection.predict("stylize" if settings else "serving_default", inputs, _PAINTED)
+        outputs = connection.predict(signature, asked, _PAINTED)
         steps = settings.num_steps if settings else None
+        steps = 0 if color in config.WITHOUT_STEPS else steps
         return _answer(outputs["image_bytes"], outputs["losses"], steps, steps)
 
 
@@ -202,17 +174,17 @@ def check_server(server: str) -> urllib.parse.SplitResult:
 
 def _paint_in_steps(
     connection: transports.Connection,
-    inputs: Mapping[str, transports.Input],
+    asked: Mapping[str, transports.Input],
     num_steps: int,
     on_progress: Callable[[Answer], object],
     steps_now: int,
 ) -> Answer:
     """Asks for a few steps at a time; the state that comes back goes in again, unchanged."""
-    state, step = connection.predict("start", inputs, ("state_bytes",))["state_bytes"], 0
+    state, step = connection.predict("start", asked, ("state_bytes",))["state_bytes"], 0
     while True:
         now = {"state_bytes": state, "steps_now": np.int32(steps_now)}
         try:
-            outputs = connection.predict("advance", {**inputs, **now}, _ADVANCED)
+            outputs = connection.predict("advance", {**asked, **now}, _ADVANCED)
         except transports.CallError as error:
             if error.code != transports.GATEWAY_TIMEOUT or steps_now == 1:
                 raise
@@ -226,11 +198,45 @@ def _paint_in_steps(
             return answer
 
 
+def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> dict[str, transports.Input]:
+    """Returns what `stylize_blend` takes beside the pictures and the settings.
+
+    Args:
+        count: How many style pictures there are.
+        weights: One for each, or None.
+        color: A name, or None; to the server an empty one is its own choice.
+
+    Raises:
+        InputError: They do not go together, or are not allowed.
+    """
+    name = "style_blend_weights"
+    _require(count, "style", "no picture", "one or more")
+    _require(weights is None or isinstance(weights, Iterable), name, repr(weights), "a list of numbers")
+    given = [1.0] * count if weights is None else list(weights)
+    _require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
+    for weight in given:
+        _require(
+            _is_number(weight, numbers.Real) and 0 <= weight <= config.LARGEST_NUMBER,
+            name,
+            weight,
+            f"numbers from 0 to {config.LARGEST_NUMBER:g}",
+        )
+    shares = np.array(given, np.float32)
+    _require(np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in given), "at least one above 0")
+    if color is not None and color not in config.COLORS:
+        raise errors.unknown_name("color", color, config.COLORS)
+    return {name: shares, "color": (color or "").encode()}
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _scalar(field: "dataclasses.Field[Any]", value: Any) -> np.int32 | np.float32:
     """Returns a setting with its type on the wire."""
     whole = field.type is int
     kind = np.int32 if whole else np.float32
-    right = isinstance(value, numbers.Integral if whole else numbers.Real) and not isinstance(value, bool)
+    right = _is_number(value, numbers.Integral if whole else numbers.Real)
     # NaN is not smaller than anything.
     _require(
         right and abs(value) <= _LARGEST[kind], field.name, value, "a whole number" if whole else "a number"
@@ -238,7 +244,7 @@ def _scalar(field: "dataclasses.Field[Any]", value: Any) -> np.int32 | np.float3
     return kind(value)
 
 
-def _encode(picture: pictures.Picture, name: str) -> transports.Input:
+def _encode(picture: pictures.Picture, name: str) -> bytes:
     """Returns the PNG bytes of a picture."""
     file = io.BytesIO()
     Image.fromarray(pictures.to_uint8(pictures.read(picture, name))).save(file, "PNG")
@@ -260,38 +266,6 @@ def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> 
 
 def _wrong_answer(what: str) -> transports.CallError:
     return transports.CallError(transports.WRONG_ANSWER, what)
-
-
-@contextlib.contextmanager
-def _explaining(connection: transports.Connection) -> Iterator[None]:
-    """Turns a call that failed into one line that says what to do."""
-    try:
-        yield
-    except transports.CallError as error:
-        kind, text = _FAILURES.get(error.code, _OTHER_FAILURE)
-        model = repr(connection.model) + (f" version {connection.version}" if connection.version else "")
-        said = {"code": error.code, "detail": _clean(error.detail), "model": model}
-        server = f"{connection.address.scheme}://{connection.address.netloc.rpartition('@')[2]}"
-        raise kind(text.format(server=server, timeout_s=connection.timeout_s, **said)) from None
-
-
-# What TensorFlow writes around a message: where in the graph, and which of several errors it is.
-_NOISE = re.compile(
-    r"\{\{.*?\}\}|\[\[.*?\]\]|^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+:|^Graph execution error:"
-    r"|^Detected at node .*|^ +File \".*",
-    re.MULTILINE,
-)
-# `tf.debugging.Assert` puts what it was given in brackets, with backslashes before quotes.
-_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
-
-
-def _clean(detail: str) -> str:
-    """Returns the first line with something to say of what a server said."""
-    text = _NOISE.sub("", detail)
-    if found := _ASSERTION.search(text):
-        text = re.sub(r"\\(['\"])", r"\1", found[1].partition("] [Condition ")[0])
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    return next(filter(None, lines), "it does not say why")
 
 
 def _require(condition: object, name: str, came: object, allowed: str) -> None:

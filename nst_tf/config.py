@@ -46,7 +46,7 @@ _FREE_RATES = ("sgd", "momentum")
 LARGEST_INTEGER = 2**31 - 1
 
 # Far beyond any use, and far enough below float32's largest, 3.4e38, to multiply by.
-_LARGEST_NUMBER = 1e30
+LARGEST_NUMBER = 1e30
 
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
 OUTPUTS = ("last", "best", "average")
@@ -140,8 +140,7 @@ class Config:
         "what the network sees beyond the picture: zeros, or its border again", PADDING, default="zeros"
     )
     normalize_activations: bool = _field(
-        "rescale the network so that every filter's mean activation over content and style is 1",
-        default=False,
+        "rescale the network: every filter's mean activation over content and style is 1", default=False
     )
     init: str = _field("the image to start from, or a picture's path", INITS, beside="a file")
     noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
@@ -174,6 +173,10 @@ class Config:
     )
     scales: tuple[float, ...] = _field(
         "sizes from coarse to fine, as shares of the last, which is 1", default=(1.0,)
+    )
+    min_scale: int = _field(
+        "pixels of the coarsest scale, whatever the size; 0: as scales says, by which the others are spread",
+        default=0,
     )
     steps: tuple[int, ...] = _field(
         "evaluations in all, split over the scales as in the preset; or one number for each scale"
@@ -282,7 +285,7 @@ def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
             {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
         )
         if kind in (int, float):
-            largest = LARGEST_INTEGER if kind is int else _LARGEST_NUMBER
+            largest = LARGEST_INTEGER if kind is int else LARGEST_NUMBER
             errors.require(0 <= item <= largest, field.name, item, f"from 0 to {largest}")
         names = field.metadata.get("names")
         beside = field.metadata.get("beside", "")

@@ -41,7 +41,7 @@ class Given:
             name: getattr(self, name) for name in ("content", "init", "content_mask", "content_regions")
         }
         several = {"style": self.styles, "style_regions": self.style_regions}
-        listed = {_numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)}
+        listed = {numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)}
         return {name: picture for name, picture in {**single, **listed}.items() if picture is not None}
 
     def files(self) -> Iterator[tuple[str, pathlib.Path]]:
@@ -68,6 +68,22 @@ def as_list(given: Picture | Sequence[Picture] | None) -> list[Picture]:
     return list(given) if isinstance(given, list | tuple) else [typing.cast(Picture, given)]
 
 
+def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
+    """Returns the paths that a flag names, given several times or with commas; colours stay as they are.
+
+    Raises:
+        InputError: A name is empty.
+    """
+    named: list[str] = []
+    for value in values:
+        # A file's name may have commas of its own.
+        parts = [value] if os.path.exists(os.path.expanduser(value)) else value.split(",")
+        if not all(parts):
+            raise errors.InputError(f"{flag}: {value!r} has an empty name; write names with commas between")
+        named += parts
+    return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
+
+
 def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
     """Reads what a run needs.
 
@@ -81,7 +97,7 @@ def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
     """
     _check(given, chosen, changed)
     content = None if given.content is None else pictures.read(given.content, "content")
-    styles = [pictures.read(picture, _numbered("style", index)) for index, picture in enumerate(given.styles)]
+    styles = [pictures.read(picture, numbered("style", index)) for index, picture in enumerate(given.styles)]
     init = None if chosen.init in config.INITS else pictures.read(chosen.init, "init")
     if content is None:
         return Read(content, styles, init, None)
@@ -120,6 +136,6 @@ def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
             raise errors.InputError(f"{name}: {why} nothing is painted that could be kept to a region")
 
 
-def _numbered(kind: str, index: int) -> str:
+def numbered(kind: str, index: int) -> str:
     """Returns what the picture at an index of its kind is called."""
     return kind if index == 0 else f"{kind} {index + 1}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import color, guards
+from nst_tf import color, config, guards
 from nst_tf.config import Config
 from nst_tf.targets import loss_weights
 
@@ -97,3 +97,23 @@ def each(styles: Styles, function: Callable[[Any], Any], spec: Any) -> Any:
         made = [function(index) for index in range(styles.count)]
         return tf.nest.map_structure(lambda *parts: tf.stack(parts), *made)
     return tf.map_fn(function, tf.range(styles.count), fn_output_signature=spec, parallel_iterations=1)
+
+
+def requested_color(name: Tensor, own: str) -> Tensor:
+    """Returns whose colours are asked for, as an index into `config.COLORS`, [] int32.
+
+    Args:
+        name: [] string; an empty one stands for the model's own choice.
+        own: That choice.
+
+    Raises:
+        InvalidArgumentError: When it runs: there is no such name.
+    """
+    is_chosen = tf.equal(tf.constant(config.COLORS), tf.where(tf.equal(name, ""), own, name))
+    known = guards.require(
+        tf.reduce_any(is_chosen),
+        "color: ",
+        name,
+        f"; allowed: {', '.join(config.COLORS)}, or an empty one for the model's own",
+    )
+    return guards.after([known], tf.argmax(is_chosen, output_type=tf.int32))

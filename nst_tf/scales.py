@@ -1,6 +1,7 @@
 """The sizes of a run's pictures, from its config: arithmetic only."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from nst_tf import errors
@@ -19,8 +20,9 @@ class Scale(NamedTuple):
 def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     """Returns the scales of a run on a content image of that height and width, coarse to fine.
 
-    A coarse scale at which the deepest layer would have fewer than 2 x 2 pixels has nothing to match;
-    its steps go to the next one.
+    The coarsest one has `min_scale` pixels, if that says how many, and those between are spread as `scales`
+    has them: strokes laid there are as large in a large picture as in a small one. A coarse scale at which
+    the deepest layer would have fewer than 2 x 2 pixels has nothing to match; its steps go to the next one.
 
     Raises:
         InputError: The picture or the result is too small for the deepest layer.
@@ -32,10 +34,12 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
         )
     plan: list[Scale] = []
     waiting = 0
-    for share, num_steps in zip(config.scales, config.steps, strict=True):
+    coarsest = _coarsest(config, height, width)
+    for exponent, num_steps in zip(exponents(config), config.steps, strict=True):
+        share = coarsest**exponent
         size = _fit(config, share, height, width)
         waiting += num_steps
-        if share < 1 and (min(size) < 2 * needed or not num_steps):
+        if exponent and (share >= 1 or min(size) < 2 * needed or not num_steps):
             continue
         plan.append(Scale(*size, waiting, share))
         waiting = 0
@@ -81,11 +85,33 @@ def style_sized(config: Config) -> Config:
     return dataclasses.replace(config, aspect_ratio=0.0)
 
 
+def exponents(config: Config) -> list[float]:
+    """Returns of every scale what power of the coarsest one's share its own is: from 1 down to 0."""
+    if len(config.scales) == 1:
+        return [0.0]
+    return [math.log(share) / math.log(config.scales[0]) for share in config.scales]
+
+
+def _coarsest(config: Config, height: int, width: int) -> float:
+    """Returns the share of the coarsest scale: of `scales`, or as many pixels as `min_scale` says."""
+    if not config.min_scale:
+        return config.scales[0]
+    side = config.size or _side(config, height, width)
+    return min(1.0, config.min_scale / side)
+
+
+def _side(config: Config, height: float, width: float) -> float:
+    """Returns the side that the config measures of a picture of that height and width."""
+    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
+    return {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}[
+        config.size_side
+    ]
+
+
 def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
     """Returns (height, width) scaled so that the side that the config measures has its size."""
     exact_width = height * config.aspect_ratio if config.aspect_ratio else width
-    sides = {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}
-    factor = share * (config.size / sides[config.size_side] if config.size else 1.0)
+    factor = share * (config.size / _side(config, height, width) if config.size else 1.0)
     return max(1, round(height * factor)), max(1, round(exact_width * factor))
 
 

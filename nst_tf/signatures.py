@@ -12,11 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import config, encoded, guards, objective, packing, painter, scales
+from nst_tf import encoded, guards, objective, packing, painter, scales
 from nst_tf.changes import override
 from nst_tf.config import Config
 from nst_tf.painter import Painter, State
-from nst_tf.requested import Limits, Settings, settings_of
+from nst_tf.requested import Limits, Settings, requested_color, settings_of
 from nst_tf.runs import Run
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -104,8 +104,7 @@ class ServedModel:
         return _painted(self._run.stylize(content, style, _settings(items)))
 
     def _paint_blend(self, items: Items) -> Items:
-        weights, name = items["style_blend_weights"], items["color"]
-        index = tf.argmax(tf.equal(tf.constant(config.COLORS), name), output_type=tf.int32)
+        weights = items["style_blend_weights"]
         used = weights > 0
         count = tf.reduce_sum(tf.cast(used, tf.int32))
         checks = [
@@ -125,14 +124,8 @@ class ServedModel:
                 tf.size(items["style_bytes"]),
                 " style pictures; allowed: one for each",
             ),
-            guards.require(
-                tf.reduce_any(tf.equal(tf.constant(config.COLORS), name)),
-                "color: ",
-                name,
-                f"; allowed: {', '.join(config.COLORS)}",
-            ),
         ]
-        index = guards.after(checks, index)
+        index = guards.after(checks, requested_color(items["color"], self._defaults.color))
         with tf.control_dependencies(checks):
             data = tf.boolean_mask(items["style_bytes"], used)
             shares = tf.boolean_mask(weights, used)

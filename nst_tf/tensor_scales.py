@@ -37,15 +37,17 @@ def plan_scales(config: Config, size: Tensor, num_steps: Tensor, height: Tensor,
     needed = scales.pixels_needed(config)
     steps = _split(num_steps, config.steps)
     waiting = tf.constant(0)
-    rows, kept = [], []
-    for index, share in enumerate(config.scales):
+    rows, kept, shares = [], [], []
+    coarsest = _coarsest(config, size, height, width)
+    for index, exponent in enumerate(scales.exponents(config)):
+        share = tf.pow(coarsest, tf.constant(exponent, tf.float64))
+        shares.append(share)
         rows.append([*_fit(config, size, share, height, width), waiting + steps[index]])
         small = tf.minimum(rows[-1][0], rows[-1][1]) < 2 * needed
-        kept.append((share == 1) | ~(small | tf.equal(steps[index], 0)))
+        kept.append((exponent == 0) | ~((share >= 1) | small | tf.equal(steps[index], 0)))
         waiting = tf.where(kept[-1], 0, waiting + steps[index])
     table = tf.boolean_mask(tf.stack([tf.stack(row) for row in rows]), tf.stack(kept))
-    shares = tf.boolean_mask(tf.constant(config.scales, tf.float64), tf.stack(kept))
-    return Plan(table[:, 0], table[:, 1], table[:, 2], shares)
+    return Plan(table[:, 0], table[:, 1], table[:, 2], tf.boolean_mask(tf.stack(shares), tf.stack(kept)))
 
 
 def style_size(
@@ -76,12 +78,27 @@ def style_size(
     return chosen[0], chosen[1]
 
 
+def _coarsest(config: Config, size: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Returns the share of the coarsest scale, [] float64."""
+    if not config.min_scale:
+        return tf.constant(config.scales[0], tf.float64)
+    own = _side(config, tf.cast(height, tf.float64), tf.cast(width, tf.float64))
+    side = tf.where(size > 0, tf.cast(size, tf.float64), own)
+    return tf.minimum(tf.constant(1.0, tf.float64), config.min_scale / side)
+
+
+def _side(config: Config, height: Tensor, width: Tensor) -> Tensor:
+    """Returns the side that the config measures, [] float64."""
+    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
+    return _SIDES[config.size_side](height, exact_width)
+
+
 def _fit(config: Config, size: Tensor, share: Any, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
     """Returns (height, width) scaled so that the side that the config measures has its size."""
     exact_height, exact_width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     if config.aspect_ratio:
         exact_width = exact_height * config.aspect_ratio
-    side = _SIDES[config.size_side](exact_height, exact_width)
+    side = _side(config, exact_height, exact_width)
     factor = share * tf.where(size > 0, tf.cast(size, tf.float64) / side, 1.0)
     return tf.maximum(1, _rounded(exact_height * factor)), tf.maximum(1, _rounded(exact_width * factor))
 

@@ -1,7 +1,8 @@
 """How a request reaches a model server and its answer comes back: gRPC or REST, by the server's address.
 
 Values go in and come out without the batch dimension, which is 1 on the wire. Inputs are bytes, lists of
-bytes, and NumPy scalars, whose type is the tensor's; outputs are bytes, numbers, and lists of them.
+bytes, and NumPy scalars and arrays, whose type is the tensor's; outputs are bytes, numbers, and lists of
+them.
 Importing this loads no library for either way: gRPC's brings TensorFlow with it.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-Input = bytes | list[bytes] | np.int32 | np.float32
+Input = bytes | list[bytes] | np.int32 | np.float32 | np.ndarray
 
 # The largest gRPC message either way. L-BFGS with its ten pairs takes 288 bytes a pixel, so that this is the
 # state of a picture of 3.7 million pixels; protobuf itself ends at twice as much.
@@ -135,7 +136,7 @@ class _GrpcConnection(Connection):
             request.model_spec.version.value = self.version
         for name, value in inputs.items():
             # As objects: NumPy's own type for bytes would lose zeros at their end.
-            dtype = None if isinstance(value, np.generic) else object
+            dtype = None if isinstance(value, np.generic | np.ndarray) else object
             request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray([value], dtype)))
         try:
             response = self._stub.Predict(request, timeout=self.timeout_s, wait_for_ready=False)
@@ -275,7 +276,7 @@ def _to_json(value: Input) -> Any:
     """Returns a value as TensorFlow Serving's JSON has it; a float keeps its point, an integer has none."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode("ascii")}
-    return [_to_json(item) for item in value] if isinstance(value, list) else value.item()
+    return [_to_json(item) for item in value] if isinstance(value, list) else value.tolist()
 
 
 def _from_json(value: Any) -> Any:

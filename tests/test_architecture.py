@@ -19,12 +19,13 @@ ALLOWED: dict[str, str] = {
         "color config errors images inputs losses manifest memory objective observers pictures presets report"
         " runtime scales sources stylizer"
     ),
-    "inputs": "config errors pictures regions",
     "export": (
         "config errors images manifest objective painter requested scales signatures stylizer warmup weights"
     ),
     "warmup": "",
-    "client": "errors pictures transports",
+    "client": "config errors failures inputs pictures transports",
+    "inputs": "config errors pictures regions",
+    "failures": "errors transports",
     "transports": "",
     "local_server": "errors local_models local_rest",
     "local_rest": "local_models",

@@ -31,19 +31,27 @@ SETTINGS = client.Settings(
 
 # What the signatures take, as the interface has it: a server's own table of types.
 TYPES = {
-    **dict.fromkeys(("content_bytes", "style_bytes", "state_bytes"), "string"),
+    **dict.fromkeys(("content_bytes", "style_bytes", "state_bytes", "color"), "string"),
     **dict.fromkeys(("num_steps", "size", "seed", "steps_now"), "int32"),
     **dict.fromkeys(("content_weight", "style_weight", "total_variation_weight"), "float32"),
+    "style_blend_weights": "float32",
 }
 PICTURES = {"content_bytes", "style_bytes"}
 RUN = PICTURES | {*SETTINGS.tensors()}
 SIGNATURES = {
     "serving_default": PICTURES,
     "stylize": RUN,
+    "stylize_blend": RUN | {"style_blend_weights", "color"},
     "start": RUN,
     "advance": RUN | {"state_bytes", "steps_now"},
 }
-STATUS = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500}
+STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+}
 STATUS |= {"PERMISSION_DENIED": 403, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
 
 
@@ -102,7 +110,7 @@ class FakeModel:
 
     def paint(self, signature, inputs):
         losses = [np.float32(value) for value in (1.1, 0.3, 0.7, 0.1)]
-        if signature in ("serving_default", "stylize"):
+        if signature in ("serving_default", "stylize", "stylize_blend"):
             return {"image_bytes": png(200), "losses": losses}
         if signature == "start":
             return {"state_bytes": self.state(0), "preview_bytes": png(0)}
@@ -129,10 +137,10 @@ def serve_grpc(model, port=0):
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     def plain(name, tensor):
-        """Returns an input of a batch of one: bytes, a list of them, or a NumPy scalar."""
+        """Returns an input of a batch of one: bytes, a NumPy scalar, or a list of them."""
         assert tf.as_dtype(tensor.dtype).name == TYPES[name]
         (value,) = tf.make_ndarray(tensor)
-        return value.tolist() if isinstance(value, np.ndarray) else value
+        return [*value] if isinstance(value, np.ndarray) else value
 
     class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         def Predict(self, request, context):  # noqa: N802 - gRPC's name
@@ -215,9 +223,10 @@ def serve_rest(model, port=0):
 
 def _from_json(kind, value):
     """Returns a JSON value as TensorFlow Serving reads it: an integer has no point."""
+    if isinstance(value, list):
+        return [_from_json(kind, item) for item in value]
     if kind == "string":
-        many = isinstance(value, list)
-        return [_from_json(kind, item) for item in value] if many else base64.b64decode(value["b64"])
+        return base64.b64decode(value["b64"])
     assert type(value) is {"int32": int, "float32": float}[kind]
     return np.dtype(kind).type(value)
 
@@ -334,6 +343,114 @@ def test_a_run_in_steps_hands_the_state_on_unchanged(served):
     ]
     assert answer is seen[-1]
     np.testing.assert_array_equal(pictures.to_uint8(answer.image)[0, 0], [25, 100, 50])
+
+
+def _blend(server, style=(STYLE, CONTENT), **options):
+    return client.request_stylization(server, CONTENT, [*style], **{"settings": SETTINGS} | options)
+
+
+def test_several_styles_arrive_with_their_weights_and_the_colours(served):
+    model, server = served
+    answer = _blend(server, style_blend_weights=np.array([0.1, 7]), color="luminance")
+    ((signature, asked),) = model.calls
+    assert signature == "stylize_blend"
+    for data, picture in zip(asked["style_bytes"], (STYLE, CONTENT), strict=True):
+        with opened(data) as style:
+            np.testing.assert_array_equal(np.asarray(style), pictures.to_uint8(picture))
+    assert asked["style_blend_weights"] == [np.float32(0.1), np.float32(7)]
+    assert asked["color"] == b"luminance"
+    assert {name: asked[name] for name in SETTINGS.tensors()} == SETTINGS.tensors()
+    assert (answer.step, answer.num_steps) == (25, 25)
+
+
+@pytest.mark.parametrize(
+    ("style", "options", "weights", "color"),
+    [
+        ((STYLE, STYLE, STYLE), {}, [1, 1, 1], b""),
+        ((STYLE,), {"color": "style"}, [1], b"style"),
+        ((STYLE,), {"style_blend_weights": [2]}, [2], b""),
+        ((STYLE, STYLE), {"style_blend_weights": (0, 3.5)}, [0, 3.5], b""),
+    ],
+)
+def test_what_of_a_blend_is_not_given_is_equal_weights_and_the_models_own_colours(
+    rest, style, options, weights, color
+):
+    model, server = rest
+    _blend(server, style, **options)
+    ((signature, asked),) = model.calls
+    assert signature == "stylize_blend"
+    assert len(asked["style_bytes"]) == len(style)
+    assert (asked["style_blend_weights"], asked["color"]) == (weights, color)
+
+
+def test_a_list_of_one_style_needs_no_blend(rest):
+    model, server = rest
+    client.request_stylization(server, CONTENT, [STYLE])
+    _blend(server, (STYLE,))
+    assert [signature for signature, _ in model.calls] == ["serving_default", "stylize"]
+
+
+def test_where_only_colours_are_wanted_no_step_is_done(rest):
+    answer = _blend(rest[1], color="only")
+    assert (answer.step, answer.num_steps) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("FAILED_PRECONDITION", 'Serving signature key "stylize_blend" not found.'),
+        ("INVALID_ARGUMENT", 'Serving signature name: "stylize_blend" not found in signature def'),
+    ],
+)
+def test_a_model_without_the_signature_has_to_be_exported_anew(served, code, text):
+    model, server = served
+    model.plan.append(Fault(code, text))
+    with pytest.raises(errors.InputError) as caught:
+        _blend(server)
+    assert str(caught.value) == (
+        f"model: {server} serves 'nst' without the signature stylize_blend: it is older than this client, or"
+        " no model of nst_tf; export it anew"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"style": []}, "style: no picture; allowed: one or more"),
+        ({"style": [STYLE, "gone.png"]}, "style 2: there is no file gone.png"),
+        (
+            {"settings": None},
+            "settings: None; allowed: all of them, for several styles or style_blend_weights",
+        ),
+        ({"settings": None, "style": STYLE, "color": "only"}, "settings: None; allowed: all of them, for"),
+        (
+            {"on_progress": print},
+            "on_progress: given; allowed: with one style and without style_blend_weights",
+        ),
+        ({"on_progress": print, "style": STYLE, "color": "only"}, "on_progress: given; allowed: with one"),
+        ({"style_blend_weights": [1]}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
+        ({"style_blend_weights": []}, "style_blend_weights: 0 for 2 style pictures"),
+        ({"style_blend_weights": 3}, "style_blend_weights: 3; allowed: a list of numbers"),
+        ({"style_blend_weights": "12"}, "style_blend_weights: 1; allowed: numbers from 0 to 1e+30"),
+        ({"style_blend_weights": [1, -1]}, "style_blend_weights: -1; allowed: numbers from 0"),
+        ({"style_blend_weights": [1, float("nan")]}, "style_blend_weights: nan; allowed: numbers"),
+        ({"style_blend_weights": [1, 1e31]}, "style_blend_weights: 1e+31; allowed: numbers"),
+        ({"style_blend_weights": [True, 1]}, "style_blend_weights: True; allowed: numbers"),
+        ({"style_blend_weights": [0, 1e-60]}, "style_blend_weights: 0, 1e-60; allowed: at least one above 0"),
+        (
+            {"color": "luminence"},
+            "color: 'luminence' is not one of style, luminance, statistics, only; did you",
+        ),
+        ({"color": ""}, "color: '' is not one of style, luminance, statistics, only"),
+    ],
+)
+def test_mistakes_in_a_blend(rest, changes, message):
+    model, server = rest
+    arguments = {"server": server, "content": CONTENT, "style": [STYLE, CONTENT], "settings": SETTINGS}
+    with pytest.raises(errors.InputError, match=f"^{re.escape(message)}") as caught:
+        client.request_stylization(**arguments | changes)
+    assert "\n" not in str(caught.value)
+    assert not model.calls
 
 
 def test_a_run_stops_when_told(rest):
@@ -679,6 +796,33 @@ def test_settings_not_given_come_from_the_preset(rest, folder):
             assert model.calls[index][1][name] == np.float32(value), (preset, name)
 
 
+@pytest.mark.parametrize(
+    ("styles", "options", "weights", "color"),
+    [
+        (["painting.jpg,photo.png"], ["--style_blend_weights=3,7"], [3, 7], b""),
+        (["painting.jpg", "photo.png"], ["--color=luminance"], [1, 1], b"luminance"),
+        (["painting.jpg"], ["--color=statistics", "--num_steps=7"], [1], b"statistics"),
+    ],
+)
+def test_the_tool_asks_for_a_blend(rest, folder, styles, options, weights, color):
+    model, server = rest
+    named = [f"--style={style}" for style in styles]
+    ask = [f"--server={server}", "--content=photo.png", *named, *options, "--output=out.png"]
+    finished = _run(folder, *ask)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    ((signature, asked),) = model.calls
+    assert signature == "stylize_blend"
+    assert len(asked["style_bytes"]) == len(weights)
+    assert (asked["style_blend_weights"], asked["color"]) == (weights, color)
+    steps = 7 if "--num_steps=7" in options else sum(presets.PRESETS["default"].config.steps)
+    assert asked["num_steps"] == steps
+
+
+def test_colours_alone_are_said_to_be_that(rest, folder):
+    finished = _run(folder, f"--server={rest[1]}", *FILES, "--color=only", "--output=out.png")
+    assert re.fullmatch(r"out.png: 32 x 24 pixels recoloured, \d+ s\n", finished.stdout), finished.stderr
+
+
 def test_progress_is_shown_and_previews_are_saved(rest, folder):
     model, server = rest
     ask = [f"--server={server}", *FILES, "--num_steps=25", "--progress", "--previews=previews"]
@@ -778,6 +922,8 @@ def test_help():
         "model",
         "content",
         "style",
+        "style_blend_weights",
+        "color",
         "output",
         "preset",
         "progress",
@@ -805,7 +951,20 @@ MISTAKES = [
     ([*ASK, "--output=out.png", "--size=-1"], "size: -1"),
     ([*ASK, "--output=out.png", "--steps_now=0"], "steps_now: 0"),
     ([*ASK, "--output=out.png", "--timeout_s=-1"], "timeout_s: -1"),
-    ([*ASK, "--output=out.png", "--style=gone.jpg"], "style: there is no file gone.jpg"),
+    ([*ASK, "--output=out.png", "--style=gone.jpg"], "style 2: there is no file gone.jpg"),
+    ([*ASK[:2], "--style=", "--output=out.png"], "--style=FILE is missing"),
+    ([*ASK, "--style=out.png", "--output=out.png", "--overwrite"], "output: out.png is the style too"),
+    ([*ASK, "--output=out.png", "--style_blend_weights=1,2"], "style_blend_weights: 2 for 1 style pictures"),
+    (
+        [*ASK, "--output=out.png", "--style_blend_weights=a"],
+        "style_blend_weights: 'a'; allowed: a number for",
+    ),
+    ([*ASK, "--output=out.png", "--color=blue"], "color: 'blue' is not one of style, luminance, statistics,"),
+    (
+        [*ASK, "--output=out.png", "--color=only", "--progress"],
+        "progress: a run in steps takes one style, no",
+    ),
+    ([*ASK, "--output=out.png", "--style=photo.png", "--steps_now=2"], "progress: a run in steps takes one"),
     (["--server=ftp://h", *FILES, "--output=out.png"], "server: 'ftp://h'"),
 ]
 

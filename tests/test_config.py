@@ -104,25 +104,36 @@ def test_the_last_scale_always_has_a_step(steps):
 
 
 def test_scales_may_be_named_by_the_smallest_and_a_factor():
-    shares = override(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5}).scales
-    np.testing.assert_allclose([512 * share for share in shares], [128, 181.02, 256, 362.04, 512], rtol=1e-4)
-    assert override(DEFAULT, {"size": 512, "min_scale": 200}).scales == (0.5, 1.0)
-    assert override(DEFAULT, {"size": 512, "min_scale": 512}).scales == (1.0,)
-    assert sum(override(DEFAULT, {"size": 512, "min_scale": 64, "steps": 22}).steps) == 22
-    named = override(DEFAULT, {"size": 512, "min_scale": 128, "steps": [5, 4, 3]})
-    assert (named.scales, named.steps) == ((0.25, 0.5, 1.0), (5, 4, 3))
+    chosen = override(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5})
+    np.testing.assert_allclose(
+        [512 * share for share in chosen.scales], [128, 181.02, 256, 362.04, 512], rtol=1e-4
+    )
+    assert sum(chosen.steps) == sum(DEFAULT.steps)
+    # No factor reaches the smallest exactly: the nearest number of scales does, evenly.
+    chosen = override(DEFAULT, {"size": 300, "min_scale": 128, "scale_factor": 2})
+    np.testing.assert_allclose(chosen.scales, (128 / 300, 1.0))
+    assert override(DEFAULT, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales == (1.0,)
+    named = override(DEFAULT, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
+    assert (named.scales, named.min_scale, named.steps) == ((0.25, 0.5, 1.0), 128, (5, 4, 3))
+
+
+def test_a_smallest_scale_alone_keeps_their_number():
+    chosen = override(DEFAULT, {"min_scale": 200})
+    assert (chosen.min_scale, chosen.scales, chosen.steps) == (200, DEFAULT.scales, DEFAULT.steps)
+    assert len(override(formulations.JOHNSON, {"min_scale": 128}).scales) == 3
+    assert override(DEFAULT, {"scales": (0.5, 1.0)}).min_scale == 0
+    assert override(DEFAULT, {"min_scale": 0}).scales == DEFAULT.scales
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"min_scale": 0}, "min_scale: 0; allowed: 1 to 512"),
-        ({"min_scale": 513}, "min_scale: 513; allowed: 1 to 512"),
+        ({"min_scale": -1}, "min_scale: -1; allowed: from 0"),
         ({"scale_factor": 1.0}, "scale_factor: 1.0; allowed: 1.01 and above"),
         ({"scale_factor": float("nan")}, "scale_factor: nan"),
-        ({"min_scale": "x"}, "min_scale: 'x'; allowed: a number"),
+        ({"min_scale": "x"}, "min_scale: 'x'; allowed: a whole number"),
         ({"min_scale": 128, "scales": (1.0,)}, "min_scale: beside scales"),
-        ({"min_scale": 128, "size": 0}, "min_scale: with size 0; allowed: with --size"),
+        ({"scale_factor": 2, "size": 0}, "scale_factor: with size 0; allowed: with --size"),
         ({"style_scale": 0.0}, "style_scale: 0.0; allowed: above 0"),
         ({"style_scale": 2.0, "style_size": 100}, "style_scale and style_size: 2.0 and 100; allowed: one of"),
         ({"style_blend_weights": (0, 0)}, "style_blend_weights: (0, 0); allowed: at least one above 0"),

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import nst_tf
-from nst_tf import errors, export, pictures, presets, requested, stylizer, warmup
+from nst_tf import config, errors, export, pictures, presets, requested, stylizer, warmup
 from tests import conftest, served
 
 LIMITS = requested.Limits(64 * 64, 100_000)
@@ -79,6 +79,13 @@ def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("own", config.COLORS)
+def test_without_a_name_the_colours_are_the_models_own(own):
+    for name in config.COLORS:
+        assert config.COLORS[int(requested.requested_color(tf.constant(name), own))] == name
+    assert config.COLORS[int(requested.requested_color(tf.constant(""), own))] == own
+
+
 def test_of_a_blend_only_the_colours_may_be_asked_for(server):
     answer = server("stylize_blend", _blend(color="only"))
     images = [served.decode(data) for data in (served.CONTENT, served.STYLE, OTHER_STYLE)]
@@ -104,7 +111,7 @@ def test_a_style_without_weight_is_not_looked_at(server):
         ({"weights": (1.0, np.nan)}, "style_blend_weights: 1, nan"),
         ({"styles": (served.STYLE,) * 17, "weights": (1.0,) * 17}, "of which 1 to 16"),
         ({"weights": (1.0,)}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
-        ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only"),
+        ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only, or an empty"),
         ({"styles": (served.STYLE, b"x")}, "style: not a PNG or JPEG"),
         ({"color": "only", "size": -1}, "size: -1"),
     ],

@@ -26,9 +26,9 @@ def test_the_short_side_rules_where_the_preset_says_so():
 
 
 def test_coarse_scales_too_small_to_match_give_their_steps_to_the_next():
-    plan = scales.plan_scales(override(DEFAULT, {"size": 64}), 64, 64)
+    plan = scales.plan_scales(override(DEFAULT, {"size": 64, "min_scale": 0}), 64, 64)
     assert [(s.height, s.num_steps) for s in plan] == [(32, 180), (64, 60)]
-    plan = scales.plan_scales(override(DEFAULT, {"size": 20}), 64, 64)
+    plan = scales.plan_scales(override(DEFAULT, {"size": 20, "min_scale": 0}), 64, 64)
     assert [(s.height, s.num_steps) for s in plan] == [(20, 240)]
 
 
@@ -87,7 +87,7 @@ def test_a_squashed_style_picture_has_the_results_shape():
 
 
 def test_zero_keeps_the_contents_own_size():
-    chosen = override(DEFAULT, {"size": 0})
+    chosen = override(DEFAULT, {"size": 0, "min_scale": 0})
     assert scales.plan_scales(chosen, 301, 403)[-1][:2] == (301, 403)
     assert scales.plan_scales(chosen, 301, 403)[0][:2] == (75, 101)
     assert scales.style_size(chosen, SCALE, 640, 1024) == (640, 1024)
@@ -113,3 +113,18 @@ def test_layers_without_weight_need_no_pixels():
 def test_strides_are_those_of_the_network():
     for layer in config.LAYERS:
         assert scales._stride(layer) == vgg.stride(layer)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(512, [128, 256, 512]), (1024, [128, 362, 1024]), (200, [128, 160, 200])]
+)
+def test_the_coarsest_scale_has_its_own_pixels_whatever_the_size(size, expected):
+    plan = scales.plan_scales(override(DEFAULT, {"size": size}), 768, 1024)
+    assert [scale.width for scale in plan] == expected
+    own = scales.plan_scales(override(DEFAULT, {"size": 0}), 3 * size // 4, size)
+    assert [scale.width for scale in own] == expected
+
+
+def test_scales_as_large_as_the_result_are_one():
+    plan = scales.plan_scales(override(DEFAULT, {"size": 128}), 768, 1024)
+    assert plan == (scales.Scale(96, 128, sum(DEFAULT.steps), 1.0),)

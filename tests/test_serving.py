@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nst_tf import client, errors, export, local_server, pictures, presets, requested, stylizer
-from tests import served
+from tests import conftest, served
 
 LIMITS = requested.Limits(64 * 64, 100_000)
 SETTINGS = client.Settings(
@@ -63,6 +63,35 @@ def test_both_protocols_bring_the_local_picture(settings, addresses, local_pictu
         answer = client.request_stylization(address, CONTENT, STYLE, settings=settings)
         np.testing.assert_array_equal(pictures.to_uint8(answer.image), local_picture[0])
         np.testing.assert_allclose(answer.losses, local_picture[1], rtol=1e-6)
+
+
+OTHER_STYLE = served.decode(served.encode(conftest.smooth_picture(7, 40, 60)))
+
+
+@pytest.mark.parametrize("color", [None, "luminance"])
+def test_both_protocols_bring_the_local_picture_of_several_styles(color, addresses, narrow_weights):
+    weights = (0.1, 0.7)  # which float32 rounds
+    chosen = presets.get(served.CONFIG, style_blend_weights=weights, color=color or served.CONFIG.color)
+    images = [pictures.read(picture) for picture in (CONTENT, STYLE, OTHER_STYLE)]
+    run = stylizer.Stylizer(images[0], images[1:], chosen, narrow_weights)
+    run.run()
+    for address in addresses:
+        answer = client.request_stylization(
+            *(address, CONTENT, [STYLE, OTHER_STYLE]),
+            style_blend_weights=weights,
+            color=color,
+            settings=SETTINGS,
+        )
+        np.testing.assert_array_equal(pictures.to_uint8(answer.image), pictures.to_uint8(run.picture()))
+        np.testing.assert_allclose(answer.losses, run.evaluate(), rtol=1e-6)
+
+
+def test_what_the_model_refuses_of_a_blend_is_said_in_a_line(addresses):
+    for address in addresses:
+        with pytest.raises(
+            errors.InputError, match=r"refused: style_blend_weights: 1, .*of which 1 to 16 above"
+        ):
+            client.request_stylization(address, CONTENT, [STYLE] * 17, settings=SETTINGS)
 
 
 def test_a_run_in_parts_brings_it_too(addresses, local_picture):

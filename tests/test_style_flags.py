@@ -1,16 +1,12 @@
 """The flags for several styles, masks and regions: mistakes in one line, and what a run makes of them."""
 
-import os
 import pathlib
 
 import numpy as np
 import pytest
-from absl import flags
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli, config, errors, options
+from nst_tf import cli
 from tests import conftest
 from tests.test_end_to_end import _answer, _assert_one_line
 
@@ -50,8 +46,14 @@ def folder(tmp_path, monkeypatch):
 
 # (arguments, part of the one line): each exits with 2 and writes nothing.
 MISTAKES = [
-    (["--style=red.png", "--content_weight=0", "--content_mask=mask.png"], "content_mask: there is no content"),
-    ([*TWO, "--style_blend_weights=1,2,3"], "style_blend_weights: 3 for 2 style pictures; allowed: one for each"),
+    (
+        ["--style=red.png", "--content_weight=0", "--content_mask=mask.png"],
+        "content_mask: there is no content",
+    ),
+    (
+        [*TWO, "--style_blend_weights=1,2,3"],
+        "style_blend_weights: 3 for 2 style pictures; allowed: one for each",
+    ),
     ([*TWO, "--style_blend_weights=0,0"], "style_blend_weights: (0.0, 0.0); allowed: at least one above 0"),
     ([*TWO, "--style_blend_weights=1,-1"], "style_blend_weights: -1.0; allowed: from 0"),
     ([*TWO, "--style_blend_weights=1,x"], "style_blend_weights: 'x'; allowed: numbers"),
@@ -59,7 +61,10 @@ MISTAKES = [
     ([*LABELLED], "style_regions: missing"),
     ([*LABELLED, "--style_regions=labels.png"], "style_regions: 1 for 2 styles"),
     ([*LABELLED, "--style_regions=#xyz,#0000ff"], "style_regions 1: '#xyz' is neither a file nor a colour"),
-    ([*LABELLED, "--style_regions=labels.png,#00ff00"], "labels: #00ff00 has no partner; content_regions: #0000ff"),
+    (
+        [*LABELLED, "--style_regions=labels.png,#00ff00"],
+        "labels: #00ff00 has no partner; content_regions: #0000ff",
+    ),
     ([*LABELLED, "--style_regions=#00ff00,#ffff00"], "labels: no colour in common"),
     ([*LABELLED, "--style_regions=photo.jpg,#ff0000"], "save as PNG"),
     ([*LABELLED, "--style_regions=gone.png,#ff0000"], "style_regions 1: there is no file gone.png"),
@@ -80,7 +85,10 @@ MISTAKES = [
     ([*ONE, "--min_scale=0"], "min_scale: 0.0"),
     ([*ONE, "--min_scale=1e-300"], "min_scale: 1e-300; allowed: 1 to 512"),
     ([*ONE, "--min_scale=64", "--scales=0.5,1"], "min_scale: beside scales; allowed: one or the other"),
-    ([*ONE, "--outside=keep"], "outside: it does nothing without content_mask or content_regions; leave it out"),
+    (
+        [*ONE, "--outside=keep"],
+        "outside: it does nothing without content_mask or content_regions; leave it out",
+    ),
     ([*ONE, "--outside=kep", "--content_mask=mask.png"], "did you mean 'keep'"),
     ([*ONE, "--guide_erosion=1"], "guide_erosion: it does nothing without"),
     ([*MASKED, "--guide_erosion=-1"], "guide_erosion: -1.0"),

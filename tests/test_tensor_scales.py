@@ -22,6 +22,7 @@ def configs(draw):
         size_side=draw(st.sampled_from(config.SIZE_SIDES)),
         aspect_ratio=draw(st.sampled_from([0.0, 1.5, 0.7])),
         style_shape=draw(st.sampled_from(config.STYLE_SHAPES)),
+        min_scale=draw(st.sampled_from([0, 0, 20, 128])),
         **draw(st.sampled_from([{}, {"style_scale": 0.37}, {"style_scale": 2.5}, {"style_size": 333}])),
         scales=(*shares, 1.0),
         steps=(*draw(st.lists(st.integers(0, 50), min_size=len(shares), max_size=len(shares))), draw(LAST)),
@@ -33,6 +34,7 @@ def configs(draw):
 def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_height, style_width):
     side_and_shape = {"size_side": base.size_side, "aspect_ratio": base.aspect_ratio}
     chosen = override(base, {"size": size, "steps": num_steps, **side_and_shape})
+    assert chosen.min_scale == base.min_scale
     plan = tensor_scales.plan_scales(
         base, tf.constant(size), tf.constant(num_steps), tf.constant(height), tf.constant(width)
     )
