@@ -9,4 +9,6 @@ python=.venv/bin/python
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-"$python" -m pytest --cov --cov-report=term "$@"
+# Two files at a time: half of a test's time is Python's, which builds graphs on one core. By file, since the
+# tests of one share what they export and serve.
+"$python" -m pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term "$@"
