@@ -1,6 +1,7 @@
 """The flags for several styles, masks and regions: mistakes in one line, and what a run makes of them."""
 
-import os
+import contextlib
+import io
 import pathlib
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli, config, errors, options
+from nst_tf import cli, config, errors, options, runtime
 from tests import conftest
 from tests.test_end_to_end import _answer, _assert_one_line
 
@@ -50,8 +51,14 @@ def folder(tmp_path, monkeypatch):
 
 # (arguments, part of the one line): each exits with 2 and writes nothing.
 MISTAKES = [
-    (["--style=red.png", "--content_weight=0", "--content_mask=mask.png"], "content_mask: there is no content"),
-    ([*TWO, "--style_blend_weights=1,2,3"], "style_blend_weights: 3 for 2 style pictures; allowed: one for each"),
+    (
+        ["--style=red.png", "--content_weight=0", "--content_mask=mask.png"],
+        "content_mask: there is no content",
+    ),
+    (
+        [*TWO, "--style_blend_weights=1,2,3"],
+        "style_blend_weights: 3 for 2 style pictures; allowed: one for each",
+    ),
     ([*TWO, "--style_blend_weights=0,0"], "style_blend_weights: (0.0, 0.0); allowed: at least one above 0"),
     ([*TWO, "--style_blend_weights=1,-1"], "style_blend_weights: -1.0; allowed: from 0"),
     ([*TWO, "--style_blend_weights=1,x"], "style_blend_weights: 'x'; allowed: numbers"),
@@ -59,7 +66,10 @@ MISTAKES = [
     ([*LABELLED], "style_regions: missing"),
     ([*LABELLED, "--style_regions=labels.png"], "style_regions: 1 for 2 styles"),
     ([*LABELLED, "--style_regions=#xyz,#0000ff"], "style_regions 1: '#xyz' is neither a file nor a colour"),
-    ([*LABELLED, "--style_regions=labels.png,#00ff00"], "labels: #00ff00 has no partner; content_regions: #0000ff"),
+    (
+        [*LABELLED, "--style_regions=labels.png,#00ff00"],
+        "labels: #00ff00 has no partner; content_regions: #0000ff",
+    ),
     ([*LABELLED, "--style_regions=#00ff00,#ffff00"], "labels: no colour in common"),
     ([*LABELLED, "--style_regions=photo.jpg,#ff0000"], "save as PNG"),
     ([*LABELLED, "--style_regions=gone.png,#ff0000"], "style_regions 1: there is no file gone.png"),
@@ -80,7 +90,10 @@ MISTAKES = [
     ([*ONE, "--min_scale=0"], "min_scale: 0.0"),
     ([*ONE, "--min_scale=1e-300"], "min_scale: 1e-300; allowed: 1 to 512"),
     ([*ONE, "--min_scale=64", "--scales=0.5,1"], "min_scale: beside scales; allowed: one or the other"),
-    ([*ONE, "--outside=keep"], "outside: it does nothing without content_mask or content_regions; leave it out"),
+    (
+        [*ONE, "--outside=keep"],
+        "outside: it does nothing without content_mask or content_regions; leave it out",
+    ),
     ([*ONE, "--outside=kep", "--content_mask=mask.png"], "did you mean 'keep'"),
     ([*ONE, "--guide_erosion=1"], "guide_erosion: it does nothing without"),
     ([*MASKED, "--guide_erosion=-1"], "guide_erosion: -1.0"),
@@ -110,7 +123,7 @@ def early(monkeypatch):
     def load():
         raise AssertionError("taken for good")
 
-    monkeypatch.setattr(cli.runtime, "use_tensorflow_backend", load)
+    monkeypatch.setattr(runtime, "use_tensorflow_backend", load)
 
 
 @pytest.mark.usefixtures("early")
@@ -119,3 +132,69 @@ def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     _assert_one_line(_answer(["--output=out.png", *arguments]), message)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# Values that may be right together, and some that never are.
+PLAUSIBLE = {
+    "style": ["red.png", "red.png,blue.png", "red, blue.png", "red.png,", "gone.png", "#ff0000"],
+    "style_blend": config.STYLE_BLENDS,
+    "style_blend_weights": ["1", "1,3", "0,1", "0,0", "1e31", ""],
+    "style_scale": ["0.5", "4", "0", "1e30", "nan"],
+    "style_size": ["0", "32", "2147483647", "-1"],
+    "min_scale": ["32", "48", "1", "0", "600"],
+    "scale_factor": ["2", "1.4142", "1.01", "1", "inf"],
+    "scales": ["0.5,1", "1", "0.5", ""],
+    "steps": ["1", "2,2", "0,1", "1,0", "0", "1,2,x"],
+    "size": ["48", "0", "3"],
+    "content_mask": ["mask.png", "square.png", "black.png", "photo.png", "gone.png", "#ffffff", "."],
+    "content_regions": ["labels.png", "photo.jpg", "#ff0000", "mask.png"],
+    "style_regions": ["#ff0000", "#ff0000,#0000ff", "labels.png", "labels.png,#0000ff", "#xyz", "", ","],
+    "outside": config.OUTSIDES,
+    "guide_erosion": ["0", "0.3", "1", "1e30", "-1"],
+    "style_statistics": config.STYLE_STATISTICS,
+    "normalize_activations": ["true", "false", "perhaps"],
+    "color": config.COLORS,
+    "preset": ["default", "crowsonkb", "spst"],
+    "content_weight": ["0", "1"],
+    "init": ["noise", "mask.png"],
+}
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.fixed_dictionaries({}, optional={name: st.sampled_from(v) for name, v in PLAUSIBLE.items()}))
+def test_any_flags_are_taken_or_refused_in_one_line(tmp_path_factory, values):
+    """As far as `check` goes: the pictures are read, nothing is painted."""
+    folder = tmp_path_factory.getbasetemp() / "plausible"
+    if not folder.exists():
+        folder.mkdir()
+        _fill(folder)
+    before = sorted(folder.iterdir())
+    arguments = {"content": "photo.png", "style": "red.png,blue.png", "output": "out.png", **values}
+    with contextlib.chdir(folder):
+        flags.FLAGS.unparse_flags()
+        message = ""
+        try:
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                options.parse(["nst_tf", *(f"--{name}={value}" for name, value in arguments.items())])
+            assert isinstance(cli.check(), config.Config)
+        except errors.InputError as error:
+            message = str(error)
+        except SystemExit:
+            message = said.getvalue().removesuffix("\n")
+        assert "\n" not in message
+        assert sorted(folder.iterdir()) == before
+
+
+def test_the_help_has_the_flags_in_their_groups(capsys):
+    with pytest.raises(SystemExit):
+        options.parse(["nst_tf", "--help"])
+    groups = capsys.readouterr().out.split("\n\n")
+    strokes, places = (
+        next(group for group in groups if what in group) for what in ("strokes, and", "a style in")
+    )
+    for name in ("style_scale", "style_size", "style_blend", "style_blend_weights"):
+        assert f"--{name}=" in strokes
+    for name in ("content_mask", "outside", "content_regions", "style_regions", "guide_erosion"):
+        assert f"--{name}=" in places
+    assert "--min_scale=" in groups[-1]
+    assert "repeat this option" not in " ".join(groups)
