@@ -98,6 +98,11 @@ def test_another_number_of_scales_shares_the_steps_out():
     assert override(DEFAULT, {"scales": (1.0,), "steps": 7}).steps == (7,)
 
 
+def test_what_is_not_changed_stays():
+    chosen = override(DEFAULT, {"steps": (5, 2, 0)})
+    assert override(chosen, {}) == override(chosen, {"seed": 0}) == chosen
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_last_scale_always_has_a_step(steps):
     assert override(DEFAULT, {"steps": steps}).steps[-1] >= 1

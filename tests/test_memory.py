@@ -104,3 +104,48 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path):
     assert memory.available() == pytest.approx(whole, rel=0.2)
     (tmp_path / "memory.max").write_text("3000000\n")
     assert memory.available() == 2000000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("style_scale", 4.0), ("style_scale", 1e30), ("style_size", 8192)]
+)
+def test_a_large_style_picture_is_planned_for_and_refused_by_its_own_name(monkeypatch, name, value):
+    monkeypatch.setattr(memory, "available", lambda: 2.5e9)
+    assert _fit(DEFAULT).tile == "off"
+    if value == 4.0:
+        assert _fit(DEFAULT, style_scale=4.0).tile != "off"
+    with pytest.raises(errors.InputError, match=rf"^{name}: .* the largest {name} that fits is") as caught:
+        _fit(DEFAULT, **{name: value, "tile": "off"})
+    fits = float(str(caught.value).rpartition("=")[2])
+    kind = int if name == "style_size" else float
+    assert _fit(DEFAULT, **{name: kind(fits), "tile": "off"}).tile == "off"
+    with pytest.raises(errors.InputError):
+        _fit(DEFAULT, **{name: kind(fits * 1.1), "tile": "off"})
+
+
+def test_a_size_that_does_not_fit_is_said_before_its_style(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2.5e9)
+    with pytest.raises(errors.InputError, match=r"^size: 9000 x .* --size=\d{3,}"):
+        _fit(DEFAULT, size=9000, style_size=9000, tile="off")
+
+
+def test_the_largest_of_several_styles_counts():
+    sized, scale = override(DEFAULT, {"tile": "off"}), scales.Scale(384, 512, 1, 1.0)
+    shapes = [(576, 768), (768, 768), (200, 768)]
+    several, square = (memory.estimate(sized, "float32", scale, some) for some in (shapes, shapes[1:2]))
+    assert several == square > memory.estimate(sized, "float32", scale, shapes[:1])
+
+
+def test_regions_are_planned_for():
+    """Peaks at 384 x 288 pixels, Adam, whole: 1.31 GB with one region, 1.50 with 4, 1.78 with 12."""
+    sized = override(DEFAULT, {"size": 384, "tile": "off", "optimizer": "adam"})
+    scale = scales.Scale(288, 384, 1, 1.0)
+    alone, four, twelve = (
+        memory.estimate(sized, "float32", scale, [(288, 384)], count) / 1e9 for count in (1, 4, 12)
+    )
+    assert four - alone == pytest.approx(1.50 - 1.31, rel=0.1)
+    assert 1.78 - 1.31 < twelve - alone < 1.5 * (1.78 - 1.31)
+    tiled = override(sized, {"tile": "256"})
+    wide = scales.Scale(3000, 4000, 1, 1.0)
+    masked = [memory.estimate(tiled, "float32", wide, [], count) for count in (0, 16)]
+    assert masked[1] - masked[0] > 16 * 4 * 3000 * 4000, "masks at least"

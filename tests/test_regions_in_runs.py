@@ -1,12 +1,16 @@
 """Several styles, masks and regions in whole runs: each part does what it says, alone and with all others."""
 
+import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from nst_tf import config, images, presets, regions, stylizer
+import nst_tf
+from nst_tf import config, errors, images, manifest, presets, regions, stylizer
 from tests import conftest
+from tests.test_end_to_end import _answer
 
 CONTENT = conftest.smooth_picture(2, 72, 96)[np.newaxis]
 # One red and one blue painting, so that one sees which was painted where.
@@ -59,7 +63,12 @@ def _redness(picture, place):
 
 def test_all_of_it_together(narrow_weights):
     planned = _plan(MASK, LABELS, ["#ff0000", "#0000ff"])
-    options = {"color": "luminance", "tile": "32", "style_statistics": "gram_mean_std", "init": "noise"}
+    options: dict[str, Any] = {
+        "color": "luminance",
+        "tile": "32",
+        "style_statistics": "gram_mean_std",
+        "init": "noise",
+    }
     options |= {"style_scale": 1.5, "normalize_activations": True, "style_blend_weights": (1.0, 2.0)}
     run = _make(narrow_weights, planned=planned, **options)
     assert len(run.scales) == 2
@@ -133,4 +142,115 @@ def test_the_order_of_styles_does_not_matter(narrow_weights):
     for styles, colors in pairs:
         run = _make(narrow_weights, styles, _plan(None, LABELS, colors, styles), style_weight=10.0)
         values.append([float(value) for value in run.step()])
-    np.testing.assert_allclose(*values, rtol=1e-5)
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
+
+
+def _pixels(picture):
+    return np.rint(picture[0] * 255).astype(np.uint8)
+
+
+# What `stylize` is given, by name, as arrays.
+GIVEN = {
+    "content": _pixels(CONTENT),
+    "red": _pixels(RED),
+    "blue": _pixels(BLUE),
+    "content_mask": (255 * MASK).astype(np.uint8),
+    "content_regions": LABELS,
+    "labels": np.ascontiguousarray(np.broadcast_to(LABELS[:, 35:37].repeat(32, axis=1)[:48], (48, 64, 3))),
+}
+SMALL: dict[str, Any] = {**QUICK, "size": 48, "steps": (2, 3), "weights": "builtin"}
+
+
+def _stylized(given, **options):
+    return nst_tf.stylize(
+        given["content"],
+        [given["red"], given["blue"]],
+        content_mask=given["content_mask"],
+        content_regions=given["content_regions"],
+        style_regions=[given["labels"], "#0000ff"],
+        **options,
+    )
+
+
+def test_paths_pillow_pictures_and_arrays_make_one_picture_and_a_manifest_makes_it_again(tmp_path):
+    pillow = {name: Image.fromarray(array) for name, array in GIVEN.items()}
+    paths = {name: tmp_path / f"{name}.png" for name in GIVEN}
+    for name, picture in pillow.items():
+        picture.save(paths[name])
+    made = [_stylized(given, **SMALL) for given in (GIVEN, pillow, paths)]
+    for other in made[1:]:
+        np.testing.assert_array_equal(other.image, made[0].image)
+    assert {name: one["name"] for name, one in made[2].manifest["inputs"].items()} == {
+        "content": "content.png",
+        "style": "red.png",
+        "style 2": "blue.png",
+        "content_mask": "content_mask.png",
+        "content_regions": "content_regions.png",
+        "style_regions": "labels.png",
+        "style_regions 2": "#0000ff",
+    }
+    made[2].save(tmp_path / "out.png")
+    read = manifest.read(tmp_path / "out.png")
+    again = _stylized(paths, preset=manifest.to_config(read, "out.png"))
+    np.testing.assert_array_equal(again.image, made[2].image)
+    assert manifest.differences(read, again.manifest) == []
+    inverted = {**GIVEN, "content_mask": 255 - GIVEN["content_mask"] // 2}
+    lines = manifest.differences(read, _stylized(inverted, preset=again.config).manifest)
+    assert any(line.startswith("content_mask is not the picture") for line in lines)
+
+
+def test_one_label_picture_or_colour_need_be_no_list():
+    given = {"content_regions": LABELS * np.array([0, 0, 1], np.uint8), **SMALL}
+    blue = np.full_like(GIVEN["red"], [0, 0, 255])
+    listed, *alone = (
+        nst_tf.stylize(GIVEN["content"], GIVEN["red"], style_regions=regional, **given).image
+        for regional in (["#0000ff"], "#0000ff", blue)
+    )
+    for image in alone:
+        np.testing.assert_array_equal(image, listed)
+
+
+def test_mistakes_in_python_are_input_errors():
+    for options, message in (
+        ({"content_mask": MASK[:, :50]}, "content_mask: 50 x 72 pixels"),
+        ({"content_mask": np.zeros(SIZE)}, "black everywhere"),
+        ({"style_regions": ["#ff0000", "#0000ff"]}, "content_regions: missing"),
+        ({"style_blend_weights": (1.0,)}, "1 for 2 style pictures"),
+        ({"outside": "free"}, "does nothing without content_mask"),
+    ):
+        with pytest.raises(errors.InputError, match=message):
+            nst_tf.stylize(GIVEN["content"], [GIVEN["red"], GIVEN["blue"]], **SMALL, **options)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 2.0)])
+def test_colours_alone_of_a_style_of_weight_0_are_not_there(weights):
+    both = nst_tf.stylize(CONTENT[0], [RED[0], BLUE[0]], color="only", style_blend_weights=weights)
+    alone = nst_tf.stylize(CONTENT[0], [RED[0] if weights[0] else BLUE[0]], color="only")
+    np.testing.assert_allclose(both.image, alone.image, atol=1e-6)
+
+
+def test_the_command_paints_in_several_styles_and_in_places(tmp_path, monkeypatch):
+    """In a folder where a painting's name has a comma; and once more from the picture's manifest."""
+    monkeypatch.chdir(tmp_path)
+    for name, array in GIVEN.items():
+        Image.fromarray(array).save({"blue": "blue, and more"}.get(name, name) + ".png")
+    inputs = ["--content=content.png", "--style=red.png", "--style=blue, and more.png"]
+    mask = ["--content_mask=content_mask.png"]
+    quick = [
+        "--size=48",
+        "--steps=3",
+        "--weights=builtin",
+        "--precision=float32",
+        "--style_blend_weights=1,3",
+    ]
+    first = _answer([*inputs, *mask, *quick, "--outside=keep", "--output=a.png", "--comparison=c.png"])
+    assert first[0] == 0, first
+    assert Image.open("c.png").width > 4 * 48
+    again = _answer([*inputs, *mask, "--config=a.png", "--output=b.png"])
+    assert (again[0], "not the same" in again[2]) == (0, False), again
+    assert pathlib.Path("a.png").read_bytes() == pathlib.Path("b.png").read_bytes()
+    without = _answer([*inputs, "--config=a.png", "--output=d.png"])
+    assert "content_mask is missing; the manifest names one (content_mask.png)" in without[2]
+    labelled = ["--content_regions=content_regions.png", "--style_regions=labels.png,#0000ff"]
+    more = _answer([*inputs, *mask, *labelled, "--config=a.png", "--output=e.png"])
+    assert "style_regions 2 is given, of which the manifest names none" in more[2]

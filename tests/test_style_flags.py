@@ -1,12 +1,17 @@
 """The flags for several styles, masks and regions: mistakes in one line, and what a run makes of them."""
 
+import contextlib
+import io
 import pathlib
 
 import numpy as np
 import pytest
+from absl import flags
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli
+from nst_tf import cli, config, errors, options, runtime
 from tests import conftest
 from tests.test_end_to_end import _answer, _assert_one_line
 
@@ -118,7 +123,7 @@ def early(monkeypatch):
     def load():
         raise AssertionError("taken for good")
 
-    monkeypatch.setattr(cli.runtime, "use_tensorflow_backend", load)
+    monkeypatch.setattr(runtime, "use_tensorflow_backend", load)
 
 
 @pytest.mark.usefixtures("early")
@@ -127,3 +132,69 @@ def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     _assert_one_line(_answer(["--output=out.png", *arguments]), message)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# Values that may be right together, and some that never are.
+PLAUSIBLE = {
+    "style": ["red.png", "red.png,blue.png", "red, blue.png", "red.png,", "gone.png", "#ff0000"],
+    "style_blend": config.STYLE_BLENDS,
+    "style_blend_weights": ["1", "1,3", "0,1", "0,0", "1e31", ""],
+    "style_scale": ["0.5", "4", "0", "1e30", "nan"],
+    "style_size": ["0", "32", "2147483647", "-1"],
+    "min_scale": ["32", "48", "1", "0", "600"],
+    "scale_factor": ["2", "1.4142", "1.01", "1", "inf"],
+    "scales": ["0.5,1", "1", "0.5", ""],
+    "steps": ["1", "2,2", "0,1", "1,0", "0", "1,2,x"],
+    "size": ["48", "0", "3"],
+    "content_mask": ["mask.png", "square.png", "black.png", "photo.png", "gone.png", "#ffffff", "."],
+    "content_regions": ["labels.png", "photo.jpg", "#ff0000", "mask.png"],
+    "style_regions": ["#ff0000", "#ff0000,#0000ff", "labels.png", "labels.png,#0000ff", "#xyz", "", ","],
+    "outside": config.OUTSIDES,
+    "guide_erosion": ["0", "0.3", "1", "1e30", "-1"],
+    "style_statistics": config.STYLE_STATISTICS,
+    "normalize_activations": ["true", "false", "perhaps"],
+    "color": config.COLORS,
+    "preset": ["default", "crowsonkb", "spst"],
+    "content_weight": ["0", "1"],
+    "init": ["noise", "mask.png"],
+}
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.fixed_dictionaries({}, optional={name: st.sampled_from(v) for name, v in PLAUSIBLE.items()}))
+def test_any_flags_are_taken_or_refused_in_one_line(tmp_path_factory, values):
+    """As far as `check` goes: the pictures are read, nothing is painted."""
+    folder = tmp_path_factory.getbasetemp() / "plausible"
+    if not folder.exists():
+        folder.mkdir()
+        _fill(folder)
+    before = sorted(folder.iterdir())
+    arguments = {"content": "photo.png", "style": "red.png,blue.png", "output": "out.png", **values}
+    with contextlib.chdir(folder):
+        flags.FLAGS.unparse_flags()
+        message = ""
+        try:
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                options.parse(["nst_tf", *(f"--{name}={value}" for name, value in arguments.items())])
+            assert isinstance(cli.check(), config.Config)
+        except errors.InputError as error:
+            message = str(error)
+        except SystemExit:
+            message = said.getvalue().removesuffix("\n")
+        assert "\n" not in message
+        assert sorted(folder.iterdir()) == before
+
+
+def test_the_help_has_the_flags_in_their_groups(capsys):
+    with pytest.raises(SystemExit):
+        options.parse(["nst_tf", "--help"])
+    groups = capsys.readouterr().out.split("\n\n")
+    strokes, places = (
+        next(group for group in groups if what in group) for what in ("strokes, and", "a style in")
+    )
+    for name in ("style_scale", "style_size", "style_blend", "style_blend_weights"):
+        assert f"--{name}=" in strokes
+    for name in ("content_mask", "outside", "content_regions", "style_regions", "guide_erosion"):
+        assert f"--{name}=" in places
+    assert "--min_scale=" in groups[-1]
+    assert "repeat this option" not in " ".join(groups)

@@ -1,6 +1,7 @@
 """Tiles are exact: the gradient of the whole picture, window by window, on any size, pooling and layers."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_tiles_are_exact_whatever_the_padding_and_the_pooling(padding, pooling, 
 
 
 def _regions(height, width):
-    """Returns the masks of two regions with a crooked edge between them, [1, H, W, 2], some of it neither's."""
+    """Returns the masks of two regions, a crooked edge between them, [1, H, W, 2], some pixels neither's."""
     rows, columns = np.mgrid[0:height, 0:width]
     first = columns + 5 * np.sin(rows / 9) < 0.55 * width
     neither = rows > 0.8 * height
@@ -143,7 +144,7 @@ def _error(gradient, expected):
 
 
 # A statistic with what else matters once: the size, the tile, how guides are eroded, how styles are blended.
-GUIDED = {
+GUIDED: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
     "gram": ((117, 150), 48, {"guide_erosion": 0.3, "total_variation_weight": 1e-3}),
     "gram_mean_std": ((133, 101), 37, {"guide_erosion": 1.0, "style_blend": "targets"}),
     "wasserstein": ((143, 131), 64, {"guide_erosion": 0.0, "content_weight": 0.0}),
