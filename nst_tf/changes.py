@@ -55,12 +55,12 @@ def override(chosen: Config, changes: Mapping[str, Any]) -> Config:
     if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
         replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style_weight} | replaced
     factor = replaced.pop("scale_factor", None)
-    asked = [name for name in ("min_scale", "scale_factor") if changes.get(name)]
+    # A min_scale of 0 asks for none; a factor of 0 is a mistake.
+    asked = ["min_scale"] * bool(replaced.get("min_scale")) + ["scale_factor"] * (factor is not None)
     if asked:
         errors.require("scales" not in replaced, " and ".join(asked), "beside scales", "one or the other")
-        replaced |= _scales(
-            dataclasses.replace(chosen, size=replaced.get("size", chosen.size)), replaced, factor
-        )
+        size: Any = replaced.get("size", chosen.size)
+        replaced |= _scales(dataclasses.replace(chosen, size=size), replaced, factor)
     elif "scales" in replaced:
         replaced = {"min_scale": 0} | replaced
     replaced |= _steps(chosen, replaced)
@@ -98,12 +98,16 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
     smallest = replaced.get("min_scale", sized.min_scale or round(own[0] * sized.size))
     if factor is None and len(own) > 1:
         return {"min_scale": smallest}
-    for name, value in {"min_scale": smallest, "scale_factor": factor or _SCALE_FACTOR}.items():
+    for name, value in {
+        "min_scale": smallest,
+        "scale_factor": _SCALE_FACTOR if factor is None else factor,
+    }.items():
         good = isinstance(value, int | float) and not isinstance(value, bool)
         errors.require(good, name, repr(value), "a number")
-    factor = factor or _SCALE_FACTOR
+    factor = _SCALE_FACTOR if factor is None else factor
     errors.require(sized.size > 0, "scale_factor", f"with size {sized.size}", "with --size")
-    errors.require(factor >= _SMALLEST_FACTOR, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")
+    good = _SMALLEST_FACTOR <= factor <= config.LARGEST_NUMBER
+    errors.require(good, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")
     errors.require(smallest > 0, "min_scale", smallest, "1 and above")
     ratio = max(1.0, sized.size / smallest)
     count = round(math.log(ratio) / math.log(factor))
