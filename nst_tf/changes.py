@@ -98,13 +98,10 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
     smallest = replaced.get("min_scale", sized.min_scale or round(own[0] * sized.size))
     if factor is None and len(own) > 1:
         return {"min_scale": smallest}
-    for name, value in {
-        "min_scale": smallest,
-        "scale_factor": _SCALE_FACTOR if factor is None else factor,
-    }.items():
+    factor = _SCALE_FACTOR if factor is None else factor
+    for name, value in {"min_scale": smallest, "scale_factor": factor}.items():
         good = isinstance(value, int | float) and not isinstance(value, bool)
         errors.require(good, name, repr(value), "a number")
-    factor = _SCALE_FACTOR if factor is None else factor
     errors.require(sized.size > 0, "scale_factor", f"with size {sized.size}", "with --size")
     good = _SMALLEST_FACTOR <= factor <= config.LARGEST_NUMBER
     errors.require(good, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")

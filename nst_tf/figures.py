@@ -109,7 +109,11 @@ def _lines(text: str, fits: Callable[[str], bool]) -> list[str]:
     lines, rest = [], text
     while rest:
         ends = [end for end in range(1, len(rest) + 1) if fits(rest[:end].rstrip())] or [1]
-        breaks = [end for end in ends if end == len(rest) or rest[end - 1] in _BREAK_AFTER]
+        breaks = [
+            end
+            for end in ends
+            if end == len(rest) or (rest[end - 1] in _BREAK_AFTER and not rest.startswith("-", end))
+        ]
         end = max(breaks or ends)
         lines.append(rest[:end].rstrip())
         rest = rest[end:].lstrip()
