@@ -49,6 +49,8 @@ def main(argv: Sequence[str]) -> int:
     """Loads, trains, packs, writes."""
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On processors without AVX-512 TensorFlow leaves oneDNN off: 8.5 crops a second without, 10.5 with it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     output = _output()
     crops = _crops()
     from feature_training import library, network, packing, training  # they load Keras
