@@ -74,6 +74,8 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
     Raises:
         InputError: A name is empty.
     """
+    if list(values) == [""]:  # a flag with nothing behind it
+        return []
     named: list[str] = []
     for value in values:
         # A file's name may have commas of its own.

@@ -71,7 +71,7 @@ def test_the_average_takes_no_rejected_trial_of_lbfgs():
 
 
 def test_the_average_begins_anew_at_each_scale():
-    optimizer = iterates.average_iterate(optimizers.adam(0.05))
+    optimizer = iterates.average_iterate(optimizers.adam(0.05, carry=True))
     image = tf.constant(START)
     loss, gradient = _value(image)
     image, state = optimizer.update(image, loss, gradient, optimizer.init(image))

@@ -41,7 +41,8 @@ def _painter(config, narrow_weights):
 def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weights):
     """Best and averaged iterates, decaying rates, noise, stretched pictures, squashed styles, statistics."""
     fields: dict[str, Any] = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
-    fields |= {"style_layer_weights": (1.0, 0.5), "size": 24, "scales": (0.5, 1.0), "steps": (3, 4)}
+    fields |= {"style_layer_weights": (1.0, 0.5), "size": 24}
+    fields |= {"scales": (0.5, 1.0), "min_scale": 0, "steps": (3, 4)}
     config = dataclasses.replace(presets.get(preset, **changes), precision="float32", **fields)
     runs, settings = _painter(config, narrow_weights), requested.settings_of(config)
 
