@@ -98,7 +98,7 @@ def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, 
     sides = ["--rows=style=one.jpg,two.jpg", "--columns=scales=1;0.5,1", "--keep=kept", "--color=only"]
     assert _sweep(*sides) == 0
     assert [(asked["style"], asked["scales"]) for asked in painted] == [
-        (style, scales) for style in ("one.jpg", "two.jpg") for scales in (["1"], ["0.5", "1"])
+        ([style], scales) for style in ("one.jpg", "two.jpg") for scales in (["1"], ["0.5", "1"])
     ]
     told = capsys.readouterr()
     assert "picture 4 of 4: style=two, scales=0.5,1" in told.err

@@ -11,4 +11,5 @@ python=.venv/bin/python
 "$python" -m mypy
 # Two files at a time: half of a test's time is Python's, which builds graphs on one core. By file, since the
 # tests of one share what they export and serve.
-"$python" -m pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term "$@"
+# One thread each for arithmetic, which is little: two times two on two cores wait for each other.
+TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term "$@"
