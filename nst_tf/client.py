@@ -122,17 +122,17 @@ def request_stylization(
         ServerError: The server could not be reached, took too long or failed.
     """
     address = check_server(server)
-    _require(settings or not on_progress, "settings", settings, "all of them, for a run with progress")
-    _require(model, "model", repr(model), "a name")
-    _require(version is None or version > 0, "version", version, "1 and above")
-    _require(steps_now > 0, "steps_now", steps_now, "1 and above")
-    _require(timeout_s > 0 and math.isfinite(timeout_s), "timeout_s", timeout_s, "above 0")
+    errors.require(settings or not on_progress, "settings", settings, "all of them, for a run with progress")
+    errors.require(model, "model", repr(model), "a name")
+    errors.require(version is None or version > 0, "version", version, "1 and above")
+    errors.require(steps_now > 0, "steps_now", steps_now, "1 and above")
+    errors.require(timeout_s > 0 and math.isfinite(timeout_s), "timeout_s", timeout_s, "above 0")
     styles, signature = inputs.as_list(style), "stylize" if settings else "serving_default"
     asked: dict[str, transports.Input] = {}
     if len(styles) != 1 or style_blend_weights is not None or color is not None:
         asked, signature = _blend(len(styles), style_blend_weights, color), "stylize_blend"
-        _require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
-        _require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
+        errors.require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
+        errors.require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
     asked |= {"content_bytes": _encode(content, "content")} | (settings.tensors() if settings else {})
     encoded = [_encode(picture, inputs.numbered("style", index)) for index, picture in enumerate(styles)]
     asked |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
@@ -162,7 +162,7 @@ def check_server(server: str) -> urllib.parse.SplitResult:
         usable = usable and address.scheme in transports.LIBRARIES and not grpc_path
     except ValueError:
         usable = False
-    _require(usable, "server", repr(server), "grpc://HOST:PORT, http://HOST:PORT, https://HOST")
+    errors.require(usable, "server", repr(server), "grpc://HOST:PORT, http://HOST:PORT, https://HOST")
     try:
         for library in transports.LIBRARIES[address.scheme]:
             importlib.import_module(library)
@@ -210,19 +210,21 @@ def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> di
         InputError: They do not go together, or are not allowed.
     """
     name = "style_blend_weights"
-    _require(count, "style", "no picture", "one or more")
-    _require(weights is None or isinstance(weights, Iterable), name, repr(weights), "a list of numbers")
+    errors.require(count, "style", "no picture", "one or more")
+    errors.require(weights is None or isinstance(weights, Iterable), name, repr(weights), "a list of numbers")
     given = [1.0] * count if weights is None else list(weights)
-    _require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
+    errors.require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
     for weight in given:
-        _require(
+        errors.require(
             _is_number(weight, numbers.Real) and 0 <= weight <= config.LARGEST_NUMBER,
             name,
             weight,
             f"numbers from 0 to {config.LARGEST_NUMBER:g}",
         )
     shares = np.array(given, np.float32)
-    _require(np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in given), "at least one above 0")
+    errors.require(
+        np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in given), "at least one above 0"
+    )
     if color is not None and color not in config.COLORS:
         raise errors.unknown_name("color", color, config.COLORS)
     return {name: shares, "color": (color or "").encode()}
@@ -238,7 +240,7 @@ def _scalar(field: "dataclasses.Field[Any]", value: Any) -> np.int32 | np.float3
     kind = np.int32 if whole else np.float32
     right = _is_number(value, numbers.Integral if whole else numbers.Real)
     # NaN is not smaller than anything.
-    _require(
+    errors.require(
         right and abs(value) <= _LARGEST[kind], field.name, value, "a whole number" if whole else "a number"
     )
     return kind(value)
@@ -266,8 +268,3 @@ def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> 
 
 def _wrong_answer(what: str) -> transports.CallError:
     return transports.CallError(transports.WRONG_ANSWER, what)
-
-
-def _require(condition: object, name: str, came: object, allowed: str) -> None:
-    if not condition:
-        raise errors.InputError(f"{name}: {came}; allowed: {allowed}")

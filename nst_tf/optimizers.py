@@ -55,7 +55,7 @@ def adam(
         epsilon: In units of the gradient.
         clip: Whether to clip the image to [0, 1] after every update.
         carry: Whether the moments, resized, go on at the next scale. They do not by default: 40 steps after
-            a scale of half the size, from moments anew, the loss was a third lower (two picture pairs).
+            a scale of half the size, from moments anew, the loss was about 30 % lower (two picture pairs).
     """
 
     def init(image: Tensor) -> AdamState:

@@ -170,8 +170,7 @@ class Painter:
             own = check_size(*size, "size: the style picture at that size", most, needed)
             return guards.after(own, tf.constant(True))
 
-        good = each(styles, checked_style, tf.TensorSpec([], tf.bool))
-        checks.append(guards.require(tf.reduce_all(good), "style: "))
+        checks.append(each(styles, checked_style, tf.TensorSpec([], tf.bool)))
         return (
             tensor_scales.Plan(*(guards.after(checks, tensor) for tensor in plan)),
             guards.after(checks, content_image),

@@ -57,13 +57,13 @@ class Scene:
             )
         # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
         any_mask = tf.TensorSpec([1, None, None, 0 if regions is None else regions.content.shape[-1]])
-        specs = [
+        self._framed = self._is_framed()
+        self._specs = [
             [ANY_IMAGE] * (content_image is not None),
             [ANY_IMAGE] * len(used),
             [] if regions is None else [any_mask] * (1 + len(used)),
-            [tf.TensorSpec([1, None, None, 1])] * self._is_framed(),
+            [tf.TensorSpec([1, None, None, 1])] * self._framed,
         ]
-        self._specs = specs
 
     @property
     def shaping_image(self) -> Tensor:
@@ -100,7 +100,7 @@ class Scene:
             masks += [
                 guides.resize(mask, *size) for mask, size in zip(self._masks.styles, sizes, strict=True)
             ]
-        return contents, styles, masks, [self._frame(masks[0])] if self._is_framed() else []
+        return contents, styles, masks, [self._frame(masks[0])] if self._framed else []
 
     def _build(
         self,

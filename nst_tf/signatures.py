@@ -66,12 +66,10 @@ class ServedModel:
         # A request's size is the longest side, as everywhere where a person names one.
         asked = override(full, {"size": defaults.size})
         self._needed = scales.pixels_needed(full)
-        decode = functools.partial(
-            encoded.decode,
-            name="style",
-            max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL,
-            min_side=self._needed,
+        self._decode = functools.partial(
+            encoded.decode, max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL, min_side=self._needed
         )
+        decode = functools.partial(self._decode, name="style")
         self._default_run = Run(Painter(full, judge, limits), full.color, decode)
         self._run = self._default_run
         if asked != full:
@@ -129,8 +127,7 @@ class ServedModel:
         with tf.control_dependencies(checks):
             data = tf.boolean_mask(items["style_bytes"], used)
             shares = tf.boolean_mask(weights, used)
-        most = self._limits.max_pixels * INPUT_PIXELS_PER_PIXEL
-        content = encoded.decode(items["content_bytes"], "content", most, self._needed)
+        content = self._decode(items["content_bytes"], "content")
         return _painted(self._run.blend(content, data, shares, index, _settings(items)))
 
     def _start(self, items: Items) -> Items:
@@ -189,10 +186,9 @@ class ServedModel:
         return guards.after(checks, pixels)[tf.newaxis]
 
     def _decoded(self, items: Items) -> tuple[Tensor, Tensor]:
-        most = self._limits.max_pixels * INPUT_PIXELS_PER_PIXEL
         return (
-            encoded.decode(items["content_bytes"], "content", most, self._needed),
-            encoded.decode(items["style_bytes"], "style", most, self._needed),
+            self._decode(items["content_bytes"], "content"),
+            self._decode(items["style_bytes"], "style"),
         )
 
     def _owner(self, items: Items) -> Tensor:
