@@ -23,7 +23,8 @@ _SMALLEST_FACTOR = 1.01
 
 # What `style_weight` is multiplied by where Wasserstein distances take the place of Gram matrices that are
 # normalised as in gatys_pytorch. Before the first step their losses are 1100 to 1800 times smaller (three
-# picture pairs at 256 px), but they fall less: with 1000 the photograph became the painting. 100 is an estimate.
+# picture pairs at 256 px), but they fall less: with 1000 the photograph became the painting. 100 is an
+# estimate.
 _WASSERSTEIN_WEIGHT = 100.0
 
 
