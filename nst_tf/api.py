@@ -179,7 +179,7 @@ def _recolor(
         raise errors.InputError(f"observers: color={chosen.color!r} takes no steps to observe")
     sources.check(content_image, style_images, chosen, content_image)
     found = [color.statistics(tf.constant(image)) for image in style_images]
-    weights = np.array(chosen.style_blend_weights or [1.0] * len(found))
+    weights = np.array(chosen.blend_weights(len(found)))
     prepared = color.recolor(
         tf.constant(content_image),
         color.ColorStatistics(*(tf.stack(parts) for parts in zip(*found, strict=True))),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nst_tf import config, errors
+from nst_tf import config, errors, fields
 from nst_tf.config import Config
 
 # What a person may say instead of `scales`, with its help text.
@@ -81,7 +81,7 @@ def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:
         steps = steps[0]
     if not isinstance(steps, int) or isinstance(steps, bool) or not isinstance(scales, tuple):
         return {}
-    errors.require(0 < steps <= config.LARGEST_INTEGER, "steps", steps, f"from 1 to {config.LARGEST_INTEGER}")
+    errors.require(0 < steps <= fields.LARGEST_INTEGER, "steps", steps, f"from 1 to {fields.LARGEST_INTEGER}")
     errors.require(scales, "scales", "none", "at least one, the last one 1")
     same = len(scales) == len(chosen.steps)
     return {"steps": _split(steps, chosen.steps if same else (1,) * len(scales))}
@@ -104,7 +104,7 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
         good = isinstance(value, int | float) and not isinstance(value, bool)
         errors.require(good, name, repr(value), "a number")
     errors.require(sized.size > 0, "scale_factor", f"with size {sized.size}", "with --size")
-    good = _SMALLEST_FACTOR <= factor <= config.LARGEST_NUMBER
+    good = _SMALLEST_FACTOR <= factor <= fields.LARGEST_NUMBER
     errors.require(good, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")
     errors.require(smallest > 0, "min_scale", smallest, "1 and above")
     ratio = max(1.0, sized.size / smallest)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from nst_tf import config, errors, failures, inputs, pictures, transports
+from nst_tf import config, errors, failures, fields, inputs, pictures, transports
 from nst_tf.failures import ServerError as ServerError  # what asking may raise belongs to asking
 
 # A whole run takes minutes on a processor: the default preset one and a half to three at 512 pixels on two
@@ -134,7 +134,7 @@ def request_stylization(
         errors.require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
         errors.require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
     asked |= {"content_bytes": _encode(content, "content")} | (settings.tensors() if settings else {})
-    encoded = [_encode(picture, inputs.numbered("style", index)) for index, picture in enumerate(styles)]
+    encoded = [_encode(picture, errors.numbered("style", index)) for index, picture in enumerate(styles)]
     asked |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
     connection = transports.connect(address, model, version, timeout_s)
     with contextlib.closing(connection), failures.explaining(connection):
@@ -216,10 +216,10 @@ def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> di
     errors.require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
     for weight in given:
         errors.require(
-            _is_number(weight, numbers.Real) and 0 <= weight <= config.LARGEST_NUMBER,
+            _is_number(weight, numbers.Real) and 0 <= weight <= fields.LARGEST_NUMBER,
             name,
             weight,
-            f"numbers from 0 to {config.LARGEST_NUMBER:g}",
+            f"numbers from 0 to {fields.LARGEST_NUMBER:g}",
         )
     shares = np.array(given, np.float32)
     errors.require(

@@ -6,12 +6,9 @@ errors need no TensorFlow; a test compares them with the tables of those functio
 """
 
 import dataclasses
-import os
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from nst_tf import errors
+from nst_tf import errors, fields
+from nst_tf.fields import field
 
 # Convolutions in each of VGG19's five blocks (arXiv:1409.1556, table 1, column E).
 _CONVOLUTIONS = (2, 2, 4, 4, 4)
@@ -42,12 +39,6 @@ OPTIMIZERS = ("lbfgs", "adam", "sgd", "momentum", "rmsprop")
 LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0, "rmsprop": 2.0, "sgd": 0.0, "momentum": 0.0}
 _FREE_RATES = ("sgd", "momentum")
 
-# TensorFlow counts and seeds in int32 here.
-LARGEST_INTEGER = 2**31 - 1
-
-# Far beyond any use, and far enough below float32's largest, 3.4e38, to multiply by.
-LARGEST_NUMBER = 1e30
-
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
 OUTPUTS = ("last", "best", "average")
 SIZE_SIDES = ("longest", "shortest", "height")
@@ -59,27 +50,6 @@ OUTSIDES = ("keep", "free")
 COLORS = ("style", "luminance", "statistics", "only")
 WITHOUT_STEPS = ("only",)  # of these: nothing is optimised
 COLOR_ROOTS = ("pca", "cholesky", "transport")
-
-
-def _field(help_text: str, names: Sequence[str] = (), *, beside: str = "", **options: Any) -> Any:
-    """Returns a field with the text of its flag and, where it is a name, the allowed ones.
-
-    Args:
-        help_text: Of the flag.
-        names: The allowed ones; none where the value is no name.
-        beside: A key of `_BESIDE`: what else the value may be.
-        **options: As for `dataclasses.field`.
-    """
-    metadata = {"help": help_text, "names": tuple(names), "beside": beside}
-    return dataclasses.field(metadata=metadata, **options)
-
-
-# What a value may be that is not one of a field's names. Whether a file is there its reader finds out.
-_BESIDE: Mapping[str, Callable[[str], bool]] = {
-    "": lambda _: False,
-    "a file": lambda text: bool(os.path.splitext(text)[1]),
-    "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= LARGEST_INTEGER,
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,123 +65,123 @@ class Config:
     """
 
     preset: str
-    content_layers: tuple[str, ...] = _field("layers whose features are kept", LAYERS)
-    content_weight: float = _field("weight of the content loss; 0: no photograph, a texture")
-    content_normalization: str = _field("what multiplies the content loss", CONTENT_NORMALIZATION)
-    style_layers: tuple[str, ...] = _field("layers whose Gram matrices are matched", LAYERS)
-    style_layer_weights: tuple[float, ...] = _field("weight of each style layer, in their order")
-    style_weight: float = _field("weight of the style loss; 0: a reconstruction of the content")
-    style_normalization: str = _field("what multiplies the style loss", STYLE_NORMALIZATION)
-    style_statistics: str = _field(
+    content_layers: tuple[str, ...] = field("layers whose features are kept", LAYERS)
+    content_weight: float = field("weight of the content loss; 0: no photograph, a texture")
+    content_normalization: str = field("what multiplies the content loss", CONTENT_NORMALIZATION)
+    style_layers: tuple[str, ...] = field("layers whose Gram matrices are matched", LAYERS)
+    style_layer_weights: tuple[float, ...] = field("weight of each style layer, in their order")
+    style_weight: float = field("weight of the style loss; 0: a reconstruction of the content")
+    style_normalization: str = field("what multiplies the style loss", STYLE_NORMALIZATION)
+    style_statistics: str = field(
         "what is matched: Gram matrices, these with channels' means and deviations, or Gaussians",
         STYLE_STATISTICS,
         default="gram",
     )
-    moment_weight: float = _field(
+    moment_weight: float = field(
         "style_statistics=gram_mean_std: weight of means and deviations beside Gram matrices", default=1e4
     )
-    total_variation: str = _field("formula of the total variation", TOTAL_VARIATION)
-    total_variation_weight: float = _field("weight of the total variation")
-    style_blend: str = _field(
+    total_variation: str = field("formula of the total variation", TOTAL_VARIATION)
+    total_variation_weight: float = field("weight of the total variation")
+    style_blend: str = field(
         "several styles: their losses are added, or their statistics averaged", STYLE_BLENDS, default="losses"
     )
-    style_blend_weights: tuple[float, ...] = _field(
+    style_blend_weights: tuple[float, ...] = field(
         "several styles: one weight each, of which only the proportions count; equal unless given", default=()
     )
-    style_scale: float = _field("size of the style picture relative to the result: the strokes'", default=1.0)
-    style_size: int = _field(
+    style_scale: float = field("size of the style picture relative to the result: the strokes'", default=1.0)
+    style_size: int = field(
         "longest side of the style picture in pixels, as compared with the result; 0: by style_scale",
         default=0,
     )
-    outside: str = _field(
+    outside: str = field(
         "where no style goes: the photograph's own pixels are kept, or left to the optimiser",
         OUTSIDES,
         default="keep",
     )
-    guide_erosion: float = _field(
+    guide_erosion: float = field(
         "regions: how far a layer's guide stays away from other regions, as a share of what a feature sees",
         # Chosen by looking (0, 0.1, 0.3 and 1 at 256 px): the larger, the wider a pale belt between regions
         # that no style reaches; with 0 each style's deepest features see the other's strokes.
         default=0.1,
     )
-    feature_divisor: float = _field("what the features are divided by before all losses", default=1.0)
-    pooling: str = _field("pooling in the network", POOLING)
-    padding: str = _field(
+    feature_divisor: float = field("what the features are divided by before all losses", default=1.0)
+    pooling: str = field("pooling in the network", POOLING)
+    padding: str = field(
         "what the network sees beyond the picture: zeros, or its border again", PADDING, default="zeros"
     )
-    normalize_activations: bool = _field(
+    normalize_activations: bool = field(
         "rescale the network: every filter's mean activation over content and style is 1", default=False
     )
-    init: str = _field("the image to start from, or a picture's path", INITS, beside="a file")
-    noise_levels: float = _field("init=noise: its standard deviation in levels of 0..255", default=32.0)
-    optimizer: str = _field("what updates the image", OPTIMIZERS)
-    learning_rate: float = _field(
+    init: str = field("the image to start from, or a picture's path", INITS, beside="a file")
+    noise_levels: float = field("init=noise: its standard deviation in levels of 0..255", default=32.0)
+    optimizer: str = field("what updates the image", OPTIMIZERS)
+    learning_rate: float = field(
         "step size; a share of the quasi-Newton step for lbfgs; 0 for sgd and momentum: by the first gradient"
     )
-    rate_pixels: int = _field(
+    rate_pixels: int = field(
         "sgd, momentum: pixels of the picture that learning_rate is meant for; 0: of any", default=0
     )
-    history: int = _field("pairs that lbfgs remembers", default=10)
-    preconditioner: str = _field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
-    beta_1: float = _field("adam: decay of the gradient's mean", default=0.9)
-    beta_2: float = _field("adam: decay of the gradient's mean square", default=0.999)
-    carry_moments: bool = _field("adam: take both on to the next scale, resized", default=False)
-    rho: float = _field("rmsprop: decay of the gradient's mean square", default=0.9)
-    epsilon: float = _field("adam and rmsprop: what keeps the division finite", default=1e-8)
-    friction: float = _field("momentum: share of the velocity that is kept", default=0.9)
-    decay_rate: float = _field("sgd, momentum: factor of the rate over decay_steps", default=1.0)
-    decay_steps: int = _field("sgd, momentum: steps over which the rate falls by decay_rate", default=1)
-    clip: bool = _field("keep the image within its range at every step, not only at the end", default=False)
-    output_image: str = _field(
+    history: int = field("pairs that lbfgs remembers", default=10)
+    preconditioner: str = field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
+    beta_1: float = field("adam: decay of the gradient's mean", default=0.9)
+    beta_2: float = field("adam: decay of the gradient's mean square", default=0.999)
+    carry_moments: bool = field("adam: take both on to the next scale, resized", default=False)
+    rho: float = field("rmsprop: decay of the gradient's mean square", default=0.9)
+    epsilon: float = field("adam and rmsprop: what keeps the division finite", default=1e-8)
+    friction: float = field("momentum: share of the velocity that is kept", default=0.9)
+    decay_rate: float = field("sgd, momentum: factor of the rate over decay_steps", default=1.0)
+    decay_steps: int = field("sgd, momentum: steps over which the rate falls by decay_rate", default=1)
+    clip: bool = field("keep the image within its range at every step, not only at the end", default=False)
+    output_image: str = field(
         "the last image, the one of the lowest loss, or a scale's running average", OUTPUTS, default="last"
     )
-    size: int = _field("longest side of the result in pixels; 0 keeps the content's own size")
-    size_side: str = _field("which side of the result `size` is", SIZE_SIDES)
-    aspect_ratio: float = _field("width over height of the result; 0 keeps the content's own", default=0.0)
-    style_shape: str = _field(
+    size: int = field("longest side of the result in pixels; 0 keeps the content's own size")
+    size_side: str = field("which side of the result `size` is", SIZE_SIDES)
+    aspect_ratio: float = field("width over height of the result; 0 keeps the content's own", default=0.0)
+    style_shape: str = field(
         "the style picture keeps its own shape or is squashed to the content's", STYLE_SHAPES, default="own"
     )
-    scales: tuple[float, ...] = _field(
+    scales: tuple[float, ...] = field(
         "sizes from coarse to fine, as shares of the last, which is 1", default=(1.0,)
     )
-    min_scale: int = _field(
+    min_scale: int = field(
         "pixels of the coarsest scale, whatever the size; 0: as scales says, by which the others are spread",
         default=0,
     )
-    steps: tuple[int, ...] = _field(
+    steps: tuple[int, ...] = field(
         "evaluations in all, split over the scales as in the preset; or one number for each scale"
     )
-    weights: str = _field(
+    weights: str = field(
         "VGG19 weights: auto, imagenet, builtin, random, or a .h5, .weights.h5 or .npz file", default="auto"
     )
-    precision: str = _field(
+    precision: str = field(
         "type of the convolutions; auto: bfloat16 where the processor has instructions for it",
         PRECISIONS,
         default="auto",
     )
-    tile: str = _field(
+    tile: str = field(
         "side in pixels of the parts in which the network looks at a picture that does not fit into memory;"
         " auto: as large as fits, off where all of it does",
         TILES,
         beside="a number of pixels",
         default="auto",
     )
-    seed: int = _field("seed of everything random", default=0)
-    color: str = _field(
+    seed: int = field("seed of everything random", default=0)
+    color: str = field(
         "whose colours: the painting's; the photograph's, put back at the end or given to the painting first;"
         " or only the painting's colours on the photograph, no strokes",
         COLORS,
         default="style",
     )
-    color_root: str = _field(
+    color_root: str = field(
         "color=statistics, only: the square root of covariances that colours are matched by",
         COLOR_ROOTS,
         default="pca",
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check_field(field, getattr(self, field.name))
+        for each in dataclasses.fields(self):
+            fields.check(each, getattr(self, each.name))
         for name in ("content_layers", "style_layers"):
             layers = getattr(self, name)
             errors.require(layers and len(set(layers)) == len(layers), name, layers, "one or more, each once")
@@ -264,36 +234,21 @@ class Config:
         content = self.content_layers if self.content_weight else ()
         return content, self.style_layers if self.style_weight else ()
 
+    def blend_weights(self, count: int) -> tuple[float, ...]:
+        """Returns the weight of each of `count` style pictures: equal ones unless the config has some.
+
+        Raises:
+            InputError: The config has another number of them.
+        """
+        weights = self.style_blend_weights
+        errors.require(
+            not weights or len(weights) == count,
+            "style_blend_weights",
+            f"{len(weights)} for {count} style pictures",
+            "one for each",
+        )
+        return weights or (1.0,) * count
+
     def takes_steps(self) -> bool:
         """Returns whether anything is optimised; where not, no network is needed."""
         return self.color not in WITHOUT_STEPS
-
-
-def _check_field(field: dataclasses.Field[Any], value: Any) -> None:
-    """Checks that numbers are within bounds and that names are allowed."""
-    is_list = field.type != element_type(field)
-    shape = "a list" if is_list else "a single value"
-    errors.require(isinstance(value, tuple) == is_list, field.name, repr(value), shape)
-    values = value if is_list else (value,)
-    kind = element_type(field)
-    for item in values:
-        errors.require(
-            isinstance(item, (int, float) if kind is float else kind)
-            and isinstance(item, bool) == (kind is bool),
-            field.name,
-            repr(item),
-            {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
-        )
-        if kind in (int, float):
-            largest = LARGEST_INTEGER if kind is int else LARGEST_NUMBER
-            errors.require(0 <= item <= largest, field.name, item, f"from 0 to {largest}")
-        names = field.metadata.get("names")
-        beside = field.metadata.get("beside", "")
-        if names and item not in names and not _BESIDE[beside](item):
-            raise errors.unknown_name(field.name, item, names, beside=beside)
-
-
-def element_type(field: dataclasses.Field[Any]) -> type:
-    """Returns the type of the field's value, or of its elements where it is a tuple."""
-    arguments = typing.get_args(field.type)
-    return arguments[0] if arguments else typing.cast(type, field.type)

@@ -36,3 +36,8 @@ def require(condition: object, name: str, came: object, allowed: str) -> None:
     """
     if not condition:
         raise InputError(f"{name}: {came}; allowed: {allowed}")
+
+
+def numbered(kind: str, index: int) -> str:
+    """Returns what messages call the picture at an index among several of its kind."""
+    return kind if index == 0 else f"{kind} {index + 1}"

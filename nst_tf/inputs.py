@@ -41,7 +41,9 @@ class Given:
             name: getattr(self, name) for name in ("content", "init", "content_mask", "content_regions")
         }
         several = {"style": self.styles, "style_regions": self.style_regions}
-        listed = {numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)}
+        listed = {
+            errors.numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)
+        }
         return {name: picture for name, picture in {**single, **listed}.items() if picture is not None}
 
     def files(self) -> Iterator[tuple[str, pathlib.Path]]:
@@ -99,7 +101,9 @@ def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
     """
     _check(given, chosen, changed)
     content = None if given.content is None else pictures.read(given.content, "content")
-    styles = [pictures.read(picture, numbered("style", index)) for index, picture in enumerate(given.styles)]
+    styles = [
+        pictures.read(picture, errors.numbered("style", index)) for index, picture in enumerate(given.styles)
+    ]
     init = None if chosen.init in config.INITS else pictures.read(chosen.init, "init")
     if content is None:
         return Read(content, styles, init, None)
@@ -108,7 +112,24 @@ def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
     found = regions.plan(
         (height, width), sizes, given.content_mask, given.content_regions, list(given.style_regions) or None
     )
+    if found is not None:
+        _check_styles(found, chosen.blend_weights(len(styles)))
     return Read(content, styles, init, found)
+
+
+def _check_styles(found: regions.Regions, weights: Sequence[float]) -> None:
+    """Checks that every region has a style that counts.
+
+    Raises:
+        InputError: One has only styles of weight 0.
+    """
+    used = [masks for masks, weight in zip(found.styles, weights, strict=True) if weight]
+    for index, name in enumerate(found.colors):
+        if not any(masks[..., index].any() for masks in used):
+            raise errors.InputError(
+                f"style_blend_weights: all styles of the region {name} have weight 0, so that none would be"
+                " painted there; give one a weight, or make the region black and leave it out"
+            )
 
 
 def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
@@ -117,13 +138,8 @@ def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
     Raises:
         InputError: They do not.
     """
-    weights, there = chosen.style_blend_weights, given.named()
-    errors.require(
-        not weights or len(weights) == len(given.styles),
-        "style_blend_weights",
-        f"{len(weights)} for {len(given.styles)} style pictures",
-        "one for each",
-    )
+    chosen.blend_weights(len(given.styles))
+    there = given.named()
     for setting, needed in _NEEDED.items():
         if setting in changed and not set(needed) & set(there):
             missing = " or ".join(_SAID.get(name, name) for name in needed)
@@ -136,8 +152,3 @@ def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
         if not chosen.style_weight or not chosen.takes_steps():
             why = "with style_weight=0" if not chosen.style_weight else f"with color={chosen.color}"
             raise errors.InputError(f"{name}: {why} nothing is painted that could be kept to a region")
-
-
-def numbered(kind: str, index: int) -> str:
-    """Returns what the picture at an index of its kind is called."""
-    return kind if index == 0 else f"{kind} {index + 1}"

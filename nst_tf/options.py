@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from nst_tf import changes, config, errors, presets
+from nst_tf import changes, config, errors, fields, presets
 
 _FLAGS = flags.FLAGS
 
@@ -76,7 +76,7 @@ def _flag_fields() -> list[dataclasses.Field[Any]]:
 
 
 def _kind(field: dataclasses.Field[Any]) -> type:
-    return config.element_type(field)
+    return fields.element_type(field)
 
 
 def _is_list(field: dataclasses.Field[Any]) -> bool:

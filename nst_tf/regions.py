@@ -142,7 +142,9 @@ def match(content_regions: np.ndarray, style_regions: Sequence[np.ndarray]) -> R
         InputError: There are too many colours, or some have no partner.
     """
     named = {"content_regions": _codes(content_regions)}
-    named |= {f"style_regions {index}": _codes(labels) for index, labels in enumerate(style_regions, start=1)}
+    named |= {
+        errors.numbered("style_regions", index): _codes(labels) for index, labels in enumerate(style_regions)
+    }
     found = {name: _colors(codes, name) for name, codes in named.items()}
     content, *styles = found.values()
     common = content & set().union(*styles)
@@ -152,6 +154,7 @@ def match(content_regions: np.ndarray, style_regions: Sequence[np.ndarray]) -> R
         listed = "; ".join(f"{name}: {_listed(colors)}" for name, colors in found.items())
         raise errors.InputError(
             f"labels: {what}; {listed}; every colour but black must be in content_regions and in a style's"
+            " (JPEG changes colours: keep labels as PNG)"
         )
     for name, colors in found.items():
         if not colors & common:
@@ -182,7 +185,7 @@ def _labelled(
             f"style_regions: {len(style_regions)} for {len(style_sizes)} styles; give one for each, a picture"
             " or a colour such as #ff0000 for all of a style"
         )
-    names = ["content_regions", *(f"style_regions {index}" for index in range(1, len(style_sizes) + 1))]
+    names = ["content_regions", *(errors.numbered("style_regions", n) for n in range(len(style_sizes)))]
     sizes = [content_size, *style_sizes]
     labels = [read_labels(*one) for one in zip([content_regions, *style_regions], names, sizes, strict=True)]
     matched = match(labels[0], labels[1:])

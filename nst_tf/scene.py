@@ -43,7 +43,7 @@ class Scene:
         Raises:
             InputError: A picture is missing or cannot be used.
         """
-        weights = config.style_blend_weights or (1.0,) * len(style_images)
+        weights = config.blend_weights(len(style_images))
         used = [index for index, weight in enumerate(weights) if weight > 0]
         self._config = config
         self._shares = [weights[index] for index in used]

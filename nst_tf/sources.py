@@ -32,13 +32,7 @@ def check(content: object, styles: Sequence[object], config: Config, init: objec
         raise errors.InputError("content: no photograph; without one the content_weight must be 0")
     if not styles and config.style_weight:
         raise errors.InputError("style: no painting; without one the style_weight must be 0")
-    weights = config.style_blend_weights
-    errors.require(
-        not weights or len(weights) == len(styles),
-        "style_blend_weights",
-        f"{len(weights)} for {len(styles)} style pictures",
-        "one for each",
-    )
+    config.blend_weights(len(styles))
     color.check(config.color, content=content, style=styles or None)
     for picture in (content, *styles, init):
         if picture is not None:

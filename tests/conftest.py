@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # What a person has named as weights, for the tests with real ones; all other tests go without.
 NAMED_WEIGHTS = os.environ.get("NST_TF_WEIGHTS")
+
+# Settings of a run through the first layers only, whose graphs are traced quickly: for tests of what is
+# around the network.
+SHALLOW: dict[str, Any] = {
+    "content_layers": ("relu2_1",),
+    "style_layers": ("relu1_1", "relu3_1"),
+    "style_layer_weights": (1.0, 1.0),
+}
+# The same as flags.
+SHALLOW_FLAGS = ["--content_layers=relu2_1", "--style_layers=relu1_1,relu3_1", "--style_layer_weights=1,1"]
 
 # Channels of each block of the narrow network: enough for Gram matrices to differ, quick to run.
 NARROW = (4, 5, 6, 7, 8)

@@ -13,7 +13,7 @@ ALLOWED: dict[str, str] = {
     "__init__": "runtime",
     "__main__": "cli",
     "cli": "api config errors inputs manifest options outputs pictures presets report runtime",
-    "options": "changes config errors presets",
+    "options": "changes config errors fields presets",
     "outputs": "animation api errors figures observers pictures snapshots summaries",
     "api": (
         "color config errors images inputs losses manifest memory objective observers pictures presets report"
@@ -23,7 +23,7 @@ ALLOWED: dict[str, str] = {
         "config errors images manifest objective painter requested scales signatures stylizer warmup weights"
     ),
     "warmup": "",
-    "client": "config errors failures inputs pictures transports",
+    "client": "config errors failures fields inputs pictures transports",
     "inputs": "config errors pictures regions",
     "failures": "errors transports",
     "transports": "",
@@ -61,8 +61,9 @@ ALLOWED: dict[str, str] = {
     "tensor_scales": "config scales",
     "scales": "config errors",
     "formulations": "config",
-    "changes": "config errors",
-    "config": "errors",
+    "changes": "config errors fields",
+    "config": "errors fields",
+    "fields": "errors",
     "tiling": "",
     "packing": "guards",
     "encoded": "guards",
@@ -190,7 +191,18 @@ def test_libraries_stay_where_they_belong(module):
 
 @pytest.mark.parametrize(
     "module",
-    ["__init__", "__main__", "cli", "config", "errors", "formulations", "options", "presets", "scales"],
+    [
+        "__init__",
+        "__main__",
+        "cli",
+        "config",
+        "errors",
+        "fields",
+        "formulations",
+        "options",
+        "presets",
+        "scales",
+    ],
 )
 def test_light_modules_load_no_heavy_library(module):
     imports = _imports(PACKAGE / f"{module}.py", lazy_and_typing=False)

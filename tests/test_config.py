@@ -149,6 +149,13 @@ def test_contradictory_scales_and_weights_are_refused(changes, message):
         override(DEFAULT, changes)
 
 
+def test_styles_weigh_the_same_unless_it_says_otherwise():
+    chosen = override(DEFAULT, {"style_blend_weights": (3, 7)})
+    assert (DEFAULT.blend_weights(3), chosen.blend_weights(2)) == ((1.0, 1.0, 1.0), (3.0, 7.0))
+    with pytest.raises(errors.InputError, match="style_blend_weights: 2 for 1 style pictures"):
+        chosen.blend_weights(1)
+
+
 def test_a_style_size_takes_the_place_of_a_style_scale():
     chosen = override(dataclasses.replace(DEFAULT, style_scale=2.0), {"style_size": 100})
     assert (chosen.style_scale, chosen.style_size) == (1.0, 100)

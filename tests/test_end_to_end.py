@@ -22,8 +22,9 @@ from PIL import Image
 from nst_tf import cli, config, options, presets
 from tests import conftest, test_pictures
 
-# Quick settings for the whole network, with nothing to download.
-QUICK = ["--weights=builtin", "--size=48", "--steps=6", "--precision=float32"]
+# Quick settings with nothing to download, for the whole network and for its first layers.
+WHOLE = ["--weights=builtin", "--size=48", "--steps=6", "--precision=float32"]
+QUICK = [*WHOLE, *conftest.SHALLOW_FLAGS]
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ FILES = ["--content=photo.png", "--style=painting.jpg"]
 
 
 def test_a_photograph_and_a_painting_make_a_picture(folder):
-    finished = _run(folder, *FILES, "--output=out.jpg", "--trace=trace.csv", *QUICK)
+    finished = _run(folder, *FILES, "--output=out.jpg", "--trace=trace.csv", *WHOLE)
     assert finished.returncode == 0, finished.stderr
     with Image.open(folder / "out.jpg") as picture:
         assert picture.size == (48, 36)
@@ -79,7 +80,7 @@ def test_a_photograph_and_a_painting_make_a_picture(folder):
 def test_without_weights_to_download_it_still_makes_its_picture(folder):
     """A proxy that refuses every connection stands for a machine with no way to Keras' download."""
     proxies = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
-    arguments = [*FILES, "--output=out.png", "--size=48", "--steps=3"]
+    arguments = [*FILES, "--output=out.png", "--size=48", "--steps=3", *conftest.SHALLOW_FLAGS]
     finished = _run(folder, *arguments, KERAS_HOME=str(folder / "keras"), **proxies)
     assert finished.returncode == 0, finished.stderr
     assert (folder / "out.png").is_file()
@@ -114,10 +115,10 @@ def test_the_presets_are_listed_quickly():
         assert preset.character in finished.stdout
 
 
-def test_a_texture_needs_no_photograph(folder):
+def test_a_texture_needs_no_photograph(folder, monkeypatch):
     arguments = ["--style=painting.jpg", "--content_weight=0", "--output=out.png", *QUICK]
-    finished = _run(folder, *arguments)
-    assert finished.returncode == 0, finished.stderr
+    monkeypatch.chdir(folder)
+    assert _answer(arguments)[0] == 0
     assert Image.open(folder / "out.png").size == (48, 36)
 
 
@@ -197,15 +198,20 @@ MISTAKES_WITH_FILES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES + MISTAKES_WITH_FILES)
-def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
+def test_a_mistake_gets_one_line_and_writes_nothing(folder, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
-    finished = _run(folder, *arguments)
-    assert finished.returncode == 2
-    assert message in finished.stderr
-    assert len(finished.stderr.splitlines()) == 1, finished.stderr
-    assert finished.stderr.startswith("nst_tf: ")
-    assert finished.stdout == ""
+    _assert_one_line(_answer(arguments), message)
     assert sorted(folder.iterdir()) == before
+
+
+# One found in the flags, one in the files, and one with TensorFlow there.
+@pytest.mark.parametrize(
+    ("arguments", "message"), [MISTAKES[0], MISTAKES_WITH_FILES[0], MISTAKES_WITH_FILES[-1]]
+)
+def test_a_mistake_gets_one_line_in_a_process_of_its_own(folder, arguments, message):
+    finished = _run(folder, *arguments)
+    _assert_one_line((finished.returncode, finished.stdout, finished.stderr), message)
 
 
 def _answer(arguments):
@@ -390,11 +396,12 @@ def test_another_keras_backend_gets_one_line(folder):
     assert len(finished.stderr.splitlines()) == 1
 
 
-def test_an_existing_picture_is_replaced_only_when_told(folder):
+def test_an_existing_picture_is_replaced_only_when_told(folder, monkeypatch):
     (folder / "out.png").write_bytes(b"dear to me")
-    assert _run(folder, *FILES, "--output=out.png", *QUICK).returncode == 2
+    monkeypatch.chdir(folder)
+    assert _answer([*FILES, "--output=out.png", *QUICK])[0] == 2
     assert (folder / "out.png").read_bytes() == b"dear to me"
-    assert _run(folder, *FILES, "--output=out.png", "--overwrite", *QUICK).returncode == 0
+    assert _answer([*FILES, "--output=out.png", "--overwrite", *QUICK])[0] == 0
     assert Image.open(folder / "out.png").size == (48, 36)
 
 
@@ -437,24 +444,27 @@ def test_a_run_that_diverges_saves_the_last_good_picture_and_names_the_cause(fol
     assert Image.open(folder / "p.png").size == (1000, 600)
 
 
-def test_a_manifest_makes_the_same_file_again(folder):
+def test_a_manifest_makes_the_same_file_again(folder, monkeypatch):
+    """Whatever the process: the first picture is made in one of its own."""
+    monkeypatch.chdir(folder)
     first = _run(folder, *FILES, "--output=a.png", "--init=noise", "--seed=3", *QUICK)
     assert first.returncode == 0, first.stderr
     assert (folder / "a.png.json").is_file()
     for source, output in (("a.png", "b.png"), ("a.png.json", "c.png")):
-        again = _run(folder, *FILES, f"--config={source}", f"--output={output}")
-        assert again.returncode == 0, again.stderr
+        again = _answer([*FILES, f"--config={source}", f"--output={output}"])
+        assert again[0] == 0, again
         assert (folder / output).read_bytes() == (folder / "a.png").read_bytes()
     other = ["--content=photo.png", "--style=photo.png", "--config=a.png", "--output=d.png"]
-    assert "style is not the picture" in _run(folder, *other).stderr
+    assert "style is not the picture" in _answer(other)[2]
 
 
-def test_alpha_is_kept(folder):
+def test_alpha_is_kept(folder, monkeypatch):
     with Image.open(folder / "photo.png") as picture:
         picture.putalpha(Image.linear_gradient("L").resize(picture.size))
         picture.save(folder / "cut.png")
     arguments = ["--content=cut.png", "--style=painting.jpg", "--output=out.webp", *QUICK]
-    assert _run(folder, *arguments).returncode == 0
+    monkeypatch.chdir(folder)
+    assert _answer(arguments)[0] == 0
     with Image.open(folder / "out.webp") as result:
         assert result.mode == "RGBA"
         assert np.asarray(result.getchannel("A")).min() < 10
@@ -481,14 +491,14 @@ def test_one_sees_it_happen_in_the_photographs_colours(folder):
     assert np.abs(chroma[0] - chroma[1]).mean() < 2
 
 
-def test_colours_alone_take_no_weights(folder):
+def test_colours_alone_take_no_weights(folder, monkeypatch):
     arguments = [*FILES, "--output=out.png", "--color=only", "--weights=none.h5", "--comparison=c.png"]
     finished = _run(folder, *arguments, "--size=48")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("out.png: 48 x 36 pixels recoloured")
-    again = _run(folder, *FILES, "--config=out.png", "--output=b.png")
-    assert again.returncode == 0, again.stderr
-    assert again.stderr == ""
+    monkeypatch.chdir(folder)
+    code, _, err = _answer([*FILES, "--config=out.png", "--output=b.png"])
+    assert (code, err) == (0, "")
     assert (folder / "b.png").read_bytes() == (folder / "out.png").read_bytes()
 
 

@@ -119,6 +119,7 @@ def test_weights_in_a_file_are_found_where_the_environment_says(tmp_path):
 @pytest.mark.parametrize("color", config.COLORS)
 def test_the_same_manifest_makes_the_same_picture_bit_for_bit(tmp_path, color):
     options: dict[str, Any] = {
+        **conftest.SHALLOW,
         "size": 48,
         "steps": 9,
         "weights": "builtin",

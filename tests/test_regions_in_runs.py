@@ -27,15 +27,13 @@ LABELS = np.zeros((*SIZE, 3), np.uint8)
 LABELS[:, :36, 0] = 255
 LABELS[:, 36:, 2] = 255
 
-# Two scales, and shallow layers, which are traced quickly.
+# Two scales.
 QUICK: dict[str, Any] = {
+    **conftest.SHALLOW,
     "size": 96,
     "scales": (0.5, 1.0),
     "steps": (3, 4),
     "precision": "float32",
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu3_1"),
-    "style_layer_weights": (1.0, 1.0),
 }
 
 # Where nothing is painted, well away from the soft edge, which is a pixel or two here.
@@ -216,6 +214,14 @@ def test_mistakes_in_python_are_input_errors():
         ({"style_regions": ["#ff0000", "#0000ff"]}, "content_regions: missing"),
         ({"style_blend_weights": (1.0,)}, "1 for 2 style pictures"),
         ({"outside": "free"}, "does nothing without content_mask"),
+        (
+            {
+                "content_regions": LABELS,
+                "style_regions": ["#ff0000", "#0000ff"],
+                "style_blend_weights": (1.0, 0.0),
+            },
+            "style_blend_weights: all styles of the region #0000ff have weight 0",
+        ),
     ):
         with pytest.raises(errors.InputError, match=message):
             nst_tf.stylize(GIVEN["content"], [GIVEN["red"], GIVEN["blue"]], **SMALL, **options)
@@ -236,6 +242,7 @@ def test_the_command_paints_in_several_styles_and_in_places(tmp_path, monkeypatc
     inputs = ["--content=content.png", "--style=red.png", "--style=blue, and more.png"]
     mask = ["--content_mask=content_mask.png"]
     quick = [
+        *conftest.SHALLOW_FLAGS,
         "--size=48",
         "--steps=3",
         "--weights=builtin",

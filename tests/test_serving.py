@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import shutil
+import time
 import urllib.error
 import urllib.request
 
@@ -27,19 +29,15 @@ CONTENT, STYLE = served.decode(served.CONTENT), served.decode(served.STYLE)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, narrow_weights):
-    """A model's folder, and a function that writes another version of it."""
+    """A model's folder, with version 1."""
     folder = tmp_path_factory.mktemp("models") / "nst"
-
-    def write():
-        return export.export(served.CONFIG, folder, limits=LIMITS, vgg_weights=narrow_weights)
-
-    write()
-    return folder, write
+    export.export(served.CONFIG, folder, limits=LIMITS, vgg_weights=narrow_weights)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def server(model):
-    with local_server.LocalServer(model[0]) as running:
+    with local_server.LocalServer(model) as running:
         yield running
 
 
@@ -160,16 +158,27 @@ def test_hostile_bytes_get_a_400(addresses, start, rest):
     assert answer["error"]
 
 
+def _served_version(address):
+    """Returns the number of the version that the server has available."""
+    with urllib.request.urlopen(f"{address}/v1/models/nst") as response:
+        statuses = json.load(response)["model_version_status"]
+    return max(int(status["version"]) for status in statuses if status["state"] == "AVAILABLE")
+
+
 def test_a_new_version_takes_over_without_a_failure(model, addresses, local_picture):
     """Requests run all the while; each is answered by one version or the other."""
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        writing = pool.submit(model[1])
-        answers: list[np.ndarray] = []
-        while not writing.done() or len(answers) < 8:
-            pair = pool.map(
+    shutil.copytree(model / "1", model / "incoming")
+    (model / "incoming").rename(model / "2")
+    answers: list[np.ndarray] = []
+    before = _served_version(addresses[1])
+    deadline = time.monotonic() + 120
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        while _served_version(addresses[1]) == before and time.monotonic() < deadline:
+            answers += pool.map(
                 lambda address: client.request_stylization(address, CONTENT, STYLE).image, addresses
             )
-            answers += list(pair)
-    assert writing.result().name == "2"
+    assert (before, _served_version(addresses[1])) == (1, 2)
+    answers.append(client.request_stylization(addresses[0], CONTENT, STYLE).image)
+    assert len(answers) > 2
     for image in answers:
         np.testing.assert_array_equal(pictures.to_uint8(image), local_picture[0])

@@ -11,5 +11,6 @@ python=.venv/bin/python
 "$python" -m mypy
 # Two files at a time: half of a test's time is Python's, which builds graphs on one core. By file, since the
 # tests of one share what they export and serve.
+# Coverage, which slows Python by a third, on demand: tools/check.sh --cov
 # One thread each for arithmetic, which is little: two times two on two cores wait for each other.
-TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --dist=loadfile --cov --cov-report=term "$@"
+TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --dist=loadfile "$@"
