@@ -34,11 +34,18 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
     "scales": ((1.0,), (0.5, 1.0), (0.25, 0.5, 1.0)),
     "preset": ("default", "gatys2015", "tf_tutorial"),
     "color": ("style", "luminance", "statistics", "only"),
+    "style_scale": (0.5, 1.0, 2.0),
+    "style_statistics": ("gram", "gram_mean_std", "wasserstein"),
 }
 
 # {strip: its pictures, each by the flags below it}, of flags that name several files.
 _BOTH = "strokes.jpg,mosaic.jpg"
 _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "styles": (
+        {"style": _BOTH, "style_blend_weights": (3, 1)},
+        {"style": _BOTH, "style_blend_weights": (1, 1)},
+        {"style": _BOTH, "style_blend_weights": (1, 3)},
+    ),
     "regions": (
         {"style": "strokes.jpg", "content_mask": "mask.png"},
         {"style": "strokes.jpg", "content_mask": "mask.png", "outside": "free"},

@@ -1,0 +1,179 @@
+"""The benchmark: baselines that minimise what nst_tf does, ratios measured in turn, the tool itself."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from benchmarking import arithmetic, contenders, in_turn, processes, quality, report
+from PIL import Image
+
+from nst_tf import objective, vgg, weights
+from tests import conftest
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def task():
+    content, style = (conftest.smooth_picture(seed, 36, SIDE)[np.newaxis] for seed in (2, 3))
+    return contenders.Task(content, style, weights.load("random", vgg.kernel_shapes(["relu5_2"])))
+
+
+def _judged(preset, task, image):
+    """Returns nst_tf's loss of an image and its gradient."""
+    chosen = contenders.formulation(preset, task, "float32")
+    judge = objective.Objective(chosen, task.weights, "float32")
+    targets = judge.targets(tf.constant(task.content), [tf.constant(task.style)])
+    values, gradient = judge.value_and_gradient(tf.constant(image), targets)
+    return float(values.total), gradient.numpy()
+
+
+def _image(task):
+    noise = np.random.default_rng(0).normal(0, 0.1, task.content.shape)
+    return np.clip(task.content + noise, 0, 1).astype(np.float32)
+
+
+def test_the_tutorials_objective_is_that_of_the_preset(task):
+    from baselines import tensorflow_tutorial
+
+    tutorial = tensorflow_tutorial.Tutorial(task.weights.arrays, task.content, task.style)
+    image = tf.constant(_image(task))
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        loss = tutorial.loss(image)
+    value, gradient = _judged("tf_tutorial", task, image)
+    np.testing.assert_allclose(float(loss), value, rtol=1e-4)
+    other = tape.gradient(loss, image).numpy()
+    assert np.linalg.norm(other - gradient) < 1e-3 * np.linalg.norm(gradient)
+
+
+def test_pytorchs_objective_is_that_of_the_preset(task):
+    torch = pytest.importorskip("torch", reason="PyTorch is not here: pip install -e '.[benchmark]'")
+    from baselines import pytorch_gatys
+
+    gatys = pytorch_gatys.Gatys(task.weights.arrays, task.content, task.style)
+    pixels = pytorch_gatys.to_pixels(_image(task)).requires_grad_()
+    loss = gatys.loss(pixels)
+    loss.backward()
+    value, gradient = _judged("gatys_pytorch", task, _image(task))
+    np.testing.assert_allclose(loss.item(), value, rtol=1e-4)
+    other = 255 * pixels.grad.numpy().transpose(0, 2, 3, 1)[..., ::-1]
+    assert np.linalg.norm(other - gradient) < 1e-3 * np.linalg.norm(gradient)
+    np.testing.assert_allclose(pytorch_gatys.to_image(pixels), _image(task), atol=1e-6)
+    noted = pytorch_gatys.run(gatys, pixels.detach(), [1, 4], iter(range(9)).__next__)
+    assert [seconds for seconds, _ in noted] == [1, 2]
+    assert float(gatys.loss(pytorch_gatys.to_pixels(noted[1][1]))) < float(loss)
+    assert not torch.equal(pytorch_gatys.to_pixels(noted[0][1]), pytorch_gatys.to_pixels(noted[1][1]))
+
+
+def test_flops_of_a_step_are_the_published_ones():
+    """VGG19's convolutions up to conv5_4 are 19.5e9 multiplications at 224 x 224."""
+    chosen = contenders.presets.get("gatys_pytorch", content_layers=("relu5_4",), style_weight=0)
+    np.testing.assert_allclose(arithmetic.flops(chosen, 224, 224), 2 * 2 * 19.5e9, rtol=0.005)
+    with_style = contenders.presets.get("gatys_pytorch", content_weight=0)
+    convolutions = 4 * (19.5e9 - 3 * 9 * 512 * 512 * 14 * 14)
+    grams = 4 * sum(c**2 * (224 // 2**n) ** 2 for n, c in enumerate((64, 128, 256, 512, 512)))
+    np.testing.assert_allclose(arithmetic.flops(with_style, 224, 224), convolutions + grams, rtol=0.005)
+
+
+def test_ratios_are_those_within_a_round():
+    """Both took twice as long in the second round, when something else was going on."""
+    times = {"slow": [2.0, 4.0, 2.1], "fast": [1.0, 2.0, 1.0]}
+    assert in_turn.ratio(times, "slow", "fast") == 2.0
+    assert in_turn.medians(times) == {"slow": 2.1, "fast": 1.0}
+    calls: list[str] = []
+    found = in_turn.measure({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    assert "".join(calls) == "ababab"
+    assert [len(found[name]) for name in "ab"] == [2, 2]
+
+
+def test_each_road_has_all_that_came_before():
+    every = list(quality.roads(every=True).values())
+    assert [len(road) for road in every] == sorted(len(road) for road in every)
+    for earlier, later in itertools.pairwise(every):
+        assert earlier.items() <= later.items()
+    assert list(quality.roads(every=False).values()) == every[-1:]
+
+
+def test_seconds_to_a_value_ascend_and_end_where_it_is_out_of_reach(task):
+    judge = quality.Judge("gatys_pytorch", task)
+    first = judge(task.content)
+    baseline = quality.Baseline("gatys_pytorch", (5, 10, 15), (1.0, 2.0, 3.0), (first, 0.5 * first, 0.0))
+    changes = quality.roads(every=False).popitem()[1] | {"precision": "float32"}
+    easy, hard, never = quality.seconds_to(baseline, changes, task, judge)
+    assert easy is not None
+    assert hard is not None
+    assert 0 < easy <= hard
+    assert never is None
+
+
+def test_a_table_has_a_line_for_each_row():
+    assert report.table(["a", "bb"], [["x", 1.2345], [12, None]]).splitlines() == [
+        " a    bb",
+        " x  1.23",
+        "12     -",
+    ]
+
+
+def test_a_process_of_its_own_tells_its_time_and_memory(task):
+    cost = processes.measure("nst_tf float32", task)
+    assert cost.startup_s > 0.5, "TensorFlow alone takes longer"
+    assert cost.peak_bytes is None or 2**28 < cost.peak_bytes < 2**34
+
+
+def _benchmark(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, conftest.ROOT / "tools" / "benchmark.py", "--weights=random", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("photo.png", "painting.png"):
+        pixels = np.rint(conftest.smooth_picture(len(name), 36, SIDE) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    return tmp_path
+
+
+PICTURES = ["--content=photo.png", "--style=painting.png"]
+
+
+def test_the_tool_prints_tables_and_writes_json(folder):
+    few = ["--rows=steps", "--rows=quality", "--rounds=1", "--quality_size=32", "--json=found.json"]
+    few += ["--sizes=32", "--evaluations=2,3", "--tutorial_steps=1,2"]
+    finished = _benchmark(folder, *PICTURES, *few)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((folder / "found.json").read_text())
+    assert found["steps"]["32"]["seconds"]["nst_tf float32"] > 0
+    ratio = found["steps"]["32"]["ratios"]["TensorFlow's tutorial / nst_tf float32, tutorial"]
+    assert ratio > 0
+    assert len(found["quality"]["TensorFlow's tutorial"]["values"]) == 2
+    assert "arithmetic" not in found
+    assert f"{ratio:.3g}" in finished.stdout
+    assert finished.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes=10"], "sizes: 10; allowed: whole numbers from 32, ascending"),
+        (["--evaluations=5,x"], "evaluations: 5,x; allowed: whole numbers from 1, ascending"),
+        (["--tutorial_steps=5,3"], "tutorial_steps: 5,3"),
+        (["--content=gone.png"], "content: there is no file gone.png"),
+        (["--json=no/found.json"], "json: there is no folder for no/found.json"),
+        (["--rows=speed"], "should be one of"),
+    ],
+)
+def test_a_mistake_gets_one_line(folder, arguments, message):
+    finished = _benchmark(folder, *PICTURES, *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1

@@ -1,0 +1,31 @@
+"""Timings whose ratios hold on a noisy machine: what is compared is measured in turn, round by round."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+# Of one thing, in seconds, a round each.
+Times = dict[str, list[float]]
+
+
+def measure(contenders: Mapping[str, Callable[[], object]], rounds: int) -> Times:
+    """Calls each contender once unmeasured and then once in every round; returns the seconds of each call."""
+    for call in contenders.values():
+        call()
+    times: Times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return times
+
+
+def ratio(times: Times, slow: str, fast: str) -> float:
+    """Returns how many times as long `slow` takes: the median over the rounds of the ratio in one round."""
+    return statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True))
+
+
+def medians(times: Times) -> dict[str, float]:
+    """Returns the median of each."""
+    return {name: statistics.median(values) for name, values in times.items()}

@@ -1,0 +1,161 @@
+"""Time to quality: seconds until an objective is as low as a baseline's after some numbers of evaluations.
+
+The objective is that of the baseline's preset, evaluated apart in float32 while the clock stands, of the
+image as the optimiser has it. The clock runs from the pictures on: targets and tracing count, starting Python
+does not.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarking import contenders
+from nst_tf import config, objective, stylizer
+
+# Steps between two evaluations apart: as fine as seconds are worth.
+_STRIDE = 5
+
+# The steps that a coarser scale takes before the last: at half the size they cost as much as ten there.
+_COARSE_STEPS = 40
+
+# {road: what it changes in the formulation of the preset}, each on top of those before.
+_LBFGS: Mapping[str, Any] = {"optimizer": "lbfgs", "learning_rate": 1.0, "history": 10}
+ROADS: Mapping[str, Mapping[str, Any]] = {
+    "L-BFGS": _LBFGS,
+    "and bfloat16 where it is fast": {"precision": "auto"},
+    "and 1/sqrt(frequency)": {"preconditioner": "inverse_sqrt_frequency"},
+    "and a coarser scale first": {"scales": (0.5, 1.0)},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """What is to be reached."""
+
+    preset: str
+    evaluations: tuple[int, ...]
+    seconds: tuple[float, ...]  # until each of them
+    values: tuple[float, ...]  # of the objective after each of them
+
+
+class Judge:
+    """The objective of a preset in float32."""
+
+    def __init__(self, preset: str, task: contenders.Task) -> None:
+        """Computes the targets."""
+        chosen = contenders.formulation(preset, task, "float32")
+        judge = objective.Objective(chosen, task.weights, "float32")
+        targets = judge.targets(tf.constant(task.content), [tf.constant(task.style)])
+        any_image = tf.TensorSpec([1, None, None, 3])
+        self._evaluate = tf.function(
+            lambda image: judge.evaluate(image, targets).total, [any_image], autograph=False
+        )
+
+    def __call__(self, image: Any) -> float:
+        """Returns the value of an image [1, H, W, 3]."""
+        return float(self._evaluate(tf.convert_to_tensor(image, tf.float32)))
+
+
+def pytorch(task: contenders.Task, judge: Judge, evaluations: Sequence[int]) -> Baseline:
+    """Runs the PyTorch baseline's L-BFGS, in float32."""
+    from baselines import pytorch_gatys
+
+    start = time.perf_counter()
+    gatys = pytorch_gatys.Gatys(task.weights.arrays, task.content, task.style)
+    prepared = time.perf_counter() - start
+    noted = pytorch_gatys.run(gatys, pytorch_gatys.to_pixels(task.content), evaluations, time.perf_counter)
+    return _baseline("gatys_pytorch", evaluations, prepared, noted, judge)
+
+
+def tutorial(task: contenders.Task, judge: Judge, steps: Sequence[int]) -> Baseline:
+    """Runs TensorFlow's tutorial."""
+    from baselines import tensorflow_tutorial
+
+    start = time.perf_counter()
+    made = tensorflow_tutorial.Tutorial(task.weights.arrays, task.content, task.style)
+    prepared = time.perf_counter() - start
+    return _baseline(
+        "tf_tutorial", steps, prepared, tensorflow_tutorial.run(made, steps, time.perf_counter), judge
+    )
+
+
+def _baseline(
+    preset: str,
+    evaluations: Sequence[int],
+    prepared: float,
+    noted: Sequence[tuple[float, np.ndarray]],
+    judge: Judge,
+) -> Baseline:
+    seconds, pictures = zip(*noted, strict=True)
+    return Baseline(
+        preset,
+        tuple(evaluations),
+        tuple(prepared + passed for passed in seconds),
+        tuple(judge(picture) for picture in pictures),
+    )
+
+
+def roads(every: bool) -> dict[str, dict[str, Any]]:
+    """Returns what each road changes, all that comes before included: the last road alone, or every one."""
+    changes: dict[str, Any] = {}
+    made = {}
+    for name, more in ROADS.items():
+        changes = {**changes, **more}
+        made[name] = changes
+    return made if every else {name: changes}
+
+
+def seconds_to(
+    baseline: Baseline, changes: Mapping[str, Any], task: contenders.Task, judge: Judge
+) -> list[float | None]:
+    """Returns the seconds until each of the baseline's values; None where that takes more evaluations."""
+    scales = changes.get("scales", (1.0,))
+    steps = (_COARSE_STEPS,) * (len(scales) - 1) + (baseline.evaluations[-1],)
+    options = {"precision": "float32", **changes, "steps": steps}
+    chosen = contenders.formulation(baseline.preset, task, **options)
+    return _until(baseline.values, chosen, task, judge)
+
+
+def _until(
+    values: Sequence[float], chosen: config.Config, task: contenders.Task, judge: Callable[[Any], float]
+) -> list[float | None]:
+    """Runs nst_tf until the last of the values, or to its end; returns the seconds until each."""
+    reached: list[float | None] = [None] * len(values)
+    clock = _Stopwatch()
+    run = stylizer.Stylizer(task.content, [task.style], chosen, task.weights)
+    for scale in run.scales[:-1]:
+        run.advance(tf.constant(scale.num_steps))
+        run.next_scale()
+    for _ in range(0, chosen.steps[-1], _STRIDE):
+        run.advance(tf.constant(_STRIDE)).numpy()
+        with clock.stopped():
+            value = judge(run.image)
+        for index, wanted in enumerate(values):
+            if reached[index] is None and value <= wanted:
+                reached[index] = clock.seconds()
+        if reached[-1] is not None:
+            break
+    return reached
+
+
+class _Stopwatch:
+    """Seconds since its making, less those in which it is stopped."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Returns the seconds that counted."""
+        return time.perf_counter() - self._start
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leaves out the seconds of a block."""
+        before = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - before
