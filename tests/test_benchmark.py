@@ -1,5 +1,6 @@
 """The benchmark: baselines that minimise what nst_tf does, ratios measured in turn, the tool itself."""
 
+import functools
 import itertools
 import json
 import subprocess
@@ -11,7 +12,7 @@ import tensorflow as tf
 from benchmarking import arithmetic, contenders, in_turn, processes, quality, report
 from PIL import Image
 
-from nst_tf import objective, vgg, weights
+from nst_tf import objective, presets, vgg, weights
 from tests import conftest
 
 SIDE = 48
@@ -72,9 +73,9 @@ def test_pytorchs_objective_is_that_of_the_preset(task):
 
 def test_flops_of_a_step_are_the_published_ones():
     """VGG19's convolutions up to conv5_4 are 19.5e9 multiplications at 224 x 224."""
-    chosen = contenders.presets.get("gatys_pytorch", content_layers=("relu5_4",), style_weight=0)
+    chosen = presets.get("gatys_pytorch", content_layers=("relu5_4",), style_weight=0)
     np.testing.assert_allclose(arithmetic.flops(chosen, 224, 224), 2 * 2 * 19.5e9, rtol=0.005)
-    with_style = contenders.presets.get("gatys_pytorch", content_weight=0)
+    with_style = presets.get("gatys_pytorch", content_weight=0)
     convolutions = 4 * (19.5e9 - 3 * 9 * 512 * 512 * 14 * 14)
     grams = 4 * sum(c**2 * (224 // 2**n) ** 2 for n, c in enumerate((64, 128, 256, 512, 512)))
     np.testing.assert_allclose(arithmetic.flops(with_style, 224, 224), convolutions + grams, rtol=0.005)
@@ -86,7 +87,7 @@ def test_ratios_are_those_within_a_round():
     assert in_turn.ratio(times, "slow", "fast") == 2.0
     assert in_turn.medians(times) == {"slow": 2.1, "fast": 1.0}
     calls: list[str] = []
-    found = in_turn.measure({name: lambda name=name: calls.append(name) for name in "ab"}, 2)
+    found = in_turn.measure({name: functools.partial(calls.append, name) for name in "ab"}, 2)
     assert "".join(calls) == "ababab"
     assert [len(found[name]) for name in "ab"] == [2, 2]
 
