@@ -9,20 +9,22 @@ from typing import Any
 
 import psutil
 
-from nst_tf import errors, vgg
+from nst_tf import errors, runtime, vgg
 from nst_tf.changes import override
 from nst_tf.config import Config
 from nst_tf.scales import Scale, plan_scales, style_size
 
 _LOG = logging.getLogger(__name__)
 
-# Measured as peak memory of whole runs on two cores (TensorFlow 2.21; default preset at 64, 512, 1024 and
-# 1536 pixels, gatys_pytorch at 1024): what does not depend on the picture; what each pixel that the network
-# looks at takes in it and its gradient; and how many times the pairs of L-BFGS are in memory while they are
-# replaced.
-_BASE_BYTES = 0.83e9
-_NETWORK_BYTES_PER_PIXEL = {"float32": 1600.0, "bfloat16": 750.0}
-_COPIES_OF_PAIRS = 3
+# Measured as peak memory of whole runs on two cores (TensorFlow 2.21; default preset at 512, 1024 and 1536
+# pixels, gatys_pytorch at 1024): what does not depend on the picture, and what each pixel that the network
+# looks at takes in it and its gradient, by whether the processor has instructions for networks. Without them
+# TensorFlow's convolutions lay out their input anew, and bfloat16, emulated, is taken to need no less.
+_BASE_BYTES = 0.95e9
+_NETWORK_BYTES_PER_PIXEL = {
+    True: {"float32": 2000.0, "bfloat16": 1150.0},
+    False: {"float32": 3600.0, "bfloat16": 3600.0},
+}
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
@@ -150,20 +152,28 @@ def estimate(
         return _BASE_BYTES + scale.height * scale.width * per_picture_pixel
     sizes = [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
     pixels, own_pixels = max(map(math.prod, sizes)), math.prod(sizes[0])
-    pairs = 2 * config.history * _COPIES_OF_PAIRS if config.optimizer == "lbfgs" else 0
-    seen, beside = pixels, 0.0
+    pairs = own_pixels * _pair_bytes(config)
+    seen, beside, around = pixels, 0.0, 0
     if config.tile.isdecimal():
-        pairs += _PICTURES
+        around = _PICTURES
         side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
         seen = min(pixels, side**2)
         beside = _STYLE_PICTURES * _BYTES_PER_PICTURE_PIXEL + num_regions * _GUIDE_BYTES_PER_PIXEL
-    in_network = _NETWORK_BYTES_PER_PIXEL[precision] + max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
+    in_network = _NETWORK_BYTES_PER_PIXEL[runtime.has_network_instructions()][precision]
+    in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
     return (
         _BASE_BYTES
-        + seen * in_network
-        + own_pixels * (pairs * _BYTES_PER_PICTURE_PIXEL + _map_bytes(config, precision))
+        + pairs
+        # While the pairs are replaced, there are two of each; the network's memory is free again then.
+        + max(seen * in_network, pairs)
+        + own_pixels * (around * _BYTES_PER_PICTURE_PIXEL + _map_bytes(config, precision))
         + pixels * beside
     )
+
+
+def _pair_bytes(config: Config) -> float:
+    """Returns what the history of L-BFGS takes for each pixel of the result."""
+    return 2.0 * config.history * _BYTES_PER_PICTURE_PIXEL if config.optimizer == "lbfgs" else 0.0
 
 
 def _map_bytes(config: Config, precision: str) -> float:

@@ -16,6 +16,10 @@ from nst_tf import errors
 # one of them bfloat16 is emulated and can be slower than float32.
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
+# Those of which TensorFlow asks for one before it computes convolutions by oneDNN unasked ("CPUs with neural
+# network features" in its tensorflow/core/util), in Linux' names.
+_NETWORK_FLAGS = frozenset({"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"})
+
 # NVIDIA's first compute capability with bfloat16 tensor cores (Ampere).
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
@@ -81,6 +85,11 @@ def resolve_precision(precision: str) -> str:
     else:
         fast = bool(_BFLOAT16_FLAGS & _processor_flags())
     return "bfloat16" if fast else "float32"
+
+
+def has_network_instructions() -> bool:
+    """Returns whether the processor has instructions for networks, as far as one can tell: on Linux."""
+    return bool(_NETWORK_FLAGS & _processor_flags())
 
 
 def _processor_flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:

@@ -240,7 +240,7 @@ class Stylizer(tf.Module):
             lambda image: self._value_and_gradient(image, targets),
             self._optimizer,
             self.image.value(),
-            self._state.values(),
+            self._state.take(),
             num_steps,
         )
         self.image.assign(image)

@@ -22,9 +22,27 @@ class Variables:
         """Returns the structure of their values."""
         return tf.nest.map_structure(lambda each: each.value(), self.held)
 
+    def take(self) -> Any:
+        """Returns the structure of their values and empties those of pictures, until they are assigned anew.
+
+        What replaces a picture then has one copy of it in memory beside its own, and not the variable's too.
+        """
+        return tf.nest.map_structure(_taken, self.held)
+
     def assign(self, values: Any) -> None:
         """Assigns a structure of values."""
         tf.nest.map_structure(lambda each, value: each.assign(value), self.held, values)
+
+
+def _taken(held: tf.Variable) -> Tensor:
+    """Returns the variable's value; a picture's is no longer in the variable."""
+    value = held.value()
+    if held.shape.rank != 4:
+        return value
+    with tf.control_dependencies([value]):
+        emptied = held.assign(tf.zeros([held.shape[0], 0, 0, held.shape[3]], held.dtype))
+    with tf.control_dependencies([emptied]):
+        return tf.identity(value)
 
 
 def variable(value: Tensor) -> tf.Variable:

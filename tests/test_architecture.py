@@ -31,7 +31,7 @@ ALLOWED: dict[str, str] = {
     "local_rest": "local_models",
     "local_models": "",
     "manifest": "config errors pictures regions",
-    "memory": "changes config errors scales vgg",
+    "memory": "changes config errors runtime scales vgg",
     "animation": "errors figures observers pictures scales stylizer video",
     "snapshots": "errors figures pictures scales stylizer",
     "summaries": "errors observers scales stylizer",

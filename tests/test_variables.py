@@ -1,0 +1,51 @@
+"""Structures of variables that are read, emptied and assigned."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import lbfgs, optimizers
+from nst_tf.variables import Variables
+from tests import conftest
+
+
+def _state():
+    image = tf.constant(conftest.smooth_picture(1)[np.newaxis])
+    return lbfgs.init(image, 2)
+
+
+def test_values_that_are_taken_are_there_and_pictures_gone_until_assigned():
+    held, expected = Variables(_state()), _state()
+    taken = tf.function(held.take, autograph=False)()
+    for came, value in zip(taken, expected, strict=True):
+        np.testing.assert_array_equal(came, value)
+    assert held.values().pairs.shape == (4, 0, 0, 3)
+    np.testing.assert_array_equal(held.values().products, expected.products)
+    held.assign(taken)
+    np.testing.assert_array_equal(held.values().pairs, expected.pairs)
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "adam"])
+def test_steps_on_what_was_taken_are_those_on_what_was_read(name):
+    """Nothing reads a picture after another has been written into its memory."""
+    options = {"lbfgs": {"learning_rate": 1.0, "history": 3}, "adam": {"learning_rate": 0.1}}
+    optimizer = optimizers.OPTIMIZERS[name](**options[name], clip=False)
+    first = tf.constant(conftest.smooth_picture(2)[np.newaxis])
+    goal = conftest.smooth_picture(3)[np.newaxis]
+    images = []
+    for read in (Variables.values, Variables.take):
+        image, held = tf.Variable(first), Variables(optimizer.init(first))
+
+        @tf.function(autograph=False)
+        def step(image=image, held=held, read=read):
+            difference = (image.value() - goal) ** 3
+            loss = tf.reduce_sum((image.value() - goal) ** 4)
+            image_next, state = optimizer.update(image.value(), loss, 4 * difference, read(held))
+            held.assign(state)
+            image.assign(image_next)
+
+        for _ in range(8):
+            step()
+        images.append(image.numpy())
+    np.testing.assert_array_equal(*images)
+    assert np.abs(images[0] - first).max() > 1e-3
