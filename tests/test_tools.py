@@ -15,6 +15,32 @@ from tests import conftest
 QUICK = conftest.SHALLOW | {"weights": "builtin", "scales": (1.0,), "min_scale": 0, "precision": "float32"}
 
 
+# Stands for the commands that lay out pictures themselves: writes the figures that they were told to.
+INSTEAD = f"""
+import runpy, subprocess, sys
+from PIL import Image
+def run(command, cwd, check):
+    named = dict(each.removeprefix("--").split("=", 1) for each in command[2:] if "=" in each)
+    assert cwd == named.pop("samples", cwd) and check
+    for width, flag in ((1500, "comparison"), (400, "plot"), (300, "output")):
+        if flag in named:
+            Image.new("RGB", (width, 100), "teal").save(named[flag])
+subprocess.run = run
+runpy.run_path({str(conftest.ROOT / "tools" / "make_pictures.py")!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("name", "size"), [("watching", (1032, 69 + 8 + 100)), ("sweep", (300, 100))])
+def test_what_a_command_lays_out_is_shown(tmp_path, name, size):
+    for sample in NAMES:
+        Image.new("RGB", (8, 6)).save(tmp_path / sample)
+    folders = [f"--samples={tmp_path}", f"--output={tmp_path / 'made'}"]
+    finished = _python("-c", INSTEAD, *folders, f"--only={name}")
+    assert finished.returncode == 0, finished.stderr
+    with Image.open(tmp_path / "made" / f"{name}.jpg") as picture:
+        assert picture.size == size
+
+
 def _python(*arguments):
     folders = os.pathsep.join([str(conftest.ROOT), str(conftest.ROOT / "tools")])
     environment = {"PYTHONPATH": folders, "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}

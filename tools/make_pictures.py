@@ -3,15 +3,17 @@
 python tools/draw_samples.py --output=samples
 python tools/make_pictures.py --samples=samples --output=tools/pictures
 
-That takes about half an hour on two cores; --only=steps makes steps.jpg alone.
+That takes about an hour on two cores; --only=steps makes steps.jpg alone.
 """
 
 import dataclasses
 import functools
 import pathlib
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tool_flags
@@ -53,15 +55,40 @@ _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     ),
 }
 
+
+class _Command(NamedTuple):
+    """A command, run in the folder of samples, that lays out pictures itself."""
+
+    arguments: tuple[str, ...]  # of Python
+    shown: tuple[str, ...]  # the flags that name files to show, one below the other
+
+
+_TOOLS = pathlib.Path(__file__).resolve().parent
+_BOTH_PICTURES = ("--content=photograph.jpg", "--style=strokes.jpg")
+_COMMANDS: Mapping[str, _Command] = {
+    "sweep": _Command(
+        (
+            str(_TOOLS / "sweep.py"),
+            "--content=photograph.jpg",
+            "--rows=content_weight=20,200",
+            "--columns=style=strokes.jpg,mosaic.jpg",
+            "--size=128",
+        ),
+        ("output",),
+    ),
+    "reconstruct_layers": _Command((str(_TOOLS / "reconstruct_layers.py"), *_BOTH_PICTURES), ("output",)),
+    "watching": _Command(("-m", "nst_tf", *_BOTH_PICTURES, "--size=256"), ("comparison", "plot")),
+}
+
 # Fields of the command line that are files; below the folder of samples.
 _FILES = ("style", "content_mask", "content_regions")
+
+_NAMES = [_OVERVIEW, *_STRIPS, *_SHOTS, *_COMMANDS]
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("samples", "samples", "the folder that draw_samples.py wrote")
 flags.DEFINE_string("output", "tools/pictures", "the folder to write to")
-flags.DEFINE_multi_enum(
-    "only", None, [_OVERVIEW, *_STRIPS, *_SHOTS], "a picture to make; may be repeated [all]"
-)
+flags.DEFINE_multi_enum("only", None, _NAMES, "a picture to make; may be repeated [all]")
 # A strip's pictures are up to 338 pixels wide.
 flags.DEFINE_integer("size", 384, "the longest side of the runs for a strip", lower_bound=16)
 
@@ -79,14 +106,16 @@ def main(argv: Sequence[str]) -> int:
     output = pathlib.Path(_FLAGS.output)
     try:
         given = [Image.open(_sample(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
-        for name in _FLAGS.only or [_OVERVIEW, *_STRIPS, *_SHOTS]:
-            sheet = _overview(given) if name == _OVERVIEW else _strip(name)
+        for name in _FLAGS.only or _NAMES:
+            sheet = _overview(given) if name == _OVERVIEW else _made(name)
             colors = _OVERVIEW_COLORS if name == _OVERVIEW else _STRIP_COLORS
             output.mkdir(parents=True, exist_ok=True)
             sheet.save(output / f"{name}.jpg", subsampling=colors, **_JPEG)
             print(output / f"{name}.jpg")
     except (nst_tf.InputError, OSError) as error:
         tool_flags.fail(str(error))
+    except subprocess.CalledProcessError as error:  # which has said why itself
+        return int(error.returncode)
     return 0
 
 
@@ -94,6 +123,24 @@ def _overview(given: Sequence[Image.Image]) -> Image.Image:
     """Paints the photograph like each painting and lays all pictures out in two rows."""
     painted = [_paint((("style", painting),)) for painting in _PAINTINGS]
     return _stack([_row(given), _row(painted)], _GAP)
+
+
+def _made(name: str) -> Image.Image:
+    """Returns any picture but the overview."""
+    return _commanded(_COMMANDS[name]) if name in _COMMANDS else _strip(name)
+
+
+def _commanded(command: _Command) -> Image.Image:
+    """Returns what a command lays out, no wider than the other pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Each names its own; the run's picture, which none shows, has its place there too.
+        named = {flag: pathlib.Path(folder) / f"{flag}.png" for flag in ("output", *command.shown)}
+        arguments = [f"--{flag}={path}" for flag, path in named.items()]
+        subprocess.run([sys.executable, *command.arguments, *arguments], cwd=_FLAGS.samples, check=True)
+        rows = [Image.open(named[flag]).convert("RGB") for flag in command.shown]
+    for row in rows:
+        row.thumbnail((_WIDTH, _WIDTH), Image.Resampling.LANCZOS)
+    return _stack(rows, _GAP, max(row.width for row in rows))
 
 
 def _strip(name: str) -> Image.Image:
@@ -160,9 +207,9 @@ def _cell_width(count: int) -> int:
     return (_WIDTH - _GAP * (count - 1)) // count
 
 
-def _stack(rows: Sequence[Image.Image], gap: int) -> Image.Image:
+def _stack(rows: Sequence[Image.Image], gap: int, width: int = _WIDTH) -> Image.Image:
     """Returns the rows below each other."""
-    sheet = Image.new("RGB", (_WIDTH, sum(row.height for row in rows) + gap * (len(rows) - 1)), "white")
+    sheet = Image.new("RGB", (width, sum(row.height for row in rows) + gap * (len(rows) - 1)), "white")
     top = 0
     for row in rows:
         sheet.paste(row, (0, top))
