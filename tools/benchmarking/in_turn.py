@@ -1,4 +1,4 @@
-"""Timings whose ratios hold on a noisy machine: what is compared is measured in turn, round by round."""
+"""Timings to compare: what is compared is measured in turn, round by round, so that all share what is noisy."""
 
 import statistics
 import time
