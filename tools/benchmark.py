@@ -1,6 +1,6 @@
 """Measures nst_tf beside what one would pick otherwise, in one run and in turn.
 
-Leave the machine to it: other work slows all of them, but PyTorch, whose threads wait for each other, the most.
+Leave the machine to it: other work slows PyTorch, whose threads wait for each other, more than the rest.
 
 pip install -e '.[benchmark]'                    # PyTorch, for its baseline
 python tools/draw_samples.py --output=samples

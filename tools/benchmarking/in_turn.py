@@ -1,4 +1,4 @@
-"""Timings to compare: what is compared is measured in turn, round by round, so that all share what is noisy."""
+"""Timings to compare: what is compared is measured in turn, round by round, so that all share the noise."""
 
 import statistics
 import time
