@@ -21,7 +21,7 @@ SHALLOW: dict[str, Any] = {
     "style_layer_weights": (1.0, 1.0),
 }
 # The same as flags.
-SHALLOW_FLAGS = ["--content_layers=relu2_1", "--style_layers=relu1_1,relu3_1", "--style_layer_weights=1,1"]
+SHALLOW_FLAGS = [f"--{name}={','.join(map(str, values))}" for name, values in SHALLOW.items()]
 
 # Channels of each block of the narrow network: enough for Gram matrices to differ, quick to run.
 NARROW = (4, 5, 6, 7, 8)

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 # Mean B, G and R of ImageNet on the scale 0..255, which Oxford's weights expect to be subtracted.
-_MEANS_BGR_255 = (103.939, 116.779, 123.68)
+_MEANS_BGR_255 = torch.tensor([103.939, 116.779, 123.68]).reshape(1, 3, 1, 1)
 
 # Convolutions in the blocks of VGG19, of the fifth only the first is needed.
 _CONVOLUTIONS = (2, 2, 4, 4, 1)
@@ -51,7 +51,6 @@ class Gatys:
             ]
             for block, count in enumerate(_CONVOLUTIONS, start=1)
         ]
-        self._means = torch.tensor(_MEANS_BGR_255).reshape(1, 3, 1, 1)
         with torch.no_grad():
             self._content = self._features(to_pixels(content))[_CONTENT_LAYER]
             painted = self._features(to_pixels(style))
@@ -82,12 +81,12 @@ class Gatys:
 def to_pixels(image: np.ndarray) -> torch.Tensor:
     """Returns an image [1, H, W, 3] in [0, 1] as BGR pixels of 0..255 less the means, [1, 3, H, W]."""
     bgr = torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(0, 3, 1, 2))) * 255.0
-    return bgr - torch.tensor(_MEANS_BGR_255).reshape(1, 3, 1, 1)
+    return bgr - _MEANS_BGR_255
 
 
 def to_image(pixels: torch.Tensor) -> np.ndarray:
     """Returns the image [1, H, W, 3] of pixels, which may leave [0, 1]: the optimiser knows no bounds."""
-    bgr = (pixels.detach() + torch.tensor(_MEANS_BGR_255).reshape(1, 3, 1, 1)) / 255.0
+    bgr = (pixels.detach() + _MEANS_BGR_255) / 255.0
     return np.ascontiguousarray(bgr.numpy().transpose(0, 2, 3, 1)[..., ::-1])
 
 
@@ -96,13 +95,7 @@ def stepper(objective: Gatys, pixels: torch.Tensor) -> Callable[[], None]:
     image = pixels.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([image], max_iter=1, max_eval=1)
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = objective.loss(image)
-        loss.backward()
-        return loss
-
-    return lambda: optimizer.step(closure)
+    return lambda: optimizer.step(lambda: _evaluate(objective, image))
 
 
 def run(
@@ -126,9 +119,7 @@ def run(
 
     def closure() -> Any:
         nonlocal done
-        optimizer.zero_grad()
-        loss = objective.loss(image)
-        loss.backward()
+        loss = _evaluate(objective, image)
         done += 1
         if done in evaluations:
             noted.append((clock() - start, to_image(image)))
@@ -137,6 +128,14 @@ def run(
     while done < evaluations[-1]:
         optimizer.step(closure)
     return noted
+
+
+def _evaluate(objective: Gatys, image: torch.Tensor) -> torch.Tensor:
+    """Returns the loss of an image, whose gradient it leaves there, as torch's optimisers have it."""
+    image.grad = None
+    loss = objective.loss(image)
+    loss.backward()
+    return loss
 
 
 def _gram(features: torch.Tensor) -> torch.Tensor:

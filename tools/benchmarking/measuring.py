@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarking import arithmetic, contenders, in_turn, processes, quality
-from nst_tf import images, pictures, vgg, weights
+from nst_tf import images, pictures, presets, scales, vgg, weights
 
 _GIB = 2.0**30
 
@@ -42,8 +42,8 @@ class Bench:
         for size in sizes:
             seconds: dict[str, float] = {}
             ratios: dict[str, float] = {}
+            task = self._task(size)
             for contending in self._contenders.values():
-                task = self._task(size)
                 times = in_turn.measure({name: make(task) for name, make in contending.items()}, self._rounds)
                 seconds |= in_turn.medians(times)
                 ratios |= {
@@ -56,25 +56,21 @@ class Bench:
 
     def arithmetic(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Returns the rates of a step's arithmetic, by size and precision."""
-        return {
-            str(size): {
-                precision: arithmetic.measure(self._task(size), precision, self._rounds)
-                for precision in self._precisions
+        found = {}
+        for size in sizes:
+            task = self._task(size)
+            found[str(size)] = {
+                precision: arithmetic.measure(task, precision, self._rounds) for precision in self._precisions
             }
-            for size in sizes
-        }
+        return found
 
     def processes(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Returns start-up and peak memory, by size and contender."""
-        return {
-            str(size): {name: self._cost(name, size) for row in self._contenders.values() for name in row}
-            for size in sizes
-        }
-
-    def _cost(self, name: str, size: int) -> dict[str, float | None]:
-        cost = processes.measure(name, self._task(size))
-        peak = None if cost.peak_bytes is None else cost.peak_bytes / _GIB
-        return {"startup_s": cost.startup_s, "peak_gib": peak}
+        found = {}
+        for size in sizes:
+            task = self._task(size)
+            found[str(size)] = {name: _cost(name, task) for row in self._contenders.values() for name in row}
+        return found
 
     def quality(
         self, size: int, evaluations: Sequence[int], steps: Sequence[int], every_road: bool
@@ -101,7 +97,8 @@ class Bench:
 
     def _task(self, size: int) -> contenders.Task:
         """Returns both pictures at a size, the painting as large as the photograph."""
-        height, width = _scaled(self._content, size)
+        config = presets.get("default", size=size)
+        height, width = scales.plan_scales(config, *self._content.shape[1:3])[-1][:2]
         content, style = (
             np.asarray(images.resize(image, height, width), np.float32)
             for image in (self._content, self._style)
@@ -109,7 +106,8 @@ class Bench:
         return contenders.Task(content, style, self.weights)
 
 
-def _scaled(image: np.ndarray, size: int) -> tuple[int, int]:
-    """Returns height and width of an image [1, H, W, 3] whose longest side is to be `size`."""
-    height, width = image.shape[1:3]
-    return max(1, round(height * size / max(height, width))), max(1, round(width * size / max(height, width)))
+def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
+    """Returns what a contender's process needs."""
+    cost = processes.measure(name, task)
+    peak = None if cost.peak_bytes is None else cost.peak_bytes / _GIB
+    return {"startup_s": cost.startup_s, "peak_gib": peak}

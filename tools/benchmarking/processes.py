@@ -13,9 +13,6 @@ from nst_tf import runtime
 # Not getrusage(2), whose peak a process inherits from the one that started it.
 _STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) kB")
 
-# The first step allocates what the network needs; the second what the optimiser remembers.
-_STEPS = 2
-
 
 class Cost(NamedTuple):
     """What a process needed."""
@@ -51,8 +48,7 @@ def _take_steps(name: str, task: contenders.Task, sender: "multiprocessing.conne
         step = contenders.named(name)(task)
         step()
     first = time.time()
-    for _ in range(_STEPS - 1):
-        step()
+    step()  # the first allocates what the network needs, the second what the optimiser remembers
     sender.send((first, _peak()))
 
 
