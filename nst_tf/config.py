@@ -148,6 +148,11 @@ class Config:
         "pixels of the coarsest scale, whatever the size; 0: as scales says, by which the others are spread",
         default=0,
     )
+    scale_detail: float = field(
+        "share of what the photograph shows only at a larger scale that joins the picture as it moves there;"
+        " 0: it is enlarged only",
+        default=0.0,
+    )
     steps: tuple[int, ...] = field(
         "evaluations in all, split over the scales as in the preset; or one number for each scale"
     )

@@ -47,6 +47,12 @@ def resize(image: Tensor, height: Any, width: Any) -> Tensor:
     return tf.clip_by_value(resized, 0.0, 1.0)
 
 
+def detail(image: Tensor, height: Any, width: Any) -> Tensor:
+    """Returns what the image loses at that smaller size and back at its own; about 0 on average."""
+    size = tf.shape(image)
+    return image - resize(resize(image, height, width), size[1], size[2])
+
+
 def content(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
     """Starts from the content image."""
     del seed, noise_levels

@@ -24,6 +24,11 @@ _SHORTEST_CUT, _LONGEST_CUT = 0.1, 0.5
 # Below this share of its full length a step says that the history misleads: it is dropped.
 _GIVE_UP_LENGTH = 1e-3
 
+# After a step along which the loss falls faster than its slope says, which leaves no pair to learn from, the
+# next one goes this much further: a saddle is left in a few steps. Doubling is the usual trust region's rule
+# (Nocedal and Wright, algorithm 4.1).
+_LENGTHENING = 2.0
+
 # A pair (s, y) is kept if s.y > this * |s| |y|: float32 sums over 1e6 pixels are good to about 1e-6.
 _CURVATURE = 1e-6
 
@@ -90,6 +95,7 @@ class Settings(NamedTuple):
     learning_rate: float
     preconditioner: Preconditioner
     first_step: float
+    longest_step: float
     clip: bool
 
 
@@ -117,7 +123,10 @@ def update(
         lambda: _accept(image, loss, gradient, state, settings),
         lambda: _reject(loss, slope, state, settings),
     )
-    trial = state.image + state.step_length * _direction(state, settings)
+    direction = _direction(state, settings)
+    longest = settings.longest_step / (_root_mean_square(direction) + _TINY)
+    state = state._replace(step_length=tf.minimum(state.step_length, longest))
+    trial = state.image + state.step_length * direction
     return tf.clip_by_value(trial, 0.0, 1.0) if settings.clip else trial, state
 
 
@@ -135,7 +144,8 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     step = settings.preconditioner.invert(image - state.image)
     change = settings.preconditioner.apply(gradient - state.gradient)
     keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
-    keep &= tf.math.is_finite(state.loss)  # otherwise there was no gradient to differ from
+    is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
+    keep &= ~is_first
     half = tf.shape(state.pairs)[0] // 2
     slot = state.count % half
     rows = tf.stack([slot, half + slot])
@@ -146,11 +156,12 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     with_new = _products(pairs, new)
     products = _replace_row_and_column(state.products, slot, with_new[:, 0])
     products = _replace_row_and_column(products, half + slot, with_new[:, 1])
+    own_length = tf.constant(float(settings.learning_rate))
     return State(
         image=image,
         loss=loss,
         gradient=gradient,
-        step_length=tf.constant(float(settings.learning_rate)),
+        step_length=tf.where(keep | is_first, own_length, _LENGTHENING * state.step_length),
         count=state.count + tf.cast(keep, tf.int32),
         pairs=pairs,
         products=tf.where(keep, products, state.products),

@@ -54,11 +54,28 @@ def minimize(
 
 
 def enlarge(
-    optimizer: optimizers.Optimizer, image: Tensor, state: Any, height: Tensor, width: Tensor
+    optimizer: optimizers.Optimizer,
+    image: Tensor,
+    state: Any,
+    content_image: Tensor,
+    detail: Tensor,
 ) -> tuple[Tensor, Any]:
-    """Returns the image and the state with which the next scale begins: the picture so far, enlarged."""
+    """Returns the image and the state with which the next scale begins: the picture so far, enlarged.
+
+    Args:
+        optimizer: The update rule.
+        image: [1, h, w, 3], the image to evaluate next at the scale that ends.
+        state: The optimiser's state there.
+        content_image: [1, H, W, 3], at the next scale.
+        detail: [], the share of what the content image shows at that scale only that joins the picture. An
+            enlarged picture has no fine features, and where there are none the style loss, of fourth order
+            in them, is a saddle: it hardly says which way to go.
+    """
     picture = optimizer.output(image, state)
-    return images.resize(picture, height, width), optimizer.resize(state, height, width)
+    (height, width), small = (tf.unstack(tf.shape(each)[1:3]) for each in (content_image, picture))
+    fine = images.detail(content_image, *small)
+    enlarged = tf.clip_by_value(images.resize(picture, height, width) + detail * fine, 0.0, 1.0)
+    return enlarged, optimizer.resize(state, height, width)
 
 
 def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:

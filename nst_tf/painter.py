@@ -89,7 +89,7 @@ class Painter:
         optimizer, prepared = self._optimizer(plan), self._prepared(content_image, styles)
 
         def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
-            state = self._next_scale_if_due(plan, optimizer, state)
+            state = self._next_scale_if_due(plan, optimizer, state, prepared, settings)
             targets = self._targets(plan, state.scale_index, prepared, content_image, styles, settings)
             count = tf.minimum(left, plan.num_steps[state.scale_index] - state.step)
             image, inner, _ = loop.minimize(
@@ -182,14 +182,16 @@ class Painter:
         good = guards.require(state.step <= steps, "state_bytes: at step ", state.step, " of ", steps)
         return state._replace(step=guards.after([good], state.step))
 
-    def _next_scale_if_due(self, plan: tensor_scales.Plan, optimizer: Any, state: State) -> State:
+    def _next_scale_if_due(
+        self, plan: tensor_scales.Plan, optimizer: Any, state: State, prepared: Tensor, settings: Settings
+    ) -> State:
         index = state.scale_index
         last = tf.shape(plan.heights)[0] - 1
+        detail = tf.where(settings.content_weight > 0, self._config.scale_detail, 0.0)
 
         def following() -> State:
-            image, inner = loop.enlarge(
-                optimizer, state.image, state.optimizer, plan.heights[index + 1], plan.widths[index + 1]
-            )
+            content = images.resize(prepared, plan.heights[index + 1], plan.widths[index + 1])
+            image, inner = loop.enlarge(optimizer, state.image, state.optimizer, content, detail)
             return State(image, inner, index + 1, tf.constant(0))
 
         due = tf.equal(state.step, plan.num_steps[index]) & (index < last)

@@ -157,8 +157,14 @@ class Stylizer(tf.Module):
 
     def _move_to(self, scale_index: int) -> None:
         self.scale_index = scale_index
-        height, width = self.scales[scale_index][:2]
-        image, state = loop.enlarge(self._optimizer, self.image.value(), self._state.values(), height, width)
+        content_image = images.resize(self._scene.shaping_image, *self.scales[scale_index][:2])
+        image, state = loop.enlarge(
+            self._optimizer,
+            self.image.value(),
+            self._state.values(),
+            content_image,
+            self.config.scale_detail if self.config.content_weight else 0.0,
+        )
         targets = self._targets_of_scale()
         self.image.assign(image)
         self._good_image = None

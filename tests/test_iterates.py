@@ -76,7 +76,7 @@ def test_the_average_begins_anew_at_each_scale():
     loss, gradient = _value(image)
     image, state = optimizer.update(image, loss, gradient, optimizer.init(image))
     before = optimizer.output(image, state)
-    image, state = loop.enlarge(optimizer, image, state, tf.constant(12), tf.constant(16))
+    image, state = loop.enlarge(optimizer, image, state, tf.zeros([1, 12, 16, 3]), 0.0)
     np.testing.assert_array_equal(optimizer.output(image, state), image)
     np.testing.assert_allclose(np.mean(image), np.mean(before), atol=0.01)
     assert int(state.inner.step) == 1, "the inner optimiser goes on"

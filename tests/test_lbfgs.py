@@ -24,7 +24,7 @@ def rosenbrock(image):
     return _as_losses(value), tape.gradient(value, image)
 
 
-def plain_two_loop(function, image, num_steps, history, first_step, precondition=lambda x: x):
+def plain_two_loop(function, image, num_steps, history, first_step, longest=np.inf, precondition=lambda x: x):
     """The same algorithm as published: Nocedal's two-loop recursion, lists, float64, no ring.
 
     Works in image space: the initial inverse Hessian is gamma T T^t, whose gamma is s.y / y.T T^t y.
@@ -45,14 +45,17 @@ def plain_two_loop(function, image, num_steps, history, first_step, precondition
             if accepted is not None:
                 s, y = length * direction, trial_gradient - gradient
                 if np.sum(s * y) > 1e-6 * np.sqrt(np.sum(s * s) * np.sum(y * y)):
-                    pairs = [*pairs, (s, y)][-history:]
-            accepted, loss, gradient, length = point, trial_loss, trial_gradient, 1.0
+                    pairs, length = [*pairs, (s, y)][-history:], 1.0
+                else:
+                    length *= 2
+            accepted, loss, gradient = point, trial_loss, trial_gradient
         else:
             promised = length * slope
             length *= np.clip(-0.5 * promised / (trial_loss - loss - promised), 0.1, 0.5)
             if length < 1e-3 and pairs:
                 pairs, length = [], 1.0
         direction = _two_loop(gradient, pairs, first_step, precondition)
+        length = min(length, longest / np.sqrt(np.mean(direction**2)))
         slope = np.sum(gradient * direction)
         point = accepted + length * direction
     return accepted, values
@@ -106,12 +109,31 @@ def test_names_equal_those_the_config_allows():
 
 @pytest.mark.parametrize("function", [quadratic, rosenbrock])
 @pytest.mark.parametrize("history", [3, 10])
-def test_equals_the_plain_two_loop_version(function, history):
+@pytest.mark.parametrize("longest", [np.inf, 0.03])
+def test_equals_the_plain_two_loop_version(function, history, longest):
     """Long enough for the ring to wrap, short enough for rounding not to part the two."""
     steps = 16
-    _, _, found = _run(optimizers.lbfgs(history=history), function, START, steps)
-    _, expected = plain_two_loop(function, START, steps, history, 0.003)
+    optimizer = optimizers.lbfgs(history=history, longest_step=longest)
+    _, _, found = _run(optimizer, function, START, steps)
+    _, expected = plain_two_loop(function, START, steps, history, 0.003, longest)
     np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_leaves_a_saddle_in_steps_that_double():
+    """Along a pure saddle no pair is ever kept: the first step's length, then twice that, up to the longest."""
+
+    def saddle(image):
+        return _as_losses(-0.5 * tf.reduce_sum((image - 0.5) ** 2)), 0.5 - image
+
+    optimizer = optimizers.lbfgs(first_step=0.003, longest_step=0.02)
+    image = tf.constant(0.5 + 0.001 * (START - 0.5))
+    state, lengths = optimizer.init(image), []
+    for _ in range(6):
+        losses, gradient = saddle(image)
+        image, state = optimizer.update(image, losses.total, gradient, state)
+        lengths.append(float(tf.sqrt(tf.reduce_mean((image - state.image) ** 2))))
+    np.testing.assert_allclose(lengths, [0.003, 0.006, 0.012, 0.02, 0.02, 0.02], rtol=1e-3)
+    assert int(state.count) == 0
 
 
 def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
@@ -120,7 +142,7 @@ def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
 
     optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency")
     _, _, found = _run(optimizer, rosenbrock, START, 14)
-    _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, precondition)
+    _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, 0.03, precondition)
     np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 

@@ -127,6 +127,35 @@ def test_the_last_scale_has_no_next(narrow_weights):
         run.next_scale()
 
 
+def at_next_scale(narrow_weights, **options):
+    """Returns the image that a run's second scale begins with, from the photograph and without a step."""
+    run = make(narrow_weights, init="content", scales=(0.5, 1.0), steps=(2, 2), min_scale=0, **options)
+    run.next_scale()
+    return run.image.numpy()
+
+
+def test_the_photographs_detail_joins_an_enlarged_picture(narrow_weights):
+    """The photograph made smaller and enlarged again is itself, if what it lost on the way comes back."""
+    small = tf.image.resize(CONTENT, (24, 32), method="bicubic", antialias=True)
+    blurred = np.clip(tf.image.resize(np.clip(small, 0, 1), (48, 64), method="bicubic"), 0, 1)
+    assert np.abs(blurred - CONTENT).max() > 0.01
+    for share in (0.0, 0.5, 1.0):
+        found = at_next_scale(narrow_weights, scale_detail=share)
+        np.testing.assert_allclose(found, np.clip(blurred + share * (CONTENT - blurred), 0, 1), atol=1e-5)
+
+
+def test_detail_has_no_colours_where_the_run_has_none(narrow_weights):
+    found = at_next_scale(narrow_weights, scale_detail=1.0, color="luminance")
+    np.testing.assert_allclose(found, np.repeat(found[..., :1], 3, axis=-1), atol=1e-6)
+
+
+def test_a_photograph_without_weight_lends_no_detail(narrow_weights):
+    enlarged, with_detail = (
+        at_next_scale(narrow_weights, content_weight=0.0, scale_detail=share) for share in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(with_detail, enlarged)
+
+
 @pytest.mark.parametrize("init", config.INITS)
 def test_inits(narrow_weights, init):
     run = make(narrow_weights, init=init, scales=(1.0,), steps=(2,))
