@@ -200,7 +200,10 @@ def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
     precision = runtime.resolve_precision(chosen.precision)
     styles = [image.shape[1:3] for image in read.styles]
     num_regions = 0 if read.regions is None else len(read.regions.colors)
-    return memory.fit(chosen, precision, given[0], styles, num_regions)
+    chosen = memory.fit(chosen, precision, given[0], styles, num_regions)
+    if not memory.can_be_kept(chosen, precision, given[0], styles, num_regions):
+        runtime.give_back_freed_memory()
+    return chosen
 
 
 def _weights_source(run: stylizer.Stylizer) -> str:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import nst_tf
+from nst_tf import memory, runtime
 from tests import conftest
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
@@ -132,6 +133,15 @@ def test_evaluate_weighs_the_terms_as_the_config_does():
 def test_mistakes_are_input_errors(arguments, options, message):
     with pytest.raises(nst_tf.InputError, match=message):
         nst_tf.evaluate(*arguments, **(QUICK | options))
+
+
+@pytest.mark.parametrize("plenty", [True, False])
+def test_memory_is_given_back_where_it_is_short(monkeypatch, plenty):
+    calls = []
+    monkeypatch.setattr(memory, "can_be_kept", lambda *_: plenty)
+    monkeypatch.setattr(runtime, "give_back_freed_memory", lambda: calls.append(1))
+    nst_tf.stylize(CONTENT, STYLE, size=48, steps=1, **QUICK)
+    assert calls == ([] if plenty else [1])
 
 
 def test_tiles_make_the_same_picture():

@@ -120,7 +120,7 @@ def test_equals_the_plain_two_loop_version(function, history, longest):
 
 
 def test_leaves_a_saddle_in_steps_that_double():
-    """Along a pure saddle no pair is ever kept: the first step's length, then twice that, up to the longest."""
+    """No pair is ever kept there: the first step's length, then twice that, up to the longest."""
 
     def saddle(image):
         return _as_losses(-0.5 * tf.reduce_sum((image - 0.5) ** 2)), 0.5 - image

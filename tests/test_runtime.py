@@ -6,6 +6,38 @@ import sys
 import pytest
 
 from nst_tf import errors, runtime
+from tests import conftest
+
+# Writes to 64 MB of new memory, again and again; prints the page faults of all but the first time.
+ALLOCATE = """
+import resource, sys, numpy
+from nst_tf import runtime
+kept = "keep" in sys.argv and runtime.keep_freed_memory()
+if "give back" in sys.argv:
+    runtime.give_back_freed_memory()
+numpy.ones(2**23)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    numpy.ones(2**23)
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_that_is_kept_is_not_handed_out_anew():
+    found = {}
+    for choices in (("keep",), (), ("keep", "give back")):
+        finished = subprocess.run(
+            [sys.executable, "-c", ALLOCATE, *choices],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=conftest.ROOT,
+        )
+        kept, found[choices] = map(int, finished.stdout.split())
+        if choices and not kept:
+            pytest.skip("the C library is not glibc")
+    assert found["keep",] < 0.1 * found[()]
+    assert found["keep", "give back"] > 0.9 * found[()]
 
 
 def test_an_explicit_precision_is_kept():

@@ -21,7 +21,7 @@ from absl import app, flags
 from PIL import Image
 
 import nst_tf
-from nst_tf import figures
+from nst_tf import figures, runtime
 
 _OVERVIEW = "overview"
 _PHOTOGRAPH = "photograph.jpg"
@@ -218,4 +218,5 @@ def _stack(rows: Sequence[Image.Image], gap: int, width: int = _WIDTH) -> Image.
 
 
 if __name__ == "__main__":
+    runtime.keep_freed_memory()
     app.run(main, flags_parser=tool_flags.parse)

@@ -67,4 +67,5 @@ def _path(name: str) -> str:
 
 
 if __name__ == "__main__":
+    runtime.keep_freed_memory()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))

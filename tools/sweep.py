@@ -23,7 +23,7 @@ from absl import app, flags
 from PIL import Image
 from sweeping import axes, painting
 
-from nst_tf import errors, figures, pictures
+from nst_tf import errors, figures, pictures, runtime
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("rows", None, "FLAG=VALUE,VALUE,...: a row of pictures for each value")
@@ -111,4 +111,5 @@ def _label(settings: axes.Settings, width: int) -> Image.Image:
 
 
 if __name__ == "__main__":
+    runtime.keep_freed_memory()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))
