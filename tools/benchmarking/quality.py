@@ -30,6 +30,7 @@ ROADS: Mapping[str, Mapping[str, Any]] = {
     "and bfloat16 where it is fast": {"precision": "auto"},
     "and 1/sqrt(frequency)": {"preconditioner": "inverse_sqrt_frequency"},
     "and a coarser scale first": {"scales": (0.5, 1.0)},
+    "and the photograph's detail with it": {"scale_detail": 1.0},
 }
 
 
