@@ -56,6 +56,7 @@ class ProgressBar:
         self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
         self._next_line = 0.0
+        self._first: tuple[float, int] | None = None  # when the first report came, and the work done by then
 
     def __call__(self, progress: stylizer.Progress) -> None:
         """Shows a report; a stream that has gone away is no reason to end a run."""
@@ -67,7 +68,16 @@ class ProgressBar:
             self._show_bar(progress)
         elif progress.step >= self._next_line or progress.step == progress.num_steps:
             self._next_line = progress.step + progress.num_steps / self._LINES
-            print(_describe(progress), file=self._stream, flush=True)
+            print(_describe(progress) + self._time_left(progress), file=self._stream, flush=True)
+
+    def _time_left(self, progress: stylizer.Progress) -> str:
+        """Returns an estimate by the work since the first report, before which there is much else to do."""
+        now, (done, total) = time.perf_counter(), _work(progress)
+        first, before = self._first = self._first or (now, done)
+        if not before < done < total:
+            return ""
+        seconds = (now - first) * (total - done) / (done - before)
+        return f"; about {tqdm.format_interval(seconds)} left"
 
     def close(self) -> None:
         """Leaves the terminal's line."""
@@ -79,6 +89,7 @@ class ProgressBar:
         if self._bar is None:
             self._bar = tqdm(
                 total=total,
+                initial=done,  # what was done before the clock runs says nothing about the rate
                 file=self._stream,
                 bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
                 mininterval=0,

@@ -62,6 +62,20 @@ def test_plain_lines_in_a_pipe():
     assert lines[-1] == "step 10 of 10, 128 x 96: content 10, style 20"
 
 
+def test_plain_lines_say_how_much_time_is_left(monkeypatch):
+    """Three small steps take 6 s; left are two more and four of four times as many pixels."""
+    stream, clock = io.StringIO(), iter([10.0, 16.0, 99.0])
+    monkeypatch.setattr("nst_tf.report.time.perf_counter", lambda: next(clock))
+    bar = report.ProgressBar(stream)
+    for step in (1, 4, 10):
+        bar(_progress(step, scale_index=int(step > 6)))
+    bar.close()
+    left = 2 * (2 + 4 * 4)
+    first, second, last = stream.getvalue().splitlines()
+    assert second.endswith(f"; about 00:{left} left")
+    assert "left" not in first + last
+
+
 def test_a_bar_at_a_terminal():
     stream = _Terminal()
     bar = report.ProgressBar(stream)
