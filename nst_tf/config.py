@@ -122,7 +122,9 @@ class Config:
         "sgd, momentum: pixels of the picture that learning_rate is meant for; 0: of any", default=0
     )
     history: int = field("pairs that lbfgs remembers", default=10)
-    preconditioner: str = field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
+    preconditioner: str = field(
+        "filter on the steps of lbfgs at the coarsest scale", PRECONDITIONERS, default="none"
+    )
     beta_1: float = field("adam: decay of the gradient's mean", default=0.9)
     beta_2: float = field("adam: decay of the gradient's mean square", default=0.999)
     carry_moments: bool = field("adam: take both on to the next scale, resized", default=False)

@@ -1,7 +1,8 @@
 """L-BFGS with a safeguard instead of a line search, for a picture.
 
 Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; see `optimizers` for the contract.
-With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z.
+With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z. It acts
+at a run's first scale only: later ones begin with large shapes in place, which it would go on moving.
 """
 
 import functools
@@ -43,6 +44,7 @@ class State(NamedTuple):
     gradient y = T (g_k+1 - g_k) in row m + k mod m. That is 2 m + 2 pictures in all.
     """
 
+    first_scale: Tensor  # [] bool, whether the preconditioner acts
     image: Tensor  # [1, H, W, 3], the last accepted one
     loss: Tensor  # [], there; infinite before the first evaluation
     gradient: Tensor  # [1, H, W, 3], there
@@ -99,10 +101,11 @@ class Settings(NamedTuple):
     clip: bool
 
 
-def init(image: Tensor, history: int) -> State:
+def init(image: Tensor, history: int, *, first_scale: bool = True) -> State:
     """Returns the state before the first evaluation, which is to be that of `image`."""
     zeros = tf.zeros_like(image)
     return State(
+        first_scale=tf.constant(first_scale),
         image=image,
         loss=tf.constant(float("inf")),
         gradient=zeros,
@@ -141,8 +144,8 @@ def _acceptable(image: Tensor, loss: Tensor, gradient: Tensor, bound: Tensor) ->
 
 def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings) -> State:
     """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
-    step = settings.preconditioner.invert(image - state.image)
-    change = settings.preconditioner.apply(gradient - state.gradient)
+    step = _filtered(settings.preconditioner.invert, image - state.image, state)
+    change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
     keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
     is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
     keep &= ~is_first
@@ -158,6 +161,7 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     products = _replace_row_and_column(products, half + slot, with_new[:, 1])
     own_length = tf.constant(float(settings.learning_rate))
     return State(
+        first_scale=state.first_scale,
         image=image,
         loss=loss,
         gradient=gradient,
@@ -187,13 +191,21 @@ def _direction(state: State, settings: Settings) -> Tensor:
     two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
     """
     free = _free(state) if settings.clip else tf.ones_like(state.image)
-    precondition = settings.preconditioner.apply
+
+    def precondition(image: Tensor) -> Tensor:
+        return _filtered(settings.preconditioner.apply, image, state)
+
     gradient = precondition(free * state.gradient)
 
     def first_scale() -> Tensor:
         return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
 
     return -free * precondition(_inverse_hessian_product(state, gradient, first_scale))
+
+
+def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
+    """Returns the image as the preconditioner's function makes it, or as it is where none acts."""
+    return tf.cond(state.first_scale, lambda: function(image), lambda: tf.identity(image))
 
 
 def _free(state: State) -> Tensor:

@@ -197,7 +197,9 @@ def lbfgs(
     Args:
         learning_rate: Share of the quasi-Newton step that is tried first.
         history: Pairs remembered, m.
-        preconditioner: A name from `lbfgs.PRECONDITIONERS`.
+        preconditioner: A name from `lbfgs.PRECONDITIONERS`, for the first scale. At later ones it neither
+            lowered nor raised the loss at 256 px (three picture pairs, within 5 % after 40 evaluations) and
+            raised it by 12 % at 1024 px, and the large shapes' change there was three times as large.
         first_step: Root mean square, in units of the image, of the first trial, which has no curvature
             to go by. Of 0.01, 0.003 and 0.001 the default was rejected least and got furthest on two
             picture pairs at 256 px.
@@ -218,7 +220,7 @@ def lbfgs(
 
     def resize(state: Any, height: Any, width: Any) -> Any:
         # The curvature at one scale says little about the next: pairs are per pixel of that scale.
-        return _lbfgs.init(tf.image.resize(state.image, (height, width)), history)
+        return _lbfgs.init(tf.image.resize(state.image, (height, width)), history, first_scale=False)
 
     return Optimizer(lambda image: _lbfgs.init(image, history), update, evaluated_image, resize)
 

@@ -146,6 +146,15 @@ def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
     np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
+def test_the_preconditioner_acts_at_the_first_scale_only():
+    optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency")
+    image = tf.constant(START)
+    state = optimizer.resize(optimizer.init(image), *START.shape[1:3])
+    _, _, rows = loop.minimize(rosenbrock, optimizer, image, state, 14)
+    _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, 0.03)
+    np.testing.assert_allclose(rows[:, 0], expected, rtol=5e-3)
+
+
 @pytest.mark.parametrize("preconditioner", config.PRECONDITIONERS)
 def test_solves_a_quadratic(preconditioner):
     found, _, _ = _run(optimizers.lbfgs(preconditioner=preconditioner), quadratic, START, 80)

@@ -69,6 +69,24 @@ def test_the_tiled_gradient_is_the_whole_one(size, tile, changes, narrow_weights
     assert np.abs(tiled - whole).max() < 1e-4 * np.abs(whole).max()
 
 
+def _steps_across(gradient, columns):
+    """Returns how much a gradient [1, H, W, 3] changes from the pixel before to each of some columns."""
+    return np.mean([np.abs(gradient[:, :, column] - gradient[:, :, column - 1]).mean() for column in columns])
+
+
+@pytest.mark.parametrize(("halo", "seamless"), [(None, True), (0, False)])
+def test_no_seam_where_tiles_meet(narrow_weights, monkeypatch, halo, seamless):
+    """Across a tile's border the gradient changes as it does where the whole picture has no border."""
+    if halo is not None:
+        monkeypatch.setattr(vgg, "halo", lambda *_: halo)
+    config, pictures = _config(), _pictures(96, 256)
+    borders = (64, 128, 192)
+    _, whole = _value_and_gradient(_judge(narrow_weights, config, 0), *pictures)
+    _, tiled = _value_and_gradient(_judge(narrow_weights, config, 64), *pictures)
+    ratio = _steps_across(tiled, borders) / _steps_across(whole, borders)
+    assert (abs(ratio - 1) < 1e-3) == seamless
+
+
 def _gram_distance(narrow_weights, picture, style, tile, **options):
     """Returns the squared distance of Gram matrices and its gradient, from the network alone."""
     judge = network.Network(
@@ -94,7 +112,7 @@ def _gram_distance(narrow_weights, picture, style, tile, **options):
     return float(values.total), gradient.numpy()
 
 
-@pytest.mark.parametrize(("pooling", "padding"), zip(POOLING, itertools.cycle(PADDING), strict=False))
+@pytest.mark.parametrize(("pooling", "padding"), list(zip(POOLING, itertools.cycle(PADDING), strict=False)))
 def test_tiles_are_exact_whatever_the_padding_and_the_pooling(padding, pooling, narrow_weights):
     picture, style = (conftest.smooth_picture(seed, 133, 118)[np.newaxis] for seed in (1, 2))
     options = {"padding": padding, "pooling": pooling}

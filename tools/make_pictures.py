@@ -34,6 +34,7 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
     "steps": (12, 60, 240),
     "size": (128, 256, 512),
     "scales": ((1.0,), (0.5, 1.0), (0.25, 0.5, 1.0)),
+    "scale_detail": (0.0, 0.5, 1.0),
     "preset": ("default", "gatys2015", "tf_tutorial"),
     "color": ("style", "luminance", "statistics", "only"),
     "style_scale": (0.5, 1.0, 2.0),
