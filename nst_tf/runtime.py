@@ -64,7 +64,7 @@ def keep_freed_memory() -> bool:
 
     glibc gives large blocks back to Linux at once, which hands pages out again one by one and zeroed:
     425,000 page faults in each step at 512 pixels, a quarter of its time (two cores, float32). Peak memory
-    grows, by a tenth there and by a third at 1024 pixels. For a process that does nothing else; call it
+    grows, by a quarter there and by half at 1024 pixels. For a process that does nothing else; call it
     before TensorFlow starts its threads.
     """
     global _keeps_freed_memory
