@@ -44,7 +44,7 @@ class State(NamedTuple):
     gradient y = T (g_k+1 - g_k) in row m + k mod m. That is 2 m + 2 pictures in all.
     """
 
-    first_scale: Tensor  # [] bool, whether the preconditioner acts
+    first_scale: Tensor  # [] int32, 1 where the preconditioner acts, else 0
     image: Tensor  # [1, H, W, 3], the last accepted one
     loss: Tensor  # [], there; infinite before the first evaluation
     gradient: Tensor  # [1, H, W, 3], there
@@ -105,7 +105,7 @@ def init(image: Tensor, history: int, *, first_scale: bool = True) -> State:
     """Returns the state before the first evaluation, which is to be that of `image`."""
     zeros = tf.zeros_like(image)
     return State(
-        first_scale=tf.constant(first_scale),
+        first_scale=tf.constant(int(first_scale)),
         image=image,
         loss=tf.constant(float("inf")),
         gradient=zeros,
@@ -205,7 +205,7 @@ def _direction(state: State, settings: Settings) -> Tensor:
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
     """Returns the image as the preconditioner's function makes it, or as it is where none acts."""
-    return tf.cond(state.first_scale, lambda: function(image), lambda: tf.identity(image))
+    return tf.cond(state.first_scale > 0, lambda: function(image), lambda: tf.identity(image))
 
 
 def _free(state: State) -> Tensor:
