@@ -197,10 +197,10 @@ def _direction(state: State, settings: Settings) -> Tensor:
 
     gradient = precondition(free * state.gradient)
 
-    def first_scale() -> Tensor:
+    def first_gain() -> Tensor:
         return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
 
-    return -free * precondition(_inverse_hessian_product(state, gradient, first_scale))
+    return -free * precondition(_inverse_hessian_product(state, gradient, first_gain))
 
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
@@ -214,8 +214,8 @@ def _free(state: State) -> Tensor:
     return 1.0 - tf.cast(held, tf.float32)
 
 
-def _inverse_hessian_product(state: State, gradient: Tensor, first_scale: Callable[[], Tensor]) -> Tensor:
-    """Returns H g for the state's pairs and a gradient in their space; first_scale() g without pairs."""
+def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callable[[], Tensor]) -> Tensor:
+    """Returns H g for the state's pairs and a gradient in their space; first_gain() g without pairs."""
     half = state.products.shape[0] // 2
     # Oldest pair first; where the ring is not full the empty rows come first and are masked.
     order = (state.count + tf.range(half)) % half
@@ -227,7 +227,7 @@ def _inverse_hessian_product(state: State, gradient: Tensor, first_scale: Callab
     gamma = tf.cond(
         state.count > 0,
         lambda: tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
-        lambda: tf.cast(first_scale(), tf.float64),
+        lambda: tf.cast(first_gain(), tf.float64),
     )
     coefficients = _compact(products, with_gradient, gamma, 1 - valid)
     coefficients = tf.cast(tf.gather(coefficients, tf.math.invert_permutation(both)), tf.float32)
