@@ -1,5 +1,6 @@
 """Frames as an MP4 that every player and browser plays, by the ffmpeg that `imageio-ffmpeg` brings."""
 
+import os
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +12,11 @@ from nst_tf import errors
 
 # Of imageio-ffmpeg's scale from 0 to 10, whose default is 5: strokes are what x264 drops first.
 _QUALITY = 8
+
+# By default imageio-ffmpeg runs Python between fork and exec, to shield ffmpeg from Ctrl-C. In a process with
+# TensorFlow's and gRPC's threads that may hang, since the child has their locks and not the threads; this is
+# imageio-ffmpeg's own way out of it. Who has set it keeps what was set.
+os.environ.setdefault("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")
 
 
 def check() -> None:

@@ -78,6 +78,17 @@ def test_an_mp4_has_the_same_frames(tmp_path):
     assert (tmp_path / "a.MP4").read_bytes()[4:8] == b"ftyp"
 
 
+def test_ffmpeg_starts_without_python_code_in_a_forked_child(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    forks = []
+    os.register_at_fork(before=lambda: forks.append(1))  # for good: it stays, and does nothing else
+    moving = Animation(tmp_path / "a.mp4")
+    watched.run([moving])
+    moving.save(RESULT)
+    assert (tmp_path / "a.mp4").stat().st_size > 0
+    assert not forks, "a fork in a process with gRPC's threads can hang"
+
+
 def test_a_run_stopped_at_once_and_one_that_diverges_still_make_one(tmp_path):
     moving = Animation(tmp_path / "a.gif")
     moving.begin(watched.SCALES, lambda: watched.picture(0, 17, 24))
