@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import spans
+
 Tensor = Any  # TensorFlow ships no type information.
 Filter = Callable[[Tensor], Tensor]
 
@@ -40,8 +42,8 @@ _TINY = 1e-30
 class State(NamedTuple):
     """The last accepted image and what is known about the loss around it; m is the history.
 
-    The pairs are a ring buffer: the step s = z_k+1 - z_k of pair k is in row k mod m, the change of
-    gradient y = T (g_k+1 - g_k) in row m + k mod m. That is 2 m + 2 pictures in all.
+    Pairs stand by age, the youngest last; until m have been kept, zeros stand for the oldest. They are
+    tensors of their own, so that a new one takes its place without a copy of the others: 2 m + 2 pictures.
     """
 
     first_scale: Tensor  # [] int32, 1 where the preconditioner acts, else 0
@@ -50,8 +52,9 @@ class State(NamedTuple):
     gradient: Tensor  # [1, H, W, 3], there
     step_length: Tensor  # [], share of the quasi-Newton step that the trial goes
     count: Tensor  # [] int32, pairs kept since the history was last dropped
-    pairs: Tensor  # [2 m, H, W, 3]
-    products: Tensor  # [2 m, 2 m], inner products of the pairs with each other
+    steps: tuple[Tensor, ...]  # m times [1, H, W, 3], s = z_k+1 - z_k
+    changes: tuple[Tensor, ...]  # m times [1, H, W, 3], y = T (g_k+1 - g_k)
+    products: Tensor  # [2 m, 2 m], inner products of steps and changes with each other
 
 
 class Preconditioner(NamedTuple):
@@ -111,7 +114,8 @@ def init(image: Tensor, history: int, *, first_scale: bool = True) -> State:
         gradient=zeros,
         step_length=tf.constant(1.0),
         count=tf.constant(0),
-        pairs=tf.tile(zeros, [2 * history, 1, 1, 1]),
+        steps=(zeros,) * history,
+        changes=(zeros,) * history,
         products=tf.zeros([2 * history, 2 * history]),
     )
 
@@ -146,19 +150,16 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
     step = _filtered(settings.preconditioner.invert, image - state.image, state)
     change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
-    keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
+    steps, changes = (*state.steps[1:], step), (*state.changes[1:], change)
+    with_new = spans.inner_products([*steps, *changes], [step, change])
+    (s_s, s_y), (_, y_y) = (tf.unstack(with_new[index]) for index in (len(steps) - 1, -1))
     is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
-    keep &= ~is_first
-    half = tf.shape(state.pairs)[0] // 2
-    slot = state.count % half
-    rows = tf.stack([slot, half + slot])
-    new = tf.concat([step, change], axis=0)
-    pairs = tf.tensor_scatter_nd_update(
-        state.pairs, rows[:, tf.newaxis], tf.where(keep, new, tf.gather(state.pairs, rows))
+    keep = (s_y > _CURVATURE * tf.sqrt(s_s * y_y)) & ~is_first
+    steps, changes, products = tf.cond(
+        keep,
+        lambda: (steps, changes, _with_newest(state.products, with_new)),
+        lambda: (state.steps, state.changes, state.products),
     )
-    with_new = _products(pairs, new)
-    products = _replace_row_and_column(state.products, slot, with_new[:, 0])
-    products = _replace_row_and_column(products, half + slot, with_new[:, 1])
     own_length = tf.constant(float(settings.learning_rate))
     return State(
         first_scale=state.first_scale,
@@ -167,9 +168,25 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
         gradient=gradient,
         step_length=tf.where(keep | is_first, own_length, _LENGTHENING * state.step_length),
         count=state.count + tf.cast(keep, tf.int32),
-        pairs=pairs,
-        products=tf.where(keep, products, state.products),
+        steps=steps,
+        changes=changes,
+        products=products,
     )
+
+
+def _with_newest(products: Tensor, with_newest: Tensor) -> Tensor:
+    """Returns the inner products [2 m, 2 m] of the pairs when the oldest has gone and a new one come.
+
+    Args:
+        products: Of the pairs before.
+        with_newest: [2 m, 2], those of the pairs as they are now with the newest step and change.
+    """
+    half = products.shape[0] // 2
+    order = [*range(1, half), 0, *range(half + 1, 2 * half), half]
+    products = tf.gather(tf.gather(products, order), order, axis=1)
+    for column, index in enumerate((half - 1, 2 * half - 1)):
+        products = _replace_row_and_column(products, index, tf.cast(with_newest[:, column], tf.float32))
+    return products
 
 
 def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
@@ -190,7 +207,7 @@ def _direction(state: State, settings: Settings) -> Tensor:
     Pixels at a bound whose gradient points out of it stay there, and tell the others nothing: the
     two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
     """
-    free = _free(state) if settings.clip else tf.ones_like(state.image)
+    free = _free(state) if settings.clip else tf.constant(1.0)
 
     def precondition(image: Tensor) -> Tensor:
         return _filtered(settings.preconditioner.apply, image, state)
@@ -216,24 +233,20 @@ def _free(state: State) -> Tensor:
 
 def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callable[[], Tensor]) -> Tensor:
     """Returns H g for the state's pairs and a gradient in their space; first_gain() g without pairs."""
-    half = state.products.shape[0] // 2
-    # Oldest pair first; where the ring is not full the empty rows come first and are masked.
-    order = (state.count + tf.range(half)) % half
+    half = len(state.steps)
     valid = tf.cast(tf.range(half) >= half - state.count, tf.float64)
-    both, mask = tf.concat([order, half + order], axis=0), tf.concat([valid, valid], axis=0)
-    products = tf.gather(tf.gather(tf.cast(state.products, tf.float64), both), both, axis=1)
-    products *= mask * mask[:, tf.newaxis]
-    with_gradient = tf.gather(tf.cast(_products(state.pairs, gradient)[:, 0], tf.float64), both) * mask
+    mask = tf.concat([valid, valid], axis=0)
+    pairs = [*state.steps, *state.changes]
+    products = tf.cast(state.products, tf.float64) * mask * mask[:, tf.newaxis]
+    with_gradient = spans.inner_products(pairs, [gradient])[:, 0] * mask
     gamma = tf.cond(
         state.count > 0,
         lambda: tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
         lambda: tf.cast(first_gain(), tf.float64),
     )
     coefficients = _compact(products, with_gradient, gamma, 1 - valid)
-    coefficients = tf.cast(tf.gather(coefficients, tf.math.invert_permutation(both)), tf.float32)
-    flat = tf.reshape(state.pairs, [2 * half, -1])
-    combined = tf.reshape(tf.matmul(coefficients[tf.newaxis], flat), tf.shape(gradient))
-    return tf.cast(gamma, tf.float32) * gradient + combined
+    factors = tf.concat([coefficients, gamma[tf.newaxis]], axis=0)
+    return spans.combination(tf.cast(factors, tf.float32), [*pairs, gradient])
 
 
 def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tensor) -> Tensor:
@@ -259,13 +272,7 @@ def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tens
     return tf.concat([for_steps, -gamma * u], axis=0)[:, 0]
 
 
-def _products(pairs: Tensor, images: Tensor) -> Tensor:
-    """Returns the inner products [n, k] of `pairs` [n, H, W, 3] with `images` [k, H, W, 3]."""
-    flat = [tf.reshape(tensor, [tf.shape(tensor)[0], -1]) for tensor in (pairs, images)]
-    return tf.matmul(*flat, transpose_b=True)
-
-
-def _replace_row_and_column(matrix: Tensor, index: Tensor, values: Tensor) -> Tensor:
+def _replace_row_and_column(matrix: Tensor, index: int, values: Tensor) -> Tensor:
     """Returns the symmetric `matrix` with `values` in the row and the column `index`."""
     chosen = tf.range(tf.shape(matrix)[0]) == index
     matrix = tf.where(chosen[:, tf.newaxis], values, matrix)
@@ -273,8 +280,8 @@ def _replace_row_and_column(matrix: Tensor, index: Tensor, values: Tensor) -> Te
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return tf.reduce_sum(a * b)
+    return tf.cast(spans.inner_products([a], [b])[0, 0], tf.float32)
 
 
 def _root_mean_square(image: Tensor) -> Tensor:
-    return tf.sqrt(tf.reduce_mean(tf.square(image)))
+    return tf.sqrt(_dot(image, image) / tf.cast(tf.size(image), tf.float32))

@@ -67,14 +67,19 @@ class Network:
         if not self._tile:
             features = self._features(image)
             return {layer: features[layer] for layer in layers}
-        sizes = {layer: tf.shape(image)[1:3] // vgg.stride(layer) for layer in layers}
+        grid = self._windows(image)
 
-        def pasted(window: tiling.Window) -> Maps:
+        def of_core(window: tiling.Window) -> list[Tensor]:
             features = self._core_features(tiling.cut(image, window), window)
-            return {layer: _paste(features[layer], layer, window, size) for layer, size in sizes.items()}
+            return [features[layer] for layer in layers]
 
-        empty = {layer: self._empty_map(layer, size) for layer, size in sizes.items()}
-        return tiling.accumulate(pasted, self._windows(image), empty)
+        assembled = tiling.assemble(
+            of_core,
+            grid,
+            [tiling.core_spans(grid, vgg.stride(layer)) for layer in layers],
+            [self._empty_map(layer, tf.shape(image)[2]) for layer in layers],
+        )
+        return dict(zip(layers, assembled, strict=True))
 
     def sums(self, image: Tensor, statistics: Statistics, zeros: Any) -> Any:
         """Returns the sums over all pixels.
@@ -119,7 +124,7 @@ class Network:
     def _features(self, image: Tensor) -> Maps:
         return self._model(self._preprocess(image))
 
-    def _windows(self, image: Tensor) -> tiling.Window:
+    def _windows(self, image: Tensor) -> tiling.Grid:
         height, width = tf.shape(image)[1], tf.shape(image)[2]
         return tiling.plan(height, width, self._tile, vgg.halo(self._layers), self._stride)
 
@@ -134,19 +139,12 @@ class Network:
             lambda layer, whole: tiling.cut_core(whole, window, vgg.stride(layer)),
         )
 
-    def _empty_map(self, layer: str, size: Tensor) -> Tensor:
+    def _empty_map(self, layer: str, width: Tensor) -> Tensor:
+        """Returns the layer's map of a picture of no rows, [1, 0, w, C]."""
         channels, dtype = self.channels(layer), self._model.output[layer].dtype
-        zeros = tf.zeros(tf.stack([1, size[0], size[1], channels]), dtype)
-        return tf.ensure_shape(zeros, [1, None, None, channels])
+        return tf.zeros(tf.stack([1, 0, width // vgg.stride(layer), channels]), dtype)
 
 
 def _whole(layer: str, whole: Tensor) -> Tensor:
     del layer
     return whole
-
-
-def _paste(features: Tensor, layer: str, window: tiling.Window, size: Tensor) -> Tensor:
-    """Returns a core's features in a map of the whole picture's size, zero elsewhere."""
-    stride = vgg.stride(layer)
-    top, left = window.core_top // stride, window.core_left // stride
-    return tiling.paste(features, top, left, size[0], size[1])

@@ -8,9 +8,12 @@ passes through the network forward instead of one.
 A window is a core and a halo around it. Cores lie side by side; only their features count. The halo is as
 wide as a feature sees, so that what a network's padding does at a window's border, where the picture goes on,
 reaches no core. At the picture's own border there is no halo, and padding acts as for the whole picture.
+
+What is as large as the picture is put together row by row of windows. To add each window to a whole picture
+of zeros would hold three pictures, and take time that grows with the square of their size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -19,7 +22,7 @@ Tensor = Any  # TensorFlow ships no type information.
 
 
 class Window(NamedTuple):
-    """A part of a picture, in pixels; [] int32 each, or [T] for T windows."""
+    """A part of a picture, in pixels; [] int32 each."""
 
     top: Tensor
     bottom: Tensor
@@ -31,8 +34,26 @@ class Window(NamedTuple):
     core_right: Tensor
 
 
-def plan(height: Tensor, width: Tensor, tile: int, halo: int, stride: int) -> Window:
-    """Returns the windows of a picture, [T] each.
+class Grid(NamedTuple):
+    """The windows of a picture: each of n spans of rows with each of m spans of columns.
+
+    A span is begin and end of a window along a side, begin and end of its core.
+    """
+
+    rows: Tensor  # [n, 4] int32
+    columns: Tensor  # [m, 4] int32
+
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Returns n and m."""
+        return tf.shape(self.rows)[0], tf.shape(self.columns)[0]
+
+    def window(self, row: Tensor, column: Tensor) -> Window:
+        """Returns one of them."""
+        return Window(*tf.unstack(self.rows[row]), *tf.unstack(self.columns[column]))
+
+
+def plan(height: Tensor, width: Tensor, tile: int, halo: int, stride: int) -> Grid:
+    """Returns the windows of a picture.
 
     Args:
         height: Of the picture.
@@ -41,17 +62,11 @@ def plan(height: Tensor, width: Tensor, tile: int, halo: int, stride: int) -> Wi
         halo: Pixels around a core; a multiple of the stride.
         stride: What windows and cores begin at multiples of: that of the deepest layer.
     """
-    rows, columns = _spans(height, tile, halo, stride), _spans(width, tile, halo, stride)
-    count = tf.shape(rows)[0], tf.shape(columns)[0]
-    table = tf.concat([tf.repeat(rows, count[1], axis=0), tf.tile(columns, [count[0], 1])], axis=1)
-    return Window(*tf.unstack(table, axis=1))
+    return Grid(_spans(height, tile, halo, stride), _spans(width, tile, halo, stride))
 
 
 def _spans(side: Tensor, tile: int, halo: int, stride: int) -> Tensor:
-    """Returns [n, 4] int32: begin and end of each window along a side, begin and end of its core.
-
-    Cores are as many as need be and about equally long.
-    """
+    """Returns spans [n, 4] along a side, whose cores are as many as need be and about equally long."""
     count = -(-side // tile)
     steps = -(-side // stride)
     length = stride * -(-steps // count)
@@ -80,41 +95,83 @@ def cut_core(features: Tensor, window: Window, stride: int) -> Tensor:
     return features[:, rows, columns]
 
 
-def paste(part: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Returns [1, height, width, C] with `part` at (top, left) and zeros around it."""
-    below, beside = height - top - tf.shape(part)[1], width - left - tf.shape(part)[2]
-    return tf.pad(part, [[0, 0], [top, below], [left, beside], [0, 0]])
+class Spans(NamedTuple):
+    """Where the parts that windows make stand in a picture or a map."""
+
+    rows: Tensor  # [n, 2] int32, begin and end
+    lefts: Tensor  # [m] int32
 
 
-def accumulate(function: Callable[[Window], Any], windows: Window, zeros: Any) -> Any:
+def core_spans(grid: Grid, stride: int) -> Spans:
+    """Returns where the features of cores stand in a layer's map, `stride` pixels a step."""
+    return Spans(grid.rows[:, 2:] // stride, grid.columns[:, 2] // stride)
+
+
+def accumulate(function: Callable[[Window], Any], grid: Grid, zeros: Any) -> Any:
     """Returns the sum of a function over windows, one after the other.
 
     Args:
         function: (window) -> a structure of tensors.
-        windows: [T] each.
+        grid: The windows.
         zeros: The sum of none: the same structure and, where the graph knows them, the same shapes.
     """
+    rows, columns = grid.counts()
+    return _sum(lambda index: function(grid.window(index // columns, index % columns)), rows * columns, zeros)
 
-    def step(index: Tensor, total: Any) -> tuple[Tensor, Any]:
-        added = function(Window(*(tensor[index] for tensor in windows)))
-        return index + 1, tf.nest.map_structure(tf.add, total, added)
 
-    count = tf.shape(windows.top)[0]
-    # One after the other, or the memory of several would be taken at once.
-    return tf.while_loop(
-        lambda index, _: index < count,
-        step,
-        (tf.constant(0), zeros),
-        shape_invariants=(tf.TensorShape([]), tf.nest.map_structure(lambda tensor: tensor.shape, zeros)),
-        parallel_iterations=1,
-    )[1]
+def assemble(
+    function: Callable[[Window], Sequence[Tensor]],
+    grid: Grid,
+    spans: Sequence[Spans],
+    empty: Sequence[Tensor],
+) -> list[Tensor]:
+    """Returns pictures or maps made of windows' parts, which are added where they overlap.
+
+    Args:
+        function: (window) -> a part of each result, [1, h, w, C].
+        grid: The windows.
+        spans: For each result where the parts stand.
+        empty: Each result without its rows, [1, 0, W, C].
+    """
+    count, num_columns = grid.counts()
+
+    def row(index: Tensor) -> list[Tensor]:
+        def pasted(column: Tensor) -> list[Tensor]:
+            parts = function(grid.window(index, column))
+            return [
+                _pad(part, 2, each.lefts[column], tf.shape(none)[2])
+                for part, each, none in zip(parts, spans, empty, strict=True)
+            ]
+
+        lengths = [each.rows[index, 1] - each.rows[index, 0] for each in spans]
+        zeros = [_pad(none, 1, 0, length) for none, length in zip(empty, lengths, strict=True)]
+        return _sum(pasted, num_columns, zeros)
+
+    def step(index: Tensor, open_rows: list[Tensor], finished: list[Any]) -> tuple[Any, ...]:
+        """Adds a row of windows; what the next row does not reach is finished."""
+        parts = row(index)
+        for position, each in enumerate(spans):
+            begin, end = each.rows[index, 0], each.rows[index, 1]
+            part = parts[position] + _pad(open_rows[position], 1, 0, end - begin)
+            done = until[position][index] - begin
+            finished[position] = finished[position].write(index, part[0, :done])
+            open_rows[position] = part[:, done:]
+        return index + 1, open_rows, finished
+
+    until = [tf.concat([each.rows[1:, 0], each.rows[-1:, 1]], axis=0) for each in spans]
+    finished = [
+        tf.TensorArray(none.dtype, size=count, element_shape=[None, None, none.shape[3]], infer_shape=False)
+        for none in empty
+    ]
+    *_, finished = _loop(step, count, (list(empty), finished))
+    return [parts.concat()[tf.newaxis] for parts in finished]
 
 
 def value_and_gradient(
     statistics: Callable[[Tensor, Window], Any],
     loss: Callable[[Any], Any],
     image: Tensor,
-    windows: Window,
+    grid: Grid,
     zeros: Any,
 ) -> tuple[Any, Tensor]:
     """Returns a loss of sums over pixels, and its gradient by the image.
@@ -123,26 +180,63 @@ def value_and_gradient(
         statistics: (image of a window, window) -> sums over its core, a structure of float32 tensors.
         loss: sums -> a NamedTuple of scalars, `total` among them.
         image: [1, H, W, 3].
-        windows: Of the image.
+        grid: The windows of the image.
         zeros: As for `accumulate`.
 
     Returns:
         What `loss` returns, and the gradient of its total, shaped as the image.
     """
-    sums = accumulate(lambda window: statistics(cut(image, window), window), windows, zeros)
+    sums = accumulate(lambda window: statistics(cut(image, window), window), grid, zeros)
     with tf.GradientTape() as tape:
         tape.watch(sums)
         values = loss(sums)
-    upstream = tape.gradient(values.total, sums, unconnected_gradients="zero")
-    height, width = tf.shape(image)[1], tf.shape(image)[2]
+    upstream = tf.nest.flatten(tape.gradient(values.total, sums, unconnected_gradients="zero"))
 
-    def pull(window: Window) -> Tensor:
+    def pull(window: Window) -> list[Tensor]:
         part = cut(image, window)
         with tf.GradientTape() as tape:
             tape.watch(part)
-            of_window = statistics(part, window)
-        gradient = tape.gradient(tf.nest.flatten(of_window), part, output_gradients=tf.nest.flatten(upstream))
-        return paste(gradient, window.top, window.left, height, width)
+            of_window = tf.nest.flatten(statistics(part, window))
+        return [tape.gradient(of_window, part, output_gradients=upstream)]
 
-    gradient = accumulate(pull, windows, tf.zeros_like(image))
+    spans = Spans(grid.rows[:, :2], grid.columns[:, 0])
+    (gradient,) = assemble(pull, grid, [spans], [image[:, :0]])
     return values, tf.ensure_shape(gradient, image.shape)
+
+
+def _pad(part: Tensor, axis: int, before: Tensor, size: Tensor) -> Tensor:
+    """Returns a part with zeros before and after it along an axis, of that size."""
+    paddings = [[0, 0] for _ in part.shape]
+    paddings[axis] = [before, size - before - tf.shape(part)[axis]]
+    return tf.pad(part, paddings)
+
+
+def _sum(function: Callable[[Tensor], Any], count: Tensor, zeros: Any) -> Any:
+    """Returns the sum of a function of 0, 1 ... count - 1."""
+
+    def step(index: Tensor, total: Any) -> tuple[Tensor, Any]:
+        return index + 1, tf.nest.map_structure(tf.add, total, function(index))
+
+    return _loop(step, count, (zeros,))[1]
+
+
+def _loop(step: Callable[..., tuple[Any, ...]], count: Tensor, variables: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns what comes out of (index, *variables) -> (index + 1, *variables), so many times."""
+
+    def invariant(variable: Any) -> Any:
+        if isinstance(variable, tf.TensorArray):
+            return tf.TensorShape([])
+        shape = variable.shape.as_list()
+        # A picture's rows may grow and shrink.
+        return tf.TensorShape([shape[0], None, *shape[2:]] if len(shape) == 4 else shape)
+
+    # One after the other, or the memory of several would be taken at once.
+    return tuple(
+        tf.while_loop(
+            lambda index, *_: index < count,
+            step,
+            (tf.constant(0), *variables),
+            shape_invariants=(tf.TensorShape([]), *tf.nest.map_structure(invariant, variables)),
+            parallel_iterations=1,
+        )
+    )

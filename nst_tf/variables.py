@@ -39,8 +39,10 @@ def _taken(held: tf.Variable) -> Tensor:
     value = held.value()
     if held.shape.rank != 4:
         return value
+    # 0, which TensorFlow must not find out: from a shape that is assigned it infers that of what was read.
+    nothing = tf.minimum(tf.shape(value)[1], 0)
     with tf.control_dependencies([value]):
-        emptied = held.assign(tf.zeros([held.shape[0], 0, 0, held.shape[3]], held.dtype))
+        emptied = held.assign(tf.zeros([held.shape[0], nothing, nothing, held.shape[3]], held.dtype))
     with tf.control_dependencies([emptied]):
         return tf.identity(value)
 

@@ -243,10 +243,10 @@ def test_a_feature_sees_no_further_than_the_halo(narrow_weights):
     ("height", "width", "tile"), [(100, 64, 32), (17, 16, 16), (33, 500, 100), (5, 5, 9)]
 )
 def test_windows_cover_every_pixel_once(height, width, tile):
-    windows = tiling.plan(tf.constant(height), tf.constant(width), tile, 16, 8)
+    grid = tiling.plan(tf.constant(height), tf.constant(width), tile, 16, 8)
     seen = np.zeros((height, width), int)
-    for index in range(len(windows.top)):
-        one = tiling.Window(*(int(values[index]) for values in windows))
+    for row, column in itertools.product(*map(range, grid.counts())):
+        one = tiling.Window(*map(int, grid.window(row, column)))
         seen[one.core_top : one.core_bottom, one.core_left : one.core_right] += 1
         assert one.top % 8 == one.left % 8 == one.core_top % 8 == one.core_left % 8 == 0
         assert one.top == max(0, one.core_top - 16)

@@ -17,12 +17,24 @@ def _state():
 def test_values_that_are_taken_are_there_and_pictures_gone_until_assigned():
     held, expected = Variables(_state()), _state()
     taken = tf.function(held.take, autograph=False)()
-    for came, value in zip(taken, expected, strict=True):
-        np.testing.assert_array_equal(came, value)
-    assert held.values().pairs.shape == (4, 0, 0, 3)
+    tf.nest.map_structure(np.testing.assert_array_equal, taken, expected)
+    assert [step.shape for step in held.values().steps] == [(1, 0, 0, 3)] * 2
     np.testing.assert_array_equal(held.values().products, expected.products)
     held.assign(taken)
-    np.testing.assert_array_equal(held.values().pairs, expected.pairs)
+    tf.nest.map_structure(np.testing.assert_array_equal, held.values(), expected)
+
+
+def test_the_shape_of_what_was_taken_is_its_own():
+    """TensorFlow infers shapes of a variable's values from all that is assigned to it, in no order."""
+    held = Variables(_state())
+
+    @tf.function(autograph=False)
+    def shapes():
+        taken = held.take()
+        return tf.shape(taken.image), tf.shape(tf.ones_like(taken.steps[0]))
+
+    for found in shapes():
+        np.testing.assert_array_equal(found, _state().image.shape)
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
