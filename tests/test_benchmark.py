@@ -3,6 +3,8 @@
 import functools
 import itertools
 import json
+import math
+import os
 import subprocess
 import sys
 
@@ -101,11 +103,10 @@ def test_each_road_has_all_that_came_before():
 
 
 def test_seconds_to_a_value_ascend_and_end_where_it_is_out_of_reach(task):
-    judge = quality.Judge("gatys_pytorch", task)
-    first = judge(task.content)
+    first = quality.Judge("gatys_pytorch", task)(task.content)
     baseline = quality.Baseline("gatys_pytorch", (5, 10, 15), (1.0, 2.0, 3.0), (first, 0.5 * first, 0.0))
     changes = quality.roads(every=False).popitem()[1] | {"precision": "float32"}
-    easy, hard, never = quality.seconds_to(baseline, changes, task, judge)
+    easy, hard, never = quality.seconds_to(baseline, changes, task)
     assert easy is not None
     assert hard is not None
     assert 0 < easy <= hard
@@ -120,10 +121,19 @@ def test_a_table_has_a_line_for_each_row():
     ]
 
 
-def test_a_process_of_its_own_tells_its_time_and_memory(task):
-    cost = processes.measure("nst_tf float32", task)
-    assert cost.startup_s > 0.5, "TensorFlow alone takes longer"
-    assert cost.peak_bytes is None or 2**28 < cost.peak_bytes < 2**34
+@pytest.mark.parametrize("keep_memory", [False, True])
+def test_a_process_of_its_own_takes_steps_and_tells_its_time_and_memory(task, keep_memory):
+    with processes.running("nst_tf float32", task, keep_memory=keep_memory) as contender:
+        assert contender.startup_s > 0.5, "TensorFlow alone takes longer"
+        contender.step()
+        peak = contender.peak_bytes()
+    assert peak is None or 2**28 < peak < 2**34
+
+
+def test_what_a_process_of_its_own_returns_comes_back_and_its_failure_is_told():
+    assert processes.call(os.getpid) != os.getpid()
+    with pytest.raises(RuntimeError, match="sqrt: the process ended without an answer"):
+        processes.call(math.sqrt, -1.0)
 
 
 def _benchmark(folder, *arguments):

@@ -1,12 +1,16 @@
-"""The rows of the benchmark, on one photograph, one painting and one set of weights."""
+"""The rows of the benchmark, on one photograph, one painting and one set of weights.
 
-from collections.abc import Sequence
+Each thing measured has a process of its own, and keeps its memory where the command nst_tf would.
+"""
+
+import contextlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarking import arithmetic, contenders, in_turn, processes, quality
-from nst_tf import images, pictures, presets, scales, vgg, weights
+from nst_tf import images, memory, pictures, presets, scales, vgg, weights
 
 _GIB = 2.0**30
 
@@ -33,7 +37,7 @@ class Bench:
         self._content, self._style = pictures.read(content, "content"), pictures.read(style, "style")
         self.weights = weights.load(source, vgg.kernel_shapes(_LAYERS))
         self._rounds = rounds
-        self._contenders = contenders.available(bfloat16=bfloat16)
+        self._contenders = contenders.available(bfloat16=bfloat16).values()
         self._precisions = ("float32", "bfloat16") if bfloat16 else ("float32",)
 
     def steps(self, sizes: Sequence[int]) -> dict[str, Any]:
@@ -43,8 +47,8 @@ class Bench:
             seconds: dict[str, float] = {}
             ratios: dict[str, float] = {}
             task = self._task(size)
-            for contending in self._contenders.values():
-                times = in_turn.measure({name: make(task) for name, make in contending.items()}, self._rounds)
+            for contending in self._contenders:
+                times = self._in_turn(contending, task)
                 seconds |= in_turn.medians(times)
                 ratios |= {
                     f"{slow} / {fast}": in_turn.ratio(times, slow, fast)
@@ -60,7 +64,10 @@ class Bench:
         for size in sizes:
             task = self._task(size)
             found[str(size)] = {
-                precision: arithmetic.measure(task, precision, self._rounds) for precision in self._precisions
+                precision: processes.call(
+                    arithmetic.measure, task, precision, self._rounds, keep_memory=_can_keep(task)
+                )
+                for precision in self._precisions
             }
         return found
 
@@ -69,7 +76,7 @@ class Bench:
         found = {}
         for size in sizes:
             task = self._task(size)
-            found[str(size)] = {name: _cost(name, task) for row in self._contenders.values() for name in row}
+            found[str(size)] = {name: _cost(name, task) for row in self._contenders for name in row}
         return found
 
     def quality(
@@ -81,19 +88,29 @@ class Bench:
         if contenders.has_pytorch():
             baselines.append(("PyTorch's L-BFGS", "gatys_pytorch", quality.pytorch, evaluations))
         for name, preset, run, counts in baselines:
-            judge = quality.Judge(preset, task)
-            baseline = run(task, judge, counts)
+            baseline = processes.call(run, task, counts)
             found[name] = {
                 "preset": preset,
                 "evaluations": list(baseline.evaluations),
                 "values": list(baseline.values),
                 "seconds": list(baseline.seconds),
                 "roads": {
-                    road: quality.seconds_to(baseline, changes, task, judge)
+                    road: processes.call(
+                        quality.seconds_to, baseline, changes, task, keep_memory=_can_keep(task)
+                    )
                     for road, changes in quality.roads(every_road).items()
                 },
             }
         return found
+
+    def _in_turn(self, names: Iterable[str], task: contenders.Task) -> in_turn.Times:
+        """Returns the seconds of steps of some contenders, all of them running."""
+        with contextlib.ExitStack() as stack:
+            steps = {
+                name: stack.enter_context(processes.running(name, task, keep_memory=_keeps(name, task))).step
+                for name in names
+            }
+            return in_turn.measure(steps, self._rounds)
 
     def _task(self, size: int) -> contenders.Task:
         """Returns both pictures at a size, the painting as large as the photograph."""
@@ -108,6 +125,19 @@ class Bench:
 
 def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
     """Returns what a contender's process needs."""
-    cost = processes.measure(name, task)
-    peak = None if cost.peak_bytes is None else cost.peak_bytes / _GIB
-    return {"startup_s": cost.startup_s, "peak_gib": peak}
+    with processes.running(name, task, keep_memory=_keeps(name, task)) as contender:
+        contender.step()  # the first allocates what the network needs, this what the optimiser remembers
+        peak = contender.peak_bytes()
+        return {"startup_s": contender.startup_s, "peak_gib": None if peak is None else peak / _GIB}
+
+
+def _keeps(name: str, task: contenders.Task) -> bool:
+    """Returns whether a contender keeps the memory it frees: nst_tf, as its command does."""
+    return name.startswith("nst_tf") and _can_keep(task)
+
+
+def _can_keep(task: contenders.Task) -> bool:
+    """Returns whether there is enough memory for keeping it, now, in the larger of the two precisions."""
+    chosen = contenders.formulation("gatys_pytorch", task, "float32")
+    sizes = task.content.shape[1:3], task.style.shape[1:3]
+    return memory.can_be_kept(chosen, "float32", sizes[0], sizes[1:])

@@ -1,55 +1,125 @@
-"""What a contender costs beside its steps, in a process of its own: time to the first step, and memory."""
+"""Contenders in processes of their own, as people run them: none has another's threads or freed memory."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import pathlib
 import re
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from benchmarking import contenders
 from nst_tf import runtime
+
+_Connection = multiprocessing.connection.Connection
 
 # Not getrusage(2), whose peak a process inherits from the one that started it.
 _STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) kB")
 
 
-class Cost(NamedTuple):
-    """What a process needed."""
+class Running:
+    """A contender that takes steps when it is told to; its first, on starting, is not measured."""
 
-    startup_s: float  # from its start to the end of the first step
-    peak_bytes: int | None  # resident; None where only Linux would tell
+    def __init__(self, name: str, answers: Callable[[object], Any], startup_s: float) -> None:
+        """Takes the way to the process: a question -> its answer."""
+        self.name, self._ask, self.startup_s = name, answers, startup_s
+
+    def step(self) -> None:
+        """Takes one, to its end."""
+        self._ask("step")
+
+    def peak_bytes(self) -> int | None:
+        """Returns the most memory that it has had; None where only Linux would tell."""
+        found: int | None = self._ask("peak")
+        return found
 
 
-def measure(name: str, task: contenders.Task) -> Cost:
-    """Runs a contender's first steps in a new process.
+@contextlib.contextmanager
+def running(name: str, task: contenders.Task, *, keep_memory: bool = False) -> Iterator[Running]:
+    """Starts a contender; ends it with the block.
+
+    Args:
+        name: Of the contender.
+        task: What it gets.
+        keep_memory: Whether it keeps the memory it frees, as the command nst_tf does where there is plenty.
 
     Raises:
         RuntimeError: The process ended without an answer.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
     start = time.time()
-    process = context.Process(target=_take_steps, args=(name, task, sender))
+    with _process(_take_steps, name, task, keep_memory) as connection:
+        first = _received(connection, name)
+
+        def ask(question: object) -> Any:
+            connection.send(question)
+            return _received(connection, name)
+
+        yield Running(name, ask, first - start)
+        connection.send(None)
+
+
+def call(function: Callable[..., Any], *arguments: Any, keep_memory: bool = False) -> Any:
+    """Returns what a function of a module returns in a process of its own.
+
+    Args:
+        function: What to call.
+        *arguments: Its arguments.
+        keep_memory: As for `running`.
+
+    Raises:
+        RuntimeError: The process ended without an answer.
+    """
+    with _process(_answer, keep_memory) as connection:
+        connection.send((function, arguments))
+        return _received(connection, function.__name__)
+
+
+@contextlib.contextmanager
+def _process(target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
+    """Starts a process, which gets its end of a connection after the arguments; waits for its end."""
+    context = multiprocessing.get_context("spawn")
+    own, other = context.Pipe()
+    process = context.Process(target=target, args=(*arguments, other))
     process.start()
-    sender.close()
+    other.close()
     try:
-        first, peak = receiver.recv()
-    except EOFError:
-        raise RuntimeError(f"{name}: the process ended without an answer") from None
+        with own:
+            yield own
     finally:
         process.join()
-    return Cost(first - start, peak)
 
 
-def _take_steps(name: str, task: contenders.Task, sender: "multiprocessing.connection.Connection") -> None:
-    """In the new process: takes steps, and answers with the time after the first and the peak memory."""
+def _received(connection: _Connection, name: str) -> Any:
+    try:
+        return connection.recv()
+    except EOFError:
+        raise RuntimeError(f"{name}: the process ended without an answer") from None
+
+
+def _take_steps(name: str, task: contenders.Task, keep_memory: bool, connection: _Connection) -> None:
+    """In the new process: sends the time after the first step, then answers questions until there is none."""
+    if keep_memory:
+        runtime.keep_freed_memory()
     with runtime.quiet():
         step = contenders.named(name)(task)
         step()
-    first = time.time()
-    step()  # the first allocates what the network needs, the second what the optimiser remembers
-    sender.send((first, _peak()))
+    connection.send(time.time())
+    with contextlib.suppress(EOFError):  # whoever asked is gone
+        while (question := connection.recv()) is not None:
+            if question == "step":
+                step()
+            connection.send(_peak() if question == "peak" else None)
+
+
+def _answer(keep_memory: bool, connection: _Connection) -> None:
+    """In the new process: sends what a function returns."""
+    if keep_memory:
+        runtime.keep_freed_memory()
+    with runtime.quiet():  # to receive the function is to import its module, and TensorFlow
+        function, arguments = connection.recv()
+        answer = function(*arguments)
+    connection.send(answer)
 
 
 def _peak() -> int | None:

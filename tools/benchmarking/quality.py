@@ -62,7 +62,7 @@ class Judge:
         return float(self._evaluate(tf.convert_to_tensor(image, tf.float32)))
 
 
-def pytorch(task: contenders.Task, judge: Judge, evaluations: Sequence[int]) -> Baseline:
+def pytorch(task: contenders.Task, evaluations: Sequence[int]) -> Baseline:
     """Runs the PyTorch baseline's L-BFGS, in float32."""
     from baselines import pytorch_gatys
 
@@ -70,19 +70,18 @@ def pytorch(task: contenders.Task, judge: Judge, evaluations: Sequence[int]) -> 
     gatys = pytorch_gatys.Gatys(task.weights.arrays, task.content, task.style)
     prepared = time.perf_counter() - start
     noted = pytorch_gatys.run(gatys, pytorch_gatys.to_pixels(task.content), evaluations, time.perf_counter)
-    return _baseline("gatys_pytorch", evaluations, prepared, noted, judge)
+    return _baseline("gatys_pytorch", evaluations, prepared, noted, task)
 
 
-def tutorial(task: contenders.Task, judge: Judge, steps: Sequence[int]) -> Baseline:
+def tutorial(task: contenders.Task, steps: Sequence[int]) -> Baseline:
     """Runs TensorFlow's tutorial."""
     from baselines import tensorflow_tutorial
 
     start = time.perf_counter()
     made = tensorflow_tutorial.Tutorial(task.weights.arrays, task.content, task.style)
     prepared = time.perf_counter() - start
-    return _baseline(
-        "tf_tutorial", steps, prepared, tensorflow_tutorial.run(made, steps, time.perf_counter), judge
-    )
+    noted = tensorflow_tutorial.run(made, steps, time.perf_counter)
+    return _baseline("tf_tutorial", steps, prepared, noted, task)
 
 
 def _baseline(
@@ -90,8 +89,9 @@ def _baseline(
     evaluations: Sequence[int],
     prepared: float,
     noted: Sequence[tuple[float, np.ndarray]],
-    judge: Judge,
+    task: contenders.Task,
 ) -> Baseline:
+    judge = Judge(preset, task)
     seconds, pictures = zip(*noted, strict=True)
     return Baseline(
         preset,
@@ -111,15 +111,13 @@ def roads(every: bool) -> dict[str, dict[str, Any]]:
     return made if every else {name: changes}
 
 
-def seconds_to(
-    baseline: Baseline, changes: Mapping[str, Any], task: contenders.Task, judge: Judge
-) -> list[float | None]:
+def seconds_to(baseline: Baseline, changes: Mapping[str, Any], task: contenders.Task) -> list[float | None]:
     """Returns the seconds until each of the baseline's values; None where that takes more evaluations."""
     scales = changes.get("scales", (1.0,))
     steps = (_COARSE_STEPS,) * (len(scales) - 1) + (baseline.evaluations[-1],)
     options = {"precision": "float32", **changes, "steps": steps}
     chosen = contenders.formulation(baseline.preset, task, **options)
-    return _until(baseline.values, chosen, task, judge)
+    return _until(baseline.values, chosen, task, Judge(baseline.preset, task))
 
 
 def _until(
