@@ -116,6 +116,7 @@ def stylize(
     described = manifest.describe_inputs(given.named())
     if chosen.takes_steps():
         run = stylizer.Stylizer(read.content, read.styles, chosen, init_image=read.init, regions=read.regions)
+        del read  # which the run has copies of
         made = _run(run, on_progress, observers)
     else:
         made = _recolor(chosen, read.content, read.styles, observers)

@@ -6,6 +6,7 @@ Images are `[1, H, W, 3]` float32 sRGB in [0, 1].
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from nst_tf import activation_normalization, color, errors, images, weights
@@ -52,7 +53,8 @@ def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) ->
 
     # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
     specs = [[ANY_IMAGE] * len(contents), [ANY_IMAGE] * len(styles)]
-    arguments = [[tf.constant(image, tf.float32) for image in group] for group in (contents, styles)]
+    # As arrays: of one that becomes a tensor here, TensorFlow keeps two copies as long as the tensor.
+    arguments = [[np.asarray(image, np.float32) for image in group] for group in (contents, styles)]
     prepared, prepared_styles = tf.function(traced, specs, autograph=False)(*arguments)
     return prepared, list(prepared_styles)
 
