@@ -207,17 +207,20 @@ def _direction(state: State, settings: Settings) -> Tensor:
     Pixels at a bound whose gradient points out of it stay there, and tell the others nothing: the
     two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
     """
-    free = _free(state) if settings.clip else tf.constant(1.0)
+    held = _held(state) if settings.clip else tf.constant(False)
 
     def precondition(image: Tensor) -> Tensor:
         return _filtered(settings.preconditioner.apply, image, state)
 
-    gradient = precondition(free * state.gradient)
+    def freed(image: Tensor) -> Tensor:
+        return tf.where(held, 0.0, image)
+
+    gradient = precondition(freed(state.gradient))
 
     def first_gain() -> Tensor:
         return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
 
-    return -free * precondition(_inverse_hessian_product(state, gradient, first_gain))
+    return freed(-precondition(_inverse_hessian_product(state, gradient, first_gain)))
 
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
@@ -225,10 +228,9 @@ def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
     return tf.cond(state.first_scale > 0, lambda: function(image), lambda: tf.identity(image))
 
 
-def _free(state: State) -> Tensor:
-    """Returns 1 where a pixel can follow its negative gradient within [0, 1], else 0."""
-    held = ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
-    return 1.0 - tf.cast(held, tf.float32)
+def _held(state: State) -> Tensor:
+    """Returns where a pixel is at a bound out of which its negative gradient points, [1, H, W, 3] bool."""
+    return ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
 
 
 def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callable[[], Tensor]) -> Tensor:

@@ -31,16 +31,19 @@ _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are change
 # Pictures of the result's size beside the pairs, where the network does not look at whole ones: those held
 # from step to step, and those that come and go while the gradient is put together, or while the optimiser
 # makes a step of it. Measured at 2048 and 4096 pixels with few channels in all layers but relu4_2.
-_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES = 5, 2, 6
+_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES = 3, 2, 3
+
+# Before the first step, while targets are made: the content picture as read and as sized, the first image and
+# what it is made of, every map of features twice; of the pixels of the largest picture, a style picture twice.
+_TARGET_PICTURES, _STYLE_PICTURES, _TARGET_MAPS = 4, 2, 2
 
 # What each pixel that the network looks at takes for each region after the first: its features, weighed by
 # the region's guide, at every style layer. Measured at 384 x 288 pixels: 550 with 4 regions and 390 with 12
 # in float32, 390 with 4 in bfloat16.
 _REGION_BYTES_PER_PIXEL = 550.0
 
-# Beside the result, of the pixels of the largest picture: the style picture as read and as sized, and for
-# each region masks and guides, whole and eroded, in float32.
-_STYLE_PICTURES = 2
+# Beside the result, of the pixels of the largest picture, for each region masks and guides, whole and eroded,
+# in float32.
 _GUIDE_BYTES_PER_PIXEL = 16
 
 # How much more a process takes that keeps what it frees: measured 1.25 times at 512 and 1.5 at 1024 pixels
@@ -177,23 +180,23 @@ def estimate(
         return _BASE_BYTES + scale.height * scale.width * per_picture_pixel
     sizes = [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
     pixels, own_pixels = max(map(math.prod, sizes)), math.prod(sizes[0])
-    seen, in_gradient, in_step, beside = pixels, 0.0, 0.0, 0.0
-    if config.tile.isdecimal():
-        side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
-        seen = min(pixels, side**2)
-        in_gradient, in_step = (
-            own_pixels * count * _BYTES_PER_PICTURE_PIXEL for count in (_GRADIENT_PICTURES, _STEP_PICTURES)
-        )
-        beside = own_pixels * (_HELD_PICTURES * _BYTES_PER_PICTURE_PIXEL + _map_bytes(config, precision))
-        beside += pixels * (_STYLE_PICTURES * _BYTES_PER_PICTURE_PIXEL + num_regions * _GUIDE_BYTES_PER_PIXEL)
     in_network = _NETWORK_BYTES_PER_PIXEL[runtime.has_network_instructions()][precision]
     in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
-    return (
-        _BASE_BYTES
-        + own_pixels * _pair_bytes(config)
-        + max(seen * in_network + in_gradient, in_step)
-        + beside
+    pairs = own_pixels * _pair_bytes(config)
+    if not config.tile.isdecimal():  # then the network's bytes have room for all that comes and goes
+        return _BASE_BYTES + pairs + pixels * in_network
+    side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
+    in_window = min(pixels, side**2) * in_network
+    picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
+    largest = pixels * _BYTES_PER_PICTURE_PIXEL
+    targets = in_window + _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
+    steps = (
+        pairs
+        + _HELD_PICTURES * picture
+        + maps
+        + max(in_window + _GRADIENT_PICTURES * picture, _STEP_PICTURES * picture)
     )
+    return _BASE_BYTES + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
 
 
 def _pair_bytes(config: Config) -> float:

@@ -272,7 +272,10 @@ class Stylizer(tf.Module):
 
     def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""
-        return self._build_targets(*self._scene.at(self.scales[self.scale_index]))
+        targets = self._build_targets(*self._scene.at(self.scales[self.scale_index]))
+        if self.is_last_scale():
+            del self._scene, self._build_targets  # their pictures' memory is wanted from now on
+        return targets
 
 
 # A report at least every second keeps a person informed and Ctrl-C prompt; a chunk of a single step
