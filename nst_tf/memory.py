@@ -33,8 +33,9 @@ _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are change
 # makes a step of it. Measured at 2048 and 4096 pixels with few channels in all layers but relu4_2.
 _HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES = 3, 2, 3
 
-# Before the first step, while targets are made: the content picture as read and as sized, the first image and
-# what it is made of, every map of features twice; of the pixels of the largest picture, a style picture twice.
+# Before the first step, while targets are made: the content picture as read and as sized, the first image
+# and what it is made of, every map of features twice; of the pixels of the largest picture a style picture,
+# likewise as read and as sized.
 _TARGET_PICTURES, _STYLE_PICTURES, _TARGET_MAPS = 4, 2, 2
 
 # What each pixel that the network looks at takes for each region after the first: its features, weighed by
