@@ -31,7 +31,7 @@ _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are change
 # Pictures of the result's size beside the pairs, where the network does not look at whole ones: those held
 # from step to step, and those that come and go while the gradient is put together, or while the optimiser
 # makes a step of it. Measured at 2048 and 4096 pixels with few channels in all layers but relu4_2.
-_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES = 3, 2, 3
+_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES = 3, 2, 5
 
 # Before the first step, while targets are made: the content picture as read and as sized, the first image
 # and what it is made of, every map of features twice; of the pixels of the largest picture a style picture,
