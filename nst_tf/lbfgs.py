@@ -64,6 +64,7 @@ class Preconditioner(NamedTuple):
     invert: Filter  # T^-1
 
 
+@tf.function(autograph=False)  # an update has it five times over: traced once in a process
 def frequency_filter(image: Tensor, exponent: float) -> Tensor:
     """Returns `image` [B, H, W, C] filtered by f^exponent: symmetric, positive, of the same size.
 

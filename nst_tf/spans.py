@@ -4,7 +4,7 @@ Tensors of one call have one shape, and are looked at as vectors. A span's produ
 spans in float64: a float32 sum over a picture of 4096 x 4096 pixels would be good to two digits or three.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -17,16 +17,7 @@ _LENGTH = 2**17
 
 def inner_products(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> Tensor:
     """Returns the inner product of each of `rows` with each of `columns`, [n, k] float64."""
-    size = tf.size(columns[0])
-
-    def step(begin: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-        products = tf.matmul(_span(rows, begin), _span(columns, begin), transpose_b=True)
-        return begin + _LENGTH, total + tf.cast(products, tf.float64)
-
-    zeros = tf.zeros([len(rows), len(columns)], tf.float64)
-    return tf.while_loop(lambda begin, _: begin < size, step, (tf.constant(0), zeros), parallel_iterations=1)[
-        1
-    ]
+    return _inner_products(_flat(rows), _flat(columns))
 
 
 def combination(factors: Tensor, tensors: Sequence[Tensor]) -> Tensor:
@@ -36,19 +27,53 @@ def combination(factors: Tensor, tensors: Sequence[Tensor]) -> Tensor:
         factors: [n] float32.
         tensors: n of them.
     """
-    size, shape = tf.size(tensors[0]), tf.shape(tensors[0])
-    parts = tf.TensorArray(tf.float32, size=-(-size // _LENGTH), element_shape=[None], infer_shape=False)
+    combined = tf.reshape(_combination(factors, _flat(tensors)), tf.shape(tensors[0]))
+    return tf.ensure_shape(combined, tensors[0].shape)
+
+
+# Functions of their own, since tracing them takes as long as all else that an update has: once in a process.
+@tf.function(autograph=False)
+def _inner_products(rows: Sequence[Tensor], columns: Sequence[Tensor]) -> Tensor:
+    size = tf.size(columns[0])
+
+    def step(index: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        parts = _span(rows, index, size), _span(columns, index, size)
+        return index + 1, total + tf.cast(tf.matmul(*parts, transpose_b=True), tf.float64)
+
+    return _loop(step, size, tf.zeros([len(rows), len(columns)], tf.float64))
+
+
+@tf.function(autograph=False)
+def _combination(factors: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    size = tf.size(tensors[0])
+    parts = tf.TensorArray(tf.float32, size=_count(size), element_shape=[None], infer_shape=False)
 
     def step(index: Tensor, parts: Any) -> tuple[Tensor, Any]:
-        combined = tf.matmul(factors[tf.newaxis], _span(tensors, index * _LENGTH))
-        return index + 1, parts.write(index, combined[0])
+        return index + 1, parts.write(index, tf.linalg.matvec(_span(tensors, index, size), factors, True))
 
-    _, parts = tf.while_loop(
-        lambda index, _: index * _LENGTH < size, step, (tf.constant(0), parts), parallel_iterations=1
-    )
-    return tf.ensure_shape(tf.reshape(parts.concat(), shape), tensors[0].shape)
+    return _loop(step, size, parts).concat()
 
 
-def _span(tensors: Sequence[Tensor], begin: Tensor) -> Tensor:
-    """Returns the numbers from `begin` on, as many as a span has or are left, [n, length]."""
-    return tf.stack([tf.reshape(tensor, [-1])[begin : begin + _LENGTH] for tensor in tensors])
+def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Returns tensors as vectors whose length is for the graph to find out, so that one graph serves all."""
+    return [tf.reshape(tensor, tf.constant([-1])) for tensor in tensors]
+
+
+def _count(size: Tensor) -> Tensor:
+    """Returns how many spans so many numbers have."""
+    return -(-size // _LENGTH)
+
+
+def _span(flat: Sequence[Tensor], index: Tensor, size: Tensor) -> Tensor:
+    """Returns the numbers of a span, [n, length], by few operations: every run's graph has them."""
+    begin = index * _LENGTH
+    at, wanted = begin[tf.newaxis], tf.minimum(size - begin, _LENGTH)[tf.newaxis]
+    return tf.stack([tf.slice(each, at, wanted) for each in flat])
+
+
+def _loop(step: Callable[..., tuple[Tensor, Any]], size: Tensor, result: Any) -> Any:
+    """Returns what (index, result) -> (index + 1, result) makes of a result, span by span."""
+    count = _count(size)
+    return tf.while_loop(
+        lambda index, _: index < count, step, (tf.constant(0), result), parallel_iterations=1
+    )[1]

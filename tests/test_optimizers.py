@@ -144,7 +144,7 @@ def test_state_can_be_resized(name):
     state = optimizer.init(tf.constant(START))
     _, state = optimizer.update(tf.constant(START), *_scalar(START), state)
     resized = optimizer.resize(state, 12, 16)
-    for before, after in zip(state, resized, strict=True):
+    for before, after in zip(tf.nest.flatten(state), tf.nest.flatten(resized), strict=True):
         expected = [before.shape[0], 12, 16, 3] if before.shape.rank == 4 else before.shape.as_list()
         assert after.shape.as_list() == expected
     image = tf.zeros([1, 12, 16, 3])

@@ -12,6 +12,9 @@ ANY = tf.TensorSpec([1, None, None, 3])
 @pytest.fixture(autouse=True)
 def short_spans(monkeypatch):
     monkeypatch.setattr(spans, "_LENGTH", 64)
+    for name in ("_inner_products", "_combination"):  # and traced with that length
+        fresh = tf.function(getattr(spans, name).python_function, autograph=False)
+        monkeypatch.setattr(spans, name, fresh)
 
 
 def _tensors(count, height, width):
