@@ -57,6 +57,14 @@ class State(NamedTuple):
     products: Tensor  # [2 m, 2 m], inner products of steps and changes with each other
 
 
+class Trial(NamedTuple):
+    """An image that was evaluated, and what came of it."""
+
+    image: Tensor  # [1, H, W, 3]
+    loss: Tensor  # []
+    gradient: Tensor  # [1, H, W, 3]
+
+
 class Preconditioner(NamedTuple):
     """A symmetric linear map on images with its inverse."""
 
@@ -126,49 +134,52 @@ def update(
 ) -> tuple[Tensor, State]:
     """Returns the next image to evaluate and the state, from one evaluation."""
     slope = tf.minimum(_dot(state.gradient, image - state.image), 0.0)
-    state = tf.cond(
-        _acceptable(image, loss, gradient, state.loss + _SUFFICIENT_DECREASE * slope),
-        lambda: _accept(image, loss, gradient, state, settings),
-        lambda: _reject(loss, slope, state, settings),
-    )
+    trial = Trial(image, loss, gradient)
+    accepted = _acceptable(trial, state.loss + _SUFFICIENT_DECREASE * slope)
+    state = _moved(trial, accepted, slope, state, settings)
     direction = _direction(state, settings)
     longest = settings.longest_step / (_root_mean_square(direction) + _TINY)
     state = state._replace(step_length=tf.minimum(state.step_length, longest))
-    trial = state.image + state.step_length * direction
-    return tf.clip_by_value(trial, 0.0, 1.0) if settings.clip else trial, state
+    following = state.image + state.step_length * direction
+    return tf.clip_by_value(following, 0.0, 1.0) if settings.clip else following, state
 
 
-def _acceptable(image: Tensor, loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
+def _acceptable(trial: Trial, bound: Tensor) -> Tensor:
     """Returns whether the trial, its loss and its gradient are finite and the loss is at most `bound`.
 
     A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
     """
-    finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.reduce_sum(image) + tf.reduce_sum(gradient))
-    return finite & (loss <= bound)
+    pixels = tf.reduce_sum(trial.image) + tf.reduce_sum(trial.gradient)
+    return tf.math.is_finite(trial.loss) & tf.math.is_finite(pixels) & (trial.loss <= bound)
 
 
-def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings) -> State:
-    """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
-    step = _filtered(settings.preconditioner.invert, image - state.image, state)
-    change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
+def _moved(trial: Trial, accepted: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
+    """Returns the state after a trial: there, with its pair if that has curvature, or where it was."""
+    step = _filtered(settings.preconditioner.invert, trial.image - state.image, state)
+    change = _filtered(settings.preconditioner.apply, trial.gradient - state.gradient, state)
     steps, changes = (*state.steps[1:], step), (*state.changes[1:], change)
     with_new = spans.inner_products([*steps, *changes], [step, change])
     (s_s, s_y), (_, y_y) = (tf.unstack(with_new[index]) for index in (len(steps) - 1, -1))
     is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
-    keep = (s_y > _CURVATURE * tf.sqrt(s_s * y_y)) & ~is_first
+    keep = accepted & ~is_first & (s_y > _CURVATURE * tf.sqrt(s_s * y_y))
+    # Branches hand pictures on without a copy, and few things pass through them: each takes time to trace.
     steps, changes, products = tf.cond(
         keep,
         lambda: (steps, changes, _with_newest(state.products, with_new)),
         lambda: (state.steps, state.changes, state.products),
     )
-    own_length = tf.constant(float(settings.learning_rate))
+    image, gradient = tf.cond(
+        accepted, lambda: (trial.image, trial.gradient), lambda: (state.image, state.gradient)
+    )
+    further = tf.where(keep | is_first, float(settings.learning_rate), _LENGTHENING * state.step_length)
+    shorter, left = _shortened(trial.loss, slope, state, settings)
     return State(
         first_scale=state.first_scale,
         image=image,
-        loss=loss,
+        loss=tf.where(accepted, trial.loss, state.loss),
         gradient=gradient,
-        step_length=tf.where(keep | is_first, own_length, _LENGTHENING * state.step_length),
-        count=state.count + tf.cast(keep, tf.int32),
+        step_length=tf.where(accepted, further, shorter),
+        count=tf.where(accepted, state.count + tf.cast(keep, tf.int32), left),
         steps=steps,
         changes=changes,
         products=products,
@@ -190,16 +201,13 @@ def _with_newest(products: Tensor, with_newest: Tensor) -> Tensor:
     return products
 
 
-def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
-    """Returns the state that tries a shorter step from the last accepted image, or drops the history."""
+def _shortened(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> tuple[Tensor, Tensor]:
+    """Returns the length of the next trial from the same image, and the pairs left: none if they mislead."""
     parabola = tf.math.divide_no_nan(-0.5 * slope, loss - state.loss - slope)
     share = tf.where(tf.math.is_finite(loss), parabola, _SHORTEST_CUT)
     shorter = state.step_length * tf.clip_by_value(share, _SHORTEST_CUT, _LONGEST_CUT)
     drop = (shorter < _GIVE_UP_LENGTH * settings.learning_rate) & (state.count > 0)
-    return state._replace(
-        step_length=tf.where(drop, float(settings.learning_rate), shorter),
-        count=tf.where(drop, 0, state.count),
-    )
+    return tf.where(drop, float(settings.learning_rate), shorter), tf.where(drop, 0, state.count)
 
 
 def _direction(state: State, settings: Settings) -> Tensor:
