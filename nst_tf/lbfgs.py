@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import spans
-
 Tensor = Any  # TensorFlow ships no type information.
 Filter = Callable[[Tensor], Tensor]
 
@@ -42,8 +40,8 @@ _TINY = 1e-30
 class State(NamedTuple):
     """The last accepted image and what is known about the loss around it; m is the history.
 
-    Pairs stand by age, the youngest last; until m have been kept, zeros stand for the oldest. They are
-    tensors of their own, so that a new one takes its place without a copy of the others: 2 m + 2 pictures.
+    The pairs are a ring buffer: the step s = z_k+1 - z_k of pair k is in row k mod m, the change of
+    gradient y = T (g_k+1 - g_k) in row m + k mod m. That is 2 m + 2 pictures in all.
     """
 
     first_scale: Tensor  # [] int32, 1 where the preconditioner acts, else 0
@@ -52,17 +50,8 @@ class State(NamedTuple):
     gradient: Tensor  # [1, H, W, 3], there
     step_length: Tensor  # [], share of the quasi-Newton step that the trial goes
     count: Tensor  # [] int32, pairs kept since the history was last dropped
-    steps: tuple[Tensor, ...]  # m times [1, H, W, 3], s = z_k+1 - z_k
-    changes: tuple[Tensor, ...]  # m times [1, H, W, 3], y = T (g_k+1 - g_k)
-    products: Tensor  # [2 m, 2 m], inner products of steps and changes with each other
-
-
-class Trial(NamedTuple):
-    """An image that was evaluated, and what came of it."""
-
-    image: Tensor  # [1, H, W, 3]
-    loss: Tensor  # []
-    gradient: Tensor  # [1, H, W, 3]
+    pairs: Tensor  # [2 m, H, W, 3]
+    products: Tensor  # [2 m, 2 m], inner products of the pairs with each other
 
 
 class Preconditioner(NamedTuple):
@@ -72,7 +61,6 @@ class Preconditioner(NamedTuple):
     invert: Filter  # T^-1
 
 
-@tf.function(autograph=False)  # an update has it five times over: traced once in a process
 def frequency_filter(image: Tensor, exponent: float) -> Tensor:
     """Returns `image` [B, H, W, C] filtered by f^exponent: symmetric, positive, of the same size.
 
@@ -123,8 +111,7 @@ def init(image: Tensor, history: int, *, first_scale: bool = True) -> State:
         gradient=zeros,
         step_length=tf.constant(1.0),
         count=tf.constant(0),
-        steps=(zeros,) * history,
-        changes=(zeros,) * history,
+        pairs=tf.tile(zeros, [2 * history, 1, 1, 1]),
         products=tf.zeros([2 * history, 2 * history]),
     )
 
@@ -134,80 +121,67 @@ def update(
 ) -> tuple[Tensor, State]:
     """Returns the next image to evaluate and the state, from one evaluation."""
     slope = tf.minimum(_dot(state.gradient, image - state.image), 0.0)
-    trial = Trial(image, loss, gradient)
-    accepted = _acceptable(trial, state.loss + _SUFFICIENT_DECREASE * slope)
-    state = _moved(trial, accepted, slope, state, settings)
+    state = tf.cond(
+        _acceptable(image, loss, gradient, state.loss + _SUFFICIENT_DECREASE * slope),
+        lambda: _accept(image, loss, gradient, state, settings),
+        lambda: _reject(loss, slope, state, settings),
+    )
     direction = _direction(state, settings)
     longest = settings.longest_step / (_root_mean_square(direction) + _TINY)
     state = state._replace(step_length=tf.minimum(state.step_length, longest))
-    following = state.image + state.step_length * direction
-    return tf.clip_by_value(following, 0.0, 1.0) if settings.clip else following, state
+    trial = state.image + state.step_length * direction
+    return tf.clip_by_value(trial, 0.0, 1.0) if settings.clip else trial, state
 
 
-def _acceptable(trial: Trial, bound: Tensor) -> Tensor:
+def _acceptable(image: Tensor, loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
     """Returns whether the trial, its loss and its gradient are finite and the loss is at most `bound`.
 
     A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
     """
-    pixels = tf.reduce_sum(trial.image) + tf.reduce_sum(trial.gradient)
-    return tf.math.is_finite(trial.loss) & tf.math.is_finite(pixels) & (trial.loss <= bound)
+    finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.reduce_sum(image) + tf.reduce_sum(gradient))
+    return finite & (loss <= bound)
 
 
-def _moved(trial: Trial, accepted: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
-    """Returns the state after a trial: there, with its pair if that has curvature, or where it was."""
-    step = _filtered(settings.preconditioner.invert, trial.image - state.image, state)
-    change = _filtered(settings.preconditioner.apply, trial.gradient - state.gradient, state)
-    steps, changes = (*state.steps[1:], step), (*state.changes[1:], change)
-    with_new = spans.inner_products([*steps, *changes], [step, change])
-    (s_s, s_y), (_, y_y) = (tf.unstack(with_new[index]) for index in (len(steps) - 1, -1))
+def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings) -> State:
+    """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
+    step = _filtered(settings.preconditioner.invert, image - state.image, state)
+    change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
+    keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
     is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
-    keep = accepted & ~is_first & (s_y > _CURVATURE * tf.sqrt(s_s * y_y))
-    # Branches hand pictures on without a copy, and few things pass through them: each takes time to trace.
-    steps, changes, products = tf.cond(
-        keep,
-        lambda: (steps, changes, _with_newest(state.products, with_new)),
-        lambda: (state.steps, state.changes, state.products),
+    keep &= ~is_first
+    half = tf.shape(state.pairs)[0] // 2
+    slot = state.count % half
+    rows = tf.stack([slot, half + slot])
+    new = tf.concat([step, change], axis=0)
+    pairs = tf.tensor_scatter_nd_update(
+        state.pairs, rows[:, tf.newaxis], tf.where(keep, new, tf.gather(state.pairs, rows))
     )
-    image, gradient = tf.cond(
-        accepted, lambda: (trial.image, trial.gradient), lambda: (state.image, state.gradient)
-    )
-    further = tf.where(keep | is_first, float(settings.learning_rate), _LENGTHENING * state.step_length)
-    shorter, left = _shortened(trial.loss, slope, state, settings)
+    with_new = _products(pairs, new)
+    products = _replace_row_and_column(state.products, slot, with_new[:, 0])
+    products = _replace_row_and_column(products, half + slot, with_new[:, 1])
+    own_length = tf.constant(float(settings.learning_rate))
     return State(
         first_scale=state.first_scale,
         image=image,
-        loss=tf.where(accepted, trial.loss, state.loss),
+        loss=loss,
         gradient=gradient,
-        step_length=tf.where(accepted, further, shorter),
-        count=tf.where(accepted, state.count + tf.cast(keep, tf.int32), left),
-        steps=steps,
-        changes=changes,
-        products=products,
+        step_length=tf.where(keep | is_first, own_length, _LENGTHENING * state.step_length),
+        count=state.count + tf.cast(keep, tf.int32),
+        pairs=pairs,
+        products=tf.where(keep, products, state.products),
     )
 
 
-def _with_newest(products: Tensor, with_newest: Tensor) -> Tensor:
-    """Returns the inner products [2 m, 2 m] of the pairs when the oldest has gone and a new one come.
-
-    Args:
-        products: Of the pairs before.
-        with_newest: [2 m, 2], those of the pairs as they are now with the newest step and change.
-    """
-    half = products.shape[0] // 2
-    order = [*range(1, half), 0, *range(half + 1, 2 * half), half]
-    products = tf.gather(tf.gather(products, order), order, axis=1)
-    for column, index in enumerate((half - 1, 2 * half - 1)):
-        products = _replace_row_and_column(products, index, tf.cast(with_newest[:, column], tf.float32))
-    return products
-
-
-def _shortened(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Returns the length of the next trial from the same image, and the pairs left: none if they mislead."""
+def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
+    """Returns the state that tries a shorter step from the last accepted image, or drops the history."""
     parabola = tf.math.divide_no_nan(-0.5 * slope, loss - state.loss - slope)
     share = tf.where(tf.math.is_finite(loss), parabola, _SHORTEST_CUT)
     shorter = state.step_length * tf.clip_by_value(share, _SHORTEST_CUT, _LONGEST_CUT)
     drop = (shorter < _GIVE_UP_LENGTH * settings.learning_rate) & (state.count > 0)
-    return tf.where(drop, float(settings.learning_rate), shorter), tf.where(drop, 0, state.count)
+    return state._replace(
+        step_length=tf.where(drop, float(settings.learning_rate), shorter),
+        count=tf.where(drop, 0, state.count),
+    )
 
 
 def _direction(state: State, settings: Settings) -> Tensor:
@@ -216,20 +190,17 @@ def _direction(state: State, settings: Settings) -> Tensor:
     Pixels at a bound whose gradient points out of it stay there, and tell the others nothing: the
     two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
     """
-    held = _held(state) if settings.clip else tf.constant(False)
+    free = _free(state) if settings.clip else tf.ones_like(state.image)
 
     def precondition(image: Tensor) -> Tensor:
         return _filtered(settings.preconditioner.apply, image, state)
 
-    def freed(image: Tensor) -> Tensor:
-        return tf.where(held, 0.0, image)
-
-    gradient = precondition(freed(state.gradient))
+    gradient = precondition(free * state.gradient)
 
     def first_gain() -> Tensor:
         return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
 
-    return freed(-precondition(_inverse_hessian_product(state, gradient, first_gain)))
+    return -free * precondition(_inverse_hessian_product(state, gradient, first_gain))
 
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
@@ -237,27 +208,32 @@ def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
     return tf.cond(state.first_scale > 0, lambda: function(image), lambda: tf.identity(image))
 
 
-def _held(state: State) -> Tensor:
-    """Returns where a pixel is at a bound out of which its negative gradient points, [1, H, W, 3] bool."""
-    return ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
+def _free(state: State) -> Tensor:
+    """Returns 1 where a pixel can follow its negative gradient within [0, 1], else 0."""
+    held = ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
+    return 1.0 - tf.cast(held, tf.float32)
 
 
 def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callable[[], Tensor]) -> Tensor:
     """Returns H g for the state's pairs and a gradient in their space; first_gain() g without pairs."""
-    half = len(state.steps)
+    half = state.products.shape[0] // 2
+    # Oldest pair first; where the ring is not full the empty rows come first and are masked.
+    order = (state.count + tf.range(half)) % half
     valid = tf.cast(tf.range(half) >= half - state.count, tf.float64)
-    mask = tf.concat([valid, valid], axis=0)
-    pairs = [*state.steps, *state.changes]
-    products = tf.cast(state.products, tf.float64) * mask * mask[:, tf.newaxis]
-    with_gradient = spans.inner_products(pairs, [gradient])[:, 0] * mask
+    both, mask = tf.concat([order, half + order], axis=0), tf.concat([valid, valid], axis=0)
+    products = tf.gather(tf.gather(tf.cast(state.products, tf.float64), both), both, axis=1)
+    products *= mask * mask[:, tf.newaxis]
+    with_gradient = tf.gather(tf.cast(_products(state.pairs, gradient)[:, 0], tf.float64), both) * mask
     gamma = tf.cond(
         state.count > 0,
         lambda: tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
         lambda: tf.cast(first_gain(), tf.float64),
     )
     coefficients = _compact(products, with_gradient, gamma, 1 - valid)
-    factors = tf.concat([coefficients, gamma[tf.newaxis]], axis=0)
-    return spans.combination(tf.cast(factors, tf.float32), [*pairs, gradient])
+    coefficients = tf.cast(tf.gather(coefficients, tf.math.invert_permutation(both)), tf.float32)
+    flat = tf.reshape(state.pairs, [2 * half, -1])
+    combined = tf.reshape(tf.matmul(coefficients[tf.newaxis], flat), tf.shape(gradient))
+    return tf.cast(gamma, tf.float32) * gradient + combined
 
 
 def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tensor) -> Tensor:
@@ -283,7 +259,13 @@ def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tens
     return tf.concat([for_steps, -gamma * u], axis=0)[:, 0]
 
 
-def _replace_row_and_column(matrix: Tensor, index: int, values: Tensor) -> Tensor:
+def _products(pairs: Tensor, images: Tensor) -> Tensor:
+    """Returns the inner products [n, k] of `pairs` [n, H, W, 3] with `images` [k, H, W, 3]."""
+    flat = [tf.reshape(tensor, [tf.shape(tensor)[0], -1]) for tensor in (pairs, images)]
+    return tf.matmul(*flat, transpose_b=True)
+
+
+def _replace_row_and_column(matrix: Tensor, index: Tensor, values: Tensor) -> Tensor:
     """Returns the symmetric `matrix` with `values` in the row and the column `index`."""
     chosen = tf.range(tf.shape(matrix)[0]) == index
     matrix = tf.where(chosen[:, tf.newaxis], values, matrix)
@@ -291,8 +273,8 @@ def _replace_row_and_column(matrix: Tensor, index: int, values: Tensor) -> Tenso
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return tf.cast(spans.inner_products([a], [b])[0, 0], tf.float32)
+    return tf.reduce_sum(a * b)
 
 
 def _root_mean_square(image: Tensor) -> Tensor:
-    return tf.sqrt(_dot(image, image) / tf.cast(tf.size(image), tf.float32))
+    return tf.sqrt(tf.reduce_mean(tf.square(image)))

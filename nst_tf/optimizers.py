@@ -189,7 +189,7 @@ def lbfgs(
 
     The direction is that of Nocedal's two-loop recursion with the initial inverse Hessian gamma T T^t,
     gamma = s.y / y.y, in the compact form of Byrd, Nocedal and Schnabel 1994 (eq. 3.1): two passes over
-    the history instead of 2 m small operations. A step is tried at full length; a trial that
+    the stacked history instead of 2 m small operations. A step is tried at full length; a trial that
     does not lower the loss enough (Armijo) is rejected and made again, shorter, from the last accepted
     image; a history that leads nowhere is dropped. Differs from PyTorch's LBFGS without a line search,
     which takes every step whatever the loss, by that safeguard and by the lengths of steps.

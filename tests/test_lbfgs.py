@@ -111,7 +111,7 @@ def test_names_equal_those_the_config_allows():
 @pytest.mark.parametrize("history", [3, 10])
 @pytest.mark.parametrize("longest", [np.inf, 0.03])
 def test_equals_the_plain_two_loop_version(function, history, longest):
-    """Long enough for pairs to be dropped, short enough for rounding not to part the two."""
+    """Long enough for the ring to wrap, short enough for rounding not to part the two."""
     steps = 16
     optimizer = optimizers.lbfgs(history=history, longest_step=longest)
     _, _, found = _run(optimizer, function, START, steps)
