@@ -135,7 +135,9 @@ def assemble(
     """
     count, num_columns = grid.counts()
 
-    def row(index: Tensor) -> list[Tensor]:
+    def row(index: Tensor, open_rows: Sequence[Tensor]) -> list[Tensor]:
+        """Returns a row of windows, added to what the one before left open."""
+
         def pasted(column: Tensor) -> list[Tensor]:
             parts = function(grid.window(index, column))
             return [
@@ -144,16 +146,13 @@ def assemble(
             ]
 
         lengths = [each.rows[index, 1] - each.rows[index, 0] for each in spans]
-        zeros = [_pad(none, 1, 0, length) for none, length in zip(empty, lengths, strict=True)]
-        return _sum(pasted, num_columns, zeros)
+        begun = [_pad(rows, 1, 0, length) for rows, length in zip(open_rows, lengths, strict=True)]
+        return _sum(pasted, num_columns, begun)
 
     def step(index: Tensor, open_rows: list[Tensor], finished: list[Any]) -> tuple[Any, ...]:
         """Adds a row of windows; what the next row does not reach is finished."""
-        parts = row(index)
-        for position, each in enumerate(spans):
-            begin, end = each.rows[index, 0], each.rows[index, 1]
-            part = parts[position] + _pad(open_rows[position], 1, 0, end - begin)
-            done = until[position][index] - begin
+        for position, part in enumerate(row(index, open_rows)):
+            done = until[position][index] - spans[position].rows[index, 0]
             finished[position] = finished[position].write(index, part[0, :done])
             open_rows[position] = part[:, done:]
         return index + 1, open_rows, finished

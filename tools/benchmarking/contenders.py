@@ -105,17 +105,16 @@ def has_pytorch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def available(*, bfloat16: bool) -> dict[str, dict[str, Callable[[Task], Step]]]:
-    """Returns how to make each contender's step, by objective.
+def available(*, bfloat16: bool) -> list[list[str]]:
+    """Returns the contenders' names, those of one objective together.
 
     Args:
         bfloat16: Whether to have those of that precision; PyTorch's are there where PyTorch is.
     """
     left_out = [name for name, wanted in (("bfloat16", bfloat16), ("PyTorch", has_pytorch())) if not wanted]
-    return {
-        objective: {name: make for name, make in row.items() if not any(word in name for word in left_out)}
-        for objective, row in _CONTENDERS.items()
-    }
+    return [
+        [name for name in row if not any(word in name for word in left_out)] for row in _CONTENDERS.values()
+    ]
 
 
 def named(name: str) -> Callable[[Task], Step]:

@@ -37,7 +37,7 @@ class Bench:
         self._content, self._style = pictures.read(content, "content"), pictures.read(style, "style")
         self.weights = weights.load(source, vgg.kernel_shapes(_LAYERS))
         self._rounds = rounds
-        self._contenders = contenders.available(bfloat16=bfloat16).values()
+        self._contenders = contenders.available(bfloat16=bfloat16)
         self._precisions = ("float32", "bfloat16") if bfloat16 else ("float32",)
 
     def steps(self, sizes: Sequence[int]) -> dict[str, Any]:
@@ -139,5 +139,4 @@ def _keeps(name: str, task: contenders.Task) -> bool:
 def _can_keep(task: contenders.Task) -> bool:
     """Returns whether there is enough memory for keeping it, now, in the larger of the two precisions."""
     chosen = contenders.formulation("gatys_pytorch", task, "float32")
-    sizes = task.content.shape[1:3], task.style.shape[1:3]
-    return memory.can_be_kept(chosen, "float32", sizes[0], sizes[1:])
+    return memory.can_be_kept(chosen, "float32", task.content.shape[1:3], [task.style.shape[1:3]])

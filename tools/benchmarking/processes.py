@@ -21,9 +21,9 @@ _STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) 
 class Running:
     """A contender that takes steps when it is told to; its first, on starting, is not measured."""
 
-    def __init__(self, name: str, answers: Callable[[object], Any], startup_s: float) -> None:
+    def __init__(self, ask: Callable[[object], Any], startup_s: float) -> None:
         """Takes the way to the process: a question -> its answer."""
-        self.name, self._ask, self.startup_s = name, answers, startup_s
+        self._ask, self.startup_s = ask, startup_s
 
     def step(self) -> None:
         """Takes one, to its end."""
@@ -48,14 +48,14 @@ def running(name: str, task: contenders.Task, *, keep_memory: bool = False) -> I
         RuntimeError: The process ended without an answer.
     """
     start = time.time()
-    with _process(_take_steps, name, task, keep_memory) as connection:
+    with _process(keep_memory, _take_steps, name, task) as connection:
         first = _received(connection, name)
 
         def ask(question: object) -> Any:
             connection.send(question)
             return _received(connection, name)
 
-        yield Running(name, ask, first - start)
+        yield Running(ask, first - start)
         connection.send(None)
 
 
@@ -70,17 +70,17 @@ def call(function: Callable[..., Any], *arguments: Any, keep_memory: bool = Fals
     Raises:
         RuntimeError: The process ended without an answer.
     """
-    with _process(_answer, keep_memory) as connection:
+    with _process(keep_memory, _answer) as connection:
         connection.send((function, arguments))
         return _received(connection, function.__name__)
 
 
 @contextlib.contextmanager
-def _process(target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
+def _process(keep_memory: bool, target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
     """Starts a process, which gets its end of a connection after the arguments; waits for its end."""
     context = multiprocessing.get_context("spawn")
     own, other = context.Pipe()
-    process = context.Process(target=target, args=(*arguments, other))
+    process = context.Process(target=_begin, args=(keep_memory, target, *arguments, other))
     process.start()
     other.close()
     try:
@@ -90,6 +90,13 @@ def _process(target: Callable[..., None], *arguments: Any) -> Iterator[_Connecti
         process.join()
 
 
+def _begin(keep_memory: bool, target: Callable[..., None], *arguments: Any) -> None:
+    """In the new process: does what it is for."""
+    if keep_memory:
+        runtime.keep_freed_memory()
+    target(*arguments)
+
+
 def _received(connection: _Connection, name: str) -> Any:
     try:
         return connection.recv()
@@ -97,10 +104,8 @@ def _received(connection: _Connection, name: str) -> Any:
         raise RuntimeError(f"{name}: the process ended without an answer") from None
 
 
-def _take_steps(name: str, task: contenders.Task, keep_memory: bool, connection: _Connection) -> None:
+def _take_steps(name: str, task: contenders.Task, connection: _Connection) -> None:
     """In the new process: sends the time after the first step, then answers questions until there is none."""
-    if keep_memory:
-        runtime.keep_freed_memory()
     with runtime.quiet():
         step = contenders.named(name)(task)
         step()
@@ -112,10 +117,8 @@ def _take_steps(name: str, task: contenders.Task, keep_memory: bool, connection:
             connection.send(_peak() if question == "peak" else None)
 
 
-def _answer(keep_memory: bool, connection: _Connection) -> None:
+def _answer(connection: _Connection) -> None:
     """In the new process: sends what a function returns."""
-    if keep_memory:
-        runtime.keep_freed_memory()
     with runtime.quiet():  # to receive the function is to import its module, and TensorFlow
         function, arguments = connection.recv()
         answer = function(*arguments)
