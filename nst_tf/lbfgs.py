@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import stacks
+
 Tensor = Any  # TensorFlow ships no type information.
 Filter = Callable[[Tensor], Tensor]
 
@@ -146,19 +148,12 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
     step = _filtered(settings.preconditioner.invert, image - state.image, state)
     change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
-    keep = _dot(step, change) > _CURVATURE * tf.sqrt(_dot(step, step) * _dot(change, change))
     is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
-    keep &= ~is_first
-    half = tf.shape(state.pairs)[0] // 2
-    slot = state.count % half
-    rows = tf.stack([slot, half + slot])
-    new = tf.concat([step, change], axis=0)
-    pairs = tf.tensor_scatter_nd_update(
-        state.pairs, rows[:, tf.newaxis], tf.where(keep, new, tf.gather(state.pairs, rows))
+    own = stacks.inner_products([step, change], [step, change])
+    keep = (own[0, 1] > _CURVATURE * tf.sqrt(own[0, 0] * own[1, 1])) & ~is_first
+    pairs, products = tf.cond(
+        keep, lambda: _remember(step, change, state), lambda: (state.pairs, state.products)
     )
-    with_new = _products(pairs, new)
-    products = _replace_row_and_column(state.products, slot, with_new[:, 0])
-    products = _replace_row_and_column(products, half + slot, with_new[:, 1])
     own_length = tf.constant(float(settings.learning_rate))
     return State(
         first_scale=state.first_scale,
@@ -168,8 +163,19 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
         step_length=tf.where(keep | is_first, own_length, _LENGTHENING * state.step_length),
         count=state.count + tf.cast(keep, tf.int32),
         pairs=pairs,
-        products=tf.where(keep, products, state.products),
+        products=products,
     )
+
+
+def _remember(step: Tensor, change: Tensor, state: State) -> tuple[Tensor, Tensor]:
+    """Returns pairs and products with a pair in the place of the oldest."""
+    half = tf.shape(state.pairs)[0] // 2
+    slot = state.count % half
+    rows = tf.stack([slot, half + slot])
+    pairs = stacks.replace(stacks.replace(state.pairs, rows[0], step), rows[1], change)
+    with_new = tf.cast(stacks.inner_products([pairs], [step, change]), tf.float32)
+    products = _replace_row_and_column(state.products, rows[0], with_new[:, 0])
+    return pairs, _replace_row_and_column(products, rows[1], with_new[:, 1])
 
 
 def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
@@ -190,17 +196,23 @@ def _direction(state: State, settings: Settings) -> Tensor:
     Pixels at a bound whose gradient points out of it stay there, and tell the others nothing: the
     two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
     """
-    free = _free(state) if settings.clip else tf.ones_like(state.image)
+
+    def move(image: Tensor) -> Tensor:
+        return image * tf.cast(_free(state), tf.float32) if settings.clip else image
 
     def precondition(image: Tensor) -> Tensor:
         return _filtered(settings.preconditioner.apply, image, state)
 
-    gradient = precondition(free * state.gradient)
+    gradient = precondition(move(state.gradient))
 
     def first_gain() -> Tensor:
         return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
 
-    return -free * precondition(_inverse_hessian_product(state, gradient, first_gain))
+    step = precondition(_inverse_hessian_product(state, gradient, first_gain))
+    with tf.control_dependencies(
+        [step]
+    ):  # where pixels are held is found out anew: not one picture more to keep
+        return -move(step)
 
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
@@ -209,9 +221,9 @@ def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
 
 
 def _free(state: State) -> Tensor:
-    """Returns 1 where a pixel can follow its negative gradient within [0, 1], else 0."""
+    """Returns whether a pixel can follow its negative gradient within [0, 1]."""
     held = ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
-    return 1.0 - tf.cast(held, tf.float32)
+    return ~held
 
 
 def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callable[[], Tensor]) -> Tensor:
@@ -223,7 +235,7 @@ def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callabl
     both, mask = tf.concat([order, half + order], axis=0), tf.concat([valid, valid], axis=0)
     products = tf.gather(tf.gather(tf.cast(state.products, tf.float64), both), both, axis=1)
     products *= mask * mask[:, tf.newaxis]
-    with_gradient = tf.gather(tf.cast(_products(state.pairs, gradient)[:, 0], tf.float64), both) * mask
+    with_gradient = tf.gather(stacks.inner_products([state.pairs], [gradient])[:, 0], both) * mask
     gamma = tf.cond(
         state.count > 0,
         lambda: tf.math.divide_no_nan(products[half - 1, -1], products[-1, -1]),
@@ -231,9 +243,7 @@ def _inverse_hessian_product(state: State, gradient: Tensor, first_gain: Callabl
     )
     coefficients = _compact(products, with_gradient, gamma, 1 - valid)
     coefficients = tf.cast(tf.gather(coefficients, tf.math.invert_permutation(both)), tf.float32)
-    flat = tf.reshape(state.pairs, [2 * half, -1])
-    combined = tf.reshape(tf.matmul(coefficients[tf.newaxis], flat), tf.shape(gradient))
-    return tf.cast(gamma, tf.float32) * gradient + combined
+    return tf.cast(gamma, tf.float32) * gradient + stacks.combination(coefficients, state.pairs)
 
 
 def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tensor) -> Tensor:
@@ -257,12 +267,6 @@ def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tens
     inner = tf.linalg.diag_part(s_y)[:, tf.newaxis] * u + gamma * (tf.matmul(y_y, u) - y_g)
     for_steps = tf.linalg.triangular_solve(triangle, inner, lower=False, adjoint=True)
     return tf.concat([for_steps, -gamma * u], axis=0)[:, 0]
-
-
-def _products(pairs: Tensor, images: Tensor) -> Tensor:
-    """Returns the inner products [n, k] of `pairs` [n, H, W, 3] with `images` [k, H, W, 3]."""
-    flat = [tf.reshape(tensor, [tf.shape(tensor)[0], -1]) for tensor in (pairs, images)]
-    return tf.matmul(*flat, transpose_b=True)
 
 
 def _replace_row_and_column(matrix: Tensor, index: Tensor, values: Tensor) -> Tensor:
