@@ -30,9 +30,9 @@ _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are change
 
 # Pictures of the result's size beside the pairs, where the network does not look at whole ones: those held
 # from step to step, and those that come and go while the gradient is put together, or while the optimiser
-# makes a step of it, the latter beside a second copy of the pairs. Measured at 2048 pixels with few channels
-# in all layers but relu4_2.
-_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES = 3, 2, 9
+# makes a step of it, or filters one by frequency. Measured at 2048 pixels with few channels in all layers but
+# relu4_2.
+_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 3, 2, 5, 2
 
 # Before the first step, while targets are made: the content picture as read and as sized, the first image
 # and what it is made of, every map of features twice; of the pixels of the largest picture a style picture,
@@ -186,20 +186,22 @@ def estimate(
     in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
     pairs = own_pixels * _pair_bytes(config)
     if not config.tile.isdecimal():  # then the network's bytes have room for the rest that comes and goes
-        return _BASE_BYTES + pairs + max(pixels * in_network, pairs)
+        return _BASE_BYTES + pairs + pixels * in_network
     side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
     in_window = min(pixels, side**2) * in_network
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
     targets = in_window + _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
-    steps = (
-        pairs
-        + _HELD_PICTURES * picture
-        + maps
-        # While the pairs are replaced, there are two of each; the network's memory is free again then.
-        + max(in_window + _GRADIENT_PICTURES * picture, pairs + _STEP_PICTURES * picture)
-    )
+    for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
+    # While the optimiser makes a step, the network's memory is free again.
+    for_steps = max(in_window + _GRADIENT_PICTURES * picture, for_step * picture)
+    steps = pairs + _HELD_PICTURES * picture + maps + for_steps
     return _BASE_BYTES + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
+
+
+def _filters_at_last_scale(config: Config) -> bool:
+    """Returns whether a preconditioner acts at the largest scale, which it does at the first only."""
+    return config.optimizer == "lbfgs" and config.preconditioner != "none" and len(config.scales) == 1
 
 
 def _pair_bytes(config: Config) -> float:

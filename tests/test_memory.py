@@ -87,7 +87,7 @@ def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog
 
 
 def test_the_history_is_shortened_before_a_run_is_refused(monkeypatch, caplog):
-    monkeypatch.setattr(memory, "available", lambda: 8e9)
+    monkeypatch.setattr(memory, "available", lambda: 4.5e9)
     chosen = _fit(DEFAULT, size=4096)
     assert chosen.tile == "256"
     assert 3 <= chosen.history < 10
