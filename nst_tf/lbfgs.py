@@ -209,9 +209,8 @@ def _direction(state: State, settings: Settings) -> Tensor:
         return settings.first_step / (_root_mean_square(precondition(gradient)) + _TINY)
 
     step = precondition(_inverse_hessian_product(state, gradient, first_gain))
-    with tf.control_dependencies(
-        [step]
-    ):  # where pixels are held is found out anew: not one picture more to keep
+    # Which pixels move is found out anew, when all else is done: a picture less to keep meanwhile.
+    with tf.control_dependencies([step]):
         return -move(step)
 
 

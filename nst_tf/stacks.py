@@ -56,10 +56,9 @@ def _inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
         parts = [tf.concat([each[:, begin:end] for each in side], axis=0) for side in (left, right)]
         return end, total + tf.cast(tf.matmul(*parts, transpose_b=True), tf.float64)
 
-    total = tf.zeros([count, width], tf.float64)
-    return tf.while_loop(lambda begin, _: begin < size, step, (tf.constant(0), total), parallel_iterations=1)[
-        1
-    ]
+    start = tf.constant(0), tf.zeros([count, width], tf.float64)
+    _, total = tf.while_loop(lambda begin, _: begin < size, step, start, parallel_iterations=1)
+    return total
 
 
 def _flat(stack: Tensor) -> Tensor:
