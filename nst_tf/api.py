@@ -199,6 +199,8 @@ def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
     if not given or tf.config.list_physical_devices("GPU"):
         return dataclasses.replace(chosen, tile="off") if chosen.tile == "auto" else chosen
     precision = runtime.resolve_precision(chosen.precision)
+    convolution = runtime.resolve_convolution(chosen.convolution, precision)
+    chosen = dataclasses.replace(chosen, convolution=convolution)
     styles = [image.shape[1:3] for image in read.styles]
     num_regions = 0 if read.regions is None else len(read.regions.colors)
     chosen = memory.fit(chosen, precision, given[0], styles, num_regions)
@@ -233,8 +235,8 @@ def evaluate(
 ) -> Losses:
     """Returns the losses of a picture under a formulation, weighted as the preset weights them.
 
-    Nothing is resized. Convolutions run in float32 unless `precision` says otherwise, so that the
-    values are the formulation's own.
+    Nothing is resized. Convolutions run in float32 and by the definition, unless `precision` and
+    `convolution` say otherwise, so that the values are the formulation's own.
 
     Args:
         image: The picture to judge, [H, W, 3] floats in [0, 1].
@@ -250,7 +252,7 @@ def evaluate(
     Raises:
         InputError: A picture, a name or a value cannot be used.
     """
-    overrides.setdefault("precision", "float32")
+    overrides = {"precision": "float32", "convolution": "direct"} | overrides
     if weights is not None:
         overrides["weights"] = weights
     chosen = presets.get(preset, **(overrides | {"size": 0}))

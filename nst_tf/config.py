@@ -44,6 +44,7 @@ OUTPUTS = ("last", "best", "average")
 SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
+CONVOLUTIONS = ("auto", "direct", "winograd")
 TILES = ("auto", "off")
 STYLE_BLENDS = ("losses", "targets")
 OUTSIDES = ("keep", "free")
@@ -164,6 +165,12 @@ class Config:
     precision: str = field(
         "type of the convolutions; auto: bfloat16 where the processor has instructions for it",
         PRECISIONS,
+        default="auto",
+    )
+    convolution: str = field(
+        "how convolutions are computed: by the definition, or by fewer multiplications, rounded differently;"
+        " auto: winograd for float32 on processors without instructions for networks",
+        CONVOLUTIONS,
         default="auto",
     )
     tile: str = field(

@@ -41,7 +41,13 @@ class Objective:
         self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
         layers = list(dict.fromkeys((*self._content_layers, *self._style_layers)))
         self._network = network.Network(
-            layers, vgg_weights, config.pooling, precision, tile, padding=config.padding
+            layers,
+            vgg_weights,
+            config.pooling,
+            precision,
+            tile,
+            padding=config.padding,
+            winograd=config.convolution == "winograd",
         )
 
     @property

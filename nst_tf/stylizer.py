@@ -5,6 +5,7 @@ here depends on a tensor.
 """
 
 import bisect
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,7 +23,6 @@ from nst_tf.targets import Targets, framed
 from nst_tf.variables import Variables, variable
 
 Tensor = Any  # TensorFlow ships no type information.
-
 
 # How a run may end.
 OUTCOMES = ("finished", "stopped", "diverged")
@@ -78,8 +78,9 @@ class Stylizer(tf.Module):
         sources.check(content_image, style_images, config, init_image)
         if not config.takes_steps():
             raise errors.InputError(f"color: {config.color!r} takes no steps; stylize() makes that picture")
-        self.config = config
         self.precision = runtime.resolve_precision(config.precision)
+        convolution = runtime.resolve_convolution(config.convolution, self.precision)
+        self.config = config = dataclasses.replace(config, convolution=convolution)
         self._color = color.COLORS[config.color]
         self._scene = scene.Scene(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._scene.shaping_image.shape[1:3])

@@ -132,6 +132,7 @@ def build(
     pooling: str = "max",
     padding: str = "zeros",
     precision: str = "float32",
+    convolution: type[keras.layers.Conv2D] = keras.layers.Conv2D,
 ) -> keras.Model:
     """Builds the frozen sub-model up to the deepest of `layers`.
 
@@ -142,13 +143,22 @@ def build(
         pooling: A name from `POOLING`.
         padding: Of the first convolution, a name from `PADDING`.
         precision: The type of the convolutions' arithmetic, "float32" or "bfloat16".
+        convolution: The layer that computes them.
 
     Returns:
         A model from a preprocessed picture [B, H, W, 3] to {layer: features [B, h, w, C]}.
     """
     inputs = keras.Input((None, None, 3), dtype="float32", name="preprocessed")
     filters = {conv: kernel.shape[-1] for conv, (kernel, _) in arrays.items()}
-    outputs = connect(inputs, layers, filters, pooling=pooling, padding=padding, precision=precision)
+    outputs = connect(
+        inputs,
+        layers,
+        filters,
+        pooling=pooling,
+        padding=padding,
+        precision=precision,
+        convolution=convolution,
+    )
     model = keras.Model(inputs, outputs, name="vgg19")
     for layer in model.layers:
         if layer.name in arrays:
@@ -165,6 +175,7 @@ def connect(
     pooling: str = "max",
     padding: str = "zeros",
     precision: str = "float32",
+    convolution: type[keras.layers.Conv2D] = keras.layers.Conv2D,
     normalization: Callable[[str], keras.layers.Layer] | None = None,
 ) -> dict[str, Any]:
     """Connects VGG19's layers to a Keras input, up to the deepest of `layers`.
@@ -176,6 +187,7 @@ def connect(
         pooling: A name from `POOLING`.
         padding: Of the first convolution, a name from `PADDING`.
         precision: The type of the convolutions' arithmetic, or a Keras dtype policy.
+        convolution: The layer that computes them.
         normalization: For training: makes the layer that follows a convolution of that name, which has no
             bias then; "conv4_2" is that layer's output, as it is the convolution's once it is folded in.
 
@@ -188,29 +200,22 @@ def connect(
         if conv.endswith("_1") and _block(conv) > 1:
             features = _pool(pooling, precision, _block(conv) - 1)(features)
         mode = first_padding if conv == CONVOLUTIONS[0] else "same"
-        convolution = _convolution(conv, filters[conv], precision, mode, use_bias=normalization is None)
-        features = convolution(features)
+        # A convolution of 3x3 pixels; "same" pads with zeros. The ReLU is a layer of its own.
+        features = convolution(
+            filters[conv],
+            3,
+            padding=mode,
+            data_format="channels_last",
+            use_bias=normalization is None,
+            dtype=precision,
+            name=conv,
+        )(features)
         if normalization is not None:
             features = normalization(conv)(features)
         exposed[conv] = features
         relu = conv.replace("conv", "relu")
         features = exposed[relu] = keras.layers.ReLU(dtype=precision, name=relu)(features)
     return {layer: exposed[layer] for layer in layers}
-
-
-def _convolution(
-    name: str, filters: int, precision: str, padding: str, *, use_bias: bool
-) -> keras.layers.Layer:
-    """Returns a 3x3 convolution; "same" pads with zeros. The ReLU is a layer of its own."""
-    return keras.layers.Conv2D(
-        filters,
-        3,
-        padding=padding,
-        data_format="channels_last",
-        use_bias=use_bias,
-        dtype=precision,
-        name=name,
-    )
 
 
 def _pool(pooling: str, precision: str, block: int) -> Callable[[Any], Any]:

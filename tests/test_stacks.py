@@ -18,18 +18,18 @@ def short_spans(monkeypatch):
     monkeypatch.setattr(stacks, "_inner_products", fresh)
 
 
-def _stack(count, height, width, seed=3):
-    return np.random.default_rng(seed).normal(1, 1, (count, height, width, 3)).astype(np.float32)
+def _stack(count, size, seed=3):
+    return np.random.default_rng(seed).normal(1, 1, (count, *size, 3)).astype(np.float32)
 
 
 def _products(left, right):
-    return np.tensordot(left.astype(np.float64), right.astype(np.float64), [[1, 2, 3], [1, 2, 3]])
+    return np.tensordot(left.astype(np.float64), right.astype(np.float64), ((1, 2, 3), (1, 2, 3)))
 
 
 @pytest.mark.usefixtures("short_spans")
 @pytest.mark.parametrize("size", [(1, 1), (4, 16), (7, 9)])  # in one span; in three whole ones; with a rest
 def test_inner_products(size):
-    stack, first, second = _stack(4, *size), _stack(1, *size, 5), _stack(1, *size, 7)
+    stack, first, second = _stack(4, size), _stack(1, size, 5), _stack(1, size, 7)
     both = np.concatenate([first, second])
     found = tf.function(stacks.inner_products, [[ANY], [ANY, ANY]], autograph=False)([stack], [first, second])
     assert found.dtype == tf.float64
@@ -48,14 +48,14 @@ def test_a_sum_of_very_many_numbers_is_as_good_as_float64():
 
 
 def test_combination():
-    stack, factors = _stack(4, 7, 9), np.array([0.5, -2.0, 3.0, 0.0], np.float32)
+    stack, factors = _stack(4, (7, 9)), np.array([0.5, -2.0, 3.0, 0.0], np.float32)
     expected = np.tensordot(factors, stack.astype(np.float64), 1)[np.newaxis]
     combine = tf.function(stacks.combination, [tf.TensorSpec([4]), ANY], autograph=False)
     np.testing.assert_allclose(combine(factors, stack), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_replaces_one_picture_and_leaves_what_it_was_given_as_it_was():
-    stack, picture = _stack(4, 7, 9), _stack(1, 7, 9, 5)
+    stack, picture = _stack(4, (7, 9)), _stack(1, (7, 9), 5)
     expected = np.concatenate([stack[:2], picture, stack[3:]])
     replace = tf.function(stacks.replace, [ANY, tf.TensorSpec([], tf.int32), ANY], autograph=False)
     for function in (stacks.replace, replace):
@@ -74,7 +74,7 @@ def test_a_stack_read_afterwards_is_copied_first():
         with tf.control_dependencies([replaced]):
             return tf.identity(own), replaced
 
-    stack, picture = _stack(3, 8, 8), _stack(1, 8, 8, 5)
+    stack, picture = _stack(3, (8, 8)), _stack(1, (8, 8), 5)
     old, new = both(tf.constant(stack), tf.constant(picture))
     np.testing.assert_array_equal(old, stack)
     np.testing.assert_array_equal(new, np.concatenate([stack[:1], picture, stack[2:]]))

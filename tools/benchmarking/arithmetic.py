@@ -17,7 +17,8 @@ def flops(chosen: config.Config, height: int, width: int) -> float:
     """Returns the floating-point operations of one evaluation: convolutions and Gram matrices.
 
     A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one wanted, as much
-    again; a Gram matrix 2 * N^2 a pixel, and its gradient as much again. All else is next to nothing.
+    again; a Gram matrix 2 * N^2 a pixel, and its gradient as much again. All else is next to nothing. Counted
+    by the definition: with convolutions by Winograd more than the processor has done.
     """
     content, styles = chosen.used_layers()
     shapes = vgg.kernel_shapes([*content, *styles])
@@ -45,7 +46,7 @@ def measure(task: contenders.Task, precision: str, rounds: int) -> dict[str, flo
     times = in_turn.measure(
         {
             "step": lambda: run.step().total.numpy(),
-            "network": _network(task, chosen),
+            "network": _network(task, run.config),  # convolutions as the run has them
             "product": _product(precision),
         },
         rounds,

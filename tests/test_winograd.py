@@ -1,0 +1,98 @@
+"""Winograd's convolutions against those by the definition."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import runtime, winograd
+
+
+def _random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _by_definition(features, kernel):
+    return tf.nn.conv2d(features.astype(np.float64), kernel.astype(np.float64), 1, "SAME")
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "_LEAST_WORK", 0)
+
+
+# Whole tiles; a rest in both directions; less than a tile.
+@pytest.mark.parametrize("shape", [(1, 8, 12, 5), (2, 9, 7, 5), (3, 2, 1, 5)])
+def test_equals_the_definition(shape):
+    features, kernel = _random(*shape), _random(3, 3, 5, 4, seed=1)
+    convolve = tf.function(
+        winograd.convolve, [tf.TensorSpec([None, None, None, 5]), tf.TensorSpec([36, 5, 4])], autograph=False
+    )
+    found = convolve(features, winograd.transform(kernel))
+    np.testing.assert_allclose(found, _by_definition(features, kernel), atol=1e-4)
+
+
+def _layers(channels=5, filters=4):
+    kernel, bias = _random(3, 3, channels, filters, seed=1), _random(filters, seed=2)
+    for kind in (winograd.Conv2D, keras.layers.Conv2D):
+        layer = kind(filters, 3, padding="same")
+        layer.build([None, None, None, channels])
+        layer.set_weights([kernel, bias])
+        yield layer
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_the_layer_and_its_gradient_equal_keras():
+    """A loss that is not linear in what comes out, so that a wrong upstream gradient would show."""
+    features = tf.constant(_random(1, 9, 14, 5))
+    found = []
+    for layer in _layers():
+        model = keras.Sequential([keras.Input((None, None, 5)), layer])
+
+        @tf.function(autograph=False)
+        def value_and_gradient(features, model=model):
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                result = model(features)
+                loss = tf.reduce_sum(tf.sin(result))
+            return result, tape.gradient(loss, features)
+
+        found.append(value_and_gradient(features))
+    for ours, keras_own in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=2e-4)
+
+
+def test_small_work_is_done_by_the_definition(monkeypatch):
+    """Bit for bit, which tiles are not."""
+    monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 1)
+    features = tf.constant(_random(1, 9, 14, 5))
+    ours, keras_own = (layer(features) for layer in _layers())
+    np.testing.assert_array_equal(ours, keras_own)
+    monkeypatch.setattr(winograd, "_LEAST_WORK", 9 * 14 * 5 * 4)
+    ours, keras_own = (layer(features).numpy() for layer in _layers())
+    assert (ours != keras_own).any()
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision", "instructions", "expected"),
+    [
+        ("auto", "float32", False, "winograd"),
+        ("auto", "float32", True, "direct"),
+        ("auto", "bfloat16", False, "direct"),
+        ("direct", "float32", False, "direct"),
+        ("winograd", "float32", True, "winograd"),
+    ],
+)
+def test_auto_is_for_float32_on_processors_without_instructions_for_networks(
+    monkeypatch, asked, precision, instructions, expected
+):
+    monkeypatch.setattr(runtime, "has_network_instructions", lambda: instructions)
+    monkeypatch.setattr(runtime, "_gpu_compute_capabilities", list)
+    assert runtime.resolve_convolution(asked, precision) == expected
+
+
+def test_auto_leaves_convolutions_to_a_gpu(monkeypatch):
+    monkeypatch.setattr(runtime, "has_network_instructions", lambda: False)
+    monkeypatch.setattr(runtime, "_gpu_compute_capabilities", lambda: [(8, 0)])
+    assert runtime.resolve_convolution("auto", "float32") == "direct"
