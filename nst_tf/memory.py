@@ -25,6 +25,8 @@ _NETWORK_BYTES_PER_PIXEL = {
     True: {"float32": 2000.0, "bfloat16": 1150.0},
     False: {"float32": 3600.0, "bfloat16": 3600.0},
 }
+# What convolutions by Winograd take beside, measured likewise: kernels as they want them, tiles of features.
+_WINOGRAD_BYTES, _WINOGRAD_BYTES_PER_PIXEL = 0.4e9, 200.0
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
@@ -184,9 +186,12 @@ def estimate(
     pixels, own_pixels = max(map(math.prod, sizes)), math.prod(sizes[0])
     in_network = _NETWORK_BYTES_PER_PIXEL[runtime.has_network_instructions()][precision]
     in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
+    base = _BASE_BYTES
+    if config.convolution == "winograd":
+        base, in_network = base + _WINOGRAD_BYTES, in_network + _WINOGRAD_BYTES_PER_PIXEL
     pairs = own_pixels * _pair_bytes(config)
     if not config.tile.isdecimal():  # then the network's bytes have room for the rest that comes and goes
-        return _BASE_BYTES + pairs + pixels * in_network
+        return base + pairs + pixels * in_network
     side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
     in_window = min(pixels, side**2) * in_network
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
@@ -196,7 +201,7 @@ def estimate(
     # While the optimiser makes a step, the network's memory is free again.
     for_steps = max(in_window + _GRADIENT_PICTURES * picture, for_step * picture)
     steps = pairs + _HELD_PICTURES * picture + maps + for_steps
-    return _BASE_BYTES + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
+    return base + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
 
 
 def _filters_at_last_scale(config: Config) -> bool:

@@ -64,8 +64,8 @@ def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
     assert result.image.shape == (32, 48, 3)
     assert result.image.dtype == np.float32
     convolution = runtime.resolve_convolution("auto", "float32")
-        asked = {"size": 48, "steps": 7, "tile": "off", "convolution": convolution}
-        assert result.config == nst_tf.get_config("default", **asked, **QUICK)
+    asked = {"size": 48, "steps": 7, "tile": "off", "convolution": convolution}
+    assert result.config == nst_tf.get_config("default", **asked, **QUICK)
     assert result.outcome == "finished"
     assert len(result.trace) == 7
     assert reports[-1].step == 7

@@ -45,6 +45,20 @@ def test_the_estimate_is_near_what_was_measured(monkeypatch, instructions, chose
     assert 0.9 * measured < estimate < 1.2 * measured
 
 
+@pytest.mark.parametrize(
+    ("chosen", "size", "measured"),
+    [(DEFAULT, 512, 2.21), (DEFAULT, 1024, 4.41), (DEFAULT, 1536, 8.03), (GATYS, 1024, 6.14)],
+)
+def test_the_estimate_of_convolutions_by_winograd_is_near_what_was_measured(
+    monkeypatch, chosen, size, measured
+):
+    monkeypatch.setattr(runtime, "has_network_instructions", lambda: False)
+    scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
+    sized = override(chosen, {"size": size, "tile": "off", "convolution": "winograd"})
+    estimate = memory.estimate(sized, "float32", scale, [(576, 768)]) / 1e9
+    assert 0.9 * measured < estimate < 1.2 * measured
+
+
 def test_freed_memory_is_kept_only_where_there_is_plenty(monkeypatch):
     scale = scales.plan_scales(DEFAULT, 576, 768)[-1]
     needed = memory.estimate(DEFAULT, "float32", scale, [(576, 768)])
