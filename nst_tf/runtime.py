@@ -130,9 +130,9 @@ def resolve_precision(precision: str) -> str:
 def resolve_convolution(convolution: str, precision: str) -> str:
     """Returns "direct" or "winograd" for a way of convolution that may be "auto".
 
-    The rule of "auto": winograd for float32 on a processor without instructions for networks, where a step
-    took 0.88 times as long at 256, 0.75 at 512 and 0.69 at 1024 pixels (two cores with AVX2). Elsewhere
-    TensorFlow has faster convolutions of its own, or was not measured.
+    The rule of "auto": winograd for float32 on a processor without instructions for networks, where loss and
+    gradient took 0.84 times as long at 128, 0.79 at 256, 0.68 at 512 and 0.73 at 1024 pixels (two cores with
+    AVX2). Elsewhere TensorFlow has faster convolutions of its own, or was not measured.
     """
     if convolution != "auto":
         return convolution

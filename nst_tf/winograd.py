@@ -6,7 +6,6 @@ goes number by number; over channels that is 36 products of matrices. Results ar
 for rounding: 1e-5 of the largest, in float32.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,13 +62,14 @@ def convolve(features: Tensor, transformed: Tensor) -> Tensor:
         [B, H, W, out].
     """
     batch, height, width = tf.unstack(tf.shape(features)[:3])
+    channels, filters = tf.unstack(tf.shape(transformed)[1:])
     rows, columns = -(-height // _TILE), -(-width // _TILE)
     patches = tf.matmul(_INPUT, _patches(features, rows, columns))
-    products = tf.matmul(tf.reshape(patches, [_PATCH**2, -1, transformed.shape[1]]), transformed)
+    products = tf.matmul(tf.reshape(patches, [_PATCH**2, -1, channels]), transformed)
     tiles = tf.matmul(_OUTPUT, tf.reshape(products, [_PATCH**2, -1]))
-    tiles = tf.reshape(tiles, [_TILE, _TILE, batch, rows, columns, transformed.shape[2]])
+    tiles = tf.reshape(tiles, [_TILE, _TILE, batch, rows, columns, filters])
     whole = tf.transpose(tiles, [2, 3, 0, 4, 1, 5])
-    whole = tf.reshape(whole, [batch, _TILE * rows, _TILE * columns, transformed.shape[2]])
+    whole = tf.reshape(whole, [batch, _TILE * rows, _TILE * columns, filters])
     return whole[:, :height, :width]
 
 
@@ -88,10 +88,10 @@ def _patches(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return tf.reshape(found, [_PATCH**2, -1])
 
 
-def transform(kernel: np.ndarray) -> np.ndarray:
+def transform(kernel: Tensor) -> Tensor:
     """Returns what `convolve` takes of a kernel [3, 3, in, out]: [36, in, out]."""
-    transformed: np.ndarray = _KERNEL @ kernel.reshape(9, -1)
-    return transformed.reshape(_PATCH**2, *kernel.shape[2:])
+    _, _, channels, filters = kernel.shape
+    return tf.reshape(tf.matmul(_KERNEL, tf.reshape(kernel, [9, -1])), [_PATCH**2, channels, filters])
 
 
 class Conv2D(keras.layers.Conv2D):
@@ -100,34 +100,46 @@ class Conv2D(keras.layers.Conv2D):
     Which it is depends on the size of the features, which only the graph knows.
     """
 
-    _transformed: tuple[Tensor, Tensor] | None = None  # for the convolution and for its gradient
+    _kernels: tuple[Tensor, ...] | None = (
+        None  # of the convolution and of its gradient, as they are and as tiles
+    )
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets kernel and bias for good."""
         super().set_weights(weights)
-        kernel = np.asarray(weights[0], np.float32)
+        kernel = tf.constant(weights[0], tf.float32)
         if min(kernel.shape[2:]) >= _LEAST_CHANNELS and self.padding == "same":
-            # A convolution's gradient is one by the kernel turned round.
-            turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-            self._transformed = tf.constant(transform(kernel)), tf.constant(transform(turned))
+            # The gradient of a convolution is one by the kernel turned round.
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            self._kernels = kernel, transform(kernel), turned, transform(turned)
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Returns the convolution without its bias; called by Keras."""
-        by_definition = functools.partial(super().convolution_op, inputs, kernel)
-        if self._transformed is None:
-            return by_definition()
-        work = tf.cast(tf.size(inputs), tf.float32) * self.filters
-        result = tf.cond(
-            work >= _LEAST_WORK, lambda: _differentiable(inputs, *self._transformed), by_definition
-        )
-        return tf.ensure_shape(result, [*inputs.shape[:3], self.filters])
+        if self._kernels is None:
+            return super().convolution_op(inputs, kernel)
+        own, own_tiles, turned, turned_tiles = self._kernels
+
+        @tf.custom_gradient
+        def convolution(features: Tensor) -> tuple[Tensor, Any]:
+            return _by_work(features, own, own_tiles), lambda upstream: _by_work(
+                upstream, turned, turned_tiles
+            )
+
+        return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])
 
 
-@tf.custom_gradient
-def _differentiable(features: Tensor, transformed: Tensor, turned: Tensor) -> tuple[Tensor, Any]:
-    """Returns `convolve`; its gradient by the features is another convolution, not one by way of patches."""
-
-    def gradient(upstream: Tensor) -> tuple[Tensor, None, None]:
-        return convolve(upstream, turned), None, None
-
-    return convolve(features, transformed), gradient
+# A function of its own, and not one to be put in line: it is traced, and its graph optimised, once in a process
+# instead of for every layer and use. That took ten seconds.
+@tf.function(
+    autograph=False,
+    input_signature=[tf.TensorSpec([None] * 4)] * 2 + [tf.TensorSpec([None] * 3)],
+    experimental_attributes={"_noinline": True},
+)
+def _by_work(features: Tensor, kernel: Tensor, transformed: Tensor) -> Tensor:
+    """Returns the convolution the way that is faster for so much work."""
+    work = tf.cast(tf.size(features), tf.float32) * tf.cast(tf.shape(kernel)[3], tf.float32)
+    return tf.cond(
+        work >= _LEAST_WORK,
+        lambda: convolve(features, transformed),
+        lambda: tf.nn.conv2d(features, kernel, 1, "SAME"),
+    )

@@ -16,10 +16,18 @@ def _by_definition(features, kernel):
     return tf.nn.conv2d(features.astype(np.float64), kernel.astype(np.float64), 1, "SAME")
 
 
+def _work_from(monkeypatch, least):
+    """Has work from `least` on done by tiles: the function that decides is traced anew."""
+    monkeypatch.setattr(winograd, "_LEAST_WORK", least)
+    decide = winograd._by_work
+    fresh = tf.function(decide.python_function, decide.input_signature, autograph=False)
+    monkeypatch.setattr(winograd, "_by_work", fresh)
+
+
 @pytest.fixture
 def everywhere(monkeypatch):
     monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 1)
-    monkeypatch.setattr(winograd, "_LEAST_WORK", 0)
+    _work_from(monkeypatch, 0)
 
 
 # Whole tiles; a rest in both directions; less than a tile.
@@ -69,7 +77,7 @@ def test_small_work_is_done_by_the_definition(monkeypatch):
     features = tf.constant(_random(1, 9, 14, 5))
     ours, keras_own = (layer(features) for layer in _layers())
     np.testing.assert_array_equal(ours, keras_own)
-    monkeypatch.setattr(winograd, "_LEAST_WORK", 9 * 14 * 5 * 4)
+    _work_from(monkeypatch, 9 * 14 * 5 * 4)
     ours, keras_own = (layer(features).numpy() for layer in _layers())
     assert (ours != keras_own).any()
 
