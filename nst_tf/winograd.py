@@ -128,8 +128,8 @@ class Conv2D(keras.layers.Conv2D):
         return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])
 
 
-# A function of its own, and not one to be put in line: it is traced, and its graph optimised, once in a process
-# instead of for every layer and use. That took ten seconds.
+# A function of its own, and not one to be put in line: it is traced, and its graph optimised, once in a
+# process instead of for every layer and use. That took ten seconds.
 @tf.function(
     autograph=False,
     input_signature=[tf.TensorSpec([None] * 4)] * 2 + [tf.TensorSpec([None] * 3)],
