@@ -264,9 +264,12 @@ def evaluate(
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
     scales.plan_scales(chosen, *read["image"].shape[1:3])  # refuses what is too small for the layers
+    precision = runtime.resolve_precision(chosen.precision)
+    convolution = runtime.resolve_convolution(chosen.convolution, precision)
+    chosen = dataclasses.replace(chosen, convolution=convolution)
     prepared = sources.prepare(read["content"], [read["style"]], chosen)
     network_weights = sources.network_weights(chosen, stylizer.load_weights(chosen), *prepared)
-    judge = objective.Objective(chosen, network_weights, runtime.resolve_precision(chosen.precision))
+    judge = objective.Objective(chosen, network_weights, precision)
     targets = judge.targets(*prepared)
     judged = color.COLORS[chosen.color].judged(tf.constant(read["image"]))
     return Losses(*(float(value) for value in judge.evaluate(judged, targets)))

@@ -5,6 +5,7 @@ restore, nor an image variable, which requests would share.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -68,6 +69,7 @@ def export(
     """
     limits = limits or default_limits(config)
     _check(config, limits)
+    config = dataclasses.replace(config, convolution="direct")
     folder = _version_folder(pathlib.Path(output), version)
     full = painter.all_terms(config)
     loaded = vgg_weights or stylizer.load_weights(full)
@@ -105,6 +107,11 @@ def _check(config: Config, limits: Limits) -> None:
     if config.precision == "auto":
         raise errors.InputError(
             "precision: 'auto'; allowed: float32 or bfloat16, since the server's processor is not this one"
+        )
+    if config.convolution == "winograd":
+        raise errors.InputError(
+            "convolution: 'winograd'; allowed: direct or auto, which is direct here: a server's processor may"
+            " have faster ones"
         )
     if config.init not in images.INITS:
         raise errors.InputError(f"init: {config.init!r} is a file; allowed: {', '.join(images.INITS)}")

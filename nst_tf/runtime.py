@@ -133,7 +133,15 @@ def resolve_convolution(convolution: str, precision: str) -> str:
     The rule of "auto": winograd for float32 on a processor without instructions for networks, where loss and
     gradient took 0.84 times as long at 128, 0.79 at 256, 0.68 at 512 and 0.73 at 1024 pixels (two cores with
     AVX2). Elsewhere TensorFlow has faster convolutions of its own, or was not measured.
+
+    Raises:
+        InputError: Winograd was asked for in bfloat16.
     """
+    if convolution == "winograd" and precision != "float32":
+        raise errors.InputError(
+            f"convolution: 'winograd' with precision {precision}; allowed: --precision=float32, whose digits"
+            " tiles need"
+        )
     if convolution != "auto":
         return convolution
     fast = precision == "float32" and not has_network_instructions() and not _gpu_compute_capabilities()

@@ -100,30 +100,29 @@ class Conv2D(keras.layers.Conv2D):
     Which it is depends on the size of the features, which only the graph knows.
     """
 
-    _kernels: tuple[Tensor, ...] | None = (
-        None  # of the convolution and of its gradient, as they are and as tiles
-    )
+    # For tiles; and for the gradient, a convolution by the kernel turned round: as that is, and for tiles.
+    _kernels: tuple[Tensor, Tensor, Tensor] | None = None
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets kernel and bias for good."""
         super().set_weights(weights)
         kernel = tf.constant(weights[0], tf.float32)
         if min(kernel.shape[2:]) >= _LEAST_CHANNELS and self.padding == "same":
-            # The gradient of a convolution is one by the kernel turned round.
             turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            self._kernels = kernel, transform(kernel), turned, transform(turned)
+            self._kernels = transform(kernel), turned, transform(turned)
 
-    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+    def convolution_op(self, inputs: Tensor, kernel: Any) -> Tensor:
         """Returns the convolution without its bias; called by Keras."""
         if self._kernels is None:
             return super().convolution_op(inputs, kernel)
-        own, own_tiles, turned, turned_tiles = self._kernels
+        own, (tiles, turned, turned_tiles) = tf.convert_to_tensor(kernel), self._kernels
 
         @tf.custom_gradient
         def convolution(features: Tensor) -> tuple[Tensor, Any]:
-            return _by_work(features, own, own_tiles), lambda upstream: _by_work(
-                upstream, turned, turned_tiles
-            )
+            def gradient(upstream: Tensor) -> Tensor:
+                return tf.ensure_shape(_by_work(upstream, turned, turned_tiles), features.shape)
+
+            return _by_work(features, own, tiles), gradient
 
         return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])
 

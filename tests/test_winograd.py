@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import runtime, winograd
+from nst_tf import errors, objective, presets, runtime, winograd
+from tests import conftest
 
 
 def _random(*shape, seed=0):
@@ -80,6 +81,33 @@ def test_small_work_is_done_by_the_definition(monkeypatch):
     _work_from(monkeypatch, 9 * 14 * 5 * 4)
     ours, keras_own = (layer(features).numpy() for layer in _layers())
     assert (ours != keras_own).any()
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("tile", [0, 32])
+def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, tile):
+    pictures = [tf.constant(conftest.smooth_picture(seed)[np.newaxis]) for seed in (1, 2, 3)]
+
+    def value_and_gradient(convolution):
+        chosen = presets.get("gatys_pytorch", convolution=convolution, pooling="average")
+        judge = objective.Objective(chosen, narrow_weights, "float32", tile)
+
+        @tf.function(autograph=False)
+        def of(image, content, style):
+            return judge.value_and_gradient(image, judge.targets(content, [style]))
+
+        losses, gradient = of(*pictures)
+        return np.array(losses), gradient.numpy()
+
+    (losses, gradient), (expected_losses, expected) = map(value_and_gradient, ("winograd", "direct"))
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
+    assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
+    assert (gradient != expected).any()
+
+
+def test_tiles_in_bfloat16_are_refused():
+    with pytest.raises(errors.InputError, match="convolution: 'winograd' with precision bfloat16"):
+        runtime.resolve_convolution("winograd", "bfloat16")
 
 
 @pytest.mark.parametrize(
