@@ -199,8 +199,6 @@ def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
     if not given or tf.config.list_physical_devices("GPU"):
         return dataclasses.replace(chosen, tile="off") if chosen.tile == "auto" else chosen
     precision = runtime.resolve_precision(chosen.precision)
-    convolution = runtime.resolve_convolution(chosen.convolution, precision)
-    chosen = dataclasses.replace(chosen, convolution=convolution)
     styles = [image.shape[1:3] for image in read.styles]
     num_regions = 0 if read.regions is None else len(read.regions.colors)
     chosen = memory.fit(chosen, precision, given[0], styles, num_regions)

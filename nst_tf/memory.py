@@ -187,7 +187,7 @@ def estimate(
     in_network = _NETWORK_BYTES_PER_PIXEL[runtime.has_network_instructions()][precision]
     in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
     base = _BASE_BYTES
-    if config.convolution == "winograd":
+    if runtime.resolve_convolution(config.convolution, precision) == "winograd":
         base, in_network = base + _WINOGRAD_BYTES, in_network + _WINOGRAD_BYTES_PER_PIXEL
     pairs = own_pixels * _pair_bytes(config)
     if not config.tile.isdecimal():  # then the network's bytes have room for the rest that comes and goes

@@ -41,8 +41,9 @@ def combination(factors: Tensor, stack: Tensor) -> Tensor:
     return tf.einsum("n,nhwc->hwc", factors, stack)[tf.newaxis]  # a plain product of matrices copies first
 
 
-# A function of its own: it is traced once in a process instead of with every update.
-@tf.function(autograph=False, reduce_retracing=True)
+# A function of its own, and not one to be put in line: it is traced, and its graph optimised, once in a
+# process instead of with every update.
+@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Sums a span in float32 and spans in float64.
 

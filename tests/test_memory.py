@@ -31,7 +31,7 @@ def processor(monkeypatch):
 def test_the_estimate_of_tiles_is_near_what_was_measured(monkeypatch):
     """1536 x 1152 pixels in tiles of 512: 2.72 GB."""
     monkeypatch.setattr(runtime, "has_network_instructions", lambda: False)
-    sized = override(DEFAULT, {"size": 1536, "tile": "512"})
+    sized = override(DEFAULT, {"size": 1536, "tile": "512", "convolution": "direct"})
     scale = scales.Scale(1152, 1536, 1, 1.0)
     assert 0.9 * 2.72 < memory.estimate(sized, "float32", scale, [(576, 768)]) / 1e9 < 1.3 * 2.72
 
@@ -40,7 +40,7 @@ def test_the_estimate_of_tiles_is_near_what_was_measured(monkeypatch):
 def test_the_estimate_is_near_what_was_measured(monkeypatch, instructions, chosen, precision, size, measured):
     monkeypatch.setattr(runtime, "has_network_instructions", lambda: instructions)
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
-    sized = override(chosen, {"size": size, "tile": "off"})
+    sized = override(chosen, {"size": size, "tile": "off", "convolution": "direct"})
     estimate = memory.estimate(sized, precision, scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured
 
