@@ -861,17 +861,25 @@ def test_a_terminal_gets_a_bar(rest, folder):
     assert "100%" in shown
 
 
+# Starts a program that heeds Ctrl-C though what started it does not, as a shell's background job.
+# `preexec_fn` would run Python in a forked child, which beside gRPC's threads can hang.
+_HEEDING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def _interrupt_at(model, call, folder, *arguments):
     """Runs the tool, sends Ctrl-C while it waits for a call's answer; returns (exit code, stdout, stderr)."""
     model.plan.extend([None] * (call - 1) + [model.hang])
     with subprocess.Popen(
-        [*TOOL, *arguments],
+        [sys.executable, "-c", _HEEDING, *TOOL, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         for _ in range(call):
             assert model.asked.acquire(timeout=60)
