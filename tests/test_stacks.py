@@ -12,9 +12,8 @@ ANY = tf.TensorSpec([None, None, None, 3])
 @pytest.fixture
 def short_spans(monkeypatch):
     monkeypatch.setattr(stacks, "_SPAN", 64)
-    fresh = tf.function(
-        stacks._inner_products.python_function, autograph=False
-    )  # and traced with that length
+    # And traced with that length.
+    fresh = tf.function(stacks._inner_products.python_function, autograph=False)
     monkeypatch.setattr(stacks, "_inner_products", fresh)
 
 
