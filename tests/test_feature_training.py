@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from feature_training import augmentation, crops, library, network, packing, training
+from feature_training import augmentation, contrast, crops, library, network, packing, training
 from PIL import Image
 from sample_pictures import album
 
@@ -106,15 +106,17 @@ def test_batches_are_seeded_and_differ(pictures):
 
 
 def test_every_picture_comes_once_in_a_pass(pictures):
-    data = _crops(pictures, batch=7, steps=2)
-    seen = np.concatenate([data[index][1]["picture"] for index in range(2)])
-    assert sorted(seen) == list(range(14))
+    data = _crops(pictures, batch=14, steps=2)
+    seen = np.stack([data[index][1]["picture"] for index in range(2)])
+    assert sorted(seen[:, :7].ravel()) == list(range(14))
+    np.testing.assert_array_equal(seen[:, :7], seen[:, 7:])
 
 
 def test_a_picture_of_no_folder_counts_for_its_own_class_only(pictures):
-    inputs, classes, counts = _crops(pictures, batch=14)[0]
-    assert inputs["window"].shape == (14, WINDOW, WINDOW, 3)
+    inputs, classes, counts = _crops(pictures, batch=28)[0]
+    assert inputs["window"].shape == (28, WINDOW, WINDOW, 3)
     assert inputs["window"].dtype == np.uint8
+    np.testing.assert_array_equal(inputs["window"][:14], inputs["window"][14:])
     of_none = classes["picture"] < 2
     np.testing.assert_array_equal(counts["folder"], np.where(of_none, 0, 1))
     np.testing.assert_array_equal(counts["picture"], 1)
@@ -186,6 +188,18 @@ def test_what_is_drawn_stays_within_the_window():
     assert all(value.dtype == np.float32 for value in drawn.values())
 
 
+def test_two_views_show_nearly_the_same_place():
+    """Within 4 pixels of the crop and what the zoom adds, half of 6 % of its side; never quite the same."""
+    drawn = augmentation.draw(np.random.default_rng(1), 400, WINDOW, CROP)
+    for name in ("rows", "columns"):
+        one, other = drawn[name][:200], drawn[name][200:]
+        step = np.abs(one[:, 1] - one[:, 0])[:, np.newaxis]
+        apart = np.abs(other - one) / step
+        assert apart.max() < 4 + 0.03 * CROP + 0.01
+        assert 1 < apart.mean() < 3
+    assert not np.array_equal(drawn["colors"][:200], drawn["colors"][200:])
+
+
 def test_greys_stay_grey_but_for_white_balance():
     """Saturation and hue turn about the axis of greys."""
     generator = np.random.default_rng(2)
@@ -252,6 +266,32 @@ def test_smoothed_crossentropy_equals_keras_own():
     np.testing.assert_allclose(training.SmoothedCrossentropy()(numbers, logits), expected, rtol=1e-5)
 
 
+def test_contrast_is_the_cross_entropy_of_telling_places_apart():
+    """Three pictures of 2 x 2 places, relu3_4 being 4 steps fine: only these four places are asked about."""
+    features = np.random.default_rng(3).normal(size=(6, 8, 8, 5)).astype(np.float32)
+    layer = contrast.Contrast("relu3_4", 0.5)
+    assert layer(features).shape == (6, 1)
+    kernel, bias = layer._project.get_weights()
+    places = features[:, 2::4, 2::4].reshape(2, 12, 5) @ kernel + bias
+    one, other = places / np.linalg.norm(places, axis=-1, keepdims=True)
+    likeness = np.exp(one @ other.T / 0.1)
+    told = np.diag(likeness) / likeness.sum(axis=0), np.diag(likeness) / likeness.sum(axis=1)
+    np.testing.assert_allclose(layer.losses, [-0.5 * np.mean(np.log(told))], rtol=1e-4)
+    np.testing.assert_allclose(
+        layer._accuracy.result(), np.mean(likeness.argmax(axis=1) == np.arange(12)), rtol=1e-6
+    )
+
+
+def test_contrast_vanishes_where_every_place_is_known_again():
+    """Places along axes of their own, the same in both views."""
+    features = np.tile(np.eye(9, dtype=np.float32).reshape(1, 3, 3, 9), (2, 1, 1, 1))
+    layer = contrast.Contrast("relu5_1", 1.0)
+    layer.build(features.shape)
+    layer._project.set_weights([np.eye(9, 128, dtype=np.float32), np.zeros(128, np.float32)])
+    layer(features)
+    assert 0 <= float(layer.losses[0]) < 1e-3
+
+
 # The run.
 
 
@@ -270,7 +310,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(pictures, tmp_path,
     assert (progress.rounds, progress.pictures, progress.seconds) == (3, 24, 30)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["round 1", "round 2", "round 3"]
-    for part in ("loss", "picture", "folder", "0.8 images/s", "24 seen", "0.0 min left"):
+    for part in ("loss", "picture", "folder", "relu4_2", "0.8 images/s", "24 seen", "0.0 min left"):
         assert part in lines[-1]
 
     one, _ = _train(pictures, tmp_path / "killed", Clock(), minutes=1 / 6)

@@ -2,12 +2,14 @@
 
 python tools/train_features.py --images=pictures --output=nst_tf/data/vgg19_builtin.npz --minutes=75
 
-Pictures in FOLDER/set/class/ belong to a class; those in FOLDER/set/ to none. The task is to tell from a
-random crop which picture it is from, and which class. The run is kept beside the output (--run); the same
+Pictures in FOLDER/set/class/ belong to a class; those in FOLDER/set/ to none. The network learns to tell from
+a crop which class its picture is of, to know a place again in a second view of it, and, if asked, which
+picture a crop is from. The run is kept beside the output (--run); the same
 command goes on where it was killed, and with more --minutes where it ended. Runs on any backend of Keras 3:
 set KERAS_BACKEND to tensorflow, jax or torch.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -29,10 +31,13 @@ flags.DEFINE_list(
     "crops", ["64"], "sides of crops in pixels, multiples of 16; each for an equal share of the time"
 )
 flags.DEFINE_integer("window", 112, "side of what crops are cut out of; smaller pictures are enlarged", 16)
-flags.DEFINE_integer("batch", 64, "crops in a step", 1)
+flags.DEFINE_integer("batch", 64, "crops in a step, two of each place", 2)
+flags.register_validator("batch", lambda batch: batch % 2 == 0, "it is odd; allowed: an even number")
 flags.DEFINE_integer("round_steps", 50, "steps between two checkpoints", 1)
 flags.DEFINE_float("learning_rate", 0.1, "of SGD, for a batch of 256; it falls along a cosine", 0.0)
-flags.DEFINE_float("folder_weight", 1.0, "weight of the class beside the picture", 0.0)
+flags.DEFINE_float("picture_weight", 0.0, "weight of telling the picture that a crop is from", 0.0)
+flags.DEFINE_float("folder_weight", 1.0, "weight of telling the class of the picture", 0.0)
+flags.DEFINE_float("contrast_weight", 0.25, "weight of telling places apart, for each of four layers", 0.0)
 flags.DEFINE_enum(
     "precision",
     "mixed_bfloat16",
@@ -63,10 +68,8 @@ def main(argv: Sequence[str]) -> int:
             f" loaded in {time.monotonic() - start:.0f} s",
             flush=True,
         )
-        same = ("minutes", "window", "batch", "round_steps", "learning_rate", "folder_weight", "precision")
-        settings = training.Settings(
-            crops=crops, **{name: _FLAGS[name].value for name in (*same, "workers", "seed")}
-        )
+        own = [field.name for field in dataclasses.fields(training.Settings) if field.name != "crops"]
+        settings = training.Settings(crops=crops, **{name: _FLAGS[name].value for name in own})
         run = pathlib.Path(_FLAGS.run) if _FLAGS.run else output.with_suffix(".run")
         model, progress = training.train(pictures, settings, run)
     except errors.InputError as error:

@@ -30,6 +30,10 @@ _HUE = np.pi / 8  # radians around grey
 _BLUR_SHARE, _BLUR = 0.2, 2.0  # up to this many times the width of the resampling filter
 _NOISE_SHARE, _NOISE = 0.3, 0.08  # up to this standard deviation, levels of 0..1
 
+# How far apart two views of a place may be, in pixels of the crop, and by which factor their sizes differ:
+# less than half of the 16 pixels that places lie apart (`contrast`), so that a place stays itself.
+_SHIFT, _ZOOM = 4.0, 1.06
+
 # More than a round has.
 _MOST_STEPS = 2**16
 
@@ -38,11 +42,14 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def draw(generator: np.random.Generator, count: int, window: int, crop: int) -> dict[str, np.ndarray]:
-    """Draws what happens to `count` windows.
+    """Draws what happens to `count` windows, of which the second half is the first half once more.
+
+    The two views of a window show the same place, a little moved and as if from a little nearer or
+    further; their colours, blur and noise have nothing to do with each other.
 
     Args:
         generator: Where the chance comes from.
-        count: How many windows.
+        count: How many windows, even.
         window: Their side in pixels.
         crop: The side of what comes out, in pixels.
 
@@ -51,17 +58,19 @@ def draw(generator: np.random.Generator, count: int, window: int, crop: int) -> 
         from right to left; `blur` [count]; `colors` [count, 4, 3], a matrix for red, green, blue and 1;
         `noise` [count]. All float32.
     """
-    area = generator.uniform(*_AREA, count)
-    aspect = _factor(generator, _ASPECT, (count,))
+    places = count // 2
+    area = generator.uniform(*_AREA, places)
+    aspect = _factor(generator, _ASPECT, (places,))
     height = np.minimum(window, window * np.sqrt(area / aspect))
     width = np.minimum(window, window * np.sqrt(area * aspect))
     rows = _positions(generator, height, window, crop)
     columns = _positions(generator, width, window, crop)
-    flipped = generator.random(count) < 0.5
+    flipped = generator.random(places) < 0.5
     columns[flipped] = columns[flipped, ::-1]
+    zoom = _factor(generator, _ZOOM, (places, 1))
     drawn = {
-        "rows": rows,
-        "columns": columns,
+        "rows": np.concatenate([rows, _moved(generator, rows, zoom, window)]),
+        "columns": np.concatenate([columns, _moved(generator, columns, zoom, window)]),
         "blur": 1 + (_BLUR - 1) * _sometimes(generator, count, _BLUR_SHARE),
         "colors": _colors(generator, count),
         "noise": _NOISE * _sometimes(generator, count, _NOISE_SHARE),
@@ -73,6 +82,16 @@ def _positions(generator: np.random.Generator, length: np.ndarray, window: int, 
     """Returns where the centres of `crop` pixels lie that share a stretch of the window, [count, crop]."""
     start = generator.uniform(0, window - length)
     return start[:, np.newaxis] + (np.arange(crop) + 0.5) * length[:, np.newaxis] / crop - 0.5
+
+
+def _moved(
+    generator: np.random.Generator, positions: np.ndarray, zoom: np.ndarray, window: int
+) -> np.ndarray:
+    """Returns the positions, [count, crop], as another view of the same place has them."""
+    step = np.abs(positions[:, 1] - positions[:, 0])[:, np.newaxis]
+    middle = positions.mean(axis=1, keepdims=True)
+    shift = step * generator.uniform(-_SHIFT, _SHIFT, (len(positions), 1))
+    return np.clip(middle + zoom * (positions - middle) + shift, 0, window - 1)
 
 
 def _sometimes(generator: np.random.Generator, count: int, share: float) -> np.ndarray:

@@ -35,7 +35,7 @@ class Crops(keras.utils.PyDataset):
             pictures: The library.
             window: The side of the windows in pixels; every picture's sides are at least that.
             crop: The side of what the network sees, in pixels.
-            batch: Crops in a batch.
+            batch: Crops in a batch, even: the second half shows the places of the first half again.
             steps: Batches in a round.
             seed: Of all chance.
             **options: Keras' own: workers, max_queue_size.
@@ -54,9 +54,10 @@ class Crops(keras.utils.PyDataset):
         step = self.round * self._steps + index
         # The first number keeps these draws apart from the orders of the passes.
         generator = np.random.default_rng([1, self._seed, step])
-        numbers = self._numbers(step * self._batch)
+        places = self._numbers(step * (self._batch // 2))
+        numbers = np.tile(places, 2)
         drawn = augmentation.draw(generator, self._batch, self._window, self._crop)
-        window = np.stack([self._cut(generator, number) for number in numbers])
+        window = np.tile(np.stack([self._cut(generator, number) for number in places]), (2, 1, 1, 1))
         folders = self._library.folders[numbers]
         known = folders != library.NO_FOLDER
         classes = {"picture": numbers.astype(np.int32), "folder": np.where(known, folders, 0)}
@@ -66,9 +67,12 @@ class Crops(keras.utils.PyDataset):
     def _numbers(self, first: int) -> np.ndarray:
         """Returns which pictures come at positions `first` and following, every one once in a pass."""
         count = len(self._library.pictures)
-        passes, places = np.divmod(np.arange(first, first + self._batch), count)
+        passes, positions = np.divmod(np.arange(first, first + self._batch // 2), count)
         return np.array(
-            [_order(self._seed, which, count)[place] for which, place in zip(passes, places, strict=True)]
+            [
+                _order(self._seed, which, count)[position]
+                for which, position in zip(passes, positions, strict=True)
+            ]
         )
 
     def _cut(self, generator: np.random.Generator, number: int) -> np.ndarray:

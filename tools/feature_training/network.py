@@ -1,8 +1,9 @@
-"""The network that is trained: augmentation, VGG19 with batch normalisation, two classifiers; and folding.
+"""The network that is trained: augmentation, VGG19 with batch normalisation, what it is asked; and folding.
 
-The task has two answers for every crop: which picture of the library it is from, and which folder. The one
-asks for texture and detail, the other for what they mean. Both read the mean of relu5_4 over the pixels, so
-that the layers that pictures are painted with lie below those that are bent to the task the most.
+Classifiers tell which picture of the library a crop is from, and which folder. Both read the mean of relu5_4
+over the pixels, so that the layers that pictures are painted with lie below those that are bent to the task
+the most. Contrast asks layers all the way up to tell places apart, however a place is lit or blurred: that
+makes features that stay while a picture moves by a pixel, and differ between places, as ImageNet's do.
 """
 
 from collections.abc import Mapping
@@ -11,12 +12,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from feature_training import augmentation
+from feature_training import augmentation, contrast
 from nst_tf import vgg
 
 # What the classifiers read, and how deep the shipped features go: the deepest layer of any preset.
 _TOP = "relu5_4"
 DEEPEST = "relu5_2"
+
+# What contrast reads: the last layers of the blocks, and what content is read from.
+_CONTRASTED = ("relu2_2", "relu3_4", "relu4_2", "relu5_2")
 
 PREPROCESSING = "signed"
 
@@ -25,6 +29,7 @@ def build(
     window: int,
     classes: Mapping[str, int],
     *,
+    contrast_weight: float = 0.0,
     filters: Mapping[str, int] | None = None,
     precision: str = "float32",
     seed: int = 0,
@@ -34,6 +39,7 @@ def build(
     Args:
         window: The side of the windows in pixels.
         classes: {classifier: how many classes it tells apart}.
+        contrast_weight: Of the loss of each layer that has to tell places apart; 0 leaves it out.
         filters: Of each convolution; None for VGG19's own.
         precision: Type of the arithmetic inside, "float32" or "mixed_bfloat16"; weights are float32.
         seed: Of the augmentation's noise; of the initial weights `keras.utils.set_random_seed` decides.
@@ -46,12 +52,14 @@ def build(
     picture = vgg.PREPROCESSING[PREPROCESSING](picture)
     features = vgg.connect(
         picture,
-        [_TOP],
+        [*_CONTRASTED, _TOP],
         filters or vgg_filters(),
         precision=precision,
         normalization=lambda conv: keras.layers.BatchNormalization(dtype=precision, name=_norm(conv)),
-    )[_TOP]
-    means = keras.layers.GlobalAveragePooling2D(dtype="float32", name="means")(features)
+    )
+    means = keras.layers.GlobalAveragePooling2D(dtype="float32", name="means")(features[_TOP])
+    for layer in _CONTRASTED if contrast_weight else ():
+        means += contrast.Contrast(layer, contrast_weight, name=f"{layer}_contrast")(features[layer])
     outputs = {
         name: keras.layers.Dense(count, dtype="float32", name=name)(means) for name, count in classes.items()
     }

@@ -47,7 +47,10 @@ class Settings:
     batch: int = 64
     round_steps: int = 50  # between two checkpoints
     learning_rate: float = 0.1  # for a batch of 256
-    folder_weight: float = 1.0  # of the folder's loss beside the picture's
+    # Of the losses: which picture and which folder a crop is from; of each layer, which place it shows.
+    picture_weight: float = 0.0
+    folder_weight: float = 1.0
+    contrast_weight: float = 0.25
     precision: str = "float32"
     workers: int = 1
     seed: int = 0
@@ -86,9 +89,13 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(settings.seed)
-    classes = {"picture": len(pictures.pictures), "folder": max(1, len(pictures.folder_names))}
     model = network.build(
-        settings.window, classes, filters=filters, precision=settings.precision, seed=settings.seed
+        settings.window,
+        {"picture": len(pictures.pictures), "folder": max(1, len(pictures.folder_names))},
+        contrast_weight=settings.contrast_weight,
+        filters=filters,
+        precision=settings.precision,
+        seed=settings.seed,
     )
     _compile(model, settings)
     pace = Pace(settings, folder, clock)
@@ -119,7 +126,7 @@ def train(
 def describe(pictures: library.Library, settings: Settings, progress: Progress) -> dict[str, Any]:
     """Returns how features came about, for the file that they are kept in."""
     return {
-        "task": "which picture and which folder a crop is from",
+        "task": "which picture and which folder a crop is from, which place of it two views show",
         "pictures": len(pictures.pictures),
         "folders": len(pictures.folder_names),
         "settings": dataclasses.asdict(settings),
@@ -141,7 +148,7 @@ def _compile(model: keras.Model, settings: Settings) -> None:
     model.compile(
         optimizer,
         loss={"picture": SmoothedCrossentropy(), "folder": SmoothedCrossentropy()},
-        loss_weights={"picture": 1.0, "folder": settings.folder_weight},
+        loss_weights={"picture": settings.picture_weight, "folder": settings.folder_weight},
         weighted_metrics={
             name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in ("picture", "folder")
         },
@@ -213,7 +220,9 @@ class Pace(keras.callbacks.Callback):
         progress, last = self.progress, self.progress.last
         left = 60 * self._settings.minutes - progress.seconds
         accuracies = "  ".join(
-            f"{name} {100 * last.get(f'{name}_accuracy', math.nan):.1f} %" for name in ("picture", "folder")
+            f"{name.removesuffix('_accuracy')} {100 * value:.1f} %"
+            for name, value in sorted(last.items())
+            if name.endswith("_accuracy")
         )
         return (
             f"round {progress.rounds}: loss {last.get('loss', math.nan):.3f}  {accuracies}"
