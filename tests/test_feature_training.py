@@ -17,7 +17,7 @@ from tests import conftest
 
 WINDOW, CROP = 40, 32
 FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg.CONVOLUTIONS}
-SETTINGS = training.Settings(minutes=0.5, crops=(16, CROP), window=WINDOW, batch=4, round_steps=2, seed=3)
+SETTINGS = training.Settings(minutes=0.5, crops=(16, CROP), window=WINDOW, batch=4, round_steps=1, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -307,10 +307,10 @@ def eagerly():
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(pictures, tmp_path, capsys):
     """Three rounds of 10 s; and one round, a second that is killed, and what is left."""
     whole, progress = _train(pictures, tmp_path / "whole", Clock())
-    assert (progress.rounds, progress.pictures, progress.seconds) == (3, 24, 30)
+    assert (progress.rounds, progress.pictures, progress.seconds) == (3, 12, 30)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["round 1", "round 2", "round 3"]
-    for part in ("loss", "picture", "folder", "relu4_2", "0.8 images/s", "24 seen", "0.0 min left"):
+    for part in ("loss", "picture", "folder", "relu4_2", "0.4 images/s", "12 seen", "0.0 min left"):
         assert part in lines[-1]
 
     one, _ = _train(pictures, tmp_path / "killed", Clock(), minutes=1 / 6)
