@@ -4,9 +4,9 @@ python tools/train_features.py --images=pictures --output=nst_tf/data/vgg19_buil
 
 Pictures in FOLDER/set/class/ belong to a class; those in FOLDER/set/ to none. The network learns to tell from
 a crop which class its picture is of, to know a place again in a second view of it, and, if asked, which
-picture a crop is from. The run is kept beside the output (--run); the same
-command goes on where it was killed, and with more --minutes where it ended. Runs on any backend of Keras 3:
-set KERAS_BACKEND to tensorflow, jax or torch.
+picture a crop is from. The run is kept beside the output (--run); the same command goes on where it was
+killed, and with more --minutes where it ended. Runs on any backend of Keras 3: set KERAS_BACKEND to
+tensorflow, jax or torch.
 """
 
 import dataclasses

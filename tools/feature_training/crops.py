@@ -54,7 +54,7 @@ class Crops(keras.utils.PyDataset):
         step = self.round * self._steps + index
         # The first number keeps these draws apart from the orders of the passes.
         generator = np.random.default_rng([1, self._seed, step])
-        places = self._numbers(step * (self._batch // 2))
+        places = self._numbers(step)
         numbers = np.tile(places, 2)
         drawn = augmentation.draw(generator, self._batch, self._window, self._crop)
         window = np.tile(np.stack([self._cut(generator, number) for number in places]), (2, 1, 1, 1))
@@ -64,10 +64,10 @@ class Crops(keras.utils.PyDataset):
         counts = {"picture": np.ones(self._batch, np.float32), "folder": known.astype(np.float32)}
         return {"window": window, **drawn}, classes, counts
 
-    def _numbers(self, first: int) -> np.ndarray:
-        """Returns which pictures come at positions `first` and following, every one once in a pass."""
-        count = len(self._library.pictures)
-        passes, positions = np.divmod(np.arange(first, first + self._batch // 2), count)
+    def _numbers(self, step: int) -> np.ndarray:
+        """Returns which pictures a step of the run shows, [B / 2]; every one comes once in a pass."""
+        count, views = len(self._library.pictures), self._batch // 2
+        passes, positions = np.divmod(np.arange(step * views, (step + 1) * views), count)
         return np.array(
             [
                 _order(self._seed, which, count)[position]
