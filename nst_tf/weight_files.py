@@ -16,8 +16,8 @@ import numpy as np
 from nst_tf import errors
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-# {convolution: kernel shape}, from the input up with none left out: a `.weights.h5` file knows layers by
-# their order only.
+# {convolution: VGG19's kernel shape}, from the input up with none left out: a `.weights.h5` file knows layers
+# by their order only.
 Shapes = Mapping[str, tuple[int, ...]]
 
 # What weights may expect of the pictures that they see, `vgg.PREPROCESSING`. Files that do not say are in
@@ -41,10 +41,11 @@ def read(path: pathlib.Path, shapes: Shapes) -> Contents:
 
     Args:
         path: A file that is there.
-        shapes: {convolution: kernel shape} that must be in it, from the input up.
+        shapes: {convolution: kernel shape} that must be in it, from the input up; with fewer filters than
+            that, too.
 
     Raises:
-        InputError: It cannot be read, or lacks a convolution, or has it in another shape.
+        InputError: It cannot be read, or lacks a convolution, or has it in a shape that does not fit.
     """
     if path.suffix not in _READERS:
         raise errors.unknown_name("weights file format", path.suffix, _READERS)
@@ -67,19 +68,23 @@ def digest(path: pathlib.Path, algorithm: str) -> str:
 
 
 def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:
-    """Returns `found` if every convolution is there, in the right shape, and finite."""
+    """Returns `found` if every convolution is there, finite, and fits: VGG19's, or one of fewer filters."""
     missing = [name for name in shapes if name not in found]
     if missing:
         raise errors.InputError(
             f"weights: {path} lacks {', '.join(missing)}; choose layers below, or weights that have them"
         )
+    below = next(iter(shapes.values()))[2]
     for name, shape in shapes.items():
         kernel, bias = found[name]
-        if kernel.shape != tuple(shape) or bias.shape != shape[-1:]:
+        filters = min(bias.size, shape[-1])
+        if kernel.shape != (*shape[:2], below, filters) or bias.shape != (filters,) or not filters:
             raise errors.InputError(
                 f"weights: {path} has {name} as {list(kernel.shape)} with bias {list(bias.shape)};"
-                f" VGG19 has {list(shape)} with {list(shape[-1:])}"
+                f" VGG19 has {list(shape)} with {list(shape[-1:])}, and may have fewer filters in a layer and"
+                " as many fewer inputs in the next"
             )
+        below = filters
         if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
             raise errors.InputError(f"weights: {path} has infinite or NaN values in {name}")
     return found

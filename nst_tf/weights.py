@@ -1,7 +1,7 @@
 """Where VGG19's weights come from: Keras' download, the package itself, a file, or a seed.
 
 Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. Whoever calls says which
-convolutions it needs and their shapes.
+convolutions it needs and their shapes; the project's own features have half as many filters.
 """
 
 import contextlib
@@ -59,10 +59,11 @@ def load(source: str, shapes: Shapes) -> Weights:
         source: "imagenet" (Keras' download), "builtin" (the project's own features; random filters where the
             package has none), "auto" (imagenet; where that cannot be reached, builtin, which is logged as a
             warning), "random" (seeded random filters), or the path of a `.h5`, `.weights.h5` or `.npz` file.
-        shapes: {convolution: kernel shape} that must be there, from the input up.
+        shapes: {convolution: kernel shape} that must be there, from the input up. A file's convolutions
+            may have fewer filters.
 
     Raises:
-        InputError: The source cannot be had, or lacks a convolution, or has it in another shape.
+        InputError: The source cannot be had, or lacks a convolution, or has it in a shape that does not fit.
     """
     if source in _NAMED:
         return _NAMED[source](shapes)

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmarking import arithmetic, contenders, in_turn, processes, quality, report
+from benchmarking import arithmetic, contenders, in_turn, measuring, processes, quality, report
 from PIL import Image
 
 from nst_tf import objective, presets, vgg, weights
@@ -75,12 +75,13 @@ def test_pytorchs_objective_is_that_of_the_preset(task):
 
 def test_flops_of_a_step_are_the_published_ones():
     """VGG19's convolutions up to conv5_4 are 19.5e9 multiplications at 224 x 224."""
+    arrays = weights.load("random", vgg.kernel_shapes(["relu5_4"])).arrays
     chosen = presets.get("gatys_pytorch", content_layers=("relu5_4",), style_weight=0)
-    np.testing.assert_allclose(arithmetic.flops(chosen, 224, 224), 2 * 2 * 19.5e9, rtol=0.005)
+    np.testing.assert_allclose(arithmetic.flops(chosen, arrays, 224, 224), 2 * 2 * 19.5e9, rtol=0.005)
     with_style = presets.get("gatys_pytorch", content_weight=0)
     convolutions = 4 * (19.5e9 - 3 * 9 * 512 * 512 * 14 * 14)
     grams = 4 * sum(c**2 * (224 // 2**n) ** 2 for n, c in enumerate((64, 128, 256, 512, 512)))
-    np.testing.assert_allclose(arithmetic.flops(with_style, 224, 224), convolutions + grams, rtol=0.005)
+    np.testing.assert_allclose(arithmetic.flops(with_style, arrays, 224, 224), convolutions + grams, rtol=0.005)
 
 
 def test_ratios_are_those_within_a_round():
@@ -157,18 +158,34 @@ PICTURES = ["--content=photo.png", "--style=painting.png"]
 
 
 def test_the_tool_prints_tables_and_writes_json(folder):
-    few = ["--rows=steps", "--rows=quality", "--rounds=1", "--quality_size=32", "--json=found.json"]
-    few += ["--sizes=32", "--evaluations=2,3", "--tutorial_steps=1,2"]
+    few = ["--rows=steps", "--rounds=1", "--sizes=32", "--json=found.json"]
     finished = _benchmark(folder, *PICTURES, *few)
     assert finished.returncode == 0, finished.stderr
     found = json.loads((folder / "found.json").read_text())
     assert found["steps"]["32"]["seconds"]["nst_tf float32"] > 0
     ratio = found["steps"]["32"]["ratios"]["TensorFlow's tutorial / nst_tf float32, tutorial"]
     assert ratio > 0
-    assert len(found["quality"]["TensorFlow's tutorial"]["values"]) == 2
-    assert "arithmetic" not in found
+    assert not {"arithmetic", "quality"} & set(found)
     assert f"{ratio:.3g}" in finished.stdout
     assert finished.stderr == ""
+
+
+def test_quality_is_told_by_baseline_and_road(folder, monkeypatch):
+    """In this process: that others are started is tested above."""
+
+    def call(function, *arguments, keep_memory=False):
+        return function(*arguments)
+
+    monkeypatch.setattr(processes, "call", call)
+    monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
+    photograph, painting = (str(folder / name) for name in ("photo.png", "painting.png"))
+    bench = measuring.Bench(photograph, painting, "random", 1, bfloat16=False)
+    found = bench.quality(32, [2, 3], [1, 2], every_road=False)
+    tutorial = found["TensorFlow's tutorial"]
+    assert len(tutorial["values"]) == len(tutorial["seconds"]) == 2
+    assert len(tutorial["roads"]) == 1
+    assert json.loads(json.dumps(found)) == found
+    assert f"{tutorial['seconds'][1]:.3g}" in report.quality(found)
 
 
 @pytest.mark.parametrize(

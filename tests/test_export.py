@@ -454,7 +454,6 @@ def test_the_tool_exports_a_published_formulation(tmp_path):
         (["--precision=float16"], "precision: 'float16' is not one of"),
         (["--precision=float32", "--preset=defualt"], "did you mean 'default'"),
         (["--precison=float32"], "Did you mean: precision"),
-        (["--precision=float32", "--max_pixels=10"], "above max_pixels, 10"),
         (["--precision=float32", "--weights=gone.h5"], "there is no file gone.h5"),
     ],
 )

@@ -17,7 +17,9 @@ from tests import conftest
 
 WINDOW, CROP = 40, 32
 FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg.CONVOLUTIONS}
-SETTINGS = training.Settings(minutes=0.5, crops=(16, CROP), window=WINDOW, batch=4, round_steps=1, seed=3)
+SETTINGS = training.Settings(
+    minutes=0.5, width=1 / 16, crops=(16, CROP), window=WINDOW, batch=4, round_steps=1, seed=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ class Clock:
 
 def _train(pictures, folder, clock, **changes):
     settings = dataclasses.replace(SETTINGS, **changes)
-    return training.train(pictures, settings, folder, filters=FILTERS, clock=clock)
+    return training.train(pictures, settings, folder, clock=clock)
 
 
 # The library and its crops.
@@ -241,13 +243,18 @@ def test_folded_equals_unfolded():
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_training_network_is_vgg19():
+@pytest.mark.parametrize("width", [1.0, 0.5])
+def test_the_training_network_is_vgg19_or_as_much_narrower_as_asked(width):
     kernels = {
         layer.name: tuple(layer.kernel.shape)
-        for layer in network.build(WINDOW, {"picture": 2}).layers
+        for layer in network.build(WINDOW, {"picture": 2}, filters=network.filters(width)).layers
         if isinstance(layer, keras.layers.Conv2D)
     }
-    assert kernels == vgg.kernel_shapes(["relu5_4"])
+    full = vgg.kernel_shapes(["relu5_4"])
+    assert kernels == {
+        conv: (3, 3, 3 if conv == "conv1_1" else width * shape[2], width * shape[3])
+        for conv, shape in full.items()
+    }
 
 
 def test_weights_are_float32_whatever_the_arithmetic():

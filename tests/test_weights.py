@@ -106,8 +106,34 @@ def test_missing_layers_are_named(tmp_path, name):
 @pytest.mark.parametrize("name", FILES)
 def test_every_shape_is_checked(tmp_path, name):
     FILES[name](tmp_path / name)
-    with pytest.raises(errors.InputError, match=r"conv2_1 as \[3, 3, 4, 5\]"):
-        weights.load(str(tmp_path / name), SHAPES | {"conv2_1": (3, 3, 4, 6)})
+    with pytest.raises(errors.InputError, match=r"conv2_1 as \[3, 3, 4, 5\] .* \[3, 3, 4, 4\] .* fewer"):
+        weights.load(str(tmp_path / name), SHAPES | {"conv2_1": (3, 3, 4, 4)})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_layers_may_have_fewer_filters(tmp_path, name):
+    FILES[name](tmp_path / name)
+    wider = {"conv1_1": (3, 3, 3, 8), "conv1_2": (3, 3, 8, 8), "conv2_1": (3, 3, 8, 9)}
+    loaded = weights.load(str(tmp_path / name), wider)
+    assert {layer: kernel.shape for layer, (kernel, _) in loaded.arrays.items()} == SHAPES
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"conv1_2_kernel": np.zeros((3, 3, 3, 4))},  # fewer inputs than there are filters below
+        {"conv1_2_kernel": np.zeros((5, 5, 4, 4))},
+        {"conv1_2_bias": np.zeros(3)},
+        {"conv1_1_kernel": np.zeros((3, 3, 2, 4))},  # of a picture without blue
+        {"conv2_1_kernel": np.zeros((3, 3, 4, 0)), "conv2_1_bias": np.zeros(0)},
+    ],
+)
+def test_layers_that_do_not_fit_each_other_are_refused(tmp_path, changed):
+    _npz(tmp_path / "all.npz")
+    with np.load(tmp_path / "all.npz") as arrays:
+        np.savez(tmp_path / "changed.npz", **{**arrays, **changed})
+    with pytest.raises(errors.InputError, match="VGG19 has"):
+        weights.load(str(tmp_path / "changed.npz"), SHAPES)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):

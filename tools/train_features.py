@@ -27,6 +27,7 @@ flags.DEFINE_string("images", None, "the folder of pictures to learn from")
 flags.DEFINE_string("output", None, "the .npz file to write")
 flags.DEFINE_string("run", None, "the folder to keep the run in; the output's name with .run unless given")
 flags.DEFINE_float("minutes", 75.0, "how long to train, all in all", 0.0)
+flags.DEFINE_float("width", 0.5, "share of VGG19's filters that each convolution gets", 1 / 64, 1.0)
 flags.DEFINE_list(
     "crops", ["64"], "sides of crops in pixels, multiples of 16; each for an equal share of the time"
 )

@@ -7,13 +7,13 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarking import contenders, in_turn
-from nst_tf import config, objective, stylizer, vgg
+from nst_tf import config, objective, stylizer, vgg, weights
 
 # Large enough that a product runs at the machine's full rate, and no larger: 17 GFLOP.
 _MATRIX_SIDE = 2048
 
 
-def flops(chosen: config.Config, height: int, width: int) -> float:
+def flops(chosen: config.Config, arrays: weights.Arrays, height: int, width: int) -> float:
     """Returns the floating-point operations of one evaluation: convolutions and Gram matrices.
 
     A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one wanted, as much
@@ -21,7 +21,7 @@ def flops(chosen: config.Config, height: int, width: int) -> float:
     by the definition: with convolutions by Winograd more than the processor has done.
     """
     content, styles = chosen.used_layers()
-    shapes = vgg.kernel_shapes([*content, *styles])
+    shapes = {conv: arrays[conv][0].shape for conv in vgg.kernel_shapes([*content, *styles])}
     total = sum(4.0 * math.prod(shape) * _pixels(name, height, width) for name, shape in shapes.items())
     for layer in styles:
         channels = shapes[layer.replace("relu", "conv")][-1]
@@ -52,7 +52,7 @@ def measure(task: contenders.Task, precision: str, rounds: int) -> dict[str, flo
         rounds,
     )
     seconds = in_turn.medians(times)
-    gflop = flops(chosen, *task.content.shape[1:3]) / 1e9
+    gflop = flops(chosen, task.weights.arrays, *task.content.shape[1:3]) / 1e9
     rate, matrix_rate = gflop / seconds["network"], 2 * _MATRIX_SIDE**3 / 1e9 / seconds["product"]
     return {
         "gflops": rate,

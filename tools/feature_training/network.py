@@ -30,7 +30,7 @@ def build(
     classes: Mapping[str, int],
     *,
     contrast_weight: float = 0.0,
-    filters: Mapping[str, int] | None = None,
+    filters: Mapping[str, int],
     precision: str = "float32",
     seed: int = 0,
 ) -> keras.Model:
@@ -40,7 +40,7 @@ def build(
         window: The side of the windows in pixels.
         classes: {classifier: how many classes it tells apart}.
         contrast_weight: Of the loss of each layer that has to tell places apart; 0 leaves it out.
-        filters: Of each convolution; None for VGG19's own.
+        filters: Of each convolution.
         precision: Type of the arithmetic inside, "float32" or "mixed_bfloat16"; weights are float32.
         seed: Of the augmentation's noise; of the initial weights `keras.utils.set_random_seed` decides.
 
@@ -53,7 +53,7 @@ def build(
     features = vgg.connect(
         picture,
         [*_CONTRASTED, _TOP],
-        filters or vgg_filters(),
+        filters,
         precision=precision,
         normalization=lambda conv: keras.layers.BatchNormalization(dtype=precision, name=_norm(conv)),
     )
@@ -66,9 +66,9 @@ def build(
     return keras.Model(inputs, outputs, name="training")
 
 
-def vgg_filters() -> dict[str, int]:
-    """Returns how many filters VGG19's convolutions have."""
-    return {conv: shape[-1] for conv, shape in vgg.kernel_shapes([_TOP]).items()}
+def filters(width: float) -> dict[str, int]:
+    """Returns how many filters convolutions have that are so many times as wide as VGG19's."""
+    return {conv: round(width * shape[-1]) for conv, shape in vgg.kernel_shapes([_TOP]).items()}
 
 
 def fold(model: keras.Model, deepest: str = DEEPEST) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -42,6 +42,7 @@ class Settings:
     """What a run is."""
 
     minutes: float  # of training, all in all
+    width: float = 0.5  # share of VGG19's filters that each convolution gets
     crops: tuple[int, ...] = (64,)  # sides in pixels, multiples of 16; each for an equal share of the time
     window: int = 112  # side of what crops are cut out of
     batch: int = 64
@@ -71,17 +72,15 @@ def train(
     settings: Settings,
     folder: pathlib.Path,
     *,
-    filters: Mapping[str, int] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[keras.Model, Progress]:
     """Trains, or goes on training, until the minutes are spent.
 
     Args:
         pictures: What to learn from.
-        settings: The run; of one that goes on only the number of pictures, of folders and the window must
-            stay as they were.
+        settings: The run; of one that goes on only the number of pictures, of folders, the window and the
+            width must stay as they were.
         folder: Where the run is kept; made where it is missing.
-        filters: Of each convolution; None for VGG19's own.
         clock: Seconds.
 
     Returns:
@@ -93,7 +92,7 @@ def train(
         settings.window,
         {"picture": len(pictures.pictures), "folder": max(1, len(pictures.folder_names))},
         contrast_weight=settings.contrast_weight,
-        filters=filters,
+        filters=network.filters(settings.width),
         precision=settings.precision,
         seed=settings.seed,
     )
