@@ -81,7 +81,8 @@ def test_flops_of_a_step_are_the_published_ones():
     with_style = presets.get("gatys_pytorch", content_weight=0)
     convolutions = 4 * (19.5e9 - 3 * 9 * 512 * 512 * 14 * 14)
     grams = 4 * sum(c**2 * (224 // 2**n) ** 2 for n, c in enumerate((64, 128, 256, 512, 512)))
-    np.testing.assert_allclose(arithmetic.flops(with_style, arrays, 224, 224), convolutions + grams, rtol=0.005)
+    found = arithmetic.flops(with_style, arrays, 224, 224)
+    np.testing.assert_allclose(found, convolutions + grams, rtol=0.005)
 
 
 def test_ratios_are_those_within_a_round():
@@ -172,11 +173,7 @@ def test_the_tool_prints_tables_and_writes_json(folder):
 
 def test_quality_is_told_by_baseline_and_road(folder, monkeypatch):
     """In this process: that others are started is tested above."""
-
-    def call(function, *arguments, keep_memory=False):
-        return function(*arguments)
-
-    monkeypatch.setattr(processes, "call", call)
+    monkeypatch.setattr(processes, "call", lambda function, *arguments, **_: function(*arguments))
     monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
     photograph, painting = (str(folder / name) for name in ("photo.png", "painting.png"))
     bench = measuring.Bench(photograph, painting, "random", 1, bfloat16=False)

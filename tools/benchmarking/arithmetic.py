@@ -7,13 +7,13 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarking import contenders, in_turn
-from nst_tf import config, objective, stylizer, vgg, weights
+from nst_tf import config, objective, stylizer, vgg, weight_files
 
 # Large enough that a product runs at the machine's full rate, and no larger: 17 GFLOP.
 _MATRIX_SIDE = 2048
 
 
-def flops(chosen: config.Config, arrays: weights.Arrays, height: int, width: int) -> float:
+def flops(chosen: config.Config, arrays: weight_files.Arrays, height: int, width: int) -> float:
     """Returns the floating-point operations of one evaluation: convolutions and Gram matrices.
 
     A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one wanted, as much
