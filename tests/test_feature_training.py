@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from feature_training import augmentation, contrast, crops, library, network, packing, training
+from feature_training import augmentation, contrast, crops, library, network, packing, slow_start, training
 from PIL import Image
 from sample_pictures import album
 
@@ -18,7 +18,14 @@ from tests import conftest
 WINDOW, CROP = 40, 32
 FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg.CONVOLUTIONS}
 SETTINGS = training.Settings(
-    minutes=0.5, width=1 / 16, crops=(16, CROP), window=WINDOW, batch=4, round_steps=1, seed=3
+    minutes=0.5,
+    width=1 / 16,
+    crops=(16, CROP),
+    window=WINDOW,
+    slow_pictures=0,
+    batch=4,
+    round_steps=1,
+    seed=3,
 )
 
 
@@ -262,6 +269,78 @@ def test_weights_are_float32_whatever_the_arithmetic():
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert model.get_layer("conv3_1").compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
+
+
+# What training begins with.
+
+
+def test_slow_features_are_the_sources_that_stay():
+    """Two sources of one variance, a small one and noise, mixed; the first stays, the second half does."""
+    generator = np.random.default_rng(1)
+    count, mixing = 4000, generator.normal(size=(4, 4))
+    sources = generator.normal(size=(count, 4)) * [1, 1, 0.3, 1]
+    later = sources * [1, 0.7, 1, 0] + generator.normal(size=(count, 4)) * [0.05, 0.5, 0.02, 1]
+    seen, seen_later = sources @ mixing, later @ mixing
+    total, change = np.cov(seen.T), np.cov((seen - seen_later).T) / 2
+    slow = slow_start.slow_features(total, change, 3, ridge=1e-9)
+    found = seen @ slow
+    likeness = np.abs(np.corrcoef(found.T, sources.T)[:3, 3:])
+    # The third source stays nearly as well as the first, however small it is.
+    assert np.all(likeness[0] ** 2 @ [1, 0, 1, 0] > 0.99)
+    assert likeness[2, 1] > 0.98
+    np.testing.assert_allclose(np.corrcoef(found.T), np.eye(3), atol=1e-6)
+    # s of the second: its variance, 1, by half that of what changes, (0.3^2 + 0.5^2) / 2.
+    np.testing.assert_allclose(np.std(found[:, 2]), 1 - 0.17, rtol=0.02)
+
+
+def test_what_does_not_stay_makes_no_feature():
+    total = np.diag([1.0, 2.0])
+    slow = slow_start.slow_features(total, total, 2, ridge=1e-6)
+    np.testing.assert_allclose(slow, 0, atol=1e-5)
+
+
+def test_slow_filters_have_outputs_of_mean_0_and_variance_1(pictures):
+    windows = np.stack([sizes[0][:WINDOW, :WINDOW] for sizes in pictures.pictures])
+    filters = {conv: count for conv, count in FILTERS.items() if conv < "conv3_2"}
+    found = slow_start.slow_filters(windows, filters, np.random.default_rng(0))
+    features = vgg.build(list(filters), found)(vgg.signed(windows / np.float32(255)))
+    for conv in filters:
+        border = 1 + min(4, features[conv].shape[1] // 5)  # where pictures do not see zeros
+        inner = np.asarray(features[conv])[:, border:-border, border:-border]
+        np.testing.assert_allclose(inner.mean(axis=(0, 1, 2)), 0, atol=0.05)
+        np.testing.assert_allclose(inner.std(axis=(0, 1, 2)), 1, atol=0.05)
+
+
+def test_features_to_begin_with_stay_better_than_random_ones_and_are_of_more_kinds():
+    windows = np.stack([np.uint8(255 * conftest.smooth_picture(seed, 65, 65)) for seed in range(6)])
+    filters = {conv: 4 * count for conv, count in FILTERS.items() if conv < "conv3_2"}
+    slow = slow_start.slow_filters(windows[:, :64, :64], filters, np.random.default_rng(0))
+    random = {
+        conv: (np.random.default_rng(2).normal(size=kernel.shape).astype(np.float32), 0 * bias)
+        for conv, (kernel, bias) in slow.items()
+    }
+
+    def kinds(arrays):
+        features = vgg.build(["relu3_1"], arrays)(vgg.signed(windows / np.float32(255)))["relu3_1"]
+        values = np.linalg.eigvalsh(np.corrcoef(np.reshape(features, (-1, features.shape[-1])).T + 1e-9))
+        return values.sum() ** 2 / np.sum(values**2)
+
+    assert kinds(slow) > 1.5 * kinds(random)
+
+
+def test_training_begins_with_slow_filters(pictures, tmp_path, monkeypatch):
+    """At a rate of 0 it ends with them, too; seeded, they are those of another network."""
+    monkeypatch.setattr(slow_start, "_FEWEST_PATCHES", 100)
+    monkeypatch.setattr(slow_start, "_PATCHES_PER_NUMBER", 1)
+    settings = {"minutes": 1 / 6, "slow_pictures": 2, "learning_rate": 0.0}
+    trained, _ = _train(pictures, tmp_path, Clock(), **settings)
+    other = network.build(WINDOW, {"picture": 14}, filters=network.filters(SETTINGS.width))
+    slow_start.begin(other, pictures, window=WINDOW, count=2, seed=SETTINGS.seed)
+    for conv in vgg.CONVOLUTIONS:
+        np.testing.assert_array_equal(trained.get_layer(conv).kernel, other.get_layer(conv).kernel)
+    _, bias = network.fold(other)["conv1_2"]
+    statistics = other.get_layer("norm1_2").moving_mean
+    np.testing.assert_allclose(bias, -np.asarray(statistics) / np.sqrt(1 + 1e-3), rtol=1e-5)
 
 
 def test_smoothed_crossentropy_equals_keras_own():

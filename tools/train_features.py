@@ -32,10 +32,13 @@ flags.DEFINE_list(
     "crops", ["64"], "sides of crops in pixels, multiples of 16; each for an equal share of the time"
 )
 flags.DEFINE_integer("window", 112, "side of what crops are cut out of; smaller pictures are enlarged", 16)
+flags.DEFINE_integer(
+    "slow_pictures", 400, "pictures that the first filters are computed from; 0: they are random", 0
+)
 flags.DEFINE_integer("batch", 64, "crops in a step, two of each place", 2)
 flags.register_validator("batch", lambda batch: batch % 2 == 0, "it is odd; allowed: an even number")
 flags.DEFINE_integer("round_steps", 50, "steps between two checkpoints", 1)
-flags.DEFINE_float("learning_rate", 0.1, "of SGD, for a batch of 256; it falls along a cosine", 0.0)
+flags.DEFINE_float("learning_rate", 0.05, "of SGD, for a batch of 256; it falls along a cosine", 0.0)
 flags.DEFINE_float("picture_weight", 0.0, "weight of telling the picture that a crop is from", 0.0)
 flags.DEFINE_float("folder_weight", 1.0, "weight of telling the class of the picture", 0.0)
 flags.DEFINE_float("contrast_weight", 0.25, "weight of telling places apart, for each of four layers", 0.0)

@@ -57,7 +57,9 @@ class Crops(keras.utils.PyDataset):
         places = self._numbers(step)
         numbers = np.tile(places, 2)
         drawn = augmentation.draw(generator, self._batch, self._window, self._crop)
-        window = np.tile(np.stack([self._cut(generator, number) for number in places]), (2, 1, 1, 1))
+        pictures = (self._library.pictures[number] for number in places)
+        cut = np.stack([library.cut(generator, sizes, self._window) for sizes in pictures])
+        window = np.tile(cut, (2, 1, 1, 1))
         folders = self._library.folders[numbers]
         known = folders != library.NO_FOLDER
         classes = {"picture": numbers.astype(np.int32), "folder": np.where(known, folders, 0)}
@@ -74,13 +76,6 @@ class Crops(keras.utils.PyDataset):
                 for which, position in zip(passes, positions, strict=True)
             ]
         )
-
-    def _cut(self, generator: np.random.Generator, number: int) -> np.ndarray:
-        """Returns a window [window, window, 3] out of one of the picture's sizes."""
-        sizes = self._library.pictures[number]
-        picture = sizes[int(generator.integers(len(sizes)))]
-        top, left = (generator.integers(side - self._window + 1) for side in picture.shape[:2])
-        return picture[top : top + self._window, left : left + self._window]
 
 
 @functools.lru_cache(maxsize=4)

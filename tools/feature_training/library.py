@@ -63,6 +63,13 @@ def load(folder: str | pathlib.Path, window: int) -> Library:
     return Library(pictures, np.array(folders, np.int32), names)
 
 
+def cut(generator: np.random.Generator, sizes: Sequence[np.ndarray], window: int) -> np.ndarray:
+    """Returns a window [window, window, 3] out of one of the sizes of a picture, all by chance."""
+    picture = sizes[int(generator.integers(len(sizes)))]
+    top, left = (generator.integers(side - window + 1) for side in picture.shape[:2])
+    return picture[top : top + window, left : left + window]
+
+
 def _read(path: pathlib.Path, window: int) -> list[np.ndarray]:
     """Returns a picture at all its sizes, the largest first."""
     try:

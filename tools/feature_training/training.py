@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from feature_training import crops, library, network
+from feature_training import crops, library, network, slow_start
 
 # Stochastic gradient descent as the ResNet and VGG recipes have it: Nesterov's momentum 0.9; the rate for a
 # batch of 256 falls to 0 along a cosine (Loshchilov and Hutter 2016, arXiv:1608.03983).
@@ -45,9 +45,10 @@ class Settings:
     width: float = 0.5  # share of VGG19's filters that each convolution gets
     crops: tuple[int, ...] = (64,)  # sides in pixels, multiples of 16; each for an equal share of the time
     window: int = 112  # side of what crops are cut out of
+    slow_pictures: int = 400  # from which the first filters are computed; 0 for random filters
     batch: int = 64
     round_steps: int = 50  # between two checkpoints
-    learning_rate: float = 0.1  # for a batch of 256
+    learning_rate: float = 0.05  # for a batch of 256
     # Of the losses: which picture and which folder a crop is from; of each layer, which place it shows.
     picture_weight: float = 0.0
     folder_weight: float = 1.0
@@ -98,6 +99,12 @@ def train(
     )
     _compile(model, settings)
     pace = Pace(settings, folder, clock)
+    if settings.slow_pictures and not pace.progress.rounds:
+        start = time.monotonic()
+        slow_start.begin(
+            model, pictures, window=settings.window, count=settings.slow_pictures, seed=settings.seed
+        )
+        print(f"first filters made of slow features, {time.monotonic() - start:.0f} s", flush=True)
     # Twice, since a run may be killed while it writes.
     backup = keras.callbacks.BackupAndRestore(
         str(folder / "backup"), double_checkpoint=True, delete_checkpoint=False

@@ -1,0 +1,207 @@
+"""The filters that training begins with: slow features, computed layer by layer from a few pictures.
+
+Random filters answer to an edge and to flat grey much alike, and more so from layer to layer; training then
+leaves the first layers with few kinds of answers. Slow feature analysis (Wiskott and Sejnowski 2002) asks
+for answers that differ between places, but stay while a picture moves a little. Filters here are random
+mixtures of the slowest ones, as independent of each other as the layer below allows.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from feature_training import augmentation, library
+from nst_tf import vgg
+from nst_tf.weight_files import Arrays
+
+
+class _Glance(NamedTuple):
+    """How another view of a picture differs from the picture."""
+
+    shift: float  # up to so many pixels, each way
+    zoom: float  # up to this factor
+    light: float  # up to this share of brighter or darker
+    noise: float  # up to this standard deviation, levels of 0..1
+
+
+# A near view and a far one. Each block's features are to stay from one to the other, in these shares: a
+# filter of the first block sees a few pixels, and of one that stays over three of them little is left.
+_GLANCES = (_Glance(0.7, 1.005, 0.02, 0.04), _Glance(3.0, 1.02, 0.2, 0.06))
+_SHARES = {1: (1.0, 0.0), 2: (0.8, 0.2), 3: (0.5, 0.5), 4: (0.0, 1.0), 5: (0.0, 1.0)}
+
+# Of how many slow features filters are mixed, as a share of VGG19's own number of filters; of the layer that
+# sees the picture all 27. Of five ways the one whose pictures were closest to the paintings.
+_KEPT = {1: 0.4, 2: 0.4, 3: 0.35, 4: 0.3, 5: 0.3}
+
+# What is added to the change between views, as a share of the variance: so that features nearly without
+# variance are not blown up. More for the first layer, whose finest features are the camera's noise.
+_RIDGE, _FIRST_RIDGE = 0.03, 0.06
+
+# Patches for each of their numbers, so that covariances are known; bounded for the memory's sake.
+_PATCHES_PER_NUMBER, _FEWEST_PATCHES, _MOST_PATCHES = 10, 20_000, 50_000
+
+# Pictures at a time.
+_BATCH = 10
+
+
+def begin(model: keras.Model, pictures: library.Library, *, window: int, count: int, seed: int) -> None:
+    """Gives the convolutions of an untrained network their filters, and the normalisations their statistics.
+
+    Args:
+        model: As `network.build` returned it.
+        pictures: The library.
+        window: The side of what is cut out of a picture, in pixels.
+        count: From how many pictures.
+        seed: Of all chance.
+    """
+    generator = np.random.default_rng([2, seed])
+    filters = {layer.name: layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    windows = _windows(generator, pictures, window, count)
+    for conv, (kernel, bias) in slow_filters(windows, filters, generator).items():
+        model.get_layer(conv).set_weights([kernel])
+        norm = model.get_layer(conv.replace("conv", "norm"))
+        ones = np.ones_like(bias)
+        norm.set_weights([ones, np.zeros_like(bias), -bias, ones])  # gamma, beta, mean, variance
+
+
+def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.random.Generator) -> Arrays:
+    """Returns convolutions whose outputs on the windows have mean 0 and variance 1, and are slow.
+
+    Args:
+        windows: Pictures, uint8 [N, window, window, 3].
+        filters: {convolution: how many filters}, from the input up.
+        generator: Where the chance comes from.
+
+    Returns:
+        {convolution: (kernel [3, 3, in, out], bias [out])}, float32.
+    """
+    views = [_signed(windows), *(_signed(_seen(generator, windows, glance)) for glance in _GLANCES)]
+    found: Arrays = {}
+    full = vgg.kernel_shapes(list(filters))
+    for conv, number in filters.items():
+        block = int(conv[4])
+        if conv.endswith("_1") and block > 1:
+            views = [_in_batches(view, functools.partial(keras.ops.max_pool, pool_size=2)) for view in views]
+        patches = _patches(generator, views)
+        mean = patches[0].mean(axis=0)
+        total = _covariance(patches[0] - mean)
+        changes = [_covariance(moved - moved.mean(axis=0)) for moved in (patches[0] - s for s in patches[1:])]
+        change = np.tensordot(_SHARES[block], changes, 1) / 2
+        first = conv == vgg.CONVOLUTIONS[0]
+        kept = len(mean) if first else round(_KEPT[block] * full[conv][-1])
+        slow = slow_features(total, change, kept, _FIRST_RIDGE if first else _RIDGE)
+        kernel = slow @ generator.normal(size=(slow.shape[1], number))
+        kernel /= np.sqrt(np.sum(kernel * (total @ kernel), axis=0))
+        shaped = np.asarray(kernel.reshape(3, 3, -1, number), np.float32)
+        found[conv] = (shaped, np.asarray(-mean @ kernel, np.float32))
+        views = [_in_batches(view, functools.partial(_layer, kernel_and_bias=found[conv])) for view in views]
+    return found
+
+
+def slow_features(total: np.ndarray, change: np.ndarray, count: int, ridge: float) -> np.ndarray:
+    """Returns the linear features with the most variance for their change, [d, count], the slowest first.
+
+    They are uncorrelated, and each has the standard deviation 1 - 1/s, where s says how many times its
+    variance is its change: what does not stay at all has none.
+
+    Args:
+        total: Covariance of the inputs, [d, d].
+        change: Half the covariance of the change of the inputs, [d, d]; total where nothing stays.
+        count: How many features, at most d.
+        ridge: What is added to the change, as a share of the mean variance.
+    """
+    smallest = ridge * np.trace(total) / len(total)
+    root = np.linalg.cholesky(change + smallest * np.eye(len(total)))
+    whitened = np.linalg.solve(root, np.linalg.solve(root, total).T)
+    slowness, vectors = np.linalg.eigh((whitened + whitened.T) / 2)
+    slowness, vectors = slowness[::-1][:count], vectors[:, ::-1][:, :count]
+    deviations = np.sqrt(np.maximum(slowness, 1e-9))
+    return np.linalg.solve(root.T, vectors) / deviations * np.maximum(1 - 1 / deviations**2, 0)
+
+
+def _windows(
+    generator: np.random.Generator, pictures: library.Library, window: int, count: int
+) -> np.ndarray:
+    """Returns windows of different pictures, uint8 [count, window, window, 3]; fewer if there are fewer."""
+    numbers = generator.permutation(len(pictures.pictures))[:count]
+    return np.stack([library.cut(generator, pictures.pictures[number], window) for number in numbers])
+
+
+def _seen(generator: np.random.Generator, windows: np.ndarray, glance: _Glance) -> np.ndarray:
+    """Returns another view of every window, float32 [N, window, window, 3] in [0, 1]."""
+    side = windows.shape[1]
+    around = np.arange(side) - (side - 1) / 2
+
+    def positions(count: int) -> np.ndarray:
+        zoom = np.exp(generator.uniform(-1, 1, (count, 1)) * np.log(glance.zoom))
+        shift = generator.uniform(-glance.shift, glance.shift, (count, 1))
+        return np.clip(zoom * around + (side - 1) / 2 + shift, 0, side - 1)
+
+    def drawn(count: int) -> dict[str, np.ndarray]:
+        brighter = 1 + glance.light * generator.uniform(-1, 1, (count, 1, 1))
+        return {
+            "rows": positions(count),
+            "columns": positions(count),
+            "blur": np.ones(count),
+            "colors": brighter * np.concatenate([np.eye(3), np.zeros((1, 3))]),
+            "noise": glance.noise * generator.random(count),
+        }
+
+    augment = augmentation.Augmentation(int(generator.integers(2**31)))
+    batches = [windows[first : first + _BATCH] for first in range(0, len(windows), _BATCH)]
+    return np.concatenate(
+        [
+            keras.ops.convert_to_numpy(
+                augment(
+                    {"window": batch}
+                    | {name: value.astype(np.float32) for name, value in drawn(len(batch)).items()}
+                )
+            )
+            for batch in batches
+        ]
+    )
+
+
+def _signed(pictures: np.ndarray) -> np.ndarray:
+    """Returns what the network sees of pictures, uint8 or in [0, 1], float16 [N, H, W, 3]."""
+    levels = 255 if pictures.dtype == np.uint8 else 1
+    return np.asarray(vgg.signed(pictures / np.float32(levels)), np.float16)
+
+
+def _in_batches(view: np.ndarray, function: Callable[[Any], Any]) -> np.ndarray:
+    """Returns a function of features [N, h, w, C], float16, computed in float32."""
+    batches = (view[first : first + _BATCH].astype(np.float32) for first in range(0, len(view), _BATCH))
+    return np.concatenate([keras.ops.convert_to_numpy(function(x)).astype(np.float16) for x in batches])
+
+
+def _layer(features: Any, kernel_and_bias: tuple[np.ndarray, np.ndarray]) -> Any:
+    """Returns the features of the layer above."""
+    kernel, bias = kernel_and_bias
+    return keras.ops.relu(keras.ops.conv(features, kernel, padding="same") + bias)
+
+
+def _patches(generator: np.random.Generator, views: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns what a filter sees at the same random places of each view, float32 [places, 9 C]."""
+    if min(views[0].shape[1:3]) < 3:  # then it sees zeros around, as everywhere at the border
+        views = [np.pad(view, ((0, 0), (1, 1), (1, 1), (0, 0))) for view in views]
+    number, height, width, channels = views[0].shape
+    count = int(np.clip(_PATCHES_PER_NUMBER * 9 * channels, _FEWEST_PATCHES, _MOST_PATCHES))
+    # Away from the border, which views do not have in common.
+    border = min(4, height // 5)
+    which = generator.integers(number, size=count)
+    top = generator.integers(border, height - 2 - border, size=count)
+    left = generator.integers(border, width - 2 - border, size=count)
+    return [
+        np.concatenate(
+            [view[which, top + row, left + column] for row in range(3) for column in range(3)], axis=1
+        ).astype(np.float32)
+        for view in views
+    ]
+
+
+def _covariance(values: np.ndarray) -> np.ndarray:
+    """Returns the covariance of values [n, d] with mean 0, float64 [d, d]."""
+    return np.asarray(values.T @ values, np.float64) / len(values)
