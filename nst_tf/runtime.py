@@ -123,7 +123,7 @@ def resolve_precision(precision: str) -> str:
     if gpus:
         fast = all(capability >= _BFLOAT16_COMPUTE_CAPABILITY for capability in gpus)
     else:
-        fast = bool(_BFLOAT16_FLAGS & _processor_flags())
+        fast = has_bfloat16_instructions()
     return "bfloat16" if fast else "float32"
 
 
@@ -146,6 +146,11 @@ def resolve_convolution(convolution: str, precision: str) -> str:
         return convolution
     fast = precision == "float32" and not has_network_instructions() and not _gpu_compute_capabilities()
     return "winograd" if fast else "direct"
+
+
+def has_bfloat16_instructions() -> bool:
+    """Returns whether the processor multiplies bfloat16 numbers directly, as far as one can tell."""
+    return bool(_BFLOAT16_FLAGS & _processor_flags())
 
 
 def has_network_instructions() -> bool:

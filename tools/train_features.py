@@ -16,11 +16,12 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("images", None, "the folder of pictures to learn from")
@@ -44,9 +45,9 @@ flags.DEFINE_float("folder_weight", 1.0, "weight of telling the class of the pic
 flags.DEFINE_float("contrast_weight", 0.25, "weight of telling places apart, for each of four layers", 0.0)
 flags.DEFINE_enum(
     "precision",
-    "mixed_bfloat16",
-    ["float32", "mixed_bfloat16"],
-    "arithmetic; float32 on a processor without bfloat16 instructions",
+    "auto",
+    ["auto", "float32", "mixed_bfloat16"],
+    "arithmetic; auto: mixed_bfloat16 on a processor with instructions for it, else float32",
 )
 flags.DEFINE_integer("workers", 1, "threads that cut windows; 8 for an accelerator", 1)
 flags.DEFINE_integer("seed", 0, "of the initial weights, crops and colours", 0)
@@ -72,8 +73,9 @@ def main(argv: Sequence[str]) -> int:
             f" loaded in {time.monotonic() - start:.0f} s",
             flush=True,
         )
-        own = [field.name for field in dataclasses.fields(training.Settings) if field.name != "crops"]
-        settings = training.Settings(crops=crops, **{name: _FLAGS[name].value for name in own})
+        found: dict[str, Any] = {"crops": crops, "precision": _precision()}
+        own = [field.name for field in dataclasses.fields(training.Settings) if field.name not in found]
+        settings = training.Settings(**found, **{name: _FLAGS[name].value for name in own})
         run = pathlib.Path(_FLAGS.run) if _FLAGS.run else output.with_suffix(".run")
         model, progress = training.train(pictures, settings, run)
     except errors.InputError as error:
@@ -93,6 +95,13 @@ def _output() -> pathlib.Path:
     if not _FLAGS.output or not _FLAGS.output.endswith(".npz"):
         tool_flags.fail(f"--output={_FLAGS.output or ''}; allowed: a file that ends in .npz")
     return pathlib.Path(_FLAGS.output)
+
+
+def _precision() -> str:
+    """Returns the type of the arithmetic: emulated, bfloat16 would take ten times as long."""
+    if _FLAGS.precision != "auto":
+        return str(_FLAGS.precision)
+    return "mixed_bfloat16" if runtime.has_bfloat16_instructions() else "float32"
 
 
 def _crops() -> tuple[int, ...]:
