@@ -294,9 +294,12 @@ def test_slow_features_are_the_sources_that_stay():
 
 
 def test_what_does_not_stay_makes_no_feature():
-    total = np.diag([1.0, 2.0])
-    slow = slow_start.slow_features(total, total, 2, ridge=1e-6)
-    np.testing.assert_allclose(slow, 0, atol=1e-5)
+    total = np.diag([1.0, 2.0, 4.0])
+    slow = slow_start.slow_features(total, np.diag([1.0, 0.2, 4.4]), 3, ridge=1e-9)
+    np.testing.assert_allclose(np.abs(slow[:, 0]), [0, (1 - 0.2 / 2) / np.sqrt(2), 0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(slow[:, 1:], 0, atol=1e-5)
+    with pytest.raises(np.linalg.LinAlgError):
+        slow_start.slow_features(total, 2 * total, 3, ridge=1e-9)
 
 
 def test_slow_filters_have_outputs_of_mean_0_and_variance_1(pictures):
@@ -311,21 +314,25 @@ def test_slow_filters_have_outputs_of_mean_0_and_variance_1(pictures):
         np.testing.assert_allclose(inner.std(axis=(0, 1, 2)), 1, atol=0.05)
 
 
-def test_features_to_begin_with_stay_better_than_random_ones_and_are_of_more_kinds():
-    windows = np.stack([np.uint8(255 * conftest.smooth_picture(seed, 65, 65)) for seed in range(6)])
+def test_slow_filters_answer_in_more_ways_than_random_ones(monkeypatch):
+    """Counted by the participation ratio of the correlations."""
+    monkeypatch.setattr(slow_start, "_FEWEST_PATCHES", 2000)
+    windows = np.stack([np.uint8(255 * conftest.smooth_picture(seed, 64, 64)) for seed in range(6)])
     filters = {conv: 4 * count for conv, count in FILTERS.items() if conv < "conv3_2"}
-    slow = slow_start.slow_filters(windows[:, :64, :64], filters, np.random.default_rng(0))
+    slow = slow_start.slow_filters(windows, filters, np.random.default_rng(0))
+    generator = np.random.default_rng(2)
     random = {
-        conv: (np.random.default_rng(2).normal(size=kernel.shape).astype(np.float32), 0 * bias)
+        conv: (generator.normal(size=kernel.shape).astype(np.float32), 0 * bias)
         for conv, (kernel, bias) in slow.items()
     }
 
-    def kinds(arrays):
+    def ways(arrays):
         features = vgg.build(["relu3_1"], arrays)(vgg.signed(windows / np.float32(255)))["relu3_1"]
-        values = np.linalg.eigvalsh(np.corrcoef(np.reshape(features, (-1, features.shape[-1])).T + 1e-9))
+        flat = np.reshape(features, (-1, filters["conv3_1"]))
+        values = np.linalg.eigvalsh(np.corrcoef(flat[:, flat.std(axis=0) > 0].T))
         return values.sum() ** 2 / np.sum(values**2)
 
-    assert kinds(slow) > 1.5 * kinds(random)
+    assert ways(slow) > 1.5 * ways(random)
 
 
 def test_training_begins_with_slow_filters(pictures, tmp_path, monkeypatch):
@@ -338,9 +345,31 @@ def test_training_begins_with_slow_filters(pictures, tmp_path, monkeypatch):
     slow_start.begin(other, pictures, window=WINDOW, count=2, seed=SETTINGS.seed)
     for conv in vgg.CONVOLUTIONS:
         np.testing.assert_array_equal(trained.get_layer(conv).kernel, other.get_layer(conv).kernel)
-    _, bias = network.fold(other)["conv1_2"]
-    statistics = other.get_layer("norm1_2").moving_mean
-    np.testing.assert_allclose(bias, -np.asarray(statistics) / np.sqrt(1 + 1e-3), rtol=1e-5)
+
+
+def test_normalisation_begins_with_the_statistics_of_slow_filters(pictures, monkeypatch):
+    """So that it changes nothing but by Keras' epsilon."""
+    arrays = {
+        conv: (np.full((3, 3, 1, count), depth, np.float32), np.arange(count, dtype=np.float32) - 1)
+        for depth, (conv, count) in enumerate(FILTERS.items())
+    }
+    below = 3
+    for conv, (kernel, bias) in arrays.items():
+        arrays[conv] = (np.repeat(kernel, below, axis=2), bias)
+        below = len(bias)
+    monkeypatch.setattr(slow_start, "slow_filters", lambda *_: arrays)
+    model = network.build(WINDOW, {"picture": 14}, filters=FILTERS)
+    slow_start.begin(model, pictures, window=WINDOW, count=2, seed=0)
+    for conv, (kernel, bias) in network.fold(model).items():
+        np.testing.assert_allclose(kernel * np.sqrt(1 + 1e-3), arrays[conv][0], rtol=1e-5)
+        np.testing.assert_allclose(bias * np.sqrt(1 + 1e-3), arrays[conv][1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0, 90])
+def test_pictures_without_anything_to_see_give_one_line(level):
+    filters = {"conv1_1": 4, "conv1_2": 4}
+    with pytest.raises(errors.InputError, match=r"differ too little .* conv1_1"):
+        slow_start.slow_filters(np.full((2, 16, 16, 3), level, np.uint8), filters, np.random.default_rng(0))
 
 
 def test_smoothed_crossentropy_equals_keras_own():
@@ -404,6 +433,8 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(pictures, tmp_path,
     assert progress.rounds == 1
     for before, after in zip(one.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+    with pytest.raises(errors.InputError, match=r"begun with width 0\.0625, and 0\.125 is asked for"):
+        _train(pictures, tmp_path / "killed", Clock(), width=1 / 8)
     with pytest.raises(KilledError):
         _train(pictures, tmp_path / "killed", Clock(last=0))
     again, progress = _train(pictures, tmp_path / "killed", Clock())

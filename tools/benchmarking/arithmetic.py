@@ -19,6 +19,12 @@ def flops(chosen: config.Config, arrays: weight_files.Arrays, height: int, width
     A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one wanted, as much
     again; a Gram matrix 2 * N^2 a pixel, and its gradient as much again. All else is next to nothing. Counted
     by the definition: with convolutions by Winograd more than the processor has done.
+
+    Args:
+        chosen: The formulation.
+        arrays: The network: {convolution: (kernel [3, 3, in, out], bias [out])}.
+        height: Of the picture, in pixels.
+        width: Likewise.
     """
     content, styles = chosen.used_layers()
     shapes = {conv: arrays[conv][0].shape for conv in vgg.kernel_shapes([*content, *styles])}

@@ -43,7 +43,7 @@ class Contrast(keras.layers.Layer):
         first = self._step // 2
         places = self._project(ops.cast(inputs[:, first :: self._step, first :: self._step], "float32"))
         places = ops.reshape(places, (2, -1, _NUMBERS))
-        places /= ops.sqrt(ops.sum(ops.square(places), axis=-1, keepdims=True) + _EPSILON)
+        places = places / ops.sqrt(ops.sum(ops.square(places), axis=-1, keepdims=True) + _EPSILON)
         likeness = ops.matmul(places[0], ops.transpose(places[1])) / _TEMPERATURE
         own = ops.diagonal(likeness)
         self._accuracy.update_state(own >= ops.max(likeness, axis=1))

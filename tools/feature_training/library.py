@@ -64,7 +64,7 @@ def load(folder: str | pathlib.Path, window: int) -> Library:
 
 
 def cut(generator: np.random.Generator, sizes: Sequence[np.ndarray], window: int) -> np.ndarray:
-    """Returns a window [window, window, 3] out of one of the sizes of a picture, all by chance."""
+    """Returns a window [window, window, 3] out of one of a picture's sizes, each [H, W, 3], by chance."""
     picture = sizes[int(generator.integers(len(sizes)))]
     top, left = (generator.integers(side - window + 1) for side in picture.shape[:2])
     return picture[top : top + window, left : left + window]

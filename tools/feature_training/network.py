@@ -59,7 +59,7 @@ def build(
     )
     means = keras.layers.GlobalAveragePooling2D(dtype="float32", name="means")(features[_TOP])
     for layer in _CONTRASTED if contrast_weight else ():
-        means += contrast.Contrast(layer, contrast_weight, name=f"{layer}_contrast")(features[layer])
+        means = means + contrast.Contrast(layer, contrast_weight, name=f"{layer}_contrast")(features[layer])
     outputs = {
         name: keras.layers.Dense(count, dtype="float32", name=name)(means) for name, count in classes.items()
     }

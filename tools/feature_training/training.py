@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from feature_training import crops, library, network, slow_start
+from nst_tf import errors
 
 # Stochastic gradient descent as the ResNet and VGG recipes have it: Nesterov's momentum 0.9; the rate for a
 # batch of 256 falls to 0 along a cosine (Loshchilov and Hutter 2016, arXiv:1608.03983).
@@ -79,15 +80,18 @@ def train(
 
     Args:
         pictures: What to learn from.
-        settings: The run; of one that goes on only the number of pictures, of folders, the window and the
-            width must stay as they were.
+        settings: The run; for one that goes on, what decides its network must be as it was.
         folder: Where the run is kept; made where it is missing.
         clock: Seconds.
 
     Returns:
         The network and how far it is.
+
+    Raises:
+        InputError: The run in `folder` has another network, or the pictures do not do.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _check_run(folder / "network.json", pictures, settings)
     keras.utils.set_random_seed(settings.seed)
     model = network.build(
         settings.window,
@@ -127,6 +131,26 @@ def train(
         backup.set_model(model)
         backup.on_train_begin()
     return model, pace.progress
+
+
+def _check_run(file: pathlib.Path, pictures: library.Library, settings: Settings) -> None:
+    """Notes what a run's network follows from; refuses to go on with another."""
+    network_of = {
+        "pictures": len(pictures.pictures),
+        "classes": len(pictures.folder_names),
+        "window": settings.window,
+        "width": settings.width,
+        "contrast_weight": "above 0" if settings.contrast_weight else "0",
+    }
+    if not file.is_file():
+        file.write_text(json.dumps(network_of), encoding="utf-8")
+    begun = json.loads(file.read_text(encoding="utf-8"))
+    for name, value in network_of.items():
+        if begun[name] != value:
+            raise errors.InputError(
+                f"run: {file.parent} was begun with {name} {begun[name]}, and {value} is asked for; allowed:"
+                " what it was begun with, or another folder"
+            )
 
 
 def describe(pictures: library.Library, settings: Settings, progress: Progress) -> dict[str, Any]:
