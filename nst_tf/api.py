@@ -209,9 +209,7 @@ def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
 
 def _weights_source(run: stylizer.Stylizer) -> str:
     """Returns what to give as `weights` to get the same ones again: "auto" may not give them."""
-    if run.config.weights != "auto":
-        return run.config.weights
-    return {"random filters": "random"}.get(run.weights.name, run.weights.name)
+    return run.weights.name if run.config.weights == "auto" else run.config.weights
 
 
 def _resized_alpha(alpha: np.ndarray | None, height: int, width: int) -> np.ndarray | None:

@@ -34,8 +34,7 @@ _KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
 ANSWER_TIMEOUT_S = 15.0
 STALL_TIMEOUT_S = 30.0
 
-# The features that this project trained itself, where the package has them; `tools/train_features.py`
-# makes the file.
+# The features that this project trained itself; `tools/train_features.py` makes the file.
 BUILTIN_FILE = pathlib.Path(__file__).parent / "data" / "vgg19_builtin.npz"
 
 # Seed of the random filters: fixed, so that their hash names them.
@@ -56,9 +55,9 @@ def load(source: str, shapes: Shapes) -> Weights:
     """Loads weights.
 
     Args:
-        source: "imagenet" (Keras' download), "builtin" (the project's own features; random filters where the
-            package has none), "auto" (imagenet; where that cannot be reached, builtin, which is logged as a
-            warning), "random" (seeded random filters), or the path of a `.h5`, `.weights.h5` or `.npz` file.
+        source: "imagenet" (Keras' download), "builtin" (the project's own features), "auto" (imagenet; where
+            that cannot be reached, builtin, which is logged as a warning), "random" (seeded random filters),
+            or the path of a `.h5`, `.weights.h5` or `.npz` file.
         shapes: {convolution: kernel shape} that must be there, from the input up. A file's convolutions
             may have fewer filters.
 
@@ -77,14 +76,12 @@ def _auto(shapes: Shapes) -> Weights:
     except errors.InputError as error:
         _LOG.warning("%s", error)
         loaded = _builtin(shapes)
-        _LOG.warning("Using the built-in features instead: %s", _BUILTIN_WORTH[loaded.name])
+        _LOG.warning("Using the built-in features instead: %s", _BUILTIN_WORTH)
         return loaded
 
 
 def _builtin(shapes: Shapes) -> Weights:
-    """Returns the project's own features, or random filters where the package has none yet."""
-    if not BUILTIN_FILE.is_file():
-        return _random(shapes)
+    """Returns the project's own features."""
     return dataclasses.replace(_from_file(BUILTIN_FILE, shapes), name="builtin")
 
 
@@ -213,8 +210,5 @@ _NAMED: Mapping[str, Callable[[Shapes], Weights]] = {
     "random": _random,
 }
 
-# What a person is told who gets them instead of ImageNet's, by `Weights.name`.
-_BUILTIN_WORTH = {
-    "builtin": "trained by this project; the ImageNet weights give better pictures.",
-    "random filters": "random filters for now, whose pictures are far from those of trained ones.",
-}
+# What a person is told who gets them instead of ImageNet's.
+_BUILTIN_WORTH = "trained by this project, quicker, and freer with the photograph than the ImageNet weights."

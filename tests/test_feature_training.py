@@ -495,9 +495,9 @@ def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_p
     loaded = weights.load(str(tmp_path / "packed.npz"), shapes)
     assert loaded.preprocessing == "signed"
     assert packing.about(tmp_path / "packed.npz") == {"task": "a test"}
-    # Features of the file have ImageNet's size, those of the first blocks more.
+    # Features of the file have ImageNet's size, times what pictures made them.
     for relu, value in packing.mean_squares(loaded.arrays, "signed").items():
-        emphasis = {1: 5.0, 2: 2.2, 3: 1.6}.get(int(relu[4]), 1.0)
+        emphasis = {1: 7.0, 2: 3.2, 3: 2.2, 4: 2.0 if relu == "relu4_2" else 1.0, 5: 1.6}[int(relu[4])]
         np.testing.assert_allclose(value, emphasis**2 * packing.IMAGENET_MEAN_SQUARES[relu], rtol=1e-3)
 
 

@@ -7,9 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from feature_training import packing
 from PIL import Image
 from sample_pictures import album
 
+from nst_tf import vgg, weights
 from tests import conftest
 
 QUICK = conftest.SHALLOW | {"weights": "builtin", "scales": (1.0,), "min_scale": 0, "precision": "float32"}
@@ -54,22 +56,41 @@ def _run(tool, *arguments):
 NAMES = ["photograph.jpg", "strokes.jpg", "mosaic.jpg"]
 
 
-def test_the_samples_are_drawn_the_same_every_time(tmp_path):
-    finished = _run("draw_samples.py", f"--output={tmp_path / 'one'}", "--size=256")
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The folder of samples at 256 pixels, drawn once: that takes seconds for each."""
+    folder = tmp_path_factory.mktemp("samples") / "drawn"
+    finished = _run("draw_samples.py", f"--output={folder}", "--size=256")
     assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+def test_the_samples_are_drawn_the_same_every_time(drawn, tmp_path):
     # Once more in this process; one picture stands for all, whose chance comes the same way.
     album.draw("mosaic.jpg", 256).save(tmp_path / "two.jpg", "JPEG", quality=92, subsampling=0)
-    assert (tmp_path / "one" / "mosaic.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
+    assert (drawn / "mosaic.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
     for name in NAMES:
-        with Image.open(tmp_path / "one" / name) as picture:
+        with Image.open(drawn / name) as picture:
             assert picture.size == (256, 192)
             # Colourful, and neither flat nor noise: neighbours are alike, distant pixels are not.
             pixels = np.asarray(picture, np.float64)
             assert np.min(np.std(pixels, axis=(0, 1))) > 30
             assert np.abs(np.diff(pixels, axis=1)).mean() < 0.7 * pixels.std()
-    again = _run("draw_samples.py", f"--output={tmp_path / 'one'}")
+    again = _run("draw_samples.py", f"--output={drawn}")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "targets"), [("imagenet", packing.IMAGENET_MEAN_SQUARES), ("builtin", packing.TARGETS)]
+)
+def test_features_have_the_sizes_that_presets_are_made_for(drawn, monkeypatch, source, targets):
+    """Over the samples; from JPEG here, which changes the sizes by less than 2 %."""
+    monkeypatch.setattr(album, "draw", lambda name, _: Image.open(drawn / name))
+    path = str(conftest.real_weights()) if source == "imagenet" else source
+    loaded = weights.load(path, vgg.kernel_shapes(["relu5_2"]))
+    found = packing.mean_squares(loaded.arrays, loaded.preprocessing)
+    assert found == pytest.approx(dict(targets), rel=0.02)
 
 
 @pytest.mark.parametrize("tool", ["draw_samples.py", "make_pictures.py"])
