@@ -1,5 +1,6 @@
 """The benchmark: baselines that minimise what nst_tf does, ratios measured in turn, the tool itself."""
 
+import contextlib
 import functools
 import itertools
 import json
@@ -7,6 +8,8 @@ import math
 import os
 import subprocess
 import sys
+import time
+import types
 
 import numpy as np
 import pytest
@@ -159,16 +162,37 @@ PICTURES = ["--content=photo.png", "--style=painting.png"]
 
 
 def test_the_tool_prints_tables_and_writes_json(folder):
-    few = ["--rows=steps", "--rounds=1", "--sizes=32", "--json=found.json"]
+    few = ["--rows=arithmetic", "--rounds=1", "--sizes=32", "--json=found.json"]
     finished = _benchmark(folder, *PICTURES, *few)
     assert finished.returncode == 0, finished.stderr
     found = json.loads((folder / "found.json").read_text())
-    assert found["steps"]["32"]["seconds"]["nst_tf float32"] > 0
-    ratio = found["steps"]["32"]["ratios"]["TensorFlow's tutorial / nst_tf float32, tutorial"]
-    assert ratio > 0
-    assert not {"arithmetic", "quality"} & set(found)
-    assert f"{ratio:.3g}" in finished.stdout
+    share = found["arithmetic"]["32"]["float32"]["share"]
+    assert share > 0
+    assert not {"steps", "quality"} & set(found)
+    assert f"{share:.3g}" in finished.stdout
     assert finished.stderr == ""
+
+
+def test_steps_are_told_by_contender_and_ratio(folder, monkeypatch):
+    """Contenders that only wait stand for the processes, which are tested above."""
+
+    @contextlib.contextmanager
+    def running(name, *_, **__):
+        waits = 0.06 if name == "TensorFlow's tutorial" else 0.01
+        yield types.SimpleNamespace(step=lambda: time.sleep(waits))
+
+    monkeypatch.setattr(processes, "running", running)
+    monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
+    photograph, painting = (str(folder / name) for name in ("photo.png", "painting.png"))
+    found = measuring.Bench(photograph, painting, "random", 3, bfloat16=False).steps([32, 48])
+    for row in found.values():
+        assert set(row["seconds"]) == {
+            name for names in contenders.available(bfloat16=False) for name in names
+        }
+        assert min(row["seconds"].values()) > 0.01
+        assert 2 < row["ratios"]["TensorFlow's tutorial / nst_tf float32, tutorial"] < 6.5
+    assert json.loads(json.dumps(found)) == found
+    assert f"{found['48']['seconds']['nst_tf float32']:.3g}" in report.steps(found)
 
 
 def test_quality_is_told_by_baseline_and_road(folder, monkeypatch):

@@ -335,34 +335,38 @@ def test_slow_filters_answer_in_more_ways_than_random_ones(monkeypatch):
     assert ways(slow) > 1.5 * ways(random)
 
 
-def test_training_begins_with_slow_filters(pictures, tmp_path, monkeypatch):
-    """At a rate of 0 it ends with them, too; seeded, they are those of another network."""
-    monkeypatch.setattr(slow_start, "_FEWEST_PATCHES", 100)
-    monkeypatch.setattr(slow_start, "_PATCHES_PER_NUMBER", 1)
-    settings = {"minutes": 1 / 6, "slow_pictures": 2, "learning_rate": 0.0}
-    trained, _ = _train(pictures, tmp_path, Clock(), **settings)
-    other = network.build(WINDOW, {"picture": 14}, filters=network.filters(SETTINGS.width))
-    slow_start.begin(other, pictures, window=WINDOW, count=2, seed=SETTINGS.seed)
-    for conv in vgg.CONVOLUTIONS:
-        np.testing.assert_array_equal(trained.get_layer(conv).kernel, other.get_layer(conv).kernel)
-
-
-def test_normalisation_begins_with_the_statistics_of_slow_filters(pictures, monkeypatch):
-    """So that it changes nothing but by Keras' epsilon."""
-    arrays = {
-        conv: (np.full((3, 3, 1, count), depth, np.float32), np.arange(count, dtype=np.float32) - 1)
-        for depth, (conv, count) in enumerate(FILTERS.items())
+def _told(filters):
+    """Returns arrays that stand for slow filters: a level for each layer, and biases that differ."""
+    below = (3, *filters.values())
+    return {
+        conv: (np.full((3, 3, inputs, count), depth, np.float32), np.arange(count, dtype=np.float32) - 1)
+        for depth, (inputs, (conv, count)) in enumerate(zip(below, filters.items(), strict=False))
     }
-    below = 3
-    for conv, (kernel, bias) in arrays.items():
-        arrays[conv] = (np.repeat(kernel, below, axis=2), bias)
-        below = len(bias)
-    monkeypatch.setattr(slow_start, "slow_filters", lambda *_: arrays)
-    model = network.build(WINDOW, {"picture": 14}, filters=FILTERS)
-    slow_start.begin(model, pictures, window=WINDOW, count=2, seed=0)
-    for conv, (kernel, bias) in network.fold(model).items():
-        np.testing.assert_allclose(kernel * np.sqrt(1 + 1e-3), arrays[conv][0], rtol=1e-5)
-        np.testing.assert_allclose(bias * np.sqrt(1 + 1e-3), arrays[conv][1], rtol=1e-5)
+
+
+def test_training_begins_with_slow_filters_and_their_statistics(pictures, tmp_path, monkeypatch):
+    """At a rate of 0 it ends with the filters, too; before it, normalisation changes nothing else."""
+    seen = []
+
+    def told(windows, filters, generator):
+        seen.append((windows, generator.random()))
+        return _told(filters)
+
+    monkeypatch.setattr(slow_start, "slow_filters", told)
+    settings = {"minutes": 1 / 6, "slow_pictures": 5, "learning_rate": 0.0}
+    trained, _ = _train(pictures, tmp_path, Clock(), **settings)
+    expected = _told(network.filters(SETTINGS.width))
+    for conv, (kernel, _) in expected.items():
+        np.testing.assert_array_equal(trained.get_layer(conv).kernel, kernel)
+    other = network.build(WINDOW, {"picture": 14}, filters=network.filters(SETTINGS.width))
+    slow_start.begin(other, pictures, window=WINDOW, count=5, seed=SETTINGS.seed)
+    for conv, (kernel, bias) in network.fold(other).items():
+        np.testing.assert_allclose(kernel * np.sqrt(1 + 1e-3), expected[conv][0], rtol=1e-5)
+        np.testing.assert_allclose(bias * np.sqrt(1 + 1e-3), expected[conv][1], rtol=1e-5)
+    (windows, number), (again, same) = seen
+    assert windows.shape == (5, WINDOW, WINDOW, 3)
+    np.testing.assert_array_equal(windows, again)
+    assert number == same
 
 
 @pytest.mark.parametrize("level", [0, 90])
