@@ -564,11 +564,11 @@ def test_a_version_that_failed_is_tried_again_once_its_files_change(saved, tmp_p
 
 def test_stopping_lets_what_runs_end_and_takes_no_more(saved):
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        with local_server.LocalServer(saved, rest_api_timeout_in_ms=2000) as server:
+        with local_server.LocalServer(saved, rest_api_timeout_in_ms=5000) as server:
             client = Client(server)
             slow = pool.submit(client.post, {"signature_name": "loop", "inputs": [ENDLESS]})
-            call = client.loops_forever(2.0)
-            time.sleep(1.0)  # for both to have come in, on a busy machine too
+            call = client.loops_forever(5.0)
+            time.sleep(3.0)  # for both to have come in, on a busy machine too
         assert slow.result()[0] == 504
     assert _code(call.result)[0] == "DEADLINE_EXCEEDED"
     assert _code(lambda: client.predict("scale", x=[[1.0, 1.0]]))[0] == "UNAVAILABLE"
