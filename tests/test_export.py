@@ -435,8 +435,10 @@ def _tool(*arguments):
 def test_the_tool_exports_a_published_formulation(tmp_path):
     """With a longer history than can be served, which is shortened."""
     arguments = ["--preset=gatys_pytorch", "--size=32", "--steps=2", "--weights=builtin"]
-    finished = _tool(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments)
+    limits = ["--max_pixels=4096", "--max_steps=7"]
+    finished = _tool(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments, *limits)
     assert finished.returncode == 0, finished.stderr
+    assert "results up to 4096 pixels and 7 steps" in finished.stdout
     assert finished.stdout.startswith(f"{tmp_path / 'nst' / '1'}: ")
     assert len(finished.stdout.splitlines()) == 1
     assert "history 100 shortened to 10" in finished.stdout

@@ -25,6 +25,12 @@ SETTINGS = training.Settings(
     slow_pictures=0,
     batch=4,
     round_steps=1,
+    learning_rate=0.05,
+    picture_weight=0.0,
+    folder_weight=1.0,
+    contrast_weight=0.25,
+    precision="float32",
+    workers=1,
     seed=3,
 )
 

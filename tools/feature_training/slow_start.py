@@ -140,9 +140,8 @@ def slow_features(total: np.ndarray, change: np.ndarray, count: int, ridge: floa
     if not stays[-1] > 1:
         raise np.linalg.LinAlgError("no feature stays")
     stays, vectors = stays[::-1][:count], vectors[:, ::-1][:, :count]
-    kept = stays > 1
-    factors = np.where(kept, (1 - 1 / np.where(kept, stays, 1)) / np.sqrt(np.where(kept, stays, 1)), 0)
-    return np.asarray(np.linalg.solve(root.T, vectors) * factors)
+    stays = np.maximum(stays, 1)  # what does not stay gets the factor 0
+    return np.asarray(np.linalg.solve(root.T, vectors) * (1 - 1 / stays) / np.sqrt(stays))
 
 
 def _windows(

@@ -40,23 +40,23 @@ _ENDLESS = 10**9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a run is."""
+    """What a run is; the flags of `train_features.py` have the defaults."""
 
     minutes: float  # of training, all in all
-    width: float = 0.5  # share of VGG19's filters that each convolution gets
-    crops: tuple[int, ...] = (64,)  # sides in pixels, multiples of 16; each for an equal share of the time
-    window: int = 112  # side of what crops are cut out of
-    slow_pictures: int = 400  # from which the first filters are computed; 0 for random filters
-    batch: int = 64
-    round_steps: int = 50  # between two checkpoints
-    learning_rate: float = 0.05  # for a batch of 256
+    width: float  # share of VGG19's filters that each convolution gets
+    crops: tuple[int, ...]  # sides in pixels, multiples of 16; each for an equal share of the time
+    window: int  # side of what crops are cut out of
+    slow_pictures: int  # from which the first filters are computed; 0 for random filters
+    batch: int
+    round_steps: int  # between two checkpoints
+    learning_rate: float  # for a batch of 256
     # Of the losses: which picture and which folder a crop is from; of each layer, which place it shows.
-    picture_weight: float = 0.0
-    folder_weight: float = 1.0
-    contrast_weight: float = 0.25
-    precision: str = "float32"
-    workers: int = 1
-    seed: int = 0
+    picture_weight: float
+    folder_weight: float
+    contrast_weight: float
+    precision: str
+    workers: int
+    seed: int
 
 
 @dataclasses.dataclass
