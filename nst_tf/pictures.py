@@ -40,7 +40,7 @@ _WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 _LONGEST_NAME = 255
 
 # Where a text is kept in a picture: a chunk of PNG by this name, EXIF's ImageDescription elsewhere.
-_TEXT_KEY, _TEXT_TAG = "nst_tf", 0x010E
+_TEXT_KEY, _TEXT_TAG, _ORIENTATION_TAG = "nst_tf", 0x010E, 0x0112
 
 
 def read(picture: Picture, name: str = "picture") -> np.ndarray:
@@ -131,7 +131,7 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim != 3 or array.shape[-1] != 3 or 0 in array.shape:
         raise errors.InputError(f"{name}: shape {list(array.shape)}; allowed: [H, W, 3] or [H, W]")
     if array.dtype == np.uint8:
-        return (array.astype(np.float32) / 255.0)[np.newaxis]
+        return np.divide(array, 255.0, dtype=np.float32)[np.newaxis]  # with no copy beside
     if not np.issubdtype(array.dtype, np.floating):
         raise errors.InputError(f"{name}: {array.dtype} array; allowed: uint8, or floats in [0, 1]")
     # The negated form also catches NaN.
@@ -159,9 +159,10 @@ def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def turned_upright(picture: Image.Image) -> Image.Image:
-    """Returns the picture turned as its EXIF data says; damaged data says nothing."""
+    """Returns the picture, turned as its EXIF data says; damaged data says nothing."""
     try:
-        return ImageOps.exif_transpose(picture)
+        turned = picture.getexif().get(_ORIENTATION_TAG, 1) != 1
+        return ImageOps.exif_transpose(picture) if turned else picture  # of which it would make a copy
     except (OSError, SyntaxError, ValueError, TypeError, struct.error):
         return picture
 
@@ -175,7 +176,7 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
             converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
             if converted is not None:
                 return converted
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def check_output(output: str | os.PathLike[str], overwrite: bool, name: str = "output") -> None:
@@ -219,8 +220,8 @@ def format_of(path: pathlib.Path, name: str = "output") -> tuple[str, dict[str, 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Returns `[H, W, 3]` uint8 of an image [1, H, W, 3] or [H, W, 3], clipped and rounded."""
-    pixels = np.asarray(image).reshape(image.shape[-3:])
-    return np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+    levels = 255.0 * np.asarray(image).reshape(image.shape[-3:])  # the one copy
+    return np.rint(np.clip(levels, 0.0, 255.0, out=levels), out=levels).astype(np.uint8)
 
 
 def write(

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_a_picture_too_large_for_the_memory_gets_one_line(tmp_path, monkeypatch)
     def fail(*_):
         raise MemoryError
 
-    path = _saved(tmp_path, "a.png")
+    path = _saved(tmp_path, "a.png", Image.fromarray(PIXELS).convert("L"))
     monkeypatch.setattr(Image.Image, "convert", fail)
     with pytest.raises(errors.InputError, match=r"a\.png cannot be read: MemoryError"):
         pictures.read(path)
@@ -233,6 +234,25 @@ def test_pixels_are_clipped_and_rounded():
     values = np.array([-0.5, 0.0, 0.4999 / 255, 0.51 / 255, 1.0, 1.7], np.float32)
     pixels = pictures.to_uint8(np.tile(values[np.newaxis, :, np.newaxis], (1, 1, 3)))
     assert pixels[0, :, 0].tolist() == [0, 0, 0, 1, 255, 255]
+
+
+def test_a_huge_picture_is_held_once_on_its_way_in_and_out():
+    levels = np.zeros((2000, 2000, 3), np.uint8)
+
+    def peak(function, given):
+        tracemalloc.start()
+        try:
+            result = function(given)
+            return result, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    image, reading = peak(pictures.read, levels)
+    assert image.nbytes <= reading < 1.1 * image.nbytes
+    _, writing = peak(pictures.to_uint8, image)
+    assert writing < 1.1 * (image.nbytes + levels.nbytes)
+    opened = Image.fromarray(levels)
+    assert pictures.turned_upright(opened) is opened
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
