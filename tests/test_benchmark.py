@@ -17,7 +17,7 @@ import tensorflow as tf
 from benchmarking import arithmetic, contenders, in_turn, measuring, processes, quality, report
 from PIL import Image
 
-from nst_tf import objective, presets, vgg, weights
+from nst_tf import errors, memory, objective, presets, vgg, weights
 from tests import conftest
 
 SIDE = 48
@@ -173,7 +173,7 @@ def test_the_tool_prints_tables_and_writes_json(folder):
     assert finished.stderr == ""
 
 
-def test_steps_are_told_by_contender_and_ratio(folder, monkeypatch):
+def test_steps_are_told_by_contender_and_ratio(task, monkeypatch):
     """Contenders that only wait stand for the processes, which are tested above."""
 
     @contextlib.contextmanager
@@ -183,8 +183,7 @@ def test_steps_are_told_by_contender_and_ratio(folder, monkeypatch):
 
     monkeypatch.setattr(processes, "running", running)
     monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
-    photograph, painting = (str(folder / name) for name in ("photo.png", "painting.png"))
-    found = measuring.Bench(photograph, painting, "random", 3, bfloat16=False).steps([32, 48])
+    found = measuring.Bench(task.content, task.style, "random", 3, bfloat16=False).steps([32, 48])
     for row in found.values():
         assert set(row["seconds"]) == {
             name for names in contenders.available(bfloat16=False) for name in names
@@ -195,12 +194,26 @@ def test_steps_are_told_by_contender_and_ratio(folder, monkeypatch):
     assert f"{found['48']['seconds']['nst_tf float32']:.3g}" in report.steps(found)
 
 
-def test_quality_is_told_by_baseline_and_road(folder, monkeypatch):
+def test_sizes_that_do_not_fit_into_memory_are_left_out(task, monkeypatch, capsys):
+    bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
+    needed = {size: measuring._needed(bench._task(size)) for size in (32, 256)}
+    assert 1e9 < needed[32] < needed[256]
+    monkeypatch.setattr(measuring, "_cost", lambda *_: {"peak_gib": 1.0})
+    monkeypatch.setattr(memory, "available", lambda: 1.01 * needed[32])
+    assert list(bench.processes([32, 256])) == ["32"]
+    assert capsys.readouterr().out.startswith("processes at 256 pixels: left out, would take about")
+    with pytest.raises(errors.InputError, match="sizes: 256 do not fit into memory"):
+        bench.processes([256])
+    # Two of them run at once.
+    with pytest.raises(errors.InputError, match="sizes: 32 do not fit into memory"):
+        bench.steps([32])
+
+
+def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
     """In this process: that others are started is tested above."""
     monkeypatch.setattr(processes, "call", lambda function, *arguments, **_: function(*arguments))
     monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
-    photograph, painting = (str(folder / name) for name in ("photo.png", "painting.png"))
-    bench = measuring.Bench(photograph, painting, "random", 1, bfloat16=False)
+    bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
     found = bench.quality(32, [2, 3], [1, 2], every_road=False)
     tutorial = found["TensorFlow's tutorial"]
     assert len(tutorial["values"]) == len(tutorial["seconds"]) == 2

@@ -25,7 +25,7 @@ from typing import Any
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors, presets, runtime
+from nst_tf import errors, pictures, presets, runtime
 
 _FLAGS = flags.FLAGS
 ROWS = ("steps", "arithmetic", "processes", "quality")
@@ -77,12 +77,14 @@ def _measure() -> dict[str, Any]:
     evaluations, steps = _numbers("evaluations"), _numbers("tutorial_steps")
     if _FLAGS.json and not pathlib.Path(_FLAGS.json).absolute().parent.is_dir():
         raise errors.InputError(f"json: there is no folder for {_FLAGS.json}; make it first")
+    # Before TensorFlow is loaded, so that mistakes are told at once.
+    content, style = (pictures.read(_FLAGS[name].value, name) for name in ("content", "style"))
     with runtime.quiet():
         runtime.use_tensorflow_backend()
         from benchmarking import contenders, measuring, report
     machine, source = _machine(), _FLAGS.weights or presets.get("default").weights
     bfloat16 = machine["bfloat16 instructions"] if _FLAGS.bfloat16 is None else _FLAGS.bfloat16
-    bench = measuring.Bench(_FLAGS.content, _FLAGS.style, source, _FLAGS.rounds, bfloat16=bfloat16)
+    bench = measuring.Bench(content, style, source, _FLAGS.rounds, bfloat16=bfloat16)
     if not contenders.has_pytorch():
         print("PyTorch is not here: nothing is measured against it; pip install -e '.[benchmark]' brings it")
     found: dict[str, Any] = {"machine": machine, "weights": bench.weights.name, "rounds": _FLAGS.rounds}

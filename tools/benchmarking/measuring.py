@@ -4,13 +4,13 @@ Each thing measured has a process of its own, and keeps its memory where the com
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarking import arithmetic, contenders, in_turn, processes, quality
-from nst_tf import images, memory, pictures, presets, scales, vgg, weights
+from nst_tf import errors, images, memory, presets, scales, vgg, weights
 
 _GIB = 2.0**30
 
@@ -21,20 +21,22 @@ _LAYERS = ("relu5_2",)
 class Bench:
     """The rows; each returns what can be written as JSON."""
 
-    def __init__(self, content: str, style: str, source: str, rounds: int, *, bfloat16: bool) -> None:
-        """Reads the pictures and the weights.
+    def __init__(
+        self, content: np.ndarray, style: np.ndarray, source: str, rounds: int, *, bfloat16: bool
+    ) -> None:
+        """Reads the weights.
 
         Args:
-            content: The photograph's file.
-            style: The painting's.
+            content: The photograph, [1, H, W, 3] in [0, 1].
+            style: The painting, likewise.
             source: Of the weights, as `weights.load` takes it.
             rounds: How often each is measured.
             bfloat16: Whether to measure bfloat16 too; where it is emulated, it takes ten times as long.
 
         Raises:
-            InputError: One cannot be had.
+            InputError: They cannot be had.
         """
-        self._content, self._style = pictures.read(content, "content"), pictures.read(style, "style")
+        self._content, self._style = content, style
         self.weights = weights.load(source, vgg.kernel_shapes(_LAYERS))
         self._rounds = rounds
         self._contenders = contenders.available(bfloat16=bfloat16)
@@ -43,10 +45,9 @@ class Bench:
     def steps(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Returns the seconds of a step of every contender, and the ratios that there are aims for."""
         found: dict[str, Any] = {}
-        for size in sizes:
+        for size, task in self._tasks("steps", sizes, max(map(len, self._contenders))):
             seconds: dict[str, float] = {}
             ratios: dict[str, float] = {}
-            task = self._task(size)
             for contending in self._contenders:
                 times = self._in_turn(contending, task)
                 seconds |= in_turn.medians(times)
@@ -61,8 +62,7 @@ class Bench:
     def arithmetic(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Returns the rates of a step's arithmetic, by size and precision."""
         found = {}
-        for size in sizes:
-            task = self._task(size)
+        for size, task in self._tasks("arithmetic", sizes):
             found[str(size)] = {
                 precision: processes.call(
                     arithmetic.measure, task, precision, self._rounds, keep_memory=_can_keep(task)
@@ -74,8 +74,7 @@ class Bench:
     def processes(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Returns start-up and peak memory, by size and contender."""
         found = {}
-        for size in sizes:
-            task = self._task(size)
+        for size, task in self._tasks("processes", sizes):
             found[str(size)] = {name: _cost(name, task) for row in self._contenders for name in row}
         return found
 
@@ -112,6 +111,28 @@ class Bench:
             }
             return in_turn.measure(steps, self._rounds)
 
+    def _tasks(
+        self, row: str, sizes: Iterable[int], at_once: int = 1
+    ) -> Iterator[tuple[int, contenders.Task]]:
+        """Yields each size whose contenders fit into memory, so many at once, with what they get.
+
+        Raises:
+            InputError: None does.
+        """
+        fits = False
+        for size in sizes:
+            task = self._task(size)
+            needed = at_once * _needed(task)
+            if needed <= memory.available():
+                fits = True
+                yield size, task
+            else:
+                print(f"{row} at {size} pixels: left out, would take about {needed / 1e9:.0f} GB of memory")
+        if not fits:
+            raise errors.InputError(
+                f"sizes: {','.join(map(str, sizes))} do not fit into memory; allowed: smaller ones"
+            )
+
     def _task(self, size: int) -> contenders.Task:
         """Returns both pictures at a size, the painting as large as the photograph."""
         config = presets.get("default", size=size)
@@ -129,6 +150,13 @@ def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
         contender.step()  # the first allocates what the network needs, this what the optimiser remembers
         peak = contender.peak_bytes()
         return {"startup_s": contender.startup_s, "peak_gib": None if peak is None else peak / _GIB}
+
+
+def _needed(task: contenders.Task) -> float:
+    """Returns about how many bytes nst_tf takes; the others are taken to need no more."""
+    chosen, shape = contenders.formulation("gatys_pytorch", task, "float32"), task.content.shape[1:3]
+    last = scales.plan_scales(chosen, *shape)[-1]
+    return memory.estimate(chosen, "float32", last, [task.style.shape[1:3]])
 
 
 def _keeps(name: str, task: contenders.Task) -> bool:
