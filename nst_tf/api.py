@@ -96,7 +96,8 @@ def stylize(
         The picture with its losses.
 
     Raises:
-        InputError: A picture, a name or a value cannot be used; nothing has been computed then.
+        InputError: A picture, a name or a value cannot be used, and nothing has been computed; or a GPU's
+            memory, which cannot be planned for, does not suffice.
     """
     chosen = presets.get(preset, **overrides)
     if content is None and chosen.init == "content" and "init" not in overrides:
@@ -157,11 +158,15 @@ def _run(
             inform(progress)
         return on_progress(progress) if on_progress is not None else None
 
-    outcome = run.run(report_progress, report_at)
-    run.last_scale()  # a run that ended early has a picture of full size all the same
+    try:
+        outcome = run.run(report_progress, report_at)
+        run.last_scale()  # a run that ended early has a picture of full size all the same
+        image, values = run.picture(), run.evaluate()
+    except tf.errors.ResourceExhaustedError:
+        raise memory.exhausted(run.config, run.scales[run.scale_index]) from None
     return _Made(
-        run.picture(),
-        run.evaluate(),
+        image,
+        values,
         dataclasses.replace(run.config, precision=run.precision, weights=_weights_source(run)),
         {"name": run.weights.name, "sha256": run.weights.sha256},
         tuple(recorder.rows),

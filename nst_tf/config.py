@@ -40,6 +40,7 @@ LEARNING_RATES = {"lbfgs": 1.0, "adam": 5.0, "rmsprop": 2.0, "sgd": 0.0, "moment
 _FREE_RATES = ("sgd", "momentum")
 
 PRECONDITIONERS = ("none", "inverse_sqrt_frequency")
+PRECONDITIONED_SCALES = ("coarsest", "all")
 OUTPUTS = ("last", "best", "average")
 SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
@@ -123,8 +124,16 @@ class Config:
         "sgd, momentum: pixels of the picture that learning_rate is meant for; 0: of any", default=0
     )
     history: int = field("pairs that lbfgs remembers", default=10)
-    preconditioner: str = field(
-        "filter on the steps of lbfgs at the coarsest scale", PRECONDITIONERS, default="none"
+    history_precision: str = field(
+        "their type; auto: bfloat16, which takes half the memory, where float32 does not fit",
+        PRECISIONS,
+        default="auto",
+    )
+    preconditioner: str = field("filter on the steps of lbfgs", PRECONDITIONERS, default="none")
+    preconditioned_scales: str = field(
+        "where it acts: at the coarsest scale, or at all, where large shapes go on moving",
+        PRECONDITIONED_SCALES,
+        default="coarsest",
     )
     beta_1: float = field("adam: decay of the gradient's mean", default=0.9)
     beta_2: float = field("adam: decay of the gradient's mean square", default=0.999)

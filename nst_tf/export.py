@@ -142,6 +142,10 @@ def _check_state(config: Config, limits: Limits) -> None:
     Raises:
         InputError: It cannot.
     """
+    if config.history_precision == "bfloat16":
+        raise errors.InputError(
+            "history_precision: 'bfloat16'; allowed: float32, which is what a state holds between requests"
+        )
     pictures = 2 * config.history if config.optimizer == "lbfgs" else 1
     if pictures > 2 * MAX_HISTORY:
         raise errors.InputError(

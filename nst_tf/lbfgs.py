@@ -1,8 +1,8 @@
 """L-BFGS with a safeguard instead of a line search, for a picture.
 
 Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; see `optimizers` for the contract.
-With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z. It acts
-at a run's first scale only: later ones begin with large shapes in place, which it would go on moving.
+With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z. Whether
+it acts the state says, scale by scale.
 """
 
 import functools
@@ -46,13 +46,13 @@ class State(NamedTuple):
     gradient y = T (g_k+1 - g_k) in row m + k mod m. That is 2 m + 2 pictures in all.
     """
 
-    first_scale: Tensor  # [] int32, 1 where the preconditioner acts, else 0
+    preconditioned: Tensor  # [] int32, 1 where the preconditioner acts, else 0
     image: Tensor  # [1, H, W, 3], the last accepted one
     loss: Tensor  # [], there; infinite before the first evaluation
     gradient: Tensor  # [1, H, W, 3], there
     step_length: Tensor  # [], share of the quasi-Newton step that the trial goes
     count: Tensor  # [] int32, pairs kept since the history was last dropped
-    pairs: Tensor  # [2 m, H, W, 3]
+    pairs: Tensor  # [2 m, H, W, 3], float32 or bfloat16
     products: Tensor  # [2 m, 2 m], inner products of the pairs with each other
 
 
@@ -68,6 +68,12 @@ def frequency_filter(image: Tensor, exponent: float) -> Tensor:
 
     f counts in cycles per longer side of the picture; f = 0 is treated as f = 1.
     """
+    return tf.ensure_shape(_frequency_filter(image, exponent), image.shape)
+
+
+# A function of its own, and not one to be put in line: an update needs it five times, and traces it once.
+@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
+def _frequency_filter(image: Tensor, exponent: float) -> Tensor:
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     rows, columns = _frequencies(height, height), _frequencies(width, width // 2 + 1)
     side = tf.cast(tf.maximum(height, width), tf.float32)
@@ -103,17 +109,17 @@ class Settings(NamedTuple):
     clip: bool
 
 
-def init(image: Tensor, history: int, *, first_scale: bool = True) -> State:
-    """Returns the state before the first evaluation, which is to be that of `image`."""
+def init(image: Tensor, history: int, *, precision: str = "float32", preconditioned: bool = True) -> State:
+    """Returns the state before the first evaluation, which is to be that of `image`; pairs in a precision."""
     zeros = tf.zeros_like(image)
     return State(
-        first_scale=tf.constant(int(first_scale)),
+        preconditioned=tf.constant(int(preconditioned)),
         image=image,
         loss=tf.constant(float("inf")),
         gradient=zeros,
         step_length=tf.constant(1.0),
         count=tf.constant(0),
-        pairs=tf.tile(zeros, [2 * history, 1, 1, 1]),
+        pairs=tf.tile(tf.cast(zeros, precision), [2 * history, 1, 1, 1]),
         products=tf.zeros([2 * history, 2 * history]),
     )
 
@@ -148,6 +154,8 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
     step = _filtered(settings.preconditioner.invert, image - state.image, state)
     change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
+    # As they will be remembered: products of other numbers would not be those of the pairs.
+    step, change = (tf.cast(each, state.pairs.dtype) for each in (step, change))
     is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
     own = stacks.inner_products([step, change], [step, change])
     keep = (own[0, 1] > _CURVATURE * tf.sqrt(own[0, 0] * own[1, 1])) & ~is_first
@@ -156,7 +164,7 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
     )
     own_length = tf.constant(float(settings.learning_rate))
     return State(
-        first_scale=state.first_scale,
+        preconditioned=state.preconditioned,
         image=image,
         loss=loss,
         gradient=gradient,
@@ -216,7 +224,7 @@ def _direction(state: State, settings: Settings) -> Tensor:
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
     """Returns the image as the preconditioner's function makes it, or as it is where none acts."""
-    return tf.cond(state.first_scale > 0, lambda: function(image), lambda: tf.identity(image))
+    return tf.cond(state.preconditioned > 0, lambda: function(image), lambda: tf.identity(image))
 
 
 def _free(state: State) -> Tensor:

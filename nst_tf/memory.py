@@ -75,8 +75,8 @@ def fit(
 ) -> Config:
     """Returns the config with what "auto" leaves open chosen so that the run fits into the free memory.
 
-    Whole pictures where they fit; else the largest tile; and where not even the smallest fits, the longest
-    history of L-BFGS that does. A tile that was chosen is kept, and the history with it.
+    Whole pictures where they fit; else the largest tile; and where not even the smallest fits, the pairs of
+    L-BFGS in bfloat16, and of these as many as do. A tile that was chosen is kept, and the history with it.
 
     Args:
         config: The run.
@@ -116,6 +116,21 @@ def fit(
     )
 
 
+def exhausted(config: Config, scale: Scale) -> errors.InputError:
+    """Returns what to tell where memory did not suffice after all: a GPU's, which is not planned for.
+
+    Args:
+        config: As it was run.
+        scale: Which of the scales it got to.
+    """
+    smaller = [tile for tile in _TILES if not config.tile.isdecimal() or tile < int(config.tile)]
+    whole = "at once" if not config.tile.isdecimal() else f"in parts of {config.tile} pixels"
+    way_out = f"--tile={smaller[0]} or a smaller --size" if smaller else "a smaller --size"
+    return errors.InputError(
+        f"tile: {scale.width} x {scale.height} pixels do not fit into memory {whole}; allowed: {way_out}"
+    )
+
+
 def can_be_kept(
     config: Config,
     precision: str,
@@ -138,14 +153,16 @@ def can_be_kept(
 
 def _tell(config: Config, chosen: Config, scale: Scale) -> None:
     """Says what was chosen, where that is more than to go on as usual."""
+    told = []
     if config.tile == "auto" and chosen.tile != "off":
-        shorter = f", L-BFGS history {chosen.history} instead of {config.history}"
+        told.append(f"parts of {chosen.tile} pixels")
+    if config.history_precision == "auto" and chosen.history_precision == "bfloat16":
+        told.append("L-BFGS history in bfloat16")
+    if chosen.history < config.history:
+        told.append(f"L-BFGS history {chosen.history} instead of {config.history}")
+    if told:
         _LOG.warning(
-            "tile: %d x %d pixels do not fit into memory at once: parts of %s pixels%s",
-            scale.width,
-            scale.height,
-            chosen.tile,
-            shorter if chosen.history < config.history else "",
+            "memory: %d x %d pixels do not fit at once: %s", scale.width, scale.height, ", ".join(told)
         )
 
 
@@ -164,15 +181,19 @@ def _largest(fits: Callable[[int], bool], too_large: int) -> int:
 
 def _candidates(config: Config) -> Iterator[Config]:
     """Yields ways to run the config, the best first."""
-    if config.tile != "auto":
-        yield config
+    exact = "float32" if config.history_precision == "auto" else config.history_precision
+    tiles = ["off", *map(str, _TILES)] if config.tile == "auto" else [config.tile]
+    for tile in tiles:
+        smallest = dataclasses.replace(config, tile=tile, history_precision=exact)
+        yield smallest
+    if config.optimizer != "lbfgs":
         return
-    yield dataclasses.replace(config, tile="off")
-    for tile in _TILES:
-        yield dataclasses.replace(config, tile=str(tile))
-    if config.optimizer == "lbfgs":
+    if config.history_precision == "auto":
+        smallest = dataclasses.replace(smallest, history_precision="bfloat16")
+        yield smallest
+    if config.tile == "auto":
         for history in range(config.history - 1, _SHORTEST_HISTORY - 1, -1):
-            yield dataclasses.replace(config, tile=str(_TILES[-1]), history=history)
+            yield dataclasses.replace(smallest, history=history)
 
 
 def estimate(
@@ -205,13 +226,17 @@ def estimate(
 
 
 def _filters_at_last_scale(config: Config) -> bool:
-    """Returns whether a preconditioner acts at the largest scale, which it does at the first only."""
-    return config.optimizer == "lbfgs" and config.preconditioner != "none" and len(config.scales) == 1
+    """Returns whether a preconditioner acts at the largest scale."""
+    there = config.preconditioned_scales == "all" or len(config.scales) == 1
+    return config.optimizer == "lbfgs" and config.preconditioner != "none" and there
 
 
 def _pair_bytes(config: Config) -> float:
     """Returns what the history of L-BFGS takes for each pixel of the result."""
-    return 2.0 * config.history * _BYTES_PER_PICTURE_PIXEL if config.optimizer == "lbfgs" else 0.0
+    if config.optimizer != "lbfgs":
+        return 0.0
+    share = 0.5 if config.history_precision == "bfloat16" else 1.0
+    return 2.0 * share * config.history * _BYTES_PER_PICTURE_PIXEL
 
 
 def _map_bytes(config: Config, precision: str) -> float:

@@ -90,6 +90,15 @@ def _set_malloc(options: Iterable[tuple[int, int]]) -> bool:
     return all(libc.mallopt(option, value) == 1 for option, value in options)
 
 
+def take_gpu_memory_as_needed() -> None:
+    """Has TensorFlow take a GPU's memory as it needs it, and not nearly all of it from the start.
+
+    So a screen, or another program, has the rest. Call it before TensorFlow is loaded. What a person has set
+    stays.
+    """
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
 def use_tensorflow_backend() -> None:
     """Makes Keras run on TensorFlow; call it before anything imports Keras.
 

@@ -1,4 +1,7 @@
-"""Pictures in one tensor, a stack [n, H, W, 3]: replaced and compared with next to no memory beside them."""
+"""Pictures in one tensor, a stack [n, H, W, 3]: replaced and compared with next to no memory beside them.
+
+A stack is float32, or bfloat16 to take half the memory; sums over one are not.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +30,8 @@ def inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Returns the inner product of each picture with each.
 
     Args:
-        left: Stacks that have n pictures in all.
-        right: Stacks that have k.
+        left: Stacks of one type that have n pictures in all.
+        right: Stacks of one type that have k.
 
     Returns:
         [n, k] float64.
@@ -37,8 +40,17 @@ def inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 
 def combination(factors: Tensor, stack: Tensor) -> Tensor:
-    """Returns the sum of factors [n] times a stack's pictures, [1, H, W, 3]."""
-    return tf.einsum("n,nhwc->hwc", factors, stack)[tf.newaxis]  # a plain product of matrices copies first
+    """Returns the sum of factors [n] times a stack's pictures, [1, H, W, 3] float32."""
+    if stack.dtype == tf.float32:
+        return tf.einsum("n,nhwc->hwc", factors, stack)[tf.newaxis]  # a product of matrices copies first
+
+    def step(row: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        return row + 1, total + factors[row] * tf.cast(stack[row], tf.float32)
+
+    # One after the other, or as many pictures would be there in float32 as the stack has.
+    start = tf.constant(0), tf.zeros(tf.shape(stack)[1:])
+    _, total = tf.while_loop(lambda row, _: row < tf.shape(stack)[0], step, start, parallel_iterations=1)
+    return tf.ensure_shape(total, stack.shape[1:])[tf.newaxis]
 
 
 # A function of its own, and not one to be put in line: it is traced, and its graph optimised, once in a
@@ -55,6 +67,7 @@ def _inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     def step(begin: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         end = tf.minimum(begin + _SPAN, size)
         parts = [tf.concat([each[:, begin:end] for each in side], axis=0) for side in (left, right)]
+        parts = [tf.cast(part, tf.float32) for part in parts]
         return end, total + tf.cast(tf.matmul(*parts, transpose_b=True), tf.float64)
 
     start = tf.constant(0), tf.zeros([count, width], tf.float64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import nst_tf
@@ -64,7 +65,13 @@ def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
     assert result.image.shape == (32, 48, 3)
     assert result.image.dtype == np.float32
     convolution = runtime.resolve_convolution("auto", "float32")
-    asked = {"size": 48, "steps": 7, "tile": "off", "convolution": convolution}
+    asked = {
+        "size": 48,
+        "steps": 7,
+        "tile": "off",
+        "history_precision": "float32",
+        "convolution": convolution,
+    }
     assert result.config == nst_tf.get_config("default", **asked, **QUICK)
     assert result.outcome == "finished"
     assert len(result.trace) == 7
@@ -144,6 +151,25 @@ def test_memory_is_given_back_where_it_is_short(monkeypatch, plenty):
     monkeypatch.setattr(runtime, "give_back_freed_memory", lambda: calls.append(1))
     nst_tf.stylize(CONTENT, STYLE, size=48, steps=1, **QUICK)
     assert calls == ([] if plenty else [1])
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        ("off", r"^tile: 48 x 32 pixels do not fit into memory at once; allowed: --tile=1024 or a smaller"),
+        ("512", r"memory in parts of 512 pixels; allowed: --tile=384 or a smaller --size$"),
+        ("64", r"memory in parts of 64 pixels; allowed: a smaller --size$"),
+    ],
+)
+def test_memory_that_does_not_suffice_after_all_is_an_input_error(monkeypatch, tile, message):
+    """A GPU's, which TensorFlow says so of; here it only says so."""
+
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(nst_tf.Stylizer, "run", exhausted)
+    with pytest.raises(nst_tf.InputError, match=message):
+        nst_tf.stylize(CONTENT, STYLE, size=48, steps=1, tile=tile, **QUICK)
 
 
 def test_tiles_make_the_same_picture():

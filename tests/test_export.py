@@ -416,6 +416,7 @@ def test_the_description_says_what_the_model_is(folder):
         ({"size": 65}, LIMITS, "max_pixels"),
         ({"steps": 2_000_000}, LIMITS, "max_steps"),
         ({"history": 11}, LIMITS, "up to 10"),
+        ({"history_precision": "bfloat16"}, LIMITS, "float32, which is what a state holds"),
         ({"history": 10}, requested.Limits(10_000_000, 10), "steps|2 GB"),
         ({"steps": 3}, requested.Limits(4096, 0), "limits"),
     ],

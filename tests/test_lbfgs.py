@@ -24,7 +24,16 @@ def rosenbrock(image):
     return _as_losses(value), tape.gradient(value, image)
 
 
-def plain_two_loop(function, image, num_steps, history, first_step, longest=np.inf, precondition=lambda x: x):
+def plain_two_loop(
+    function,
+    image,
+    num_steps,
+    history,
+    first_step,
+    longest=np.inf,
+    precondition=lambda x: x,
+    kept=lambda x: x,
+):
     """The same algorithm as published: Nocedal's two-loop recursion, lists, float64, no ring.
 
     Works in image space: the initial inverse Hessian is gamma T T^t, whose gamma is s.y / y.T T^t y.
@@ -43,7 +52,7 @@ def plain_two_loop(function, image, num_steps, history, first_step, longest=np.i
         values.append(trial_loss)
         if trial_loss <= loss + 1e-4 * min(length * slope, 0):
             if accepted is not None:
-                s, y = length * direction, trial_gradient - gradient
+                s, y = kept(length * direction), kept(trial_gradient - gradient)
                 if np.sum(s * y) > 1e-6 * np.sqrt(np.sum(s * s) * np.sum(y * y)):
                     pairs, length = [*pairs, (s, y)][-history:], 1.0
                 else:
@@ -119,6 +128,27 @@ def test_equals_the_plain_two_loop_version(function, history, longest):
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+@pytest.mark.parametrize("function", [quadratic, rosenbrock])
+def test_pairs_in_bfloat16_are_those_of_a_two_loop_that_rounds_them(function):
+    def rounded(array):
+        return tf.cast(tf.cast(array, tf.bfloat16), tf.float64).numpy()
+
+    optimizer = optimizers.lbfgs(history=4, history_precision="bfloat16", longest_step=0.03)
+    _, state, found = _run(optimizer, function, START, 12)
+    _, expected = plain_two_loop(function, START, 12, 4, 0.003, 0.03, kept=rounded)
+    assert state.pairs.dtype == tf.bfloat16
+    _, exact = plain_two_loop(function, START, 12, 4, 0.003, 0.03)
+    off, unlike_exact = (np.max(np.abs(found / np.array(other) - 1)) for other in (expected, exact))
+    assert off < 0.1 * unlike_exact, "not rounded, or not like that"
+    assert unlike_exact < 5e-3
+
+
+def test_pairs_in_bfloat16_solve_a_quadratic_too():
+    optimizer = optimizers.lbfgs(history=10, history_precision="bfloat16", longest_step=np.inf)
+    image, _, _ = _run(optimizer, quadratic, START, 60)
+    np.testing.assert_allclose(image, 0.4, atol=1e-3)
+
+
 def test_leaves_a_saddle_in_steps_that_double():
     """No pair is ever kept there: the first step's length, then twice that, up to the longest."""
 
@@ -146,12 +176,16 @@ def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
     np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
-def test_the_preconditioner_acts_at_the_first_scale_only():
-    optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency")
+@pytest.mark.parametrize("scales", config.PRECONDITIONED_SCALES)
+def test_the_preconditioner_acts_at_the_first_scale_or_at_all(scales):
+    def precondition(array):
+        return _filtered(array).numpy().astype(np.float64) if scales == "all" else array
+
+    optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency", preconditioned_scales=scales)
     image = tf.constant(START)
     state = optimizer.resize(optimizer.init(image), *START.shape[1:3])
     _, _, rows = loop.minimize(rosenbrock, optimizer, image, state, 14)
-    _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, 0.03)
+    _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, 0.03, precondition)
     np.testing.assert_allclose(rows[:, 0], expected, rtol=5e-3)
 
 

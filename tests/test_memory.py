@@ -97,15 +97,35 @@ def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog
     numbers = [int(side) for side in sides[1:] if side != "off"]
     assert numbers == sorted(numbers, reverse=True)
     assert len(set(numbers)) > 1
-    assert f"2048 x 1536 pixels do not fit into memory at once: parts of {numbers[0]} pixels" in caplog.text
+    assert f"2048 x 1536 pixels do not fit at once: parts of {numbers[0]} pixels" in caplog.text
 
 
-def test_the_history_is_shortened_before_a_run_is_refused(monkeypatch, caplog):
-    monkeypatch.setattr(memory, "available", lambda: 4.5e9)
-    chosen = _fit(DEFAULT, size=4096)
-    assert chosen.tile == "256"
+def test_the_history_is_rounded_and_then_shortened_before_a_run_is_refused(monkeypatch, caplog):
+    found = []
+    for free in (7e9, 5e9, 4e9):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        chosen = _fit(DEFAULT, size=4096)
+        found.append((chosen.history_precision, chosen.history == 10))
+        assert chosen.tile == "256" or free == 7e9
+    assert found == [("float32", True), ("bfloat16", True), ("bfloat16", False)]
     assert 3 <= chosen.history < 10
-    assert f"L-BFGS history {chosen.history} instead of 10" in caplog.text
+    rounded, shortened = caplog.messages[1:]
+    assert rounded.endswith("parts of 256 pixels, L-BFGS history in bfloat16")
+    assert shortened.endswith(f"history in bfloat16, L-BFGS history {chosen.history} instead of 10")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_of_the_history_that_was_chosen_stays(monkeypatch, precision):
+    for free in (20e9, 4.5e9):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        assert _fit(DEFAULT, size=4096, history_precision=precision).history_precision == precision
+
+
+def test_a_tile_that_was_chosen_leaves_the_precision_of_the_history_open(monkeypatch, caplog):
+    monkeypatch.setattr(memory, "available", lambda: 5e9)
+    chosen = _fit(DEFAULT, size=4096, tile="256")
+    assert (chosen.tile, chosen.history, chosen.history_precision) == ("256", 10, "bfloat16")
+    assert caplog.messages[0].endswith("do not fit at once: L-BFGS history in bfloat16")
 
 
 def test_a_tile_that_was_chosen_stays(monkeypatch):

@@ -1,5 +1,6 @@
 """What the machine can do, and Keras' backend."""
 
+import os
 import subprocess
 import sys
 
@@ -38,6 +39,16 @@ def test_memory_that_is_kept_is_not_handed_out_anew():
             pytest.skip("the C library is not glibc")
     assert found["keep",] < 0.1 * found[()]
     assert found["keep", "give back"] > 0.9 * found[()]
+
+
+def test_gpu_memory_is_taken_as_needed_unless_a_person_says_otherwise(monkeypatch):
+    name = "TF_FORCE_GPU_ALLOW_GROWTH"
+    monkeypatch.setenv(name, "false")
+    runtime.take_gpu_memory_as_needed()
+    assert os.environ[name] == "false"
+    monkeypatch.delenv(name)
+    runtime.take_gpu_memory_as_needed()
+    assert os.environ[name] == "true"
 
 
 def test_an_explicit_precision_is_kept():

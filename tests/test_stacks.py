@@ -53,6 +53,20 @@ def test_combination():
     np.testing.assert_allclose(combine(factors, stack), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_stack_in_bfloat16_is_summed_in_float32():
+    stack, factors = tf.cast(_stack(4, (7, 9)), tf.bfloat16), np.array([0.5, -2.0, 3.0, 0.0], np.float32)
+    exact, picture = tf.cast(stack, tf.float64).numpy(), _stack(1, (7, 9), 5)
+    combine = tf.function(stacks.combination, autograph=False)
+    for each in (stacks.combination, combine):
+        found = each(tf.constant(factors), stack)
+        assert found.dtype == tf.float32
+        np.testing.assert_allclose(found, np.tensordot(factors, exact, 1)[np.newaxis], rtol=1e-5, atol=1e-5)
+    found = stacks.inner_products([stack], [tf.constant(picture)])
+    np.testing.assert_allclose(found, _products(exact, picture), rtol=1e-5)
+    given = tf.cast(picture, tf.bfloat16)
+    np.testing.assert_array_equal(stacks.replace(stack, tf.constant(2), given)[2], given[0])
+
+
 def test_replaces_one_picture_and_leaves_what_it_was_given_as_it_was():
     stack, picture = _stack(4, (7, 9)), _stack(1, (7, 9), 5)
     expected = np.concatenate([stack[:2], picture, stack[3:]])

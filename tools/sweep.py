@@ -111,5 +111,6 @@ def _label(settings: axes.Settings, width: int) -> Image.Image:
 
 
 if __name__ == "__main__":
+    runtime.take_gpu_memory_as_needed()
     runtime.keep_freed_memory()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))

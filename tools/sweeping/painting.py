@@ -26,7 +26,7 @@ _NOT_SWEPT = frozenset({"output", "overwrite", *tool_flags.OF_ONE_RUN})
 
 # Settings that a run itself resolves, by the machine and by what pictures there are: a manifest has what came
 # of them. What was asked for is in the name of the picture that is kept.
-_RESOLVED = frozenset({"weights", "precision", "convolution", "tile", "history", "init"})
+_RESOLVED = frozenset({"weights", "precision", "convolution", "tile", "history", "history_precision", "init"})
 
 # Enough of a settings' text in a file's name to be recognised, and of a digest to tell names apart.
 _NAME_LENGTH, _DIGEST_LENGTH = 80, 10
