@@ -214,6 +214,7 @@ def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
     monkeypatch.setattr(processes, "call", lambda function, *arguments, **_: function(*arguments))
     monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
     bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
+    assert bench.quality(32, [2, 3], [], every_road=False) == {}
     found = bench.quality(32, [2, 3], [1, 2], every_road=False)
     tutorial = found["TensorFlow's tutorial"]
     assert len(tutorial["values"]) == len(tutorial["seconds"]) == 2

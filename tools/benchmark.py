@@ -33,8 +33,8 @@ flags.DEFINE_multi_enum("rows", list(ROWS), ROWS, "what to measure; may be repea
 flags.DEFINE_list("sizes", ["128", "256", "512", "1024", "2048"], "longest sides in pixels; not of quality")
 flags.DEFINE_integer("rounds", 5, "how often each is measured, in turn", lower_bound=1)
 flags.DEFINE_integer("quality_size", 256, "quality: longest side in pixels", lower_bound=32)
-flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of the PyTorch baseline, ascending")
-flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of TensorFlow's tutorial, ascending")
+flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
+flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
 flags.DEFINE_bool("quick", False, "small sizes and few steps: whether it works, in under three minutes")
 flags.DEFINE_string("content", "samples/photograph.jpg", "the photograph")
@@ -42,6 +42,8 @@ flags.DEFINE_string("style", "samples/strokes.jpg", "the painting")
 flags.DEFINE_string("weights", None, "VGG19's weights, as nst_tf takes them, and where it does")
 flags.DEFINE_bool("bfloat16", None, "measure it too [where the machine has instructions for it]")
 flags.DEFINE_string("json", None, "a file to write the results to")
+
+_OF_QUALITY = ("evaluations", "tutorial_steps")
 
 _QUICK: Mapping[str, Any] = {
     "sizes": ["64"],
@@ -74,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
 def _measure() -> dict[str, Any]:
     """Returns the results by row; prints each when it is there."""
     sizes = _numbers("sizes", lowest=32)
-    evaluations, steps = _numbers("evaluations"), _numbers("tutorial_steps")
+    evaluations, steps = (_numbers(name) if _FLAGS[name].value else [] for name in _OF_QUALITY)
     if _FLAGS.json and not pathlib.Path(_FLAGS.json).absolute().parent.is_dir():
         raise errors.InputError(f"json: there is no folder for {_FLAGS.json}; make it first")
     # Before TensorFlow is loaded, so that mistakes are told at once.

@@ -81,12 +81,21 @@ class Bench:
     def quality(
         self, size: int, evaluations: Sequence[int], steps: Sequence[int], every_road: bool
     ) -> dict[str, Any]:
-        """Returns the baselines' values and times, and the seconds until nst_tf has them, by road."""
+        """Returns the baselines' values and times, and the seconds until nst_tf has them, by road.
+
+        Args:
+            size: Longest side in pixels.
+            evaluations: Of the PyTorch baseline; none to leave it out.
+            steps: Of TensorFlow's tutorial, likewise.
+            every_road: Whether to take every road, not the last alone.
+        """
         task, found = self._task(size), {}
         baselines: list[Any] = [("TensorFlow's tutorial", "tf_tutorial", quality.tutorial, steps)]
         if contenders.has_pytorch():
             baselines.append(("PyTorch's L-BFGS", "gatys_pytorch", quality.pytorch, evaluations))
         for name, preset, run, counts in baselines:
+            if not counts:
+                continue
             baseline = processes.call(run, task, counts)
             found[name] = {
                 "preset": preset,
