@@ -36,7 +36,7 @@ def test_every_preset_equals_its_oracle(kind, preset, random_weights):
 @pytest.mark.parametrize("preset", ["default", "gatys_pytorch"])
 def test_losses_fall_with_the_real_weights(preset):
     path = str(conftest.real_weights())
-    result = nst_tf.stylize(CONTENT, STYLE, preset=preset, size=64, steps=60, weights=path)
+    result = nst_tf.stylize(CONTENT, STYLE, preset=preset, size=96, steps=60, weights=path)
     options = {"preset": preset, "weights": path}
     before = nst_tf.evaluate(CONTENT, CONTENT, STYLE, **options)
     assert result.losses.total < 0.2 * before.total
