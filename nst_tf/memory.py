@@ -50,8 +50,8 @@ _REGION_BYTES_PER_PIXEL = 550.0
 # in float32.
 _GUIDE_BYTES_PER_PIXEL = 16
 
-# How much more a process takes that keeps what it frees: measured 1.25 times at 512 and 1.5 at 1024 pixels
-# (default preset, float32, no network instructions), and some reserve.
+# How much more a process takes that keeps what it frees: measured 1.5 times at 1024 and 1.6 at 2048 pixels
+# (gatys_pytorch with 10 pairs, float32, no network instructions, 8 and 4 steps), and some reserve.
 _KEPT_FACTOR = 2.0
 
 # Sides of tiles that are tried, largest first: with a halo of 80 pixels on each side, one of 256 does 2.6
