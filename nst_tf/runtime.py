@@ -23,9 +23,9 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _NETWORK_FLAGS = frozenset({"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"})
 
 # Options of glibc's mallopt(3). To keep: one arena for all threads, whose free top is never given back, and
-# no blocks of their own for large requests; a threshold of -1 is none, where the largest int, 2 GB, had a step
-# at 2048 pixels take 54 s instead of 28 (two cores, AVX2). To give back: what glibc's
-# defaults grow to in a process that frees large blocks.
+# no blocks of their own for large requests; -1 is no threshold, where 2 GB, the largest int, made a step at
+# 2048 pixels take 54 s instead of 28 (two cores, AVX2). To give back: what glibc's defaults grow to in a
+# process that frees large blocks.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 _KEEPING = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
 _GIVING_BACK = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**26))
