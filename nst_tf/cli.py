@@ -267,6 +267,5 @@ def _show_warnings() -> None:
 
 def run() -> None:
     """The entry point."""
-    runtime.take_gpu_memory_as_needed()
-    runtime.keep_freed_memory()  # until a run finds that memory is too short for that
+    runtime.settle_memory()  # until a run finds that memory is too short for that
     app.run(main, flags_parser=options.parse)

@@ -272,6 +272,10 @@ class Config:
         )
         return weights or (1.0,) * count
 
+    def pairs_precision(self) -> str:
+        """Returns the type of L-BFGS' pairs: float32, unless memory or a person has it otherwise."""
+        return "float32" if self.history_precision == "auto" else self.history_precision
+
     def takes_steps(self) -> bool:
         """Returns whether anything is optimised; where not, no network is needed."""
         return self.color not in WITHOUT_STEPS

@@ -142,7 +142,7 @@ def _check_state(config: Config, limits: Limits) -> None:
     Raises:
         InputError: It cannot.
     """
-    if config.history_precision == "bfloat16":
+    if config.pairs_precision() != "float32":
         raise errors.InputError(
             "history_precision: 'bfloat16'; allowed: float32, which is what a state holds between requests"
         )

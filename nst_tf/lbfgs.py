@@ -74,6 +74,7 @@ def frequency_filter(image: Tensor, exponent: float) -> Tensor:
 # A function of its own, and not one to be put in line: an update needs it five times, and traces it once.
 @tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _frequency_filter(image: Tensor, exponent: float) -> Tensor:
+    """Returns what `frequency_filter` does, of a size that the graph does not know."""
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     rows, columns = _frequencies(height, height), _frequencies(width, width // 2 + 1)
     side = tf.cast(tf.maximum(height, width), tf.float32)

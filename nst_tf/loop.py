@@ -92,10 +92,7 @@ def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:
         "lbfgs": {
             "learning_rate": config.learning_rate,
             "history": config.history,
-            # What fits is not for this module to find out: "auto" is float32 here.
-            "history_precision": "float32"
-            if config.history_precision == "auto"
-            else config.history_precision,
+            "history_precision": config.pairs_precision(),
             "preconditioner": config.preconditioner,
             "preconditioned_scales": config.preconditioned_scales,
         },

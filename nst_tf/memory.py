@@ -181,10 +181,9 @@ def _largest(fits: Callable[[int], bool], too_large: int) -> int:
 
 def _candidates(config: Config) -> Iterator[Config]:
     """Yields ways to run the config, the best first."""
-    exact = "float32" if config.history_precision == "auto" else config.history_precision
     tiles = ["off", *map(str, _TILES)] if config.tile == "auto" else [config.tile]
     for tile in tiles:
-        smallest = dataclasses.replace(config, tile=tile, history_precision=exact)
+        smallest = dataclasses.replace(config, tile=tile, history_precision=config.pairs_precision())
         yield smallest
     if config.optimizer != "lbfgs":
         return
@@ -235,7 +234,7 @@ def _pair_bytes(config: Config) -> float:
     """Returns what the history of L-BFGS takes for each pixel of the result."""
     if config.optimizer != "lbfgs":
         return 0.0
-    share = 0.5 if config.history_precision == "bfloat16" else 1.0
+    share = {"float32": 1.0, "bfloat16": 0.5}[config.pairs_precision()]
     return 2.0 * share * config.history * _BYTES_PER_PICTURE_PIXEL
 
 

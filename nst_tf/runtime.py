@@ -60,6 +60,12 @@ def quiet() -> Iterator[None]:
             os.close(terminal)
 
 
+def settle_memory() -> None:
+    """Has this process treat memory as a command that paints should; call it before TensorFlow is loaded."""
+    take_gpu_memory_as_needed()
+    keep_freed_memory()
+
+
 def keep_freed_memory() -> bool:
     """Has this process keep the memory it frees, for what it allocates next; returns whether it does now.
 

@@ -43,6 +43,7 @@ flags.DEFINE_string("weights", None, "VGG19's weights, as nst_tf takes them, and
 flags.DEFINE_bool("bfloat16", None, "measure it too [where the machine has instructions for it]")
 flags.DEFINE_string("json", None, "a file to write the results to")
 
+# Which of them is empty leaves its baseline out.
 _OF_QUALITY = ("evaluations", "tutorial_steps")
 
 _QUICK: Mapping[str, Any] = {

@@ -219,6 +219,5 @@ def _stack(rows: Sequence[Image.Image], gap: int, width: int = _WIDTH) -> Image.
 
 
 if __name__ == "__main__":
-    runtime.take_gpu_memory_as_needed()
-    runtime.keep_freed_memory()
+    runtime.settle_memory()
     app.run(main, flags_parser=tool_flags.parse)

@@ -111,6 +111,5 @@ def _label(settings: axes.Settings, width: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    runtime.take_gpu_memory_as_needed()
-    runtime.keep_freed_memory()
+    runtime.settle_memory()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))
