@@ -79,6 +79,8 @@ def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
     with runtime.quiet():
         repeated, chosen, given, shown = _checked()
+    if chosen.convolution != "direct":
+        runtime.use_onednn()
     runtime.use_tensorflow_backend()
     _show_warnings()
     with runtime.quiet():

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import stacks
+from nst_tf import graphs, stacks
 
 Tensor = Any  # TensorFlow ships no type information.
 Filter = Callable[[Tensor], Tensor]
@@ -71,8 +71,7 @@ def frequency_filter(image: Tensor, exponent: float) -> Tensor:
     return tf.ensure_shape(_frequency_filter(image, exponent), image.shape)
 
 
-# A function of its own, and not one to be put in line: an update needs it five times, and traces it once.
-@tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
+@graphs.apart(reduce_retracing=True)
 def _frequency_filter(image: Tensor, exponent: float) -> Tensor:
     """Returns what `frequency_filter` does, of a size that the graph does not know."""
     height, width = tf.shape(image)[1], tf.shape(image)[2]

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nst_tf import tiling, vgg, weights
+from nst_tf import graphs, tiling, vgg, weights
 from nst_tf import winograd as _winograd
 
 Tensor = Any  # TensorFlow ships no type information.
@@ -125,10 +125,16 @@ class Network:
                 self._windows(image),
                 zeros,
             )
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            values = loss(statistics(self._features(image), _whole))
-        return values, tf.ensure_shape(tape.gradient(values.total, image), image.shape)
+
+        @graphs.apart
+        def of_whole(image: Tensor) -> tuple[Any, Tensor]:
+            with tf.GradientTape() as tape:
+                tape.watch(image)
+                values = loss(statistics(self._features(image), _whole))
+            return values, tape.gradient(values.total, image)
+
+        values, gradient = of_whole(image)
+        return values, tf.ensure_shape(gradient, image.shape)
 
     def _features(self, image: Tensor) -> Maps:
         return self._model(self._preprocess(image))

@@ -22,6 +22,10 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # network features" in its tensorflow/core/util), in Linux' names.
 _NETWORK_FLAGS = frozenset({"avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"})
 
+# What TensorFlow is told by whether to compute by oneDNN where it does not ask the processor, and the flag of
+# the least instructions that oneDNN is worth it with.
+_ONEDNN_VARIABLE, _AVX2 = "TF_ENABLE_ONEDNN_OPTS", "avx2"
+
 # Options of glibc's mallopt(3). To keep: one arena for all threads, whose free top is never given back, and
 # no blocks of their own for large requests; -1 is no threshold, where 2 GB, the largest int, made a step at
 # 2048 pixels take 54 s instead of 28 (two cores, AVX2). To give back: what glibc's defaults grow to in a
@@ -64,6 +68,25 @@ def settle_memory() -> None:
     """Has this process treat memory as a command that paints should; call it before TensorFlow is loaded."""
     take_gpu_memory_as_needed()
     keep_freed_memory()
+
+
+def use_onednn() -> None:
+    """Has TensorFlow compute by oneDNN also on a processor with AVX2 alone, where it does not unasked.
+
+    There its products of matrices, and with them convolutions by Winograd, are a third to a half faster:
+    a step of gatys_pytorch took 0.70 times as long at 128, 0.80 at 256 and 0.87 at 512 pixels (two cores,
+    float32). What a person has set stays. For a process that paints: it changes how all of it rounds, and
+    Keras' own convolutions, those of --convolution=direct, are slower by it. Does nothing once TensorFlow is
+    loaded.
+    """
+    if "tensorflow" not in sys.modules and _AVX2 in _processor_flags():
+        os.environ.setdefault(_ONEDNN_VARIABLE, "1")
+
+
+def uses_onednn() -> bool:
+    """Returns whether TensorFlow computes by oneDNN, by its rule: as it is told, else by the processor."""
+    told = os.environ.get(_ONEDNN_VARIABLE)
+    return has_network_instructions() if told is None else told.lower() in ("1", "true")
 
 
 def keep_freed_memory() -> bool:
@@ -146,9 +169,9 @@ def resolve_precision(precision: str) -> str:
 def resolve_convolution(convolution: str, precision: str) -> str:
     """Returns "direct" or "winograd" for a way of convolution that may be "auto".
 
-    The rule of "auto": winograd for float32 on a processor without instructions for networks, where loss and
-    gradient took 0.84 times as long at 128, 0.79 at 256, 0.68 at 512 and 0.73 at 1024 pixels (two cores with
-    AVX2). Elsewhere TensorFlow has faster convolutions of its own, or was not measured.
+    The rule of "auto": winograd for float32 on a processor. Loss and gradient took 0.84 times as long at 128,
+    0.79 at 256, 0.68 at 512 and 0.73 at 1024 pixels on two cores with AVX2, a step 0.53 times as long at 256
+    pixels on two with AVX512. A GPU has faster convolutions of its own.
 
     Raises:
         InputError: Winograd was asked for in bfloat16.
@@ -160,7 +183,7 @@ def resolve_convolution(convolution: str, precision: str) -> str:
         )
     if convolution != "auto":
         return convolution
-    fast = precision == "float32" and not has_network_instructions() and not _gpu_compute_capabilities()
+    fast = precision == "float32" and not _gpu_compute_capabilities()
     return "winograd" if fast else "direct"
 
 

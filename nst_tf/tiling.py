@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import graphs
+
 Tensor = Any  # TensorFlow ships no type information.
 
 
@@ -191,6 +193,7 @@ def value_and_gradient(
         values = loss(sums)
     upstream = tf.nest.flatten(tape.gradient(values.total, sums, unconnected_gradients="zero"))
 
+    @graphs.apart
     def pull(window: Window) -> list[Tensor]:
         part = cut(image, window)
         with tf.GradientTape() as tape:

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from nst_tf import graphs, runtime
+
 Tensor = Any  # TensorFlow ships no type information.
 
 _TILE, _PATCH = 4, 6  # sides of what comes out and of what it comes of
@@ -46,9 +48,14 @@ _INPUT, _KERNEL, _OUTPUT = (np.kron(each, each).astype(np.float32) for each in (
 # Fewer channels have too little to multiply for what the tiles cost: with 64 both ways took as long.
 _LEAST_CHANNELS = 128
 
-# Multiplications of the definition, over 9, from which on this way is faster. Of VGG19's convolutions at 128,
-# 256 and 512 pixels (two cores with AVX2) those with 5e7 took longer, those with 2e8 less long.
-_LEAST_WORK = 1e8
+# Multiplications of the definition, over 9, from which on this way is faster, by whether products of matrices
+# are oneDNN's. Of VGG19's convolutions at 128, 256 and 512 pixels (two cores with AVX2) those with 5e7 took
+# longer and those with 2e8 less long by TensorFlow's own; by oneDNN's those with 1.3e7 and with 2.5e7.
+_LEAST_WORK = {False: 1e8, True: 2e7}
+
+# Channels from which on oneDNN's convolution by the turned kernel, which it takes for a gradient, is the
+# faster one: 1.2 to 4 times from 32 on, also with AVX512; with a picture's three it is the slower one.
+_LEAST_TURNED_CHANNELS = 32
 
 
 def convolve(features: Tensor, transformed: Tensor) -> Tensor:
@@ -100,45 +107,58 @@ class Conv2D(keras.layers.Conv2D):
     Which it is depends on the size of the features, which only the graph knows.
     """
 
-    # For tiles; and for the gradient, a convolution by the kernel turned round: as that is, and for tiles.
-    _kernels: tuple[Tensor, Tensor, Tensor] | None = None
+    # For the gradient, a convolution by the kernel turned round; both for tiles, where they may be faster.
+    _turned: Tensor = None
+    _tiles: tuple[Tensor, Tensor] | None = None
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets kernel and bias for good."""
         super().set_weights(weights)
         kernel = tf.constant(weights[0], tf.float32)
-        if min(kernel.shape[2:]) >= _LEAST_CHANNELS and self.padding == "same":
-            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            self._kernels = transform(kernel), turned, transform(turned)
+        channels = min(kernel.shape[2:])
+        if self.padding == "same" and channels >= min(_LEAST_CHANNELS, _LEAST_TURNED_CHANNELS):
+            self._turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            if channels >= _LEAST_CHANNELS:
+                self._tiles = transform(kernel), transform(self._turned)
 
     def convolution_op(self, inputs: Tensor, kernel: Any) -> Tensor:
         """Returns the convolution without its bias; called by Keras."""
-        if self._kernels is None:
+        if self._turned is None:
             return super().convolution_op(inputs, kernel)
-        own, (tiles, turned, turned_tiles) = tf.convert_to_tensor(kernel), self._kernels
+        own, turned = tf.convert_to_tensor(kernel), self._turned
+        tiles, turned_tiles = self._tiles or (None, None)
 
         @tf.custom_gradient
         def convolution(features: Tensor) -> tuple[Tensor, Any]:
             def gradient(upstream: Tensor) -> Tensor:
-                return tf.ensure_shape(_by_work(upstream, turned, turned_tiles), features.shape)
+                return tf.ensure_shape(_convolved(upstream, turned, own, turned_tiles), features.shape)
 
-            return _by_work(features, own, tiles), gradient
+            return _convolved(features, own, turned, tiles), gradient
 
         return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])
 
 
-# A function of its own, and not one to be put in line: it is traced, and its graph optimised, once in a
-# process instead of for every layer and use. That took ten seconds.
-@tf.function(
-    autograph=False,
-    input_signature=[tf.TensorSpec([None] * 4)] * 2 + [tf.TensorSpec([None] * 3)],
-    experimental_attributes={"_noinline": True},
-)
-def _by_work(features: Tensor, kernel: Tensor, transformed: Tensor) -> Tensor:
+def _convolved(features: Tensor, kernel: Tensor, turned: Tensor, transformed: Tensor | None) -> Tensor:
+    """Returns the convolution by a kernel, whose `transform` is there where tiles may be faster."""
+    if transformed is None:
+        return _by_definition(features, kernel, turned)
+    return _by_work(features, kernel, turned, transformed)
+
+
+def _by_definition(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:
+    """Returns the convolution as TensorFlow computes it: with oneDNN as the gradient of one by `turned`."""
+    if not runtime.uses_onednn():
+        return tf.nn.conv2d(features, kernel, 1, "SAME")
+    shape = tf.concat([tf.shape(features)[:3], tf.shape(kernel)[3:]], axis=0)
+    return tf.nn.conv2d_transpose(features, turned, shape, 1, "SAME")
+
+
+@graphs.apart(input_signature=[tf.TensorSpec([None] * 4)] * 3 + [tf.TensorSpec([None] * 3)])
+def _by_work(features: Tensor, kernel: Tensor, turned: Tensor, transformed: Tensor) -> Tensor:
     """Returns the convolution the way that is faster for so much work."""
     work = tf.cast(tf.size(features), tf.float32) * tf.cast(tf.shape(kernel)[3], tf.float32)
     return tf.cond(
-        work >= _LEAST_WORK,
+        work >= _LEAST_WORK[runtime.uses_onednn()],
         lambda: convolve(features, transformed),
-        lambda: tf.nn.conv2d(features, kernel, 1, "SAME"),
+        lambda: _by_definition(features, kernel, turned),
     )

@@ -17,7 +17,7 @@ import tensorflow as tf
 from benchmarking import arithmetic, contenders, in_turn, measuring, processes, quality, report
 from PIL import Image
 
-from nst_tf import errors, memory, objective, presets, vgg, weights
+from nst_tf import errors, memory, objective, presets, runtime, vgg, weights
 from tests import conftest
 
 SIDE = 48
@@ -127,7 +127,9 @@ def test_a_table_has_a_line_for_each_row():
 
 
 def test_a_process_of_its_own_takes_steps_and_tells_its_time_and_memory(task):
-    with processes.running("nst_tf float32", task, keep_memory=True) as contender:
+    with processes.running(
+        "nst_tf float32", task, [runtime.use_onednn, runtime.keep_freed_memory]
+    ) as contender:
         assert contender.startup_s > 0.5, "TensorFlow alone takes longer"
         contender.step()
         peak = contender.peak_bytes()

@@ -51,6 +51,30 @@ def test_gpu_memory_is_taken_as_needed_unless_a_person_says_otherwise(monkeypatc
     assert os.environ[name] == "true"
 
 
+def test_onednn_is_asked_for_where_it_pays_and_tensorflow_can_still_be_told(monkeypatch):
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    monkeypatch.setenv(name, "0")
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(runtime, "_processor_flags", lambda: frozenset({"avx2"}))
+    runtime.use_onednn()
+    assert os.environ[name] == "0"  # as a person has set it
+    assert not runtime.uses_onednn()
+    monkeypatch.delenv(name)
+    assert not runtime.uses_onednn()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    runtime.use_onednn()
+    assert name not in os.environ  # too late
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    runtime.use_onednn()
+    assert runtime.uses_onednn()
+    monkeypatch.delenv(name)
+    monkeypatch.setattr(runtime, "_processor_flags", lambda: frozenset({"sse4_1"}))
+    runtime.use_onednn()
+    assert name not in os.environ
+    monkeypatch.setattr(runtime, "_processor_flags", lambda: frozenset({"avx512_vnni"}))
+    assert runtime.uses_onednn()  # unasked
+
+
 def test_an_explicit_precision_is_kept():
     assert runtime.resolve_precision("float32") == "float32"
     assert runtime.resolve_precision("bfloat16") == "bfloat16"

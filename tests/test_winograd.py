@@ -19,7 +19,7 @@ def _by_definition(features, kernel):
 
 def _work_from(monkeypatch, least):
     """Has work from `least` on done by tiles: the function that decides is traced anew."""
-    monkeypatch.setattr(winograd, "_LEAST_WORK", least)
+    monkeypatch.setattr(winograd, "_LEAST_WORK", {False: least, True: least})
     decide = winograd._by_work
     fresh = tf.function(decide.python_function, decide.input_signature, autograph=False)
     monkeypatch.setattr(winograd, "_by_work", fresh)
@@ -52,8 +52,11 @@ def _layers(channels=5, filters=4):
 
 
 @pytest.mark.usefixtures("everywhere")
-def test_the_layer_and_its_gradient_equal_keras():
+@pytest.mark.parametrize(("onednn", "least"), [(False, 0), (True, 0), (True, 1e9)])
+def test_the_layer_and_its_gradient_equal_keras(monkeypatch, onednn, least):
     """A loss that is not linear in what comes out, so that a wrong upstream gradient would show."""
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
+    _work_from(monkeypatch, least)
     features = tf.constant(_random(1, 9, 14, 5))
     found = []
     for layer in _layers():
@@ -75,12 +78,26 @@ def test_the_layer_and_its_gradient_equal_keras():
 def test_small_work_is_done_by_the_definition(monkeypatch):
     """Bit for bit, which tiles are not."""
     monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 1)
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: False)
     features = tf.constant(_random(1, 9, 14, 5))
     ours, keras_own = (layer(features) for layer in _layers())
     np.testing.assert_array_equal(ours, keras_own)
     _work_from(monkeypatch, 9 * 14 * 5 * 4)
     ours, keras_own = (layer(features).numpy() for layer in _layers())
     assert (ours != keras_own).any()
+
+
+def test_few_channels_are_left_to_onednn_the_other_way_round(monkeypatch):
+    """As the gradient of a convolution by the turned kernel; a picture's three channels as Keras does."""
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: True)
+    features = tf.constant(_random(1, 9, 14, 40))
+    ours, keras_own = _layers(40, 33)
+    operations = tf.function(ours, autograph=False).get_concrete_function(features).graph.get_operations()
+    assert "Conv2DBackpropInput" in [operation.type for operation in operations]
+    np.testing.assert_allclose(ours(features), keras_own(features), atol=1e-3)
+    picture = tf.constant(_random(1, 9, 14, 3))
+    ours, keras_own = (layer(picture) for layer in _layers(3, 64))
+    np.testing.assert_array_equal(ours, keras_own)
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -111,24 +128,19 @@ def test_tiles_in_bfloat16_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("asked", "precision", "instructions", "expected"),
+    ("asked", "precision", "expected"),
     [
-        ("auto", "float32", False, "winograd"),
-        ("auto", "float32", True, "direct"),
-        ("auto", "bfloat16", False, "direct"),
-        ("direct", "float32", False, "direct"),
-        ("winograd", "float32", True, "winograd"),
+        ("auto", "float32", "winograd"),
+        ("auto", "bfloat16", "direct"),
+        ("direct", "float32", "direct"),
+        ("winograd", "float32", "winograd"),
     ],
 )
-def test_auto_is_for_float32_on_processors_without_instructions_for_networks(
-    monkeypatch, asked, precision, instructions, expected
-):
-    monkeypatch.setattr(runtime, "has_network_instructions", lambda: instructions)
+def test_auto_is_for_float32(monkeypatch, asked, precision, expected):
     monkeypatch.setattr(runtime, "_gpu_compute_capabilities", list)
     assert runtime.resolve_convolution(asked, precision) == expected
 
 
 def test_auto_leaves_convolutions_to_a_gpu(monkeypatch):
-    monkeypatch.setattr(runtime, "has_network_instructions", lambda: False)
     monkeypatch.setattr(runtime, "_gpu_compute_capabilities", lambda: [(8, 0)])
     assert runtime.resolve_convolution("auto", "float32") == "direct"

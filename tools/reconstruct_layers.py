@@ -68,4 +68,5 @@ def _path(name: str) -> str:
 
 if __name__ == "__main__":
     runtime.settle_memory()
+    runtime.use_onednn()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))

@@ -1,6 +1,6 @@
 """The rows of the benchmark, on one photograph, one painting and one set of weights.
 
-Each thing measured has a process of its own, and keeps its memory where the command nst_tf would.
+Each thing measured has a process of its own, and those of nst_tf are prepared as its command prepares them.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarking import arithmetic, contenders, in_turn, processes, quality
-from nst_tf import errors, images, memory, presets, scales, vgg, weights
+from nst_tf import errors, images, memory, presets, runtime, scales, vgg, weights
 
 _GIB = 2.0**30
 
@@ -65,7 +65,7 @@ class Bench:
         for size, task in self._tasks("arithmetic", sizes):
             found[str(size)] = {
                 precision: processes.call(
-                    arithmetic.measure, task, precision, self._rounds, keep_memory=_can_keep(task)
+                    arithmetic.measure, task, precision, self._rounds, prepare=_preparation(task)
                 )
                 for precision in self._precisions
             }
@@ -104,7 +104,7 @@ class Bench:
                 "seconds": list(baseline.seconds),
                 "roads": {
                     road: processes.call(
-                        quality.seconds_to, baseline, changes, task, keep_memory=_can_keep(task)
+                        quality.seconds_to, baseline, changes, task, prepare=_preparation(task)
                     )
                     for road, changes in quality.roads(every_road).items()
                 },
@@ -115,7 +115,7 @@ class Bench:
         """Returns the seconds of steps of some contenders, all of them running."""
         with contextlib.ExitStack() as stack:
             steps = {
-                name: stack.enter_context(processes.running(name, task, keep_memory=_keeps(name, task))).step
+                name: stack.enter_context(processes.running(name, task, _of_contender(name, task))).step
                 for name in names
             }
             return in_turn.measure(steps, self._rounds)
@@ -155,7 +155,7 @@ class Bench:
 
 def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
     """Returns what a contender's process needs."""
-    with processes.running(name, task, keep_memory=_keeps(name, task)) as contender:
+    with processes.running(name, task, _of_contender(name, task)) as contender:
         contender.step()  # the first allocates what the network needs, this what the optimiser remembers
         peak = contender.peak_bytes()
         return {"startup_s": contender.startup_s, "peak_gib": None if peak is None else peak / _GIB}
@@ -168,12 +168,16 @@ def _needed(task: contenders.Task) -> float:
     return memory.estimate(chosen, "float32", last, [task.style.shape[1:3]])
 
 
-def _keeps(name: str, task: contenders.Task) -> bool:
-    """Returns whether a contender keeps the memory it frees: nst_tf, as its command does."""
-    return name.startswith("nst_tf") and _can_keep(task)
+def _of_contender(name: str, task: contenders.Task) -> processes.Preparation:
+    """Returns what a contender's process begins with."""
+    return _preparation(task) if name.startswith("nst_tf") else ()
 
 
-def _can_keep(task: contenders.Task) -> bool:
-    """Returns whether there is enough memory for keeping it, now, in the larger of the two precisions."""
+def _preparation(task: contenders.Task) -> processes.Preparation:
+    """Returns what a process of nst_tf begins with, as its command does.
+
+    Memory is kept where there is enough of it now, for the larger of the two precisions.
+    """
     chosen = contenders.formulation("gatys_pytorch", task, "float32")
-    return memory.can_be_kept(chosen, "float32", task.content.shape[1:3], [task.style.shape[1:3]])
+    keeps = memory.can_be_kept(chosen, "float32", task.content.shape[1:3], [task.style.shape[1:3]])
+    return (runtime.use_onednn, *((runtime.keep_freed_memory,) if keeps else ()))

@@ -6,13 +6,14 @@ import multiprocessing.connection
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarking import contenders
 from nst_tf import runtime
 
 _Connection = multiprocessing.connection.Connection
+Preparation = Sequence[Callable[[], object]]
 
 # Not getrusage(2), whose peak a process inherits from the one that started it.
 _STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) kB")
@@ -36,19 +37,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(name: str, task: contenders.Task, *, keep_memory: bool = False) -> Iterator[Running]:
+def running(name: str, task: contenders.Task, prepare: Preparation = ()) -> Iterator[Running]:
     """Starts a contender; ends it with the block.
 
     Args:
         name: Of the contender.
         task: What it gets.
-        keep_memory: Whether it keeps the memory it frees, as the command nst_tf does where there is plenty.
+        prepare: What its process calls before it loads TensorFlow, as the command nst_tf does.
 
     Raises:
         RuntimeError: The process ended without an answer.
     """
     start = time.time()
-    with _process(keep_memory, _take_steps, name, task) as connection:
+    with _process(prepare, _take_steps, name, task) as connection:
         first = _received(connection, name)
 
         def ask(question: object) -> Any:
@@ -59,28 +60,28 @@ def running(name: str, task: contenders.Task, *, keep_memory: bool = False) -> I
         connection.send(None)
 
 
-def call(function: Callable[..., Any], *arguments: Any, keep_memory: bool = False) -> Any:
+def call(function: Callable[..., Any], *arguments: Any, prepare: Preparation = ()) -> Any:
     """Returns what a function of a module returns in a process of its own.
 
     Args:
         function: What to call.
         *arguments: Its arguments.
-        keep_memory: As for `running`.
+        prepare: As for `running`.
 
     Raises:
         RuntimeError: The process ended without an answer.
     """
-    with _process(keep_memory, _answer) as connection:
+    with _process(prepare, _answer) as connection:
         connection.send((function, arguments))
         return _received(connection, function.__name__)
 
 
 @contextlib.contextmanager
-def _process(keep_memory: bool, target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
+def _process(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
     """Starts a process, which gets its end of a connection after the arguments; waits for its end."""
     context = multiprocessing.get_context("spawn")
     own, other = context.Pipe()
-    process = context.Process(target=_begin, args=(keep_memory, target, *arguments, other))
+    process = context.Process(target=_begin, args=(prepare, target, *arguments, other))
     process.start()
     other.close()
     try:
@@ -90,10 +91,10 @@ def _process(keep_memory: bool, target: Callable[..., None], *arguments: Any) ->
         process.join()
 
 
-def _begin(keep_memory: bool, target: Callable[..., None], *arguments: Any) -> None:
+def _begin(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> None:
     """In the new process: does what it is for."""
-    if keep_memory:
-        runtime.keep_freed_memory()
+    for each in prepare:
+        each()
     target(*arguments)
 
 
