@@ -199,9 +199,9 @@ def _recolor(
 
 
 def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
-    """Returns the config as it fits into memory; a GPU's is not looked at."""
+    """Returns the config as it fits into memory."""
     given = [image.shape[1:3] for image in (read.content, *read.styles) if image is not None]
-    if not given or tf.config.list_physical_devices("GPU"):
+    if not given:
         return dataclasses.replace(chosen, tile="off") if chosen.tile == "auto" else chosen
     precision = runtime.resolve_precision(chosen.precision)
     styles = [image.shape[1:3] for image in read.styles]

@@ -16,17 +16,30 @@ from nst_tf.scales import Scale, plan_scales, style_size
 
 _LOG = logging.getLogger(__name__)
 
+
+@dataclasses.dataclass(frozen=True)
+class _Needs:
+    """What a run takes in bytes, by what computes it."""
+
+    base: float  # whatever the picture
+    per_pixel: Mapping[str, float]  # that the network looks at, in it and its gradient, by precision
+    # What convolutions by Winograd take beside: kernels as they want them, tiles of features.
+    winograd_base: float = 0.4e9
+    winograd_per_pixel: float = 0.0
+
+
 # Measured as peak memory of whole runs on two cores (TensorFlow 2.21; default preset at 512, 1024 and 1536
-# pixels, gatys_pytorch at 1024): what does not depend on the picture, and what each pixel that the network
-# looks at takes in it and its gradient, by whether the processor has instructions for networks. Without them
-# TensorFlow's convolutions lay out their input anew, and bfloat16, emulated, is taken to need no less.
-_BASE_BYTES = 0.95e9
-_NETWORK_BYTES_PER_PIXEL = {
-    True: {"float32": 2000.0, "bfloat16": 1150.0},
-    False: {"float32": 3600.0, "bfloat16": 3600.0},
+# pixels, by Winograd with oneDNN at 512, 1024 and 2048; gatys_pytorch at 1024). Without oneDNN TensorFlow's
+# convolutions lay out their input anew, and bfloat16, emulated, is taken to need no less.
+_NEEDS = {
+    "gpu": _Needs(5e9, {"float32": 2000.0, "bfloat16": 1150.0}),
+    "onednn": _Needs(0.95e9, {"float32": 2000.0, "bfloat16": 1150.0}, winograd_per_pixel=800.0),
+    "plain": _Needs(0.95e9, {"float32": 3600.0, "bfloat16": 3600.0}, winograd_per_pixel=200.0),
 }
-# What convolutions by Winograd take beside, measured likewise: kernels as they want them, tiles of features.
-_WINOGRAD_BYTES, _WINOGRAD_BYTES_PER_PIXEL = 0.4e9, 200.0
+
+# Numbers that a tensor may have: in places TensorFlow counts them in 32 bits, where a GPU's operation ends
+# the process instead of failing. The largest tensors are the features of the first block.
+_MOST_NUMBERS = 2**31 - 1
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
@@ -89,14 +102,19 @@ def fit(
         InputError: Nothing fits; says how much the run needs and the largest size that fits.
     """
     scale, free = plan_scales(config, *content)[-1], available()
+
+    def fits_at(scale: Scale, candidate: Config, styles: Sequence[tuple[int, int]]) -> bool:
+        needed = estimate(candidate, precision, scale, styles, num_regions)
+        return needed <= free and _is_countable(candidate, scale, styles)
+
     for candidate in _candidates(config):
-        if estimate(candidate, precision, scale, styles, num_regions) <= free:
+        if fits_at(scale, candidate, styles):
             _tell(config, candidate, scale)
             return candidate
 
     def fits(changes: Mapping[str, Any], styles: Sequence[tuple[int, int]]) -> bool:
         sized = override(candidate, changes)
-        return estimate(sized, precision, plan_scales(sized, *content)[-1], styles, num_regions) <= free
+        return fits_at(plan_scales(sized, *content)[-1], sized, styles)
 
     enlarged = config.style_size > 0 or config.style_scale > 1
     if enlarged and fits({}, []):  # without the style pictures
@@ -110,6 +128,11 @@ def fit(
         judged = [] if enlarged else styles
         allowed = f"--size={_largest(lambda size: fits({'size': size}, judged), max(height, width))}"
     needed = estimate(candidate, precision, scale, styles, num_regions)
+    if needed <= free:
+        raise errors.InputError(
+            f"{name}: {width} x {height} pixels at once have more features than TensorFlow can count;"
+            f" allowed: --tile=auto, or up to {allowed}"
+        )
     raise errors.InputError(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
         f" {free / 1e9:.1f} GB are free; the largest {name} that fits is {allowed}"
@@ -117,7 +140,7 @@ def fit(
 
 
 def exhausted(config: Config, scale: Scale) -> errors.InputError:
-    """Returns what to tell where memory did not suffice after all: a GPU's, which is not planned for.
+    """Returns what to tell where memory did not suffice after all: a GPU's, of which others take some too.
 
     Args:
         config: As it was run.
@@ -147,6 +170,8 @@ def can_be_kept(
         styles: Likewise.
         num_regions: Likewise.
     """
+    if runtime.gpu_memory_bytes() is not None:
+        return True  # what is large is not in this process' memory
     scale = plan_scales(config, *content)[-1]
     return _KEPT_FACTOR * estimate(config, precision, scale, styles, num_regions) <= available()
 
@@ -201,14 +226,14 @@ def estimate(
     """Returns about how many bytes a run takes at its last scale, whose style pictures are the largest."""
     if not config.takes_steps():
         per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
-        return _BASE_BYTES + scale.height * scale.width * per_picture_pixel
-    sizes = [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
+        return _NEEDS["plain"].base + scale.height * scale.width * per_picture_pixel
+    sizes = _sizes(config, scale, styles)
     pixels, own_pixels = max(map(math.prod, sizes)), math.prod(sizes[0])
-    in_network = _NETWORK_BYTES_PER_PIXEL[runtime.has_network_instructions()][precision]
+    needs = _needs()
+    base, in_network = needs.base, needs.per_pixel[precision]
     in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
-    base = _BASE_BYTES
     if runtime.resolve_convolution(config.convolution, precision) == "winograd":
-        base, in_network = base + _WINOGRAD_BYTES, in_network + _WINOGRAD_BYTES_PER_PIXEL
+        base, in_network = base + needs.winograd_base, in_network + needs.winograd_per_pixel
     pairs = own_pixels * _pair_bytes(config)
     if not config.tile.isdecimal():  # then the network's bytes have room for the rest that comes and goes
         return base + pairs + pixels * in_network
@@ -222,6 +247,24 @@ def estimate(
     for_steps = max(in_window + _GRADIENT_PICTURES * picture, for_step * picture)
     steps = pairs + _HELD_PICTURES * picture + maps + for_steps
     return base + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
+
+
+def _needs() -> _Needs:
+    """Returns what a run takes on what TensorFlow would compute it by."""
+    if runtime.gpu_memory_bytes() is not None:
+        return _NEEDS["gpu"]
+    return _NEEDS["onednn" if runtime.uses_onednn() else "plain"]
+
+
+def _sizes(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Returns (height, width) of the pictures that the network looks at, the result's first."""
+    return [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
+
+
+def _is_countable(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> bool:
+    """Returns whether the features of whole pictures, where it looks at whole ones, are not too many."""
+    pixels = max(map(math.prod, _sizes(config, scale, styles)))
+    return config.tile.isdecimal() or not config.takes_steps() or pixels * vgg.BLOCKS[0][1] <= _MOST_NUMBERS
 
 
 def _filters_at_last_scale(config: Config) -> bool:
@@ -248,7 +291,10 @@ def _map_bytes(config: Config, precision: str) -> float:
 
 
 def available() -> float:
-    """Returns how many bytes this process may still take, of the machine and of its container if any."""
+    """Returns how many bytes a run may take: of the GPU, or still of the machine and its container if any."""
+    on_gpu = runtime.gpu_memory_bytes()
+    if on_gpu is not None:
+        return float(on_gpu)
     free = float(psutil.virtual_memory().available)
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()

@@ -207,6 +207,18 @@ def _processor_flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:
     return frozenset(flags.partition(":")[2].split())
 
 
+def gpu_memory_bytes() -> int | None:
+    """Returns how much of the first GPU's memory TensorFlow may take; None where it sees no GPU."""
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    from tensorflow.python.client import device_lib  # nothing that is documented as public says so
+
+    limits = [each.memory_limit for each in device_lib.list_local_devices() if each.device_type == "GPU"]
+    return int(limits[0])
+
+
 def _gpu_compute_capabilities() -> list[tuple[int, int]]:
     """Returns the compute capability of every GPU TensorFlow sees; (0, 0) where it has none."""
     import tensorflow as tf

@@ -7,7 +7,7 @@ from nst_tf.changes import override
 
 DEFAULT, GATYS = formulations.DEFAULT, formulations.GATYS_PYTORCH
 
-# Peak memory of whole runs in GB: (instructions for networks, config, precision, longest side, measured).
+# Peak memory of whole runs in GB: (whether by oneDNN, config, precision, longest side, measured).
 MEASURED = [
     (True, DEFAULT, "float32", 512, 1.25),
     (True, DEFAULT, "float32", 1024, 2.58),
@@ -24,21 +24,21 @@ MEASURED = [
 
 @pytest.fixture(autouse=True)
 def processor(monkeypatch):
-    """Plans for a processor with instructions for networks, whatever this one has."""
-    monkeypatch.setattr(runtime, "has_network_instructions", lambda: True)
+    """Plans for oneDNN, whatever this machine computes by."""
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: True)
 
 
 def test_the_estimate_of_tiles_is_near_what_was_measured(monkeypatch):
     """1536 x 1152 pixels in tiles of 512: 2.72 GB."""
-    monkeypatch.setattr(runtime, "has_network_instructions", lambda: False)
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: False)
     sized = override(DEFAULT, {"size": 1536, "tile": "512", "convolution": "direct"})
     scale = scales.Scale(1152, 1536, 1, 1.0)
     assert 0.9 * 2.72 < memory.estimate(sized, "float32", scale, [(576, 768)]) / 1e9 < 1.3 * 2.72
 
 
-@pytest.mark.parametrize(("instructions", "chosen", "precision", "size", "measured"), MEASURED)
-def test_the_estimate_is_near_what_was_measured(monkeypatch, instructions, chosen, precision, size, measured):
-    monkeypatch.setattr(runtime, "has_network_instructions", lambda: instructions)
+@pytest.mark.parametrize(("onednn", "chosen", "precision", "size", "measured"), MEASURED)
+def test_the_estimate_is_near_what_was_measured(monkeypatch, onednn, chosen, precision, size, measured):
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
     sized = override(chosen, {"size": size, "tile": "off", "convolution": "direct"})
     estimate = memory.estimate(sized, precision, scale, [(576, 768)]) / 1e9
@@ -46,17 +46,42 @@ def test_the_estimate_is_near_what_was_measured(monkeypatch, instructions, chose
 
 
 @pytest.mark.parametrize(
-    ("chosen", "size", "measured"),
-    [(DEFAULT, 512, 2.21), (DEFAULT, 1024, 4.41), (DEFAULT, 1536, 8.03), (GATYS, 1024, 6.14)],
+    ("onednn", "chosen", "size", "measured"),
+    [
+        (False, DEFAULT, 512, 2.21),
+        (False, DEFAULT, 1024, 4.41),
+        (False, DEFAULT, 1536, 8.03),
+        (False, GATYS, 1024, 6.14),
+        (True, DEFAULT, 512, 1.88),
+        (True, DEFAULT, 1024, 3.53),
+    ],
 )
 def test_the_estimate_of_convolutions_by_winograd_is_near_what_was_measured(
-    monkeypatch, chosen, size, measured
+    monkeypatch, onednn, chosen, size, measured
 ):
-    monkeypatch.setattr(runtime, "has_network_instructions", lambda: False)
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
     sized = override(chosen, {"size": size, "tile": "off", "convolution": "winograd"})
     estimate = memory.estimate(sized, "float32", scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured
+
+
+def test_a_gpus_memory_is_planned_for(monkeypatch):
+    monkeypatch.setattr(runtime, "gpu_memory_bytes", lambda: 24_000_000_000)
+    monkeypatch.setattr(runtime, "_gpu_compute_capabilities", lambda: [(8, 0)])
+    assert memory.available() == 24e9
+    assert memory.can_be_kept(DEFAULT, "float32", (576, 768), [(576, 768)])
+    assert _fit(DEFAULT, size=2048).tile == "off"
+    assert _fit(DEFAULT, size=4096).tile == "1024"
+
+
+def test_whole_pictures_have_no_more_features_than_tensorflow_counts(monkeypatch):
+    """8192 x 6144 pixels ended the process on an H100, by a GPU's operation that counts in 32 bits."""
+    monkeypatch.setattr(memory, "available", lambda: 1e12)
+    assert _fit(DEFAULT, size=6144).tile == "off"
+    assert _fit(DEFAULT, size=8192).tile == "1024"
+    with pytest.raises(errors.InputError, match=r"more features .* --tile=auto, or up to --size=6688"):
+        _fit(DEFAULT, size=8192, tile="off")
 
 
 def test_freed_memory_is_kept_only_where_there_is_plenty(monkeypatch):
