@@ -73,6 +73,11 @@ def test_a_gpus_memory_is_planned_for(monkeypatch):
     assert memory.can_be_kept(DEFAULT, "float32", (576, 768), [(576, 768)])
     assert _fit(DEFAULT, size=2048).tile == "off"
     assert _fit(DEFAULT, size=4096).tile == "1024"
+    # Peaks of TensorFlow's allocator on an H100 at 2048 and 3072 pixels in float32: 8.3 and 17.9 GB.
+    for size, measured in ((2048, 8.3), (3072, 17.9)):
+        whole = override(DEFAULT, {"size": size, "tile": "off"})
+        needed = memory.estimate(whole, "float32", scales.Scale(size * 3 // 4, size, 1, 1.0), [(576, 768)])
+        assert measured < needed / 1e9 < 1.2 * measured
 
 
 def test_whole_pictures_have_no_more_features_than_tensorflow_counts(monkeypatch):

@@ -20,20 +20,18 @@ from nst_tf import config, objective, stylizer
 # Steps between two evaluations apart: as fine as seconds are worth.
 _STRIDE = 5
 
-# The steps that a coarser scale takes before the last: at half the size they cost as much as 20 there. Of 0,
-# 40, 80 and 160 those with 80 or 160 were first at the values of 300 and 500 evaluations (128 px, two pairs).
-_COARSE_STEPS = 80
+# The steps that coarser scales take before the last, by their share of its side. To the values of 150 and 300
+# evaluations (gatys_pytorch, 256 px, one pair) that took as much as 104 and 159 at the last scale; 110 and 205
+# with 80 at half the size alone, 105 and 165 with 80 and 80, 131 and 171 with 250 and 200.
+_COARSE_STEPS = {0.25: 150, 0.5: 120}
 
 # {road: what it changes in the formulation of the preset}, each on top of those before.
 _LBFGS: Mapping[str, Any] = {"optimizer": "lbfgs", "learning_rate": 1.0, "history": 100}
 ROADS: Mapping[str, Mapping[str, Any]] = {
     "L-BFGS": _LBFGS,
     "and bfloat16 where it is fast": {"precision": "auto"},
-    "and 1/sqrt(frequency)": {
-        "preconditioner": "inverse_sqrt_frequency",
-        "preconditioned_scales": "all",
-    },
-    "and a coarser scale first": {"scales": (0.5, 1.0)},
+    "and 1/sqrt(frequency)": {"preconditioner": "inverse_sqrt_frequency"},
+    "and coarser scales first": {"scales": (*_COARSE_STEPS, 1.0)},
     "and the photograph's detail with it": {"scale_detail": 1.0},
 }
 
@@ -118,7 +116,7 @@ def roads(every: bool) -> dict[str, dict[str, Any]]:
 def seconds_to(baseline: Baseline, changes: Mapping[str, Any], task: contenders.Task) -> list[float | None]:
     """Returns the seconds until each of the baseline's values; None where that takes more evaluations."""
     scales = changes.get("scales", (1.0,))
-    steps = (_COARSE_STEPS,) * (len(scales) - 1) + (baseline.evaluations[-1],)
+    steps = (*(_COARSE_STEPS[scale] for scale in scales[:-1]), baseline.evaluations[-1])
     options = {"precision": "float32", **changes, "steps": steps}
     chosen = contenders.formulation(baseline.preset, task, **options)
     return _until(baseline.values, chosen, task, Judge(baseline.preset, task))
