@@ -21,9 +21,12 @@ from nst_tf import config, objective, stylizer
 _STRIDE = 5
 
 # The steps that coarser scales take before the last, by their share of its side. To the values of 150 and 300
-# evaluations (gatys_pytorch, 256 px, one pair) that took as much as 104 and 159 at the last scale; 110 and 205
-# with 80 at half the size alone, 105 and 165 with 80 and 80, 131 and 171 with 250 and 200.
+# evaluations (gatys_pytorch, 256 px, one pair) that took as much as 104 and 159 at the last scale; 110 and
+# 205 with 80 at half the size alone, 105 and 165 with 80 and 80, 131 and 171 with 250 and 200.
 _COARSE_STEPS = {0.25: 150, 0.5: 120}
+
+# Pixels of a scale's shorter side, at least: the deepest layer then has two by two of them.
+_SHORTEST_SIDE = 32
 
 # {road: what it changes in the formulation of the preset}, each on top of those before.
 _LBFGS: Mapping[str, Any] = {"optimizer": "lbfgs", "learning_rate": 1.0, "history": 100}
@@ -115,9 +118,12 @@ def roads(every: bool) -> dict[str, dict[str, Any]]:
 
 def seconds_to(baseline: Baseline, changes: Mapping[str, Any], task: contenders.Task) -> list[float | None]:
     """Returns the seconds until each of the baseline's values; None where that takes more evaluations."""
-    scales = changes.get("scales", (1.0,))
+    side = min(task.content.shape[1:3])
+    scales = tuple(
+        scale for scale in changes.get("scales", (1.0,)) if scale == 1 or scale * side >= _SHORTEST_SIDE
+    )
     steps = (*(_COARSE_STEPS[scale] for scale in scales[:-1]), baseline.evaluations[-1])
-    options = {"precision": "float32", **changes, "steps": steps}
+    options = {"precision": "float32", **changes, "scales": scales, "steps": steps}
     chosen = contenders.formulation(baseline.preset, task, **options)
     return _until(baseline.values, chosen, task, Judge(baseline.preset, task))
 
