@@ -178,7 +178,7 @@ class Config:
     )
     convolution: str = field(
         "how convolutions are computed: by the definition, or by fewer multiplications, rounded differently;"
-        " auto: winograd for float32 on processors without instructions for networks",
+        " auto: winograd for float32 on a processor",
         CONVOLUTIONS,
         default="auto",
     )
