@@ -164,12 +164,7 @@ def can_be_kept(
 ) -> bool:
     """Returns whether a run would fit into the free memory if the process kept what it frees.
 
-    Args:
-        config: As `fit` returns it.
-        precision: As for `fit`, like all that follows.
-        content: Likewise.
-        styles: Likewise.
-        num_regions: Likewise.
+    Arguments are those of `fit`, the config as it returns it.
     """
     if runtime.gpu_memory_bytes() is not None:
         return True  # what is large is not in this process' memory
