@@ -5,6 +5,7 @@ Imports neither TensorFlow nor Keras when it is itself imported.
 
 import contextlib
 import ctypes
+import functools
 import os
 import pathlib
 import platform
@@ -70,14 +71,20 @@ def settle_memory() -> None:
     keep_freed_memory()
 
 
+def settle_process() -> None:
+    """Makes this process one that paints: `settle_memory` and `use_onednn`."""
+    settle_memory()
+    use_onednn()
+
+
 def use_onednn() -> None:
     """Has TensorFlow compute by oneDNN also on a processor with AVX2 alone, where it does not unasked.
 
     There its products of matrices, and with them convolutions by Winograd, are a third to a half faster:
-    a step of gatys_pytorch took 0.70 times as long at 128, 0.80 at 256 and 0.87 at 512 pixels (two cores,
-    float32). What a person has set stays. For a process that paints: it changes how all of it rounds, and
-    Keras' own convolutions, those of --convolution=direct, are slower by it. Does nothing once TensorFlow is
-    loaded.
+    a step of gatys_pytorch took 0.71 to 0.84 times as long at 128, 256 and 512 pixels (two cores, float32,
+    two runs of each in turn). What a person has set stays. For a process that paints: it changes how all of
+    it rounds, and Keras' own convolutions, those of --convolution=direct, are slower by it. Does nothing once
+    TensorFlow is loaded.
     """
     if "tensorflow" not in sys.modules and _AVX2 in _processor_flags():
         os.environ.setdefault(_ONEDNN_VARIABLE, "1")
@@ -207,6 +214,7 @@ def _processor_flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:
     return frozenset(flags.partition(":")[2].split())
 
 
+@functools.cache  # which is asked for each size that is tried, and asks every device
 def gpu_memory_bytes() -> int | None:
     """Returns how much of the first GPU's memory TensorFlow may take; None where it sees no GPU."""
     import tensorflow as tf

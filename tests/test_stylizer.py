@@ -54,6 +54,24 @@ def test_step_is_one_graph_for_all_scales(narrow_weights):
     assert run.step.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize("tile", ["off", "32"])
+def test_gradients_of_pooling_are_beside_their_pooling_and_in_no_loop(narrow_weights, tile):
+    """As oneDNN's kernels want them: see `graphs`."""
+    run = make(narrow_weights, "gatys_pytorch", scales=(1.0,), steps=1, tile=tile)
+    graph = run.step.get_concrete_function().graph.as_graph_def()
+    library = graph.library.function
+    nodes = [*graph.node, *(node for function in library for node in function.node_def)]
+    bodies = {node.attr["body"].func.name for node in nodes}
+    found = 0
+    for function in library:
+        operations = [node.op for node in function.node_def]
+        if "MaxPoolGrad" in operations:
+            found += 1
+            assert "MaxPool" in operations
+            assert function.signature.name not in bodies
+    assert found
+
+
 @pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
 def test_single_steps_equal_one_run_bit_for_bit(narrow_weights, optimizer):
     options = {"optimizer": optimizer, "scales": (1.0,), "steps": (20,)}

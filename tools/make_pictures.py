@@ -219,6 +219,5 @@ def _stack(rows: Sequence[Image.Image], gap: int, width: int = _WIDTH) -> Image.
 
 
 if __name__ == "__main__":
-    runtime.settle_memory()
-    runtime.use_onednn()
+    runtime.settle_process()
     app.run(main, flags_parser=tool_flags.parse)

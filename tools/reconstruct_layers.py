@@ -67,6 +67,5 @@ def _path(name: str) -> str:
 
 
 if __name__ == "__main__":
-    runtime.settle_memory()
-    runtime.use_onednn()
+    runtime.settle_process()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))

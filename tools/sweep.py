@@ -111,6 +111,5 @@ def _label(settings: axes.Settings, width: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    runtime.settle_memory()
-    runtime.use_onednn()
+    runtime.settle_process()
     sys.exit(app.run(main, flags_parser=tool_flags.parse))

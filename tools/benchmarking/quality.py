@@ -22,7 +22,8 @@ _STRIDE = 5
 
 # The steps that coarser scales take before the last, by their share of its side. To the values of 150 and 300
 # evaluations (gatys_pytorch, 256 px, one pair) that took as much as 104 and 159 at the last scale; 110 and
-# 205 with 80 at half the size alone, 105 and 165 with 80 and 80, 131 and 171 with 250 and 200.
+# 205 with 80 at half the size alone, 105 and 165 with 80 and 80, 131 and 171 with 250 and 200, these three
+# with the preconditioner at all scales, which made 109 and 159 of the first two numbers.
 _COARSE_STEPS = {0.25: 150, 0.5: 120}
 
 # Pixels of a scale's shorter side, at least: the deepest layer then has two by two of them.
