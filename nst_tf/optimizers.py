@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from nst_tf import lbfgs as _lbfgs
+from nst_tf.preconditioners import PRECONDITIONERS
 
 Tensor = Any  # TensorFlow ships no type information.
 
@@ -191,9 +192,9 @@ def lbfgs(
     """Returns L-BFGS with a safeguard instead of a line search: one evaluation, one step.
 
     The direction is that of Nocedal's two-loop recursion with the initial inverse Hessian gamma T T^t,
-    gamma = s.y / y.y, in the compact form of Byrd, Nocedal and Schnabel 1994 (eq. 3.1): two passes over
-    the stacked history instead of 2 m small operations. A step is tried at full length; a trial that
-    does not lower the loss enough (Armijo) is rejected and made again, shorter, from the last accepted
+    gamma somewhat above s.y / y.y, in the compact form of Byrd, Nocedal and Schnabel 1994 (eq. 3.1): two
+    passes over the stacked history instead of 2 m small operations. A step is tried at full length; a trial
+    that does not lower the loss enough (Armijo) is rejected and made again, shorter, from the last accepted
     image; a history that leads nowhere is dropped. Differs from PyTorch's LBFGS without a line search,
     which takes every step whatever the loss, by that safeguard and by the lengths of steps.
 
@@ -201,7 +202,7 @@ def lbfgs(
         learning_rate: Share of the quasi-Newton step that is tried first.
         history: Pairs remembered, m.
         history_precision: "float32", or "bfloat16" for half the memory.
-        preconditioner: A name from `lbfgs.PRECONDITIONERS`.
+        preconditioner: A name from `PRECONDITIONERS`.
         preconditioned_scales: "coarsest", where it lays large shapes, or "all". At later ones it moved large
             shapes three times as far, and for the default preset neither lowered nor raised the loss at
             256 px (three picture pairs, within 5 % after 40 evaluations) and raised it by 12 % in a part of
@@ -218,9 +219,7 @@ def lbfgs(
         clip: Whether to keep the image within [0, 1] throughout. The optimiser knows of the bounds, so
             that its pairs stay true; clipping behind its back would break them.
     """
-    settings = _lbfgs.Settings(
-        learning_rate, _lbfgs.PRECONDITIONERS[preconditioner], first_step, longest_step, clip
-    )
+    settings = _lbfgs.Settings(learning_rate, PRECONDITIONERS[preconditioner], first_step, longest_step, clip)
 
     def update(image: Tensor, loss: Tensor, gradient: Tensor, state: Any) -> tuple[Tensor, Any]:
         return _lbfgs.update(image, loss, gradient, state, settings)

@@ -34,8 +34,8 @@ def inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Returns the inner product of each picture with each.
 
     Args:
-        left: Stacks of one type that have n pictures in all.
-        right: Stacks of one type that have k.
+        left: Stacks that have n pictures in all.
+        right: Stacks that have k.
 
     Returns:
         [n, k] float64.
@@ -70,8 +70,10 @@ def _inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
     def step(begin: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         end = tf.minimum(begin + span, size)
-        parts = [tf.concat([each[:, begin:end] for each in side], axis=0) for side in (left, right)]
-        parts = [tf.cast(part, tf.float32) for part in parts]
+        parts = [
+            tf.concat([tf.cast(each[:, begin:end], tf.float32) for each in side], axis=0)
+            for side in (left, right)
+        ]
         return end, total + tf.cast(tf.matmul(*parts, transpose_b=True), tf.float64)
 
     start = tf.constant(0), tf.zeros([count, width], tf.float64)
