@@ -161,7 +161,9 @@ def _run(
     try:
         outcome = run.run(report_progress, report_at)
         run.last_scale()  # a run that ended early has a picture of full size all the same
-        image, values = run.picture(), run.evaluate()
+        # In this order, so that there is one copy of a large picture at a time.
+        values = run.evaluate()
+        image = run.picture()
     except tf.errors.ResourceExhaustedError:
         raise memory.exhausted(run.config, run.scales[run.scale_index]) from None
     return _Made(

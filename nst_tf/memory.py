@@ -45,10 +45,11 @@ _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
 # Pictures of the result's size beside the pairs, where the network does not look at whole ones: those held
-# from step to step, and those that come and go while the gradient is put together, or while the optimiser
-# makes a step of it, or filters one by frequency. Measured at 2048 pixels with few channels in all layers but
-# relu4_2.
-_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 3, 2, 5, 2
+# from step to step; those that come and go while the gradient is put together, or the optimiser makes a step
+# of it, or filters one by frequency; and the result, in floats and bytes, while oneDNN's allocator keeps all
+# else. Measured at 2048 and 8192 pixels.
+_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 3, 2, 5, 6
+_RESULT_PICTURES = 1.25
 
 # Before the first step, while targets are made: the content picture as read and as sized, the first image
 # and what it is made of, every map of features twice; of the pixels of the largest picture a style picture,
@@ -76,8 +77,7 @@ _TILES = (1024, 768, 512, 384, 256)
 # section 7.2, recommend 3 to 20 pairs.
 _SHORTEST_HISTORY = 3
 
-# Where Linux says what a container may use, and uses.
-_CGROUP = pathlib.Path("/sys/fs/cgroup")
+_CGROUP = pathlib.Path("/sys/fs/cgroup")  # where Linux says what a container may use, and uses
 
 
 def fit(
@@ -90,7 +90,8 @@ def fit(
     """Returns the config with what "auto" leaves open chosen so that the run fits into the free memory.
 
     Whole pictures where they fit; else the largest tile; and where not even the smallest fits, the pairs of
-    L-BFGS in bfloat16, and of these as many as do. A tile that was chosen is kept, and the history with it.
+    L-BFGS in bfloat16, and of these as many as do, again with the largest tile. A tile that was chosen is
+    kept, and the history with it.
 
     Args:
         config: The run.
@@ -204,16 +205,14 @@ def _candidates(config: Config) -> Iterator[Config]:
     """Yields ways to run the config, the best first."""
     tiles = ["off", *map(str, _TILES)] if config.tile == "auto" else [config.tile]
     for tile in tiles:
-        smallest = dataclasses.replace(config, tile=tile, history_precision=config.pairs_precision())
-        yield smallest
+        yield dataclasses.replace(config, tile=tile, history_precision=config.pairs_precision())
     if config.optimizer != "lbfgs":
         return
-    if config.history_precision == "auto":
-        smallest = dataclasses.replace(smallest, history_precision="bfloat16")
-        yield smallest
-    if config.tile == "auto":
-        for history in range(config.history - 1, _SHORTEST_HISTORY - 1, -1):
-            yield dataclasses.replace(smallest, history=history)
+    precision = "bfloat16" if config.history_precision == "auto" else config.history_precision
+    shortest = min(_SHORTEST_HISTORY, config.history) if config.tile == "auto" else config.history
+    for history in range(config.history, shortest - 1, -1):
+        for tile in tiles[1:] or tiles:  # the largest first: the smallest may save nothing, and takes longest
+            yield dataclasses.replace(config, tile=tile, history_precision=precision, history=history)
 
 
 def estimate(
@@ -241,7 +240,7 @@ def estimate(
     for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
     # While the optimiser makes a step, the network's memory is free again.
     for_steps = max(in_window + _GRADIENT_PICTURES * picture, for_step * picture)
-    steps = pairs + _HELD_PICTURES * picture + maps + for_steps
+    steps = pairs + (_HELD_PICTURES + _RESULT_PICTURES) * picture + maps + for_steps
     return base + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
 
 

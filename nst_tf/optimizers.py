@@ -241,7 +241,9 @@ def _current_image(image: Tensor, state: Any) -> Tensor:
 def evaluated_image(image: Tensor, state: Any) -> Tensor:
     """Returns the image in a state that has the loss of one; before there is any, the image to evaluate."""
     # `image` is a trial that has not been evaluated yet, except before the first evaluation.
-    return tf.where(tf.math.is_inf(state.loss), image, state.image)
+    # A choice and no `tf.where`, which would be a copy.
+    is_first = tf.math.is_inf(state.loss)
+    return tf.cond(is_first, lambda: tf.identity(image), lambda: tf.identity(state.image))
 
 
 # Optimisers by name.

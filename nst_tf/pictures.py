@@ -36,8 +36,8 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 # Pillow's names of the formats among them that have alpha.
 _WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 
-# What file systems allow.
-_LONGEST_NAME = 255
+_LONGEST_NAME = 255  # what file systems allow
+_PART = 2**20  # numbers of a picture that are there as floats beside it, at most
 
 # Where a text is kept in a picture: a chunk of PNG by this name, EXIF's ImageDescription elsewhere.
 _TEXT_KEY, _TEXT_TAG, _ORIENTATION_TAG = "nst_tf", 0x010E, 0x0112
@@ -220,8 +220,8 @@ def format_of(path: pathlib.Path, name: str = "output") -> tuple[str, dict[str, 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Returns `[H, W, 3]` uint8 of an image [1, H, W, 3] or [H, W, 3], clipped and rounded."""
-    levels = 255.0 * np.asarray(image).reshape(image.shape[-3:])  # the one copy
-    return np.rint(np.clip(levels, 0.0, 255.0, out=levels), out=levels).astype(np.uint8)
+    parts = np.array_split(np.asarray(image).reshape(image.shape[-3:]), 1 + image.size // _PART)
+    return np.concatenate([np.rint(np.clip(255.0 * part, 0, 255)).astype(np.uint8) for part in parts])
 
 
 def write(

@@ -124,17 +124,21 @@ class Stylizer(tf.Module):
 
     def picture(self) -> np.ndarray:
         """Returns the picture so far, [H, W, 3] float32 in [0, 1]."""
-        image = self._output()
+        return np.clip(np.asarray(self._shown())[0], 0.0, 1.0)  # `numpy()` would copy it once more
+
+    def _shown(self) -> Tensor:
+        """Returns the image that `picture()` clips."""
+        image = self._optimizer.output(self.image.value(), self._state.values())
         for outside in self._targets.values().outside:
             image = framed(image, outside)
         if self._color.finish is not None:
             own = images.resize(self._finishing_image, *self.scales[self.scale_index][:2])
             image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
-        return np.clip(image[0].numpy(), 0.0, 1.0)
+        return image
 
     def evaluate(self) -> losses.Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
-        values = self._evaluate(self._color.judged(tf.constant(self.picture()[np.newaxis])))
+        values = self._evaluate(self._color.judged(tf.clip_by_value(self._shown(), 0.0, 1.0)))
         return losses.Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
@@ -158,19 +162,19 @@ class Stylizer(tf.Module):
 
     def _move_to(self, scale_index: int) -> None:
         self.scale_index = scale_index
-        content_image = images.resize(self._scene.shaping_image, *self.scales[scale_index][:2])
+        shaping_image = self._scene.shaping_image
+        # Before there is a state of that size, whose pairs are the largest of all.
+        self._targets.assign(self._targets_of_scale())
         image, state = loop.enlarge(
             self._optimizer,
             self.image.value(),
             self._state.values(),
-            content_image,
+            images.resize(shaping_image, *self.scales[scale_index][:2]),
             self.config.scale_detail if self.config.content_weight else 0.0,
         )
-        targets = self._targets_of_scale()
         self.image.assign(image)
         self._good_image = None
         self._steps_done.assign(0)
-        self._targets.assign(targets)
         self._state.assign(state)
 
     def run(
@@ -259,17 +263,14 @@ class Stylizer(tf.Module):
         values, gradient = self._objective.value_and_gradient(image, targets)
         return values, self._color.project(gradient)
 
-    def _output(self) -> Tensor:
-        return self._optimizer.output(self.image.value(), self._state.values())
-
     def _first_image(self, init_image: Tensor | None) -> Tensor:
         """Returns the image to start from, of the first scale's size."""
         height, width = self.scales[0][:2]
         if init_image is not None:
             return self._color.judged(images.resize(tf.constant(init_image, tf.float32), height, width))
         resized = images.resize(self._scene.shaping_image, height, width)
-        first = images.INITS[self.config.init](resized, self.config.seed, self.config.noise_levels)
-        return self._color.judged(first)
+        make = images.INITS[self.config.init]
+        return self._color.judged(make(resized, self.config.seed, self.config.noise_levels))
 
     def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""
@@ -290,8 +291,7 @@ def load_weights(config: Config) -> weights.Weights:
     Raises:
         InputError: They cannot be had, or lack a layer.
     """
-    content_layers, style_layers = config.used_layers()
-    return weights.load(config.weights, vgg.kernel_shapes([*content_layers, *style_layers]))
+    return weights.load(config.weights, vgg.kernel_shapes([*sum(config.used_layers(), ())]))
 
 
 def _distance(stops: Sequence[int], step: int) -> int:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+# On a GPU, too, float32 is float32 and not rounded to ten bits first. Before TensorFlow is loaded.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 # What a person has named as weights, for the tests with real ones; all other tests go without.

@@ -131,17 +131,29 @@ def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog
 
 
 def test_the_history_is_rounded_and_then_shortened_before_a_run_is_refused(monkeypatch, caplog):
-    found = []
+    found, runs = [], []
     for free in (7e9, 5e9, 4e9):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
-        chosen = _fit(DEFAULT, size=4096)
+        runs.append(chosen := _fit(DEFAULT, size=4096))
         found.append((chosen.history_precision, chosen.history == 10))
-        assert chosen.tile == "256" or free == 7e9
     assert found == [("float32", True), ("bfloat16", True), ("bfloat16", False)]
     assert 3 <= chosen.history < 10
     rounded, shortened = caplog.messages[1:]
-    assert rounded.endswith("parts of 256 pixels, L-BFGS history in bfloat16")
+    assert rounded.endswith(f"parts of {runs[1].tile} pixels, L-BFGS history in bfloat16")
     assert shortened.endswith(f"history in bfloat16, L-BFGS history {chosen.history} instead of 10")
+
+
+@pytest.mark.parametrize("free", [4e9, 5e9, 7e9])
+def test_the_largest_tile_that_fits_is_taken_whatever_the_history(monkeypatch, free):
+    """Where the optimiser's step takes most memory, a smaller one only takes longer."""
+    monkeypatch.setattr(memory, "available", lambda: free)
+    chosen = _fit(DEFAULT, size=4096)
+    scale = scales.plan_scales(chosen, 576, 768)[-1]
+    needed = {
+        tile: memory.estimate(override(chosen, {"tile": str(tile)}), "float32", scale, [(576, 768)])
+        for tile in (256, 384, 512, 768, 1024)
+    }
+    assert int(chosen.tile) == max(tile for tile, each in needed.items() if each <= free)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -250,7 +250,7 @@ def test_a_huge_picture_is_held_once_on_its_way_in_and_out():
     image, reading = peak(pictures.read, levels)
     assert image.nbytes <= reading < 1.1 * image.nbytes
     _, writing = peak(pictures.to_uint8, image)
-    assert writing < 1.1 * (image.nbytes + levels.nbytes)
+    assert writing < 0.8 * image.nbytes  # its levels twice, and no copy in floats
     opened = Image.fromarray(levels)
     assert pictures.turned_upright(opened) is opened
 
