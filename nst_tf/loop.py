@@ -73,8 +73,11 @@ def enlarge(
     """
     picture = optimizer.output(image, state)
     (height, width), small = (tf.unstack(tf.shape(each)[1:3]) for each in (content_image, picture))
-    fine = images.detail(content_image, *small)
-    enlarged = tf.clip_by_value(images.resize(picture, height, width) + detail * fine, 0.0, 1.0)
+    fine = detail * images.detail(content_image, *small)
+    del content_image  # as all below: of a large picture the state wants their memory
+    enlarged = images.resize(picture, height, width) + fine
+    del fine
+    enlarged = tf.clip_by_value(enlarged, 0.0, 1.0)
     return enlarged, optimizer.resize(state, height, width)
 
 

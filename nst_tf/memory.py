@@ -45,11 +45,9 @@ _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 _PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
 
 # Pictures of the result's size beside the pairs, where the network does not look at whole ones: those held
-# from step to step; those that come and go while the gradient is put together, or the optimiser makes a step
-# of it, or filters one by frequency; and the result, in floats and bytes, while oneDNN's allocator keeps all
-# else. Measured at 2048 and 8192 pixels.
-_HELD_PICTURES, _GRADIENT_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 3, 2, 5, 6
-_RESULT_PICTURES = 1.25
+# from step to step, with the result's bytes; and those that come and go while the optimiser makes a step, or
+# filters one by frequency. Measured at 2048 and 8192 pixels.
+_HELD_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 4.25, 5, 6
 
 # Before the first step, while targets are made: the content picture as read and as sized, the first image
 # and what it is made of, every map of features twice; of the pixels of the largest picture a style picture,
@@ -238,9 +236,8 @@ def estimate(
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
     targets = in_window + _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
     for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
-    # While the optimiser makes a step, the network's memory is free again.
-    for_steps = max(in_window + _GRADIENT_PICTURES * picture, for_step * picture)
-    steps = pairs + (_HELD_PICTURES + _RESULT_PICTURES) * picture + maps + for_steps
+    # While the optimiser makes a step, the network's memory is free again; but it is in pieces.
+    steps = in_window + pairs + maps + (_HELD_PICTURES + for_step) * picture
     return base + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
 
 

@@ -123,22 +123,22 @@ class Stylizer(tf.Module):
         return self._minimize(num_steps)
 
     def picture(self) -> np.ndarray:
-        """Returns the picture so far, [H, W, 3] float32 in [0, 1]."""
-        return np.clip(np.asarray(self._shown())[0], 0.0, 1.0)  # `numpy()` would copy it once more
+        """Returns the picture so far, [H, W, 3] float32 in [0, 1], read-only: it is TensorFlow's own."""
+        return np.asarray(self._shown())[0]  # `numpy()` would copy it
 
     def _shown(self) -> Tensor:
-        """Returns the image that `picture()` clips."""
+        """Returns `picture()` as an image."""
         image = self._optimizer.output(self.image.value(), self._state.values())
         for outside in self._targets.values().outside:
             image = framed(image, outside)
         if self._color.finish is not None:
             own = images.resize(self._finishing_image, *self.scales[self.scale_index][:2])
             image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
-        return image
+        return tf.clip_by_value(image, 0.0, 1.0)
 
     def evaluate(self) -> losses.Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
-        values = self._evaluate(self._color.judged(tf.clip_by_value(self._shown(), 0.0, 1.0)))
+        values = self._evaluate(self._color.judged(self._shown()))
         return losses.Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
