@@ -20,9 +20,9 @@ from nst_tf import config, objective, stylizer
 # Steps between two evaluations apart: as fine as seconds are worth.
 _STRIDE = 5
 
-# The steps that coarser scales take before the last, by their share of its side. After them it took 70 and 110
-# at the last scale to the values of 150 and 300 evaluations (gatys_pytorch, 256 px, one pair); 60 and 100 after
-# 150 and 120, 80 and 130 after 100 and 60, 80 and 140 after 80 and 80. In time all that is within a tenth.
+# The steps that coarser scales take before the last, by their share of its side. After them it took 70 and
+# 110 at the last scale to the values of 150 and 300 evaluations (gatys_pytorch, 256 px, one pair); 60 and 100
+# after 150 and 120, 80 and 130 after 100 and 60, 80 and 140 after 80 and 80. In time all is within a tenth.
 _COARSE_STEPS = {0.25: 150, 0.5: 60}
 
 # Pixels of a scale's shorter side, at least: the deepest layer then has two by two of them.
