@@ -36,7 +36,7 @@ from nst_tf.observers import Observer
 class Result:
     """A finished picture and how it came about."""
 
-    image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]
+    image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]; read-only
     losses: Losses  # of `image`, as floats, weighted as the config weights them; NaN without steps
     config: config.Config  # complete, with the precision and the weights that were used
     manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
