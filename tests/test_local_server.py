@@ -562,15 +562,26 @@ def test_a_version_that_failed_is_tried_again_once_its_files_change(saved, tmp_p
     versions.close()
 
 
-def test_stopping_lets_what_runs_end_and_takes_no_more(saved):
+def test_stopping_lets_what_runs_end_and_takes_no_more(saved, monkeypatch):
+    begun, run = threading.Semaphore(0), local_models.Version.run
+
+    def noted(*args, **kwargs):
+        begun.release()
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(local_models.Version, "run", noted)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        with local_server.LocalServer(saved, rest_api_timeout_in_ms=5000) as server:
+        with local_server.LocalServer(saved, rest_api_timeout_in_ms=3000) as server:
             client = Client(server)
+            client.predict("scale", x=[[1.0, 1.0]])  # connects, which takes seconds on a busy machine
             slow = pool.submit(client.post, {"signature_name": "loop", "inputs": [ENDLESS]})
-            call = client.loops_forever(5.0)
-            time.sleep(3.0)  # for both to have come in, on a busy machine too
+            call = client.loops_forever(3.0)
+            # A server that stops refuses what has not come in; what has is given 5 s, more than both need.
+            for _ in range(3):
+                assert begun.acquire(timeout=30.0)
         assert slow.result()[0] == 504
-    assert _code(call.result)[0] == "DEADLINE_EXCEEDED"
+    code, why = _code(call.result)
+    assert code == "DEADLINE_EXCEEDED", why
     assert _code(lambda: client.predict("scale", x=[[1.0, 1.0]]))[0] == "UNAVAILABLE"
     with pytest.raises(ConnectionError):
         client.post({"inputs": ["a"]})
