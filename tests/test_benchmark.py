@@ -142,6 +142,18 @@ def test_what_a_process_of_its_own_returns_comes_back_and_its_failure_is_told():
         processes.call(math.sqrt, -1.0)
 
 
+def test_without_imagenets_weights_filters_are_random_and_as_many(monkeypatch, capsys):
+    def refuse(_):
+        raise errors.InputError("weights: no way to them")
+
+    monkeypatch.setattr(weights, "_imagenet", refuse)
+    picture = np.zeros([1, SIDE, SIDE, 3], np.float32)
+    bench = measuring.Bench(picture, picture, "auto", 1, bfloat16=False)
+    assert bench.weights.name == "random filters"
+    assert bench.weights.arrays["conv5_2"][0].shape == (3, 3, 512, 512)
+    assert "random filters instead" in capsys.readouterr().out
+
+
 def _benchmark(folder, *arguments):
     return subprocess.run(
         [sys.executable, conftest.ROOT / "tools" / "benchmark.py", "--weights=random", *arguments],
@@ -234,6 +246,7 @@ def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
         (["--content=gone.png"], "content: there is no file gone.png"),
         (["--json=no/found.json"], "json: there is no folder for no/found.json"),
         (["--rows=speed"], "should be one of"),
+        (["--weights=builtin"], "weights: builtin has fewer filters than VGG19; allowed: imagenet, random,"),
     ],
 )
 def test_a_mistake_gets_one_line(folder, arguments, message):

@@ -34,10 +34,10 @@ class Bench:
             bfloat16: Whether to measure bfloat16 too; where it is emulated, it takes ten times as long.
 
         Raises:
-            InputError: They cannot be had.
+            InputError: They cannot be had, or are of a network with fewer filters than VGG19.
         """
         self._content, self._style = content, style
-        self.weights = weights.load(source, vgg.kernel_shapes(_LAYERS))
+        self.weights = _of_vgg19(source)
         self._rounds = rounds
         self._contenders = contenders.available(bfloat16=bfloat16)
         self._precisions = ("float32", "bfloat16") if bfloat16 else ("float32",)
@@ -151,6 +151,25 @@ class Bench:
             for image in (self._content, self._style)
         )
         return contenders.Task(content, style, self.weights)
+
+
+def _of_vgg19(source: str) -> weights.Weights:
+    """Returns weights of all of VGG19's filters, which the baselines have.
+
+    Where "auto" cannot have ImageNet's they are random: a step takes the same time, whatever they are.
+    """
+    shapes = vgg.kernel_shapes(_LAYERS)
+    loaded = weights.load(source, shapes)
+    if all(loaded.arrays[name][0].shape == shape for name, shape in shapes.items()):
+        return loaded
+    allowed = "imagenet, random, or a file of VGG19's weights"
+    if source != "auto":
+        raise errors.InputError(f"weights: {source} has fewer filters than VGG19; allowed: {allowed}")
+    print(
+        f"weights: the {loaded.name} ones have fewer filters than the baselines; random filters instead."
+        f" Their quality is not that of trained ones; allowed: {allowed}"
+    )
+    return weights.load("random", shapes)
 
 
 def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
