@@ -14,6 +14,7 @@ import tensorflow as tf
 from nst_tf import (
     color,
     config,
+    convolutions,
     errors,
     images,
     inputs,
@@ -268,7 +269,7 @@ def evaluate(
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
     scales.plan_scales(chosen, *read["image"].shape[1:3])  # refuses what is too small for the layers
     precision = runtime.resolve_precision(chosen.precision)
-    convolution = runtime.resolve_convolution(chosen.convolution, precision)
+    convolution = convolutions.resolve(chosen.convolution, precision)
     chosen = dataclasses.replace(chosen, convolution=convolution)
     prepared = sources.prepare(read["content"], [read["style"]], chosen)
     network_weights = sources.network_weights(chosen, stylizer.load_weights(chosen), *prepared)

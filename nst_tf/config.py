@@ -45,7 +45,7 @@ OUTPUTS = ("last", "best", "average")
 SIZE_SIDES = ("longest", "shortest", "height")
 STYLE_SHAPES = ("own", "content")
 PRECISIONS = ("auto", "float32", "bfloat16")
-CONVOLUTIONS = ("auto", "direct", "winograd")
+CONVOLUTIONS = ("auto", "direct", "winograd", "prepared")
 TILES = ("auto", "off")
 STYLE_BLENDS = ("losses", "targets")
 OUTSIDES = ("keep", "free")
@@ -177,8 +177,8 @@ class Config:
         default="auto",
     )
     convolution: str = field(
-        "how convolutions are computed: by the definition, or by fewer multiplications, rounded differently;"
-        " auto: winograd for float32 on a processor",
+        "how convolutions are computed: by the definition; by fewer multiplications, rounded differently;"
+        " with kernels prepared once; auto: winograd for float32 on a processor, prepared for bfloat16",
         CONVOLUTIONS,
         default="auto",
     )

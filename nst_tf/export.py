@@ -108,10 +108,10 @@ def _check(config: Config, limits: Limits) -> None:
         raise errors.InputError(
             "precision: 'auto'; allowed: float32 or bfloat16, since the server's processor is not this one"
         )
-    if config.convolution == "winograd":
+    if config.convolution not in ("auto", "direct"):
         raise errors.InputError(
-            "convolution: 'winograd'; allowed: direct or auto, which is direct here: a server's processor may"
-            " have faster ones"
+            f"convolution: {config.convolution!r}; allowed: direct or auto, which is direct here: a"
+            " server's processor may have faster ones"
         )
     if config.init not in images.INITS:
         raise errors.InputError(f"init: {config.init!r} is a file; allowed: {', '.join(images.INITS)}")

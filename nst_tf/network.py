@@ -7,11 +7,9 @@ float32 sRGB in [0, 1].
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from nst_tf import graphs, tiling, vgg, weights
-from nst_tf import winograd as _winograd
+from nst_tf import convolutions, graphs, tiling, vgg, weights
 
 Tensor = Any  # TensorFlow ships no type information.
 Maps = dict[str, Tensor]  # {layer: [1, h, w, C]}
@@ -35,7 +33,7 @@ class Network:
         tile: int = 0,
         *,
         padding: str = "zeros",
-        winograd: bool = False,
+        convolution: str = "direct",
     ) -> None:
         """Builds it.
 
@@ -47,7 +45,7 @@ class Network:
             tile: The side in pixels of the windows in which it looks at pictures, beside their halo; 0 for
                 whole pictures.
             padding: Of the first convolution, a name from `vgg.PADDING`.
-            winograd: Whether convolutions are computed so where that is faster.
+            convolution: How convolutions are computed, a name from `convolutions.LAYERS`.
         """
         self._layers, self._tile = list(layers), tile
         self._model = vgg.build(
@@ -56,7 +54,7 @@ class Network:
             pooling=pooling,
             padding=padding,
             precision=precision,
-            convolution=_winograd.Conv2D if winograd else keras.layers.Conv2D,
+            convolution=convolutions.LAYERS[convolution],
         )
         self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
         self._stride = max(vgg.stride(layer) for layer in layers)

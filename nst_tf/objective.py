@@ -47,7 +47,7 @@ class Objective:
             precision,
             tile,
             padding=config.padding,
-            winograd=config.convolution == "winograd",
+            convolution=config.convolution,
         )
 
     @property

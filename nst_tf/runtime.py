@@ -173,25 +173,9 @@ def resolve_precision(precision: str) -> str:
     return "bfloat16" if fast else "float32"
 
 
-def resolve_convolution(convolution: str, precision: str) -> str:
-    """Returns "direct" or "winograd" for a way of convolution that may be "auto".
-
-    The rule of "auto": winograd for float32 on a processor. Loss and gradient took 0.84 times as long at 128,
-    0.79 at 256, 0.68 at 512 and 0.73 at 1024 pixels on two cores with AVX2, a step 0.53 times as long at 256
-    pixels on two with AVX512. A GPU has faster convolutions of its own.
-
-    Raises:
-        InputError: Winograd was asked for in bfloat16.
-    """
-    if convolution == "winograd" and precision != "float32":
-        raise errors.InputError(
-            f"convolution: 'winograd' with precision {precision}; allowed: --precision=float32, whose digits"
-            " tiles need"
-        )
-    if convolution != "auto":
-        return convolution
-    fast = precision == "float32" and not _gpu_compute_capabilities()
-    return "winograd" if fast else "direct"
+def has_gpu() -> bool:
+    """Returns whether TensorFlow sees a GPU."""
+    return bool(_gpu_compute_capabilities())
 
 
 def has_bfloat16_instructions() -> bool:

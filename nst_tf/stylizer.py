@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources, vgg, weights
 from nst_tf.config import Config
+from nst_tf.convolutions import resolve
 from nst_tf.regions import Regions
 from nst_tf.scales import Scale, plan_scales
 from nst_tf.sources import ANY_IMAGE
@@ -79,7 +80,7 @@ class Stylizer(tf.Module):
         if not config.takes_steps():
             raise errors.InputError(f"color: {config.color!r} takes no steps; stylize() makes that picture")
         self.precision = runtime.resolve_precision(config.precision)
-        convolution = runtime.resolve_convolution(config.convolution, self.precision)
+        convolution = resolve(config.convolution, self.precision)
         self.config = config = dataclasses.replace(config, convolution=convolution)
         self._color = color.COLORS[config.color]
         self._scene = scene.Scene(content_image, style_images, config, regions)
@@ -89,8 +90,7 @@ class Stylizer(tf.Module):
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
-        # What fits is not for this class to find out: "auto" is whole pictures here.
-        tile = int(config.tile) if config.tile.isdecimal() else 0
+        tile = int(config.tile) if config.tile.isdecimal() else 0  # to find out what fits is for others
         network_weights = sources.network_weights(
             config, self.weights, self._scene.content_image, self._scene.style_images
         )

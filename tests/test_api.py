@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import memory, runtime
+from nst_tf import convolutions, memory, runtime
 from tests import conftest
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
@@ -64,7 +64,7 @@ def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
     result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, on_progress=reports.append, **QUICK)
     assert result.image.shape == (32, 48, 3)
     assert result.image.dtype == np.float32
-    convolution = runtime.resolve_convolution("auto", "float32")
+    convolution = convolutions.resolve("auto", "float32")
     asked = {
         "size": 48,
         "steps": 7,

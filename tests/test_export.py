@@ -410,6 +410,7 @@ def test_the_description_says_what_the_model_is(folder):
     [
         ({"precision": "auto"}, LIMITS, "float32 or bfloat16"),
         ({"convolution": "winograd"}, LIMITS, "direct or auto"),
+        ({"convolution": "prepared"}, LIMITS, "direct or auto"),
         ({"init": "picture.png"}, LIMITS, "is a file"),
         ({"color": "only"}, LIMITS, "ask stylize_blend"),
         ({"normalize_activations": True}, LIMITS, "cannot depend on a request"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import errors, objective, presets, runtime, winograd
+from nst_tf import objective, presets, runtime, winograd
 from tests import conftest
 
 
@@ -120,27 +120,3 @@ def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, tile):
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
     assert (gradient != expected).any()
-
-
-def test_tiles_in_bfloat16_are_refused():
-    with pytest.raises(errors.InputError, match="convolution: 'winograd' with precision bfloat16"):
-        runtime.resolve_convolution("winograd", "bfloat16")
-
-
-@pytest.mark.parametrize(
-    ("asked", "precision", "expected"),
-    [
-        ("auto", "float32", "winograd"),
-        ("auto", "bfloat16", "direct"),
-        ("direct", "float32", "direct"),
-        ("winograd", "float32", "winograd"),
-    ],
-)
-def test_auto_is_for_float32(monkeypatch, asked, precision, expected):
-    monkeypatch.setattr(runtime, "_gpu_compute_capabilities", list)
-    assert runtime.resolve_convolution(asked, precision) == expected
-
-
-def test_auto_leaves_convolutions_to_a_gpu(monkeypatch):
-    monkeypatch.setattr(runtime, "_gpu_compute_capabilities", lambda: [(8, 0)])
-    assert runtime.resolve_convolution("auto", "float32") == "direct"
