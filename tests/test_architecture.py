@@ -16,8 +16,8 @@ ALLOWED: dict[str, str] = {
     "options": "changes config errors fields presets",
     "outputs": "animation api errors figures observers pictures snapshots summaries",
     "api": (
-        "color config errors images inputs losses manifest memory objective observers pictures presets report"
-        " runtime scales sources stylizer"
+        "color config convolutions errors images inputs losses manifest memory objective observers pictures"
+        " presets report runtime scales sources stylizer"
     ),
     "export": (
         "config errors images manifest objective painter requested scales signatures stylizer warmup weights"
@@ -31,7 +31,7 @@ ALLOWED: dict[str, str] = {
     "local_rest": "local_models",
     "local_models": "",
     "manifest": "config errors pictures regions",
-    "memory": "changes config errors runtime scales vgg",
+    "memory": "changes config convolutions errors runtime scales vgg",
     "animation": "errors figures observers pictures scales stylizer video",
     "snapshots": "errors figures pictures scales stylizer",
     "summaries": "errors observers scales stylizer",
@@ -41,8 +41,8 @@ ALLOWED: dict[str, str] = {
     "observers": "scales stylizer",
     "report": "pictures stylizer",
     "stylizer": (
-        "color config errors images loop losses objective regions runtime scales scene sources targets"
-        " variables vgg weights"
+        "color config convolutions errors images loop losses objective regions runtime scales scene sources"
+        " targets variables vgg weights"
     ),
     "scene": "config guides images objective regions scales sources targets",
     "sources": "activation_normalization color config errors images weights",
@@ -56,7 +56,9 @@ ALLOWED: dict[str, str] = {
     "objective": "blending config guides losses network style_statistics targets vgg weights",
     "targets": "config losses",
     "blending": "style_statistics",
-    "network": "graphs tiling vgg weights winograd",
+    "network": "convolutions graphs tiling vgg weights",
+    "convolutions": "errors prepared runtime winograd",
+    "prepared": "runtime",
     "winograd": "graphs runtime",
     "presets": "changes config errors formulations scales",
     "tensor_scales": "config scales",
@@ -116,6 +118,7 @@ ONLY_IN = {
         "packing",
         "painter",
         "preconditioners",
+        "prepared",
         "requested",
         "runs",
         "runtime",
@@ -133,7 +136,7 @@ ONLY_IN = {
         "warmup",
         "winograd",
     },
-    "keras": {"network", "vgg", "weights", "winograd"},
+    "keras": {"convolutions", "prepared", "vgg", "weights", "winograd"},
     "PIL": {"animation", "client", "figures", "manifest", "outputs", "pictures", "regions", "warmup"},
     "tensorflow_serving": {"local_models", "local_rest", "local_server", "transports", "warmup"},
     "grpc": {"local_server", "transports"},

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import convolutions, errors, objective, prepared, presets, runtime
+from nst_tf import config, convolutions, errors, objective, prepared, presets, runtime
 from tests import conftest
 
 needs_onednn = pytest.mark.skipif(not prepared.is_available(), reason="TensorFlow uses no oneDNN here")
@@ -93,6 +93,10 @@ def test_what_tensorflow_does_not_have_is_not_available(monkeypatch):
     monkeypatch.setattr(prepared, "convolve", lambda *_: tf.zeros([1, 3, 5, 4]))  # another
     assert not prepared.is_available()
     prepared.is_available.cache_clear()
+
+
+def test_each_name_has_a_layer():
+    assert tuple(convolutions.LAYERS) == config.CONVOLUTIONS
 
 
 @pytest.mark.parametrize(
