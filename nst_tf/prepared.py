@@ -4,7 +4,7 @@ oneDNN wants a kernel in an order of its own. TensorFlow (2.21) keeps it so betw
 kernel is a constant of the graph, and VGG19's as constants make a run start 6 s later, since the graph's
 optimisers copy them again and again. The operation that TensorFlow itself puts in the place of a convolution
 takes the same promise, that the kernel stays, as an attribute; it is made here with that. Results are the
-same, bit for bit.
+same, bit for bit; gradients, made by the kernel turned round, differ by rounding.
 """
 
 import functools

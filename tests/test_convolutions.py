@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, convolutions, errors, objective, prepared, presets, runtime
-from tests import conftest
+from nst_tf import config, convolutions, errors, prepared, runtime
+from tests import differentiated
 
 needs_onednn = pytest.mark.skipif(not prepared.is_available(), reason="TensorFlow uses no oneDNN here")
 
@@ -33,25 +33,15 @@ def test_equals_tensorflows_bit_for_bit_whatever_the_size_that_comes_first(preci
 @needs_onednn
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_the_layer_and_its_gradient_equal_keras(monkeypatch, padding):
-    """A loss that is not linear in what comes out, so that a wrong upstream gradient would show."""
     monkeypatch.setattr(prepared, "_LEAST_CHANNELS", 4)
     kernel, bias = _random(3, 3, 5, 4, seed=1), _random(4, seed=2)
     features, found, operations = tf.constant(_random(1, 9, 14, 5)), [], []
     for kind in (prepared.Conv2D, keras.layers.Conv2D):
         layer = kind(4, 3, padding=padding)
-        model = keras.Sequential([keras.Input((None, None, 5)), layer])
+        layer.build([None, None, None, 5])
         layer.set_weights([kernel, bias])
-
-        @tf.function(autograph=False)
-        def value_and_gradient(features, model=model):
-            with tf.GradientTape() as tape:
-                tape.watch(features)
-                result = model(features)
-                loss = tf.reduce_sum(tf.sin(result))
-            return result, tape.gradient(loss, features)
-
-        found.append(value_and_gradient(features))
-        graph = value_and_gradient.get_concrete_function(features).graph
+        *values, graph = differentiated.of_layer(layer, features)
+        found.append(values)
         operations.append([operation.type for operation in graph.get_operations()])
         np.testing.assert_allclose(layer(features), found[0][0], atol=1e-5)  # no graph
     for ours, keras_own in zip(*found, strict=True):
@@ -64,20 +54,9 @@ def test_the_layer_and_its_gradient_equal_keras(monkeypatch, padding):
 @pytest.mark.parametrize("tile", [0, 32])
 def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, monkeypatch, tile):
     monkeypatch.setattr(prepared, "_LEAST_CHANNELS", 4)
-    pictures = [tf.constant(conftest.smooth_picture(seed)[np.newaxis]) for seed in (1, 2, 3)]
-
-    def value_and_gradient(convolution):
-        chosen = presets.get("gatys_pytorch", convolution=convolution)
-        judge = objective.Objective(chosen, narrow_weights, "float32", tile)
-
-        @tf.function(autograph=False)
-        def of(image, content, style):
-            return judge.value_and_gradient(image, judge.targets(content, [style]))
-
-        losses, gradient = of(*pictures)
-        return np.array(losses), gradient.numpy()
-
-    (losses, gradient), (expected_losses, expected) = map(value_and_gradient, ("prepared", "direct"))
+    (losses, gradient), (expected_losses, expected) = (
+        differentiated.of_objective(narrow_weights, tile, convolution=way) for way in ("prepared", "direct")
+    )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert np.linalg.norm(gradient - expected) < 1e-5 * np.linalg.norm(expected)
 

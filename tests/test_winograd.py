@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective, presets, runtime, winograd
-from tests import conftest
+from nst_tf import runtime, winograd
+from tests import differentiated
 
 
 def _random(*shape, seed=0):
@@ -54,23 +54,10 @@ def _layers(channels=5, filters=4):
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize(("onednn", "least"), [(False, 0), (True, 0), (True, 1e9)])
 def test_the_layer_and_its_gradient_equal_keras(monkeypatch, onednn, least):
-    """A loss that is not linear in what comes out, so that a wrong upstream gradient would show."""
     monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     _work_from(monkeypatch, least)
     features = tf.constant(_random(1, 9, 14, 5))
-    found = []
-    for layer in _layers():
-        model = keras.Sequential([keras.Input((None, None, 5)), layer])
-
-        @tf.function(autograph=False)
-        def value_and_gradient(features, model=model):
-            with tf.GradientTape() as tape:
-                tape.watch(features)
-                result = model(features)
-                loss = tf.reduce_sum(tf.sin(result))
-            return result, tape.gradient(loss, features)
-
-        found.append(value_and_gradient(features))
+    found = [differentiated.of_layer(layer, features)[:2] for layer in _layers()]
     for ours, keras_own in zip(*found, strict=True):
         np.testing.assert_allclose(ours, keras_own, atol=2e-4)
 
@@ -103,20 +90,10 @@ def test_few_channels_are_left_to_onednn_the_other_way_round(monkeypatch):
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("tile", [0, 32])
 def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, tile):
-    pictures = [tf.constant(conftest.smooth_picture(seed)[np.newaxis]) for seed in (1, 2, 3)]
-
-    def value_and_gradient(convolution):
-        chosen = presets.get("gatys_pytorch", convolution=convolution, pooling="average")
-        judge = objective.Objective(chosen, narrow_weights, "float32", tile)
-
-        @tf.function(autograph=False)
-        def of(image, content, style):
-            return judge.value_and_gradient(image, judge.targets(content, [style]))
-
-        losses, gradient = of(*pictures)
-        return np.array(losses), gradient.numpy()
-
-    (losses, gradient), (expected_losses, expected) = map(value_and_gradient, ("winograd", "direct"))
+    (losses, gradient), (expected_losses, expected) = (
+        differentiated.of_objective(narrow_weights, tile, convolution=way, pooling="average")
+        for way in ("winograd", "direct")
+    )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
     assert (gradient != expected).any()
