@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The one gate, for people and for CI: makes .venv if needed, then lint, format, types, tests.
+# The one gate, for people and for CI: makes .venv if needed, then lint, format, imports, types, tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
@@ -8,6 +8,7 @@ install "[test]"
 python=.venv/bin/python
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+.venv/bin/lint-imports
 "$python" -m mypy
 # Two files at a time: half of a test's time is Python's, which builds graphs on one core. By file, since the
 # tests of one share what they export and serve.
