@@ -11,12 +11,12 @@ import typing
 if typing.TYPE_CHECKING:
     from nst_tf.animation import Animation
     from nst_tf.api import Result, evaluate, stylize
-    from nst_tf.config import Config
+    from nst_tf.config.config import Config
+    from nst_tf.config.presets import get as get_config
     from nst_tf.errors import InputError
     from nst_tf.figures import save_comparison, save_plot
     from nst_tf.losses import Losses
     from nst_tf.pictures import read as read_image
-    from nst_tf.presets import get as get_config
     from nst_tf.snapshots import Snapshots
     from nst_tf.stylizer import Progress, Stylizer
     from nst_tf.summaries import Summaries
@@ -44,7 +44,7 @@ __all__ = [
 # Where each public name lives: (module, name there).
 _HOMES = {
     "Animation": ("animation", "Animation"),
-    "Config": ("config", "Config"),
+    "Config": ("config.config", "Config"),
     "InputError": ("errors", "InputError"),
     "Losses": ("losses", "Losses"),
     "Progress": ("stylizer", "Progress"),
@@ -53,7 +53,7 @@ _HOMES = {
     "Stylizer": ("stylizer", "Stylizer"),
     "Summaries": ("summaries", "Summaries"),
     "evaluate": ("api", "evaluate"),
-    "get_config": ("presets", "get"),
+    "get_config": ("config.presets", "get"),
     "read_image": ("pictures", "read"),
     "save_comparison": ("figures", "save_comparison"),
     "save_plot": ("figures", "save_plot"),
@@ -61,7 +61,7 @@ _HOMES = {
 }
 
 # Modules that import neither TensorFlow nor Keras.
-_LIGHT = frozenset({"config", "errors", "presets"})
+_LIGHT = frozenset({"config.config", "errors", "config.presets"})
 
 
 def __getattr__(name: str) -> object:

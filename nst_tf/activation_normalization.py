@@ -7,13 +7,11 @@ poolings here are positively homogeneous, channel by channel.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from nst_tf import vgg, weights
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # A filter whose mean is below this share of its layer's is dead: it fired at a few positions at most, and
 # brought to a mean of 1 these few would outweigh whole layers.

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from nst_tf import errors, figures, observers, pictures
-from nst_tf.scales import Scale
+from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
     from nst_tf.stylizer import Progress

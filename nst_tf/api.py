@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from nst_tf import (
     color,
-    config,
     convolutions,
     errors,
     images,
@@ -22,13 +21,12 @@ from nst_tf import (
     memory,
     objective,
     pictures,
-    presets,
     report,
     runtime,
-    scales,
     sources,
     stylizer,
 )
+from nst_tf.config import config, presets, scales
 from nst_tf.losses import Losses
 from nst_tf.observers import Observer
 

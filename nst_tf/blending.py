@@ -4,13 +4,12 @@ Moments here have leading axes [K, R]: K styles, R regions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from nst_tf.style_statistics import Moments
+from nst_tf.tensors import Tensor
 
-Tensor = Any  # TensorFlow ships no type information.
 StyleMoments = dict[str, Moments]  # {style layer: moments}
 
 

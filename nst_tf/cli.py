@@ -15,7 +15,8 @@ from typing import Any
 
 from absl import app, flags
 
-from nst_tf import config, errors, options, presets, runtime
+from nst_tf import errors, options, runtime
+from nst_tf.config import config, presets
 
 _FLAGS = flags.FLAGS
 

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from nst_tf import errors
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # Y of YIQ, the space the paper names (ITU-R BT.601, 2.5.1).
 _LUMINANCE = (0.299, 0.587, 0.114)

@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import guards
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # A JPEG begins with the marker SOI and the first byte of another (ITU-T T.81, annex B); a PNG with this
 # signature and then the chunk IHDR, whose first two integers are width and height (W3C PNG, 5.2 and 11.2.2).

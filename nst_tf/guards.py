@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 
 def require(condition: Tensor, *message: Any) -> tf.Operation:

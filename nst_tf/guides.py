@@ -11,8 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from nst_tf import vgg
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # What erosion must leave of a region at a layer; where it would leave less, it reaches less far. A Gram
 # matrix of a quarter of the pixels has twice the sampling error of one of all of them, and less than that

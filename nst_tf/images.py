@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # ImageNet's mean colour, which networks see as zero: `keras.applications.vgg19.preprocess_input`.
 _MEAN_COLOR = (123.68 / 255, 116.779 / 255, 103.939 / 255)

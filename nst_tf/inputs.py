@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from nst_tf import config, errors, pictures, regions
-from nst_tf.config import Config
+from nst_tf import errors, pictures, regions
+from nst_tf.config import config
+from nst_tf.config.config import Config
 from nst_tf.pictures import Picture
 
 # Fields of a config that do nothing without a picture of one of these kinds.

@@ -6,14 +6,13 @@ it acts the state says, scale by scale.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from nst_tf import stacks
 from nst_tf.preconditioners import Filter, Preconditioner
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # An accepted step must lower the loss by at least this share of what the slope promises: the constant
 # of the sufficient-decrease rule in Nocedal and Wright, "Numerical Optimization", section 3.1.

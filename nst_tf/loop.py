@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from nst_tf import images, iterates, losses, objective, optimizers
-from nst_tf.config import Config
+from nst_tf.config.config import Config
+from nst_tf.tensors import Tensor
 
-Tensor = Any  # TensorFlow ships no type information.
 ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 
 class Losses(NamedTuple):

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import config, errors, pictures, regions
+from nst_tf import errors, pictures, regions
+from nst_tf.config import config
 
 # Versions that decide the picture's last bits.
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")

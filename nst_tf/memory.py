@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 
 from nst_tf import convolutions, errors, runtime, vgg
-from nst_tf.changes import override
-from nst_tf.config import Config
-from nst_tf.scales import Scale, plan_scales, style_size
+from nst_tf.config.config import Config
+from nst_tf.config.overrides import apply_overrides
+from nst_tf.config.scales import Scale, plan_scales, style_size
 
 _LOG = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def fit(
             return candidate
 
     def fits(changes: Mapping[str, Any], styles: Sequence[tuple[int, int]]) -> bool:
-        sized = override(candidate, changes)
+        sized = apply_overrides(candidate, changes)
         return fits_at(plan_scales(sized, *content)[-1], sized, styles)
 
     enlarged = config.style_size > 0 or config.style_scale > 1

@@ -9,9 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import convolutions, graphs, tiling, vgg, weights
+from nst_tf import convolutions, tensors, tiling, vgg, weights
+from nst_tf.tensors import Tensor
 
-Tensor = Any  # TensorFlow ships no type information.
 Maps = dict[str, Tensor]  # {layer: [1, h, w, C]}
 
 # (layer, a map of the whole picture's size) -> the part of it that belongs to the features at hand.
@@ -124,7 +124,7 @@ class Network:
                 zeros,
             )
 
-        @graphs.apart
+        @tensors.noinline_function
         def of_whole(image: Tensor) -> tuple[Any, Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(image)

@@ -10,10 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from nst_tf import blending, guides, losses, network, style_statistics, vgg, weights
-from nst_tf.config import Config
+from nst_tf.config.config import Config
 from nst_tf.targets import LossWeights, Masks, Outside, Targets, framed, loss_weights
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # The published programs measure total variation and learning rates on the scale 0..255.
 PIXEL_LEVELS = 255.0

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nst_tf.scales import Scale
+from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
     from nst_tf.stylizer import Progress

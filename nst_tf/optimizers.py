@@ -14,8 +14,7 @@ import tensorflow as tf
 
 from nst_tf import lbfgs as _lbfgs
 from nst_tf.preconditioners import PRECONDITIONERS
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 
 class Optimizer(NamedTuple):

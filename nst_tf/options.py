@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from nst_tf import changes, config, errors, fields, presets
+from nst_tf import errors
+from nst_tf.config import config, fields, presets
+from nst_tf.config.overrides import SCALE_SETTINGS
 
 _FLAGS = flags.FLAGS
 
@@ -44,7 +46,7 @@ def _define_flags() -> None:
         "for each painting, what part of it the region of that colour is to look like: a picture in flat"
         " colours, or one colour as '#ff0000' for all of it; with commas, or the flag several times",
     )
-    for name, text in changes.SCALE_SETTINGS.items():
+    for name, text in SCALE_SETTINGS.items():
         flags.DEFINE_float(name, None, f"instead of scales: {text}")
     flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
     flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
@@ -117,7 +119,7 @@ def _help_text() -> str:
     """Returns what --help prints."""
     shown = _MAIN_FLAGS + _STYLE_FLAGS + _REGION_FLAGS
     rest = [field.name for field in _flag_fields() if field.name not in shown]
-    rest[rest.index("scales") : rest.index("scales")] = list(changes.SCALE_SETTINGS)
+    rest[rest.index("scales") : rest.index("scales")] = list(SCALE_SETTINGS)
     return "\n".join(
         [
             _INTRODUCTION,
@@ -174,7 +176,7 @@ def _fail(message: str) -> NoReturn:
 
 def overrides() -> dict[str, Any]:
     """Returns {field: value} of the config's flags that were given, and of those that stand for a field."""
-    given: dict[str, Any] = {name: _FLAGS[name].value for name in changes.SCALE_SETTINGS}
+    given: dict[str, Any] = {name: _FLAGS[name].value for name in SCALE_SETTINGS}
     for field in _flag_fields():
         value = _FLAGS[field.name].value
         if isinstance(value, list) and _kind(field) is not str:

@@ -7,13 +7,11 @@ since a `TensorProto` of a few bytes may ask for gigabytes.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from nst_tf import guards
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # The number of fingerprints: all that are positive in int64.
 _FINGERPRINTS = 2**63 - 1

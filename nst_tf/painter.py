@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import color, guards, images, loop, losses, objective, requested, scales, tensor_scales
-from nst_tf.config import Config
+from nst_tf import color, guards, images, loop, losses, objective, requested, tensor_scales
+from nst_tf.config import scales
+from nst_tf.config.config import Config
 from nst_tf.encoded import check_size
 from nst_tf.requested import Limits, Settings, Styles, each
 from nst_tf.targets import LossWeights, Targets
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 
 class State(NamedTuple):

@@ -5,13 +5,13 @@ Images are `[1, H, W, 3]` float32.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import graphs
+from nst_tf import tensors
+from nst_tf.tensors import Tensor
 
-Tensor = Any  # TensorFlow ships no type information.
 Filter = Callable[[Tensor], Tensor]
 
 
@@ -30,7 +30,7 @@ def frequency_filter(image: Tensor, exponent: float) -> Tensor:
     return tf.ensure_shape(_frequency_filter(image, exponent), image.shape)
 
 
-@graphs.apart(reduce_retracing=True)
+@tensors.noinline_function(reduce_retracing=True)
 def _frequency_filter(image: Tensor, exponent: float) -> Tensor:
     """Returns what `frequency_filter` does, of a size that the graph does not know."""
     height, width = tf.shape(image)[1], tf.shape(image)[2]

@@ -17,8 +17,8 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
 from nst_tf import runtime
+from nst_tf.tensors import Tensor
 
-Tensor = Any  # TensorFlow ships no type information.
 _Attr = attr_value_pb2.AttrValue
 
 # Fewer channels have kernels that are laid out in no time, and more pixels: there TensorFlow's fusion of the

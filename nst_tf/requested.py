@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import color, config, guards
-from nst_tf.config import Config
+from nst_tf import color, guards
+from nst_tf.config import config
+from nst_tf.config.config import Config
 from nst_tf.targets import loss_weights
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # What `color.statistics` returns of one picture.
 COLOR_STATISTICS = color.ColorStatistics(tf.TensorSpec([3], tf.float64), tf.TensorSpec([3, 3], tf.float64))

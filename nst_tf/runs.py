@@ -1,15 +1,14 @@
 """A painter's functions, each traced once for all signatures, over one style picture or over several."""
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import color, config, losses
+from nst_tf import color, losses
+from nst_tf.config import config
 from nst_tf.painter import Painter, State
 from nst_tf.requested import Settings, Styles, one_style
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 
 class Run:

@@ -9,13 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from nst_tf import guides, images, objective, sources
-from nst_tf.config import Config
+from nst_tf.config.config import Config
+from nst_tf.config.scales import Scale, style_size
 from nst_tf.regions import Regions
-from nst_tf.scales import Scale, style_size
 from nst_tf.sources import ANY_IMAGE
 from nst_tf.targets import Masks, Outside, Targets
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
 
 # Width of the soft edge between what is painted and the photograph around it, as a share of the longest
 # side: a stroke's width or so, 8 pixels of 512.

@@ -12,14 +12,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import encoded, guards, objective, packing, painter, scales
-from nst_tf.changes import override
-from nst_tf.config import Config
+from nst_tf import encoded, guards, objective, packing, painter
+from nst_tf.config import scales
+from nst_tf.config.config import Config
+from nst_tf.config.overrides import apply_overrides
 from nst_tf.painter import Painter, State
 from nst_tf.requested import Limits, Settings, requested_color, settings_of
 from nst_tf.runs import Run
+from nst_tf.tensors import Tensor
 
-Tensor = Any  # TensorFlow ships no type information.
 Items = dict[str, Tensor]
 
 # A photograph may have so many times the pixels of the largest result: it is decoded and shrunk at about 15
@@ -64,7 +65,7 @@ class ServedModel:
         """
         full = painter.all_terms(defaults)
         # A request's size is the longest side, as everywhere where a person names one.
-        asked = override(full, {"size": defaults.size})
+        asked = apply_overrides(full, {"size": defaults.size})
         self._needed = scales.pixels_needed(full)
         self._decode = functools.partial(
             encoded.decode, max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL, min_side=self._needed

@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import activation_normalization, color, errors, images, weights
-from nst_tf.config import Config
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.config.config import Config
+from nst_tf.tensors import Tensor
 
 # An image of any size, for the graphs.
 ANY_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)

@@ -4,13 +4,11 @@ A stack is float32, or bfloat16 to take half the memory; sums over one are not.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import graphs
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf import tensors
+from nst_tf.tensors import Tensor
 
 # Numbers of a picture that are looked at in one go, once there are more than so many: those of 20 pictures
 # have 10 MB, which caches hold. To look at fewer at once takes copies, three times as long for 200 pictures
@@ -57,7 +55,7 @@ def combination(factors: Tensor, stack: Tensor) -> Tensor:
     return tf.ensure_shape(total, stack.shape[1:])[tf.newaxis]
 
 
-@graphs.apart(reduce_retracing=True)
+@tensors.noinline_function(reduce_retracing=True)
 def _inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Sums a span in float32 and spans in float64.
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.tensors import Tensor
+
 Target = Mapping[str, Tensor]
 
 

@@ -15,15 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources, vgg, weights
-from nst_tf.config import Config
+from nst_tf.config.config import Config
+from nst_tf.config.scales import Scale, plan_scales
 from nst_tf.convolutions import resolve
 from nst_tf.regions import Regions
-from nst_tf.scales import Scale, plan_scales
 from nst_tf.sources import ANY_IMAGE
 from nst_tf.targets import Targets, framed
+from nst_tf.tensors import Tensor
 from nst_tf.variables import Variables, variable
-
-Tensor = Any  # TensorFlow ships no type information.
 
 # How a run may end.
 OUTCOMES = ("finished", "stopped", "diverged")

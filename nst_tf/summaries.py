@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from nst_tf import errors, observers
-from nst_tf.scales import Scale
+from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
     from nst_tf.stylizer import Progress

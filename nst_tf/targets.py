@@ -1,13 +1,12 @@
 """What the pictures of one scale ask for: tensors only, so that it may be an argument of a graph."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from nst_tf import losses
-from nst_tf.config import Config
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.config.config import Config
+from nst_tf.tensors import Tensor
 
 
 class LossWeights(NamedTuple):

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import scales
-from nst_tf.config import Config
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf.config import scales
+from nst_tf.config.config import Config
+from nst_tf.tensors import Tensor
 
 
 class Plan(NamedTuple):

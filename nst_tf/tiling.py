@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import graphs
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf import tensors
+from nst_tf.tensors import Tensor
 
 
 class Window(NamedTuple):
@@ -193,7 +192,7 @@ def value_and_gradient(
         values = loss(sums)
     upstream = tf.nest.flatten(tape.gradient(values.total, sums, unconnected_gradients="zero"))
 
-    @graphs.apart
+    @tensors.noinline_function
     def pull(window: Window) -> list[Tensor]:
         part = cut(image, window)
         with tf.GradientTape() as tape:

@@ -13,9 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import graphs, runtime
-
-Tensor = Any  # TensorFlow ships no type information.
+from nst_tf import runtime, tensors
+from nst_tf.tensors import Tensor
 
 _TILE, _PATCH = 4, 6  # sides of what comes out and of what it comes of
 
@@ -154,7 +153,7 @@ def _by_definition(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:
     return tf.nn.conv2d_transpose(features, turned, shape, 1, "SAME")
 
 
-@graphs.apart(input_signature=[tf.TensorSpec([None] * 4)] * 3 + [tf.TensorSpec([None] * 3)])
+@tensors.noinline_function(input_signature=[tf.TensorSpec([None] * 4)] * 3 + [tf.TensorSpec([None] * 3)])
 def _by_work(features: Tensor, kernel: Tensor, turned: Tensor, transformed: Tensor) -> Tensor:
     """Returns the convolution the way that is faster for so much work."""
     work = tf.cast(tf.size(features), tf.float32) * tf.cast(tf.shape(kernel)[3], tf.float32)

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import objective, presets
+from nst_tf import objective
+from nst_tf.config import presets
 from tests import conftest
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from nst_tf import presets
+from nst_tf.config import presets
 from tests import conftest
 
 # Three scales at 48 pixels, since its deepest layer needs 4 a side; weights that float32 holds exactly.

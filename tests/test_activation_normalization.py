@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nst_tf import activation_normalization as normalization
-from nst_tf import config, vgg
+from nst_tf import vgg
+from nst_tf.config import config
 from tests import conftest
 
 LAYERS = ["relu2_1", "conv4_2"]

@@ -17,7 +17,8 @@ import tensorflow as tf
 from benchmarking import arithmetic, contenders, in_turn, measuring, processes, quality, report
 from PIL import Image
 
-from nst_tf import errors, memory, objective, presets, runtime, vgg, weights
+from nst_tf import errors, memory, objective, runtime, vgg, weights
+from nst_tf.config import presets
 from tests import conftest
 
 SIDE = 48

@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import client, errors, pictures, presets, transports
+from nst_tf import client, errors, pictures, transports
+from nst_tf.config import presets
 from tests import conftest
 
 SETTINGS = client.Settings(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import color, config, errors
+from nst_tf import color, errors
+from nst_tf.config import config
 from tests import conftest
 
 # Of low contrast, so that nothing is clipped.

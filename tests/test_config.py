@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_tf import errors, formulations
-from nst_tf.changes import override
+from nst_tf import errors
+from nst_tf.config import presets
+from nst_tf.config.overrides import apply_overrides
 
-DEFAULT = formulations.DEFAULT
+DEFAULT = presets.DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ DEFAULT = formulations.DEFAULT
 )
 def test_what_is_not_allowed_says_so_in_one_line(changes, message):
     with pytest.raises(errors.InputError, match=re.escape(message)) as caught:
-        override(DEFAULT, changes)
+        apply_overrides(DEFAULT, changes)
     assert "\n" not in str(caught.value)
 
 
@@ -65,69 +66,69 @@ def test_a_config_is_frozen():
 
 
 def test_size_replaces_the_presets_own_rule():
-    chosen = override(formulations.GATYS_PYTORCH, {"size": 256})
+    chosen = apply_overrides(presets.GATYS_PYTORCH, {"size": 256})
     assert (chosen.size, chosen.size_side) == (256, "longest")
-    explicit = override(formulations.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
+    explicit = apply_overrides(presets.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
     assert explicit.size_side == "shortest"
 
 
 def test_steps_are_split_in_the_presets_proportions():
-    assert override(DEFAULT, {"steps": 24}).steps == (10, 8, 6)
-    assert override(formulations.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
-    assert override(DEFAULT, {"steps": (1, 2, 3)}).steps == (1, 2, 3)
+    assert apply_overrides(DEFAULT, {"steps": 24}).steps == (10, 8, 6)
+    assert apply_overrides(presets.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
+    assert apply_overrides(DEFAULT, {"steps": (1, 2, 3)}).steps == (1, 2, 3)
 
 
 @given(st.integers(1, 5000))
 def test_a_split_always_adds_up(total):
-    steps = override(DEFAULT, {"steps": total}).steps
+    steps = apply_overrides(DEFAULT, {"steps": total}).steps
     assert sum(steps) == total
     assert min(steps) >= 0
 
 
 def test_lists_arrays_and_paths_will_do():
-    assert override(DEFAULT, {"content_layers": ["relu3_1"]}).content_layers == ("relu3_1",)
-    weights = override(DEFAULT, {"style_layer_weights": np.ones(5)}).style_layer_weights
+    assert apply_overrides(DEFAULT, {"content_layers": ["relu3_1"]}).content_layers == ("relu3_1",)
+    weights = apply_overrides(DEFAULT, {"style_layer_weights": np.ones(5)}).style_layer_weights
     assert weights == (1.0,) * 5
-    assert override(DEFAULT, {"size": np.int64(99)}).size == 99
-    assert override(DEFAULT, {"weights": pathlib.Path("a.h5")}).weights == "a.h5"
+    assert apply_overrides(DEFAULT, {"size": np.int64(99)}).size == 99
+    assert apply_overrides(DEFAULT, {"weights": pathlib.Path("a.h5")}).weights == "a.h5"
 
 
 def test_another_number_of_scales_shares_the_steps_out():
-    chosen = override(DEFAULT, {"scales": (0.5, 1.0)})
+    chosen = apply_overrides(DEFAULT, {"scales": (0.5, 1.0)})
     assert chosen.steps == (120, 120)
-    assert override(DEFAULT, {"scales": (1.0,), "steps": 7}).steps == (7,)
+    assert apply_overrides(DEFAULT, {"scales": (1.0,), "steps": 7}).steps == (7,)
 
 
 def test_what_is_not_changed_stays():
-    chosen = override(DEFAULT, {"steps": (5, 2, 0)})
-    assert override(chosen, {}) == override(chosen, {"seed": 0}) == chosen
+    chosen = apply_overrides(DEFAULT, {"steps": (5, 2, 0)})
+    assert apply_overrides(chosen, {}) == apply_overrides(chosen, {"seed": 0}) == chosen
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_last_scale_always_has_a_step(steps):
-    assert override(DEFAULT, {"steps": steps}).steps[-1] >= 1
+    assert apply_overrides(DEFAULT, {"steps": steps}).steps[-1] >= 1
 
 
 def test_scales_may_be_named_by_the_smallest_and_a_factor():
-    chosen = override(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5})
+    chosen = apply_overrides(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5})
     np.testing.assert_allclose(
         [512 * share for share in chosen.scales], [128, 181.02, 256, 362.04, 512], rtol=1e-4
     )
     assert sum(chosen.steps) == sum(DEFAULT.steps)
     # No factor reaches the smallest exactly: the nearest number of scales does, evenly.
-    chosen = override(DEFAULT, {"size": 300, "min_scale": 128, "scale_factor": 2})
+    chosen = apply_overrides(DEFAULT, {"size": 300, "min_scale": 128, "scale_factor": 2})
     np.testing.assert_allclose(chosen.scales, (128 / 300, 1.0))
-    assert override(DEFAULT, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales == (1.0,)
-    named = override(DEFAULT, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
+    assert apply_overrides(DEFAULT, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales == (1.0,)
+    named = apply_overrides(DEFAULT, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
     assert (named.scales, named.min_scale, named.steps) == ((0.25, 0.5, 1.0), 128, (5, 4, 3))
 
 
 def test_a_smallest_scale_alone_keeps_their_number():
-    chosen = override(DEFAULT, {"min_scale": 200})
+    chosen = apply_overrides(DEFAULT, {"min_scale": 200})
     assert (chosen.min_scale, chosen.scales, chosen.steps) == (200, DEFAULT.scales, DEFAULT.steps)
-    assert len(override(formulations.JOHNSON, {"min_scale": 128}).scales) == 3
-    assert override(DEFAULT, {"scales": (0.5, 1.0)}).min_scale == 0
-    assert override(DEFAULT, {"min_scale": 0}).scales == DEFAULT.scales
+    assert len(apply_overrides(presets.JOHNSON, {"min_scale": 128}).scales) == 3
+    assert apply_overrides(DEFAULT, {"scales": (0.5, 1.0)}).min_scale == 0
+    assert apply_overrides(DEFAULT, {"min_scale": 0}).scales == DEFAULT.scales
 
 
 @pytest.mark.parametrize(
@@ -146,24 +147,29 @@ def test_a_smallest_scale_alone_keeps_their_number():
 )
 def test_contradictory_scales_and_weights_are_refused(changes, message):
     with pytest.raises(errors.InputError, match=re.escape(message)):
-        override(DEFAULT, changes)
+        apply_overrides(DEFAULT, changes)
 
 
 def test_styles_weigh_the_same_unless_it_says_otherwise():
-    chosen = override(DEFAULT, {"style_blend_weights": (3, 7)})
+    chosen = apply_overrides(DEFAULT, {"style_blend_weights": (3, 7)})
     assert (DEFAULT.blend_weights(3), chosen.blend_weights(2)) == ((1.0, 1.0, 1.0), (3.0, 7.0))
     with pytest.raises(errors.InputError, match="style_blend_weights: 2 for 1 style pictures"):
         chosen.blend_weights(1)
 
 
 def test_a_style_size_takes_the_place_of_a_style_scale():
-    chosen = override(dataclasses.replace(DEFAULT, style_scale=2.0), {"style_size": 100})
+    chosen = apply_overrides(dataclasses.replace(DEFAULT, style_scale=2.0), {"style_size": 100})
     assert (chosen.style_scale, chosen.style_size) == (1.0, 100)
-    assert override(chosen, {"style_scale": 0.5}).style_size == 0
+    assert apply_overrides(chosen, {"style_scale": 0.5}).style_size == 0
 
 
 def test_another_statistic_brings_a_weight_that_suits_it():
-    assert override(DEFAULT, {"style_statistics": "wasserstein"}).style_weight == 100 * DEFAULT.style_weight
-    given = override(DEFAULT, {"style_statistics": "wasserstein", "style_weight": 3.0})
+    assert (
+        apply_overrides(DEFAULT, {"style_statistics": "wasserstein"}).style_weight
+        == 100 * DEFAULT.style_weight
+    )
+    given = apply_overrides(DEFAULT, {"style_statistics": "wasserstein", "style_weight": 3.0})
     assert given.style_weight == 3
-    assert override(DEFAULT, {"style_statistics": "gram_mean_std"}).style_weight == DEFAULT.style_weight
+    assert (
+        apply_overrides(DEFAULT, {"style_statistics": "gram_mean_std"}).style_weight == DEFAULT.style_weight
+    )

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, convolutions, errors, prepared, runtime
+from nst_tf import convolutions, errors, prepared, runtime
+from nst_tf.config import config
 from tests import differentiated
 
 needs_onednn = pytest.mark.skipif(not prepared.is_available(), reason="TensorFlow uses no oneDNN here")

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli, config, options, presets
+from nst_tf import cli, options
+from nst_tf.config import config, presets
 from tests import conftest, test_pictures
 
 # Quick settings with nothing to download, for the whole network and for its first layers.

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import config, iterates, loop, optimizers
+from nst_tf import iterates, loop, optimizers
+from nst_tf.config import config
 from tests.test_optimizers import START, value_and_gradient
 
 

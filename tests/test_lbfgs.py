@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, loop, optimizers, preconditioners
+from nst_tf import loop, optimizers, preconditioners
+from nst_tf.config import config
 from nst_tf.losses import Losses
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, losses
+from nst_tf import losses
+from nst_tf.config import config
 
 generator = np.random.default_rng(3)
 FEATURES = generator.normal(0, 30, (1, 5, 6, 4)).astype(np.float32)

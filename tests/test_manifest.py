@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nst_tf
-from nst_tf import config, errors, formulations, manifest, pictures, presets
+from nst_tf import errors, manifest, pictures
+from nst_tf.config import config, presets
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (2, 3))
@@ -108,12 +109,12 @@ def test_differences_are_named():
 
 def test_weights_in_a_file_are_found_where_the_environment_says(tmp_path):
     (tmp_path / "here.h5").write_bytes(b"")
-    named = presets.get(formulations.DEFAULT, weights="gone.h5")
+    named = presets.get(presets.DEFAULT, weights="gone.h5")
     assert manifest.find_weights(named, None).weights == "gone.h5"
     assert manifest.find_weights(named, "elsewhere.h5").weights == "elsewhere.h5"
-    there = presets.get(formulations.DEFAULT, weights=str(tmp_path / "here.h5"))
+    there = presets.get(presets.DEFAULT, weights=str(tmp_path / "here.h5"))
     assert manifest.find_weights(there, "elsewhere.h5") == there
-    assert manifest.find_weights(formulations.DEFAULT, "elsewhere.h5") == formulations.DEFAULT
+    assert manifest.find_weights(presets.DEFAULT, "elsewhere.h5") == presets.DEFAULT
 
 
 @pytest.mark.parametrize("color", config.COLORS)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from nst_tf import errors, formulations, memory, runtime, scales
-from nst_tf.changes import override
+from nst_tf import errors, memory, runtime
+from nst_tf.config import presets, scales
+from nst_tf.config.overrides import apply_overrides
 
-DEFAULT, GATYS = formulations.DEFAULT, formulations.GATYS_PYTORCH
+DEFAULT, GATYS = presets.DEFAULT, presets.GATYS_PYTORCH
 
 # Peak memory of whole runs in GB: (whether by oneDNN, config, precision, longest side, measured).
 MEASURED = [
@@ -31,14 +32,14 @@ def processor(monkeypatch):
 def test_the_estimate_of_tiles_is_near_what_was_measured(monkeypatch):
     """1536 x 1152 pixels in tiles of 512: 2.72 GB."""
     monkeypatch.setattr(runtime, "uses_onednn", lambda: False)
-    sized = override(DEFAULT, {"size": 1536, "tile": "512", "convolution": "direct"})
+    sized = apply_overrides(DEFAULT, {"size": 1536, "tile": "512", "convolution": "direct"})
     scale = scales.Scale(1152, 1536, 1, 1.0)
     assert 0.9 * 2.72 < memory.estimate(sized, "float32", scale, [(576, 768)]) / 1e9 < 1.3 * 2.72
 
 
 def test_the_estimate_of_a_huge_picture_is_near_what_was_measured():
     """4096 x 4096 pixels in tiles of 256, three scales, bfloat16 also for 10 pairs: 5.15 GB."""
-    sized = override(DEFAULT, {"size": 4096, "tile": "256", "history_precision": "bfloat16"})
+    sized = apply_overrides(DEFAULT, {"size": 4096, "tile": "256", "history_precision": "bfloat16"})
     scale = scales.Scale(4096, 4096, 1, 1.0)
     assert 5.15 < memory.estimate(sized, "bfloat16", scale, [(1014, 1280)]) / 1e9 < 1.1 * 5.15
 
@@ -47,7 +48,7 @@ def test_the_estimate_of_a_huge_picture_is_near_what_was_measured():
 def test_the_estimate_is_near_what_was_measured(monkeypatch, onednn, chosen, precision, size, measured):
     monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
-    sized = override(chosen, {"size": size, "tile": "off", "convolution": "direct"})
+    sized = apply_overrides(chosen, {"size": size, "tile": "off", "convolution": "direct"})
     estimate = memory.estimate(sized, precision, scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured
 
@@ -68,7 +69,7 @@ def test_the_estimate_of_convolutions_by_winograd_is_near_what_was_measured(
 ):
     monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     scale = scales.Scale(size * 3 // 4, size, 1, 1.0)
-    sized = override(chosen, {"size": size, "tile": "off", "convolution": "winograd"})
+    sized = apply_overrides(chosen, {"size": size, "tile": "off", "convolution": "winograd"})
     estimate = memory.estimate(sized, "float32", scale, [(576, 768)]) / 1e9
     assert 0.9 * measured < estimate < 1.2 * measured
 
@@ -82,7 +83,7 @@ def test_a_gpus_memory_is_planned_for(monkeypatch):
     assert _fit(DEFAULT, size=4096).tile == "1024"
     # Peaks of TensorFlow's allocator on an H100 at 2048 and 3072 pixels in float32: 8.3 and 17.9 GB.
     for size, measured in ((2048, 8.3), (3072, 17.9)):
-        whole = override(DEFAULT, {"size": size, "tile": "off"})
+        whole = apply_overrides(DEFAULT, {"size": size, "tile": "off"})
         needed = memory.estimate(whole, "float32", scales.Scale(size * 3 // 4, size, 1, 1.0), [(576, 768)])
         assert measured < needed / 1e9 < 1.2 * measured
 
@@ -105,12 +106,12 @@ def test_freed_memory_is_kept_only_where_there_is_plenty(monkeypatch):
 
 
 def _fit(chosen, **changes):
-    return memory.fit(override(chosen, changes), "float32", (576, 768), [(576, 768)])
+    return memory.fit(apply_overrides(chosen, changes), "float32", (576, 768), [(576, 768)])
 
 
 def test_colours_alone_take_little(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    only = override(DEFAULT, {"color": "only", "size": 4000})
+    only = apply_overrides(DEFAULT, {"color": "only", "size": 4000})
     assert _fit(only).tile == "off"
     # Measured at 4000 x 3000 and 6000 x 4500 pixels: peaks of 1.68 and 2.07 GB.
     assert 1.68e9 < memory.estimate(only, "float32", scales.Scale(3000, 4000, 0, 1.0), []) < 2.4e9
@@ -157,7 +158,7 @@ def test_the_largest_tile_that_fits_is_taken_whatever_the_history(monkeypatch, f
     chosen = _fit(DEFAULT, size=4096)
     scale = scales.plan_scales(chosen, 576, 768)[-1]
     needed = {
-        tile: memory.estimate(override(chosen, {"tile": str(tile)}), "float32", scale, [(576, 768)])
+        tile: memory.estimate(apply_overrides(chosen, {"tile": str(tile)}), "float32", scale, [(576, 768)])
         for tile in (256, 384, 512, 768, 1024)
     }
     assert int(chosen.tile) == max(tile for tile, each in needed.items() if each <= free)
@@ -232,7 +233,7 @@ def test_a_size_that_does_not_fit_is_said_before_its_style(monkeypatch):
 
 
 def test_the_largest_of_several_styles_counts():
-    sized, scale = override(DEFAULT, {"tile": "off"}), scales.Scale(384, 512, 1, 1.0)
+    sized, scale = apply_overrides(DEFAULT, {"tile": "off"}), scales.Scale(384, 512, 1, 1.0)
     shapes = [(576, 768), (768, 768), (200, 768)]
     several, square = (memory.estimate(sized, "float32", scale, some) for some in (shapes, shapes[1:2]))
     assert several == square > memory.estimate(sized, "float32", scale, shapes[:1])
@@ -240,14 +241,14 @@ def test_the_largest_of_several_styles_counts():
 
 def test_regions_are_planned_for():
     """Peaks at 384 x 288 pixels, Adam, whole: 1.31 GB with one region, 1.50 with 4, 1.78 with 12."""
-    sized = override(DEFAULT, {"size": 384, "tile": "off", "optimizer": "adam"})
+    sized = apply_overrides(DEFAULT, {"size": 384, "tile": "off", "optimizer": "adam"})
     scale = scales.Scale(288, 384, 1, 1.0)
     alone, four, twelve = (
         memory.estimate(sized, "float32", scale, [(288, 384)], count) / 1e9 for count in (1, 4, 12)
     )
     assert four - alone == pytest.approx(1.50 - 1.31, rel=0.1)
     assert 1.78 - 1.31 < twelve - alone < 1.5 * (1.78 - 1.31)
-    tiled = override(sized, {"tile": "256"})
+    tiled = apply_overrides(sized, {"tile": "256"})
     wide = scales.Scale(3000, 4000, 1, 1.0)
     masked = [memory.estimate(tiled, "float32", wide, [], count) for count in (0, 16)]
     assert masked[1] - masked[0] > 16 * 4 * 3000 * 4000, "masks at least"

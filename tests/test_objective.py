@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, objective, presets
+from nst_tf import objective
+from nst_tf.config import config, presets
 from nst_tf.targets import Masks, Outside
 from tests import conftest
 

@@ -2,7 +2,8 @@
 
 import itertools
 
-from nst_tf import observers, scales
+from nst_tf import observers
+from nst_tf.config import scales
 
 
 def test_looks_are_dense_at_first_at_every_scale():

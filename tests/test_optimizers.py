@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, loop, optimizers
+from nst_tf import loop, optimizers
+from nst_tf.config import config
 from nst_tf.losses import Losses
 
 TARGET = np.random.default_rng(5).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)

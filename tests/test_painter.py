@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective, painter, presets, requested, stylizer
+from nst_tf import objective, painter, requested, stylizer
+from nst_tf.config import presets
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)

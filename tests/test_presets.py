@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from nst_tf import errors, presets, scales
+from nst_tf import errors
+from nst_tf.config import presets, scales
 
 
 def test_gatys_pytorch_equals_the_authors_notebook():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nst_tf
-from nst_tf import presets
+from nst_tf.config import presets
 from tests import conftest, oracle
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 80, 96) for seed in (1, 2, 3))

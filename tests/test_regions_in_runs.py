@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import nst_tf
-from nst_tf import config, errors, images, manifest, presets, regions, stylizer
+from nst_tf import errors, images, manifest, regions, stylizer
+from nst_tf.config import config, presets
 from tests import conftest
 from tests.test_end_to_end import _answer
 

@@ -6,7 +6,8 @@ import io
 import numpy as np
 import pytest
 
-from nst_tf import report, scales, stylizer
+from nst_tf import report, stylizer
+from nst_tf.config import scales
 from nst_tf.losses import Losses
 
 SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))

@@ -12,7 +12,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from nst_tf import client, errors, export, local_server, pictures, presets, requested, stylizer
+from nst_tf import client, errors, export, local_server, pictures, requested, stylizer
+from nst_tf.config import presets
 from tests import conftest, served
 
 LIMITS = requested.Limits(64 * 64, 100_000)

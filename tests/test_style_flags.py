@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli, config, errors, options, runtime
+from nst_tf import cli, errors, options, runtime
+from nst_tf.config import config
 from tests import conftest
 from tests.test_end_to_end import _answer, _assert_one_line
 

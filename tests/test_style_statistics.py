@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, style_statistics
+from nst_tf import style_statistics
+from nst_tf.config import config
 from nst_tf.style_statistics import STYLE_STATISTICS, Moments
 
 C = 6

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import activation_normalization, color, config, errors, images, presets, stylizer
+from nst_tf import activation_normalization, color, errors, images, stylizer
+from nst_tf.config import config, presets
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))

@@ -6,8 +6,9 @@ import hypothesis
 import hypothesis.strategies as st
 import tensorflow as tf
 
-from nst_tf import config, errors, presets, scales, tensor_scales
-from nst_tf.changes import override
+from nst_tf import errors, tensor_scales
+from nst_tf.config import config, presets, scales
+from nst_tf.config.overrides import apply_overrides
 
 SIDES = st.integers(1, 5000)
 LAST = st.integers(1, 50)
@@ -33,7 +34,7 @@ def configs(draw):
 @hypothesis.given(configs(), st.integers(0, 3000), st.integers(1, 9000), SIDES, SIDES, SIDES, SIDES)
 def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_height, style_width):
     side_and_shape = {"size_side": base.size_side, "aspect_ratio": base.aspect_ratio}
-    chosen = override(base, {"size": size, "steps": num_steps, **side_and_shape})
+    chosen = apply_overrides(base, {"size": size, "steps": num_steps, **side_and_shape})
     assert chosen.min_scale == base.min_scale
     plan = tensor_scales.plan_scales(
         base, tf.constant(size), tf.constant(num_steps), tf.constant(height), tf.constant(width)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import losses, network, objective, presets, tiling, vgg
-from nst_tf.config import PADDING, POOLING, STYLE_STATISTICS
+from nst_tf import losses, network, objective, tiling, vgg
+from nst_tf.config import presets
+from nst_tf.config.config import PADDING, POOLING, STYLE_STATISTICS
 from nst_tf.targets import Masks, Outside
 from tests import conftest
 

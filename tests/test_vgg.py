@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import config, vgg
+from nst_tf import vgg
+from nst_tf.config import config
 from tests import conftest
 
 LAYERS = ("relu1_1", "conv2_1", "relu3_4", "relu4_2", "conv4_2", "relu5_1")

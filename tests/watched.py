@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nst_tf import observers, scales, stylizer
+from nst_tf import observers, stylizer
+from nst_tf.config import scales
 from nst_tf.losses import Losses
 
 # Two scales of a picture with an odd height.

@@ -25,7 +25,8 @@ from typing import Any
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors, pictures, presets, runtime
+from nst_tf import errors, pictures, runtime
+from nst_tf.config import presets
 
 _FLAGS = flags.FLAGS
 ROWS = ("steps", "arithmetic", "processes", "quality")

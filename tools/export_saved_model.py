@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import tool_flags
 from absl import app, flags, logging
 
-from nst_tf import errors, presets, runtime
+from nst_tf import errors, runtime
+from nst_tf.config import presets
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("output", "saved_models/nst", "the model's folder; its name is the model's name")

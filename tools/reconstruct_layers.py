@@ -20,7 +20,8 @@ import numpy as np
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors, options, pictures, presets, runtime
+from nst_tf import errors, options, pictures, runtime
+from nst_tf.config import presets
 
 _FLAGS = flags.FLAGS
 

@@ -22,7 +22,8 @@ import tool_flags
 from absl import app, flags
 from requesting import files, settings, watching
 
-from nst_tf import client, config, errors, inputs, runtime
+from nst_tf import client, errors, inputs, runtime
+from nst_tf.config import config
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("server", None, "grpc://HOST:8500, http://HOST:8501 or https://HOST")

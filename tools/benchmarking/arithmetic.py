@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarking import contenders, in_turn
-from nst_tf import config, objective, stylizer, vgg, weight_files
+from nst_tf import objective, stylizer, vgg, weight_files
+from nst_tf.config import config
 
 # Large enough that a product runs at the machine's full rate, and no larger: 17 GFLOP.
 _MATRIX_SIDE = 2048

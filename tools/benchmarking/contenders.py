@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nst_tf import config, presets, weights
+from nst_tf import weights
+from nst_tf.config import config, presets
 
 Step = Callable[[], object]
 

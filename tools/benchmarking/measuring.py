@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarking import arithmetic, contenders, in_turn, processes, quality
-from nst_tf import errors, images, memory, presets, runtime, scales, vgg, weights
+from nst_tf import errors, images, memory, runtime, vgg, weights
+from nst_tf.config import presets, scales
 
 _GIB = 2.0**30
 

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarking import contenders
-from nst_tf import config, objective, stylizer
+from nst_tf import objective, stylizer
+from nst_tf.config import config
 
 # Steps between two evaluations apart: as fine as seconds are worth.
 _STRIDE = 5

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from nst_tf import client, errors, presets
+from nst_tf import client, errors
+from nst_tf.config import presets
 
 # Settings by what they are called in a config.
 NAMES = {

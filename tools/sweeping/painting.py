@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import tool_flags
 from absl import flags
 
-from nst_tf import cli, config, errors, manifest, options, pictures, runtime
+from nst_tf import cli, errors, manifest, options, pictures, runtime
+from nst_tf.config import config
 from sweeping import axes
 
 _FLAGS = flags.FLAGS

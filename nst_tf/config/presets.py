@@ -1,4 +1,4 @@
-"""The published formulations: one config for each publication or program, the source beside every value.
+"""Presets: one config for each publication or program by name, the source beside every value.
 
 Layer names: the texts write "conv4_2", but in Caffe and in torchvision the ReLU acts in place on that
 very array, so what their programs compare is the rectified feature, relu4_2.
@@ -10,8 +10,12 @@ rates are multiplied by it.
 """
 
 import dataclasses
+import os
+from collections.abc import Mapping
 
-from nst_tf import config
+from nst_tf import errors
+from nst_tf.config import config, scales
+from nst_tf.config.overrides import apply_overrides
 
 # The first convolution of each block, after the ReLU: Gatys et al. 2015 (arXiv:1508.06576), methods.
 _S5 = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -287,3 +291,109 @@ DEFAULT = dataclasses.replace(
     scale_detail=1.0,
     steps=(100, 80, 60),  # about 90 s on two cores with bfloat16 instructions
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A config with what a person wants to know before choosing it."""
+
+    config: config.Config
+    source: str
+    character: str
+
+
+# (formulation, source, character); a preset's name is its formulation's own.
+_ALL = (
+    (
+        DEFAULT,
+        "this project",
+        "best picture per minute on a laptop: three scales, broad strokes first",
+    ),
+    (
+        FIVE_CONTENT_LAYERS,
+        "text: content loss over five layers",
+        "the photograph kept at five layers, 6000 small steps",
+    ),
+    (UDACITY, "text: Udacity's notebook", "many small steps, most weight on fine texture"),
+    (ANHTU96, "text: anhtu96's program", "stretched to 3:2; quick"),
+    (
+        GATYS2015,
+        "Gatys, Ecker, Bethge 2015, arXiv:1508.06576",
+        "from white noise, average pooling",
+    ),
+    (
+        GRAY_CANVAS,
+        "text: digital image processing",
+        "as gatys2015, from a blank grey canvas",
+    ),
+    (
+        GATYS_PYTORCH,
+        "leongatys/PytorchNeuralStyleTransfer",
+        "the authors' own program: two large scales",
+    ),
+    (JOHNSON, "jcjohnson/neural-style", "the classic command line, from faint noise"),
+    (
+        NEURAL_STYLE_PT,
+        "ProGamerGov/neural-style-pt",
+        "as johnson, with absolute total variation",
+    ),
+    (CYSMITH, "cysmith/neural-style-tf", "average pooling, content before the ReLU"),
+    (
+        ANISHATHALYE,
+        "anishathalye/neural-style",
+        "strong total variation, Adam, best iterate",
+    ),
+    (
+        GORDICALEKSA,
+        "gordicaleksa/pytorch-neural-style-transfer",
+        "much style: small pictures become the painting",
+    ),
+    (TF_TUTORIAL, "TensorFlow's tutorial", "what most people try first; deep content layer"),
+    (KERAS_EXAMPLE, "keras.io's example", "plain gradient descent, 4000 steps"),
+    (
+        CROWSONKB,
+        "crowsonkb/style-transfer-pytorch",
+        "Wasserstein distance, five scales, averaged: rich and smooth, slow",
+    ),
+    (SPST, "SPST", "means and deviations beside Gram matrices; four scales up to 1024"),
+)
+
+PRESETS: Mapping[str, Preset] = {entry[0].preset: Preset(*entry) for entry in _ALL}
+
+
+def relative_cost(name: str) -> float:
+    """Returns about how many times as long as the default a preset takes.
+
+    That is the ratio of evaluated pixels, for a 4:3 picture.
+    """
+
+    def cost(chosen: config.Config) -> int:
+        plan = scales.plan_scales(chosen, 3 * 256, 4 * 256)
+        return sum(scale.height * scale.width * scale.num_steps for scale in plan)
+
+    return cost(PRESETS[name].config) / cost(DEFAULT)
+
+
+# Names the weights to use where nothing else does.
+WEIGHTS_VARIABLE = "NST_TF_WEIGHTS"
+
+
+def get(preset: str | config.Config, **changes: object) -> config.Config:
+    """Returns a preset's config with some fields replaced, as `overrides.apply_overrides` does.
+
+    The environment variable `NST_TF_WEIGHTS` stands in for a preset's `weights` where they are not given.
+
+    Args:
+        preset: A name, or a config to start from.
+        **changes: {field: value}.
+
+    Raises:
+        InputError: There is no such preset or field, or a value is not allowed.
+    """
+    if isinstance(preset, config.Config):
+        return apply_overrides(preset, changes)
+    if preset not in PRESETS:
+        raise errors.unknown_name("preset", preset, PRESETS)
+    if weights := os.environ.get(WEIGHTS_VARIABLE):
+        changes = {"weights": weights} | changes
+    return apply_overrides(PRESETS[preset].config, changes)

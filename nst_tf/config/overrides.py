@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nst_tf import config, errors, fields
-from nst_tf.config import Config
+from nst_tf import errors
+from nst_tf.config import config, fields
+from nst_tf.config.config import Config
 
 # What a person may say instead of `scales`, with its help text.
 SCALE_SETTINGS: Mapping[str, str] = {
@@ -28,7 +29,7 @@ _SMALLEST_FACTOR = 1.01
 _WASSERSTEIN_WEIGHT = 100.0
 
 
-def override(chosen: Config, changes: Mapping[str, Any]) -> Config:
+def apply_overrides(chosen: Config, changes: Mapping[str, Any]) -> Config:
     """Returns the config with some fields replaced.
 
     Some mean what a person means by them: `size` is the longest side of the result, whatever side the

@@ -1,14 +1,15 @@
 """What a run is: one frozen dataclass, checked at construction, complete.
 
-A preset is a `Config`; what the user chose beside it replaces fields (`changes.override`); the result is
+A preset is a `Config`; `overrides.apply_overrides` replaces the fields that a user names; the result is
 passed down whole. Allowed names stand here and not beside the functions they name, so that flags and
 errors need no TensorFlow; a test compares them with the tables of those functions.
 """
 
 import dataclasses
 
-from nst_tf import errors, fields
-from nst_tf.fields import field
+from nst_tf import errors
+from nst_tf.config import fields
+from nst_tf.config.fields import field
 
 # Convolutions in each of VGG19's five blocks (arXiv:1409.1556, table 1, column E).
 _CONVOLUTIONS = (2, 2, 4, 4, 4)

@@ -5,7 +5,7 @@ import math
 from typing import NamedTuple
 
 from nst_tf import errors
-from nst_tf.config import Config
+from nst_tf.config.config import Config
 
 
 class Scale(NamedTuple):
@@ -87,8 +87,8 @@ def style_sized(config: Config) -> Config:
 
 def exponents(config: Config) -> list[float]:
     """Returns of every scale what power of the coarsest one's share its own is: from 1 down to 0."""
-    if len(config.scales) == 1:
-        return [0.0]
+    if config.scales[0] == 1:  # all of one size: the coarse ones are skipped, as their share is not below 1
+        return [1.0] * (len(config.scales) - 1) + [0.0]
     return [math.log(share) / math.log(config.scales[0]) for share in config.scales]
 
 
