@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from nst_tf import (
     color,
-    convolutions,
     errors,
     images,
     inputs,
@@ -28,6 +27,7 @@ from nst_tf import (
 )
 from nst_tf.config import config, presets, scales
 from nst_tf.losses import Losses
+from nst_tf.network import convolutions
 from nst_tf.observers import Observer
 
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import errors, images, manifest, objective, painter, stylizer, warmup, weights
+from nst_tf import errors, images, manifest, objective, painter, stylizer, warmup
 from nst_tf.config import scales
 from nst_tf.config.config import Config
+from nst_tf.network import weights
 from nst_tf.requested import Limits
 from nst_tf.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import images, iterates, losses, objective, optimizers
+from nst_tf import images, losses, objective
 from nst_tf.config.config import Config
+from nst_tf.optimizers import rules, wrappers
 from nst_tf.tensors import Tensor
 
 ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
@@ -17,7 +18,7 @@ ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
 
 def minimize(
     value_and_gradient: ValueAndGradient,
-    optimizer: optimizers.Optimizer,
+    optimizer: rules.Optimizer,
     image: Tensor,
     state: Any,
     num_steps: Tensor,
@@ -54,7 +55,7 @@ def minimize(
 
 
 def enlarge(
-    optimizer: optimizers.Optimizer,
+    optimizer: rules.Optimizer,
     image: Tensor,
     state: Any,
     content_image: Tensor,
@@ -81,7 +82,7 @@ def enlarge(
     return enlarged, optimizer.resize(state, height, width)
 
 
-def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:
+def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
     """Returns the config's optimiser for a result of so many pixels, in units of the image.
 
     The config's units are levels of 0..255. With an image of unit range the gradient is 255 times as large.
@@ -118,5 +119,5 @@ def make_optimizer(config: Config, pixels: Tensor) -> optimizers.Optimizer:
             **decay,
         },
     }
-    made = optimizers.OPTIMIZERS[config.optimizer](**options[config.optimizer], clip=config.clip)
-    return iterates.OUTPUTS[config.output_image](made)
+    made = rules.OPTIMIZERS[config.optimizer](**options[config.optimizer], clip=config.clip)
+    return wrappers.OUTPUTS[config.output_image](made)

@@ -9,10 +9,11 @@ from typing import Any
 
 import psutil
 
-from nst_tf import convolutions, errors, runtime, vgg
+from nst_tf import errors, runtime
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.scales import Scale, plan_scales, style_size
+from nst_tf.network import convolutions, vgg19
 
 _LOG = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ def estimate(
     pairs = own_pixels * _pair_bytes(config)
     if not config.tile.isdecimal():  # then the network's bytes have room for the rest that comes and goes
         return base + pairs + pixels * in_network
-    side = int(config.tile) + 2 * vgg.halo([*sum(config.used_layers(), ())])
+    side = int(config.tile) + 2 * vgg19.halo([*sum(config.used_layers(), ())])
     in_window = min(pixels, side**2) * in_network
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
@@ -260,7 +261,7 @@ def _sizes(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> l
 def _is_countable(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> bool:
     """Returns whether the features of whole pictures, where it looks at whole ones, are not too many."""
     pixels = max(map(math.prod, _sizes(config, scale, styles)))
-    return config.tile.isdecimal() or not config.takes_steps() or pixels * vgg.BLOCKS[0][1] <= _MOST_NUMBERS
+    return config.tile.isdecimal() or not config.takes_steps() or pixels * vgg19.BLOCKS[0][1] <= _MOST_NUMBERS
 
 
 def _filters_at_last_scale(config: Config) -> bool:
@@ -281,7 +282,7 @@ def _map_bytes(config: Config, precision: str) -> float:
     """Returns what the content's features, which are kept, take for each pixel of the result."""
     size = {"float32": 4, "bfloat16": 2}[precision]
     channels = [
-        vgg.BLOCKS[int(layer[4]) - 1][1] / vgg.stride(layer) ** 2 for layer in config.used_layers()[0]
+        vgg19.BLOCKS[int(layer[4]) - 1][1] / vgg19.stride(layer) ** 2 for layer in config.used_layers()[0]
     ]
     return size * sum(channels)
 

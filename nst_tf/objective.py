@@ -9,8 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import blending, guides, losses, network, style_statistics, vgg, weights
+from nst_tf import blending, guides, losses, style_statistics
 from nst_tf.config.config import Config
+from nst_tf.network import network, vgg19, weights
 from nst_tf.targets import LossWeights, Masks, Outside, Targets, framed, loss_weights
 from nst_tf.tensors import Tensor
 
@@ -267,5 +268,5 @@ _FEWEST_PIXELS = 1e-6
 def _pixels(image: Tensor, layer: str) -> Tensor:
     """Returns M, the number of pixels of the layer's features of the image, as float32."""
     height, width = tf.shape(image)[1], tf.shape(image)[2]
-    stride = vgg.stride(layer)
+    stride = vgg19.stride(layer)
     return tf.cast((height // stride) * (width // stride), tf.float32)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import activation_normalization, color, errors, images, weights
+from nst_tf import color, errors, images
 from nst_tf.config.config import Config
+from nst_tf.network import activation_normalization, weights
 from nst_tf.tensors import Tensor
 
 # An image of any size, for the graphs.

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources, vgg, weights
+from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources
 from nst_tf.config.config import Config
 from nst_tf.config.scales import Scale, plan_scales
-from nst_tf.convolutions import resolve
+from nst_tf.network import vgg19, weights
+from nst_tf.network.convolutions import resolve
 from nst_tf.regions import Regions
 from nst_tf.sources import ANY_IMAGE
 from nst_tf.targets import Targets, framed
@@ -290,7 +291,7 @@ def load_weights(config: Config) -> weights.Weights:
     Raises:
         InputError: They cannot be had, or lack a layer.
     """
-    return weights.load(config.weights, vgg.kernel_shapes([*sum(config.used_layers(), ())]))
+    return weights.load(config.weights, vgg19.kernel_shapes([*sum(config.used_layers(), ())]))
 
 
 def _distance(stops: Sequence[int], step: int) -> int:

@@ -67,11 +67,11 @@ def no_flags_from_another_test():
 @pytest.fixture(scope="session")
 def narrow_weights():
     """Seeded weights of a VGG19 with 4 to 8 channels, with biases, for the real `vgg` code."""
-    from nst_tf import vgg, weights
+    from nst_tf.network import vgg19, weights
 
     generator = np.random.default_rng(7)
     arrays, channels = {}, 3
-    for name in vgg.CONVOLUTIONS:
+    for name in vgg19.CONVOLUTIONS:
         filters = NARROW[int(name[4]) - 1]
         deviation = np.sqrt(2 / (9 * channels))
         kernel = generator.normal(0, deviation, (3, 3, channels, filters)).astype(np.float32)
@@ -92,7 +92,7 @@ def smooth_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 def real_weights() -> pathlib.Path:
     """Returns the file of real ImageNet weights, or skips the test."""
-    from nst_tf import weights
+    from nst_tf.network import weights
 
     candidates = [
         *([pathlib.Path(NAMED_WEIGHTS)] if NAMED_WEIGHTS else []),

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nst_tf import activation_normalization as normalization
-from nst_tf import vgg
 from nst_tf.config import config
+from nst_tf.network import activation_normalization as normalization
+from nst_tf.network import vgg19
 from tests import conftest
 
 LAYERS = ["relu2_1", "conv4_2"]
@@ -15,9 +15,9 @@ IMAGES = [conftest.smooth_picture(seed, *size)[np.newaxis] for seed, size in ((1
 
 
 def _features(loaded, layers, image, **options):
-    arrays = {conv: loaded.arrays[conv] for conv in vgg.kernel_shapes(layers)}
-    model = vgg.build(layers, arrays, **options)
-    return {name: np.asarray(value, np.float64) for name, value in model(vgg.caffe255(image)).items()}
+    arrays = {conv: loaded.arrays[conv] for conv in vgg19.kernel_shapes(layers)}
+    model = vgg19.build(layers, arrays, **options)
+    return {name: np.asarray(value, np.float64) for name, value in model(vgg19.caffe255(image)).items()}
 
 
 @pytest.mark.parametrize("pooling", config.POOLING)
@@ -32,7 +32,7 @@ def test_every_live_filter_has_mean_1_over_images_and_positions(narrow_weights, 
         live = means > 1e-4 * means.mean()
         assert live.any()
         np.testing.assert_allclose(np.mean(each, axis=0)[live], 1, rtol=1e-4)
-    assert list(scaled.arrays) == list(vgg.kernel_shapes(LAYERS))
+    assert list(scaled.arrays) == list(vgg19.kernel_shapes(LAYERS))
     assert (scaled.name, scaled.sha256) == (narrow_weights.name, narrow_weights.sha256)
 
 

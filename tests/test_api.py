@@ -11,7 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import convolutions, memory, runtime
+from nst_tf import memory, runtime
+from nst_tf.network import convolutions
 from tests import conftest
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (1, 2, 3))

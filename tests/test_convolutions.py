@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import convolutions, errors, prepared, runtime
+from nst_tf import errors, runtime
 from nst_tf.config import config
+from nst_tf.network import convolutions, prepared
 from tests import differentiated
 
 needs_onednn = pytest.mark.skipif(not prepared.is_available(), reason="TensorFlow uses no oneDNN here")

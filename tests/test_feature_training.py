@@ -12,11 +12,12 @@ from feature_training import augmentation, contrast, crops, library, network, pa
 from PIL import Image
 from sample_pictures import album
 
-from nst_tf import errors, vgg, weights
+from nst_tf import errors
+from nst_tf.network import vgg19, weights
 from tests import conftest
 
 WINDOW, CROP = 40, 32
-FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg.CONVOLUTIONS}
+FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg19.CONVOLUTIONS}
 SETTINGS = training.Settings(
     minutes=0.5,
     width=1 / 16,
@@ -244,9 +245,9 @@ def test_folded_equals_unfolded():
     """Everywhere, at the border too, and for conv4_2, which is what comes before the ReLU."""
     model = _trained_model()
     layers = ["relu1_1", "relu2_2", "conv4_2", "relu4_2", "relu5_2"]
-    folded = vgg.build(layers, network.fold(model))
+    folded = vgg19.build(layers, network.fold(model))
     image = conftest.smooth_picture(3, 33, 47)[np.newaxis]
-    found = folded(vgg.signed(image))
+    found = folded(vgg19.signed(image))
     unfolded = keras.Model(
         model.get_layer("augmentation").output,
         {name: model.get_layer(name.replace("conv", "norm")).output for name in layers},
@@ -263,7 +264,7 @@ def test_the_training_network_is_vgg19_or_as_much_narrower_as_asked(width):
         for layer in network.build(WINDOW, {"picture": 2}, filters=network.filters(width)).layers
         if isinstance(layer, keras.layers.Conv2D)
     }
-    full = vgg.kernel_shapes(["relu5_4"])
+    full = vgg19.kernel_shapes(["relu5_4"])
     assert kernels == {
         conv: (3, 3, 3 if conv == "conv1_1" else width * shape[2], width * shape[3])
         for conv, shape in full.items()
@@ -312,7 +313,7 @@ def test_slow_filters_have_outputs_of_mean_0_and_variance_1(pictures):
     windows = np.stack([sizes[0][:WINDOW, :WINDOW] for sizes in pictures.pictures])
     filters = {conv: count for conv, count in FILTERS.items() if conv < "conv3_2"}
     found = slow_start.slow_filters(windows, filters, np.random.default_rng(0))
-    features = vgg.build(list(filters), found)(vgg.signed(windows / np.float32(255)))
+    features = vgg19.build(list(filters), found)(vgg19.signed(windows / np.float32(255)))
     for conv in filters:
         border = 1 + min(4, features[conv].shape[1] // 5)  # where pictures do not see zeros
         inner = np.asarray(features[conv])[:, border:-border, border:-border]
@@ -333,7 +334,7 @@ def test_slow_filters_answer_in_more_ways_than_random_ones(monkeypatch):
     }
 
     def ways(arrays):
-        features = vgg.build(["relu3_1"], arrays)(vgg.signed(windows / np.float32(255)))["relu3_1"]
+        features = vgg19.build(["relu3_1"], arrays)(vgg19.signed(windows / np.float32(255)))["relu3_1"]
         flat = np.reshape(features, (-1, filters["conv3_1"]))
         values = np.linalg.eigvalsh(np.corrcoef(flat[:, flat.std(axis=0) > 0].T))
         return values.sum() ** 2 / np.sum(values**2)
@@ -477,7 +478,7 @@ def test_quantisation_errs_by_half_a_level_at_most():
 
 def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, monkeypatch):
     _draw_small(monkeypatch)
-    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg.kernel_shapes(["relu5_2"])}
+    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg19.kernel_shapes(["relu5_2"])}
     measured = packing.mean_squares(arrays, "signed")
     assert set(measured) == set(packing.IMAGENET_MEAN_SQUARES)
     kernels, biases = packing.calibration(measured, packing.TARGETS)
@@ -488,16 +489,16 @@ def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, m
     found = packing.mean_squares(calibrated, "signed")
     for relu, target in packing.TARGETS.items():
         np.testing.assert_allclose(found[relu], target, rtol=1e-4)
-    image = vgg.signed(conftest.smooth_picture(1)[np.newaxis])
-    for pooling in vgg.POOLING:
-        before = vgg.build(["conv4_2"], arrays, pooling=pooling)(image)["conv4_2"]
-        after = vgg.build(["conv4_2"], calibrated, pooling=pooling)(image)["conv4_2"]
+    image = vgg19.signed(conftest.smooth_picture(1)[np.newaxis])
+    for pooling in vgg19.POOLING:
+        before = vgg19.build(["conv4_2"], arrays, pooling=pooling)(image)["conv4_2"]
+        after = vgg19.build(["conv4_2"], calibrated, pooling=pooling)(image)["conv4_2"]
         np.testing.assert_allclose(after, biases["conv4_2"] * np.asarray(before), rtol=1e-3, atol=1e-2)
 
 
 def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_path):
     _draw_small(monkeypatch)
-    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg.kernel_shapes(["relu5_2"])}
+    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg19.kernel_shapes(["relu5_2"])}
     contents = packing.pack(arrays, "signed", {"task": "a test"})
     assert contents == packing.pack(arrays, "signed", {"task": "a test"})
     (tmp_path / "packed.npz").write_bytes(contents)
@@ -520,7 +521,7 @@ def _draw_small(monkeypatch):
 
 def test_vgg19_in_eight_bits_fits_into_the_package():
     """16 MB, compressed or not."""
-    values = sum(np.prod(shape) + 8 * shape[-1] for shape in vgg.kernel_shapes([network.DEEPEST]).values())
+    values = sum(np.prod(shape) + 8 * shape[-1] for shape in vgg19.kernel_shapes([network.DEEPEST]).values())
     assert values < 16e6
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import iterates, loop, optimizers
+from nst_tf import loop
 from nst_tf.config import config
+from nst_tf.optimizers import rules, wrappers
 from tests.test_optimizers import START, value_and_gradient
 
 
@@ -15,7 +16,7 @@ def _value(image):
 
 def test_the_best_iterate_is_put_out():
     """Steps far too long: the loss rises after the first, and the output stays where it was lowest."""
-    optimizer = iterates.best_iterate(optimizers.sgd(0.9))
+    optimizer = wrappers.best_iterate(rules.sgd(0.9))
     image, seen = tf.constant(START), []
     state = optimizer.init(image)
     np.testing.assert_array_equal(optimizer.output(image, state), START)
@@ -29,7 +30,7 @@ def test_the_best_iterate_is_put_out():
 
 
 def test_a_loss_that_is_not_a_number_is_never_the_best():
-    optimizer = iterates.best_iterate(optimizers.sgd(0.1))
+    optimizer = wrappers.best_iterate(rules.sgd(0.1))
     image = tf.constant(START)
     loss, gradient = _value(START)
     trial, state = optimizer.update(image, loss, gradient, optimizer.init(image))
@@ -39,11 +40,11 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
 
 
 def test_outputs_equal_the_names_the_config_allows():
-    assert list(iterates.OUTPUTS) == list(config.OUTPUTS)
+    assert list(wrappers.OUTPUTS) == list(config.OUTPUTS)
 
 
 def test_the_average_is_corrected_for_its_bias_and_begins_with_the_start():
-    optimizer = iterates.average_iterate(optimizers.adam(0.05))
+    optimizer = wrappers.average_iterate(rules.adam(0.05))
     image = tf.constant(START)
     state, seen = optimizer.init(image), [START.astype(np.float64)]
     np.testing.assert_array_equal(optimizer.output(image, state), START)
@@ -57,7 +58,7 @@ def test_the_average_is_corrected_for_its_bias_and_begins_with_the_start():
 
 
 def test_the_average_takes_no_rejected_trial_of_lbfgs():
-    plain, averaged = optimizers.lbfgs(), iterates.average_iterate(optimizers.lbfgs())
+    plain, averaged = rules.lbfgs(), wrappers.average_iterate(rules.lbfgs())
     image = tf.constant(START)
     state, average_state, seen = plain.init(image), averaged.init(image), [START.astype(np.float64)]
     for _ in range(8):
@@ -72,7 +73,7 @@ def test_the_average_takes_no_rejected_trial_of_lbfgs():
 
 
 def test_the_average_begins_anew_at_each_scale():
-    optimizer = iterates.average_iterate(optimizers.adam(0.05, carry=True))
+    optimizer = wrappers.average_iterate(rules.adam(0.05, carry=True))
     image = tf.constant(START)
     loss, gradient = _value(image)
     image, state = optimizer.update(image, loss, gradient, optimizer.init(image))
@@ -87,7 +88,7 @@ def test_the_average_begins_anew_at_each_scale():
 
 
 def test_the_average_continues_bit_for_bit_in_a_graph_of_unknown_size():
-    optimizer = iterates.average_iterate(optimizers.adam(0.05))
+    optimizer = wrappers.average_iterate(rules.adam(0.05))
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3]), tf.TensorSpec([2], tf.int32)])
     def run(image, num_steps):

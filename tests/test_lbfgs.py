@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import loop, optimizers, preconditioners
+from nst_tf import loop
 from nst_tf.config import config
 from nst_tf.losses import Losses
+from nst_tf.optimizers import preconditioners, rules
 
 
 def _as_losses(value):
@@ -133,7 +134,7 @@ def test_names_equal_those_the_config_allows():
 def test_equals_the_plain_two_loop_version(function, history, longest):
     """Long enough for the ring to wrap, short enough for rounding not to part the two."""
     steps = 16
-    optimizer = optimizers.lbfgs(history=history, longest_step=longest)
+    optimizer = rules.lbfgs(history=history, longest_step=longest)
     _, _, found = _run(optimizer, function, START, steps)
     _, expected = plain_two_loop(function, START, steps, history, 0.003, longest)
     np.testing.assert_allclose(found, expected, rtol=2e-3)
@@ -144,7 +145,7 @@ def test_pairs_in_bfloat16_are_those_of_a_two_loop_that_rounds_them(function):
     def rounded(array):
         return tf.cast(tf.cast(array, tf.bfloat16), tf.float64).numpy()
 
-    optimizer = optimizers.lbfgs(history=4, history_precision="bfloat16", longest_step=0.03)
+    optimizer = rules.lbfgs(history=4, history_precision="bfloat16", longest_step=0.03)
     _, state, found = _run(optimizer, function, START, 12)
     _, expected = plain_two_loop(function, START, 12, 4, 0.003, 0.03, kept=rounded)
     assert state.pairs.dtype == tf.bfloat16
@@ -155,7 +156,7 @@ def test_pairs_in_bfloat16_are_those_of_a_two_loop_that_rounds_them(function):
 
 
 def test_pairs_in_bfloat16_solve_a_quadratic_too():
-    optimizer = optimizers.lbfgs(history=10, history_precision="bfloat16", longest_step=np.inf)
+    optimizer = rules.lbfgs(history=10, history_precision="bfloat16", longest_step=np.inf)
     image, _, _ = _run(optimizer, quadratic, START, 60)
     np.testing.assert_allclose(image, 0.4, atol=1e-3)
 
@@ -166,7 +167,7 @@ def test_leaves_a_saddle_in_steps_that_double():
     def saddle(image):
         return _as_losses(-0.5 * tf.reduce_sum((image - 0.5) ** 2)), 0.5 - image
 
-    optimizer = optimizers.lbfgs(first_step=0.003, longest_step=0.02)
+    optimizer = rules.lbfgs(first_step=0.003, longest_step=0.02)
     image = tf.constant(0.5 + 0.001 * (START - 0.5))
     state, lengths = optimizer.init(image), []
     for _ in range(6):
@@ -178,7 +179,7 @@ def test_leaves_a_saddle_in_steps_that_double():
 
 
 def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
-    optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency")
+    optimizer = rules.lbfgs(preconditioner="inverse_sqrt_frequency")
     _, _, found = _run(optimizer, rosenbrock, START, 14)
     _, expected = plain_two_loop(rosenbrock, START, 14, 10, 0.003, 0.03, _filtered, _unfiltered)
     np.testing.assert_allclose(found, expected, rtol=5e-3)
@@ -186,7 +187,7 @@ def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
 
 @pytest.mark.parametrize("scales", config.PRECONDITIONED_SCALES)
 def test_the_preconditioner_acts_at_the_first_scale_or_at_all(scales):
-    optimizer = optimizers.lbfgs(preconditioner="inverse_sqrt_frequency", preconditioned_scales=scales)
+    optimizer = rules.lbfgs(preconditioner="inverse_sqrt_frequency", preconditioned_scales=scales)
     image = tf.constant(START)
     state = optimizer.resize(optimizer.init(image), *START.shape[1:3])
     _, _, rows = loop.minimize(rosenbrock, optimizer, image, state, 14)
@@ -197,13 +198,13 @@ def test_the_preconditioner_acts_at_the_first_scale_or_at_all(scales):
 
 @pytest.mark.parametrize("preconditioner", config.PRECONDITIONERS)
 def test_solves_a_quadratic(preconditioner):
-    found, _, _ = _run(optimizers.lbfgs(preconditioner=preconditioner), quadratic, START, 80)
+    found, _, _ = _run(rules.lbfgs(preconditioner=preconditioner), quadratic, START, 80)
     np.testing.assert_allclose(found, np.full_like(found, 0.4), atol=1e-3)
 
 
 def test_solves_rosenbrock():
     start = np.tile(np.array([-1.2, 1.0, 1.0], np.float32), (1, 2, 2, 1))
-    found, _, _ = _run(optimizers.lbfgs(), rosenbrock, start, 200)
+    found, _, _ = _run(rules.lbfgs(), rosenbrock, start, 200)
     np.testing.assert_allclose(found, np.ones_like(found), atol=5e-3)
 
 
@@ -233,7 +234,7 @@ def test_output_is_never_a_rejected_trial():
         value = tf.where(tf.reduce_max(image) > 0.45, 1e6, value)
         return _as_losses(value), 2 * (image - 0.5)
 
-    optimizer = optimizers.lbfgs()
+    optimizer = rules.lbfgs()
     image = tf.fill([1, 3, 3, 3], 0.2)
     state = optimizer.init(image)
     for _ in range(25):
@@ -249,7 +250,7 @@ def test_output_is_never_a_rejected_trial():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_rejected(bad):
-    optimizer = optimizers.lbfgs()
+    optimizer = rules.lbfgs()
     image = tf.constant(START)
     state = optimizer.init(image)
     losses, gradient = quadratic(image)
@@ -260,7 +261,7 @@ def test_a_loss_that_is_not_finite_is_rejected(bad):
 
 
 def test_a_gradient_that_is_not_finite_is_rejected():
-    optimizer = optimizers.lbfgs()
+    optimizer = rules.lbfgs()
     image = tf.constant(START)
     losses, gradient = quadratic(image)
     trial, state = optimizer.update(image, losses.total, gradient, optimizer.init(image))
@@ -272,7 +273,7 @@ def test_a_gradient_that_is_not_finite_is_rejected():
 
 def test_an_image_of_nan_is_rejected_whatever_its_loss():
     """In a graph TensorFlow's ReLU makes zeros of NaN, so that its loss is finite."""
-    optimizer = optimizers.lbfgs()
+    optimizer = rules.lbfgs()
     image = tf.constant(START)
     losses, gradient = quadratic(image)
     trial, state = optimizer.update(image, losses.total, gradient, optimizer.init(image))
@@ -283,7 +284,7 @@ def test_an_image_of_nan_is_rejected_whatever_its_loss():
 
 def test_the_first_evaluation_after_a_resize_makes_no_pair():
     """The state has an image of its own then, and no gradient that the new one could differ from."""
-    optimizer = optimizers.lbfgs()
+    optimizer = rules.lbfgs()
     image = tf.constant(START)
     losses, gradient = quadratic(image)
     _, state = optimizer.update(image, losses.total, gradient, optimizer.init(image))
@@ -297,7 +298,7 @@ def test_the_first_evaluation_after_a_resize_makes_no_pair():
 
 
 def test_a_flat_function_moves_nothing():
-    optimizer = optimizers.lbfgs()
+    optimizer = rules.lbfgs()
     image = tf.constant(START)
     state = optimizer.init(image)
     for _ in range(4):
@@ -334,14 +335,14 @@ def test_clipping_finds_the_minimum_within_the_bounds(preconditioner):
         gradient[:, :, :-1] += neighbours
         expected = np.clip(expected - 0.02 * gradient, 0, 1)
     assert 0 < np.mean((expected == 0) | (expected == 1)) < 1, "some pixels at a bound, some free"
-    optimizer = optimizers.lbfgs(preconditioner=preconditioner, clip=True)
+    optimizer = rules.lbfgs(preconditioner=preconditioner, clip=True)
     found, _, _ = _run(optimizer, _bowl(goal, curvature), START, 150)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", config.OPTIMIZERS)
 def test_clipping_keeps_every_trial_within_the_bounds(name):
-    optimizer = optimizers.OPTIMIZERS[name](learning_rate=1.0, clip=True)
+    optimizer = rules.OPTIMIZERS[name](learning_rate=1.0, clip=True)
     goal = np.random.default_rng(4).uniform(-1, 2, START.shape).astype(np.float32)
     function, image = _bowl(goal, 1.0), tf.constant(START)
     state = optimizer.init(image)
@@ -354,6 +355,6 @@ def test_clipping_keeps_every_trial_within_the_bounds(name):
 
 def test_clipping_changes_nothing_where_no_bound_is_met():
     free, clipped = (
-        _run(optimizers.lbfgs(clip=clip), quadratic, 0.35 + 0.1 * START, 20)[0] for clip in (False, True)
+        _run(rules.lbfgs(clip=clip), quadratic, 0.35 + 0.1 * START, 20)[0] for clip in (False, True)
     )
     np.testing.assert_allclose(free, clipped, atol=1e-6)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import loop, optimizers
+from nst_tf import loop
 from nst_tf.config import config
 from nst_tf.losses import Losses
+from nst_tf.optimizers import rules
 
 TARGET = np.random.default_rng(5).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
 START = np.random.default_rng(6).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
@@ -29,11 +30,11 @@ RATES = {"lbfgs": 1.0, "adam": 0.05, "sgd": 0.1, "momentum": 0.02, "rmsprop": 0.
 
 
 def make(name):
-    return optimizers.OPTIMIZERS[name](learning_rate=RATES[name])
+    return rules.OPTIMIZERS[name](learning_rate=RATES[name])
 
 
 def test_table_equals_the_names_the_config_allows():
-    assert list(optimizers.OPTIMIZERS) == list(config.OPTIMIZERS)
+    assert list(rules.OPTIMIZERS) == list(config.OPTIMIZERS)
 
 
 def _schedule(rate):
@@ -41,22 +42,22 @@ def _schedule(rate):
 
 
 # (ours, Keras' own) with settings that are nobody's defaults.
-PAIRS: dict[str, tuple[optimizers.Optimizer, Callable[[], Any]]] = {
+PAIRS: dict[str, tuple[rules.Optimizer, Callable[[], Any]]] = {
     "adam": (
-        optimizers.adam(0.03, beta_1=0.8, beta_2=0.98, epsilon=1e-6),
+        rules.adam(0.03, beta_1=0.8, beta_2=0.98, epsilon=1e-6),
         lambda: keras.optimizers.Adam(0.03, beta_1=0.8, beta_2=0.98, epsilon=1e-6),
     ),
-    "sgd": (optimizers.sgd(0.01), lambda: keras.optimizers.SGD(0.01)),
+    "sgd": (rules.sgd(0.01), lambda: keras.optimizers.SGD(0.01)),
     "sgd with decay": (
-        optimizers.sgd(0.05, decay_rate=0.9, decay_steps=10),
+        rules.sgd(0.05, decay_rate=0.9, decay_steps=10),
         lambda: keras.optimizers.SGD(_schedule(0.05)),
     ),
     "momentum": (
-        optimizers.momentum(0.005, friction=0.8, decay_rate=0.9, decay_steps=10),
+        rules.momentum(0.005, friction=0.8, decay_rate=0.9, decay_steps=10),
         lambda: keras.optimizers.SGD(_schedule(0.005), momentum=0.8),
     ),
     "rmsprop": (
-        optimizers.rmsprop(0.003, rho=0.95, epsilon=1e-5),
+        rules.rmsprop(0.003, rho=0.95, epsilon=1e-5),
         lambda: keras.optimizers.RMSprop(0.003, rho=0.95, epsilon=1e-5),
     ),
 }
@@ -76,7 +77,7 @@ def test_equals_keras_own_for_100_steps(name):
     np.testing.assert_allclose(image, variable, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", [optimizers.sgd, optimizers.momentum])
+@pytest.mark.parametrize("rule", [rules.sgd, rules.momentum])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_without_a_rate_the_first_step_is_half_a_level_whatever_the_loss(rule, scale):
     optimizer = rule(0.0)
@@ -85,7 +86,7 @@ def test_without_a_rate_the_first_step_is_half_a_level_whatever_the_loss(rule, s
     first, state = optimizer.update(image, loss, scale * gradient, optimizer.init(image))
     np.testing.assert_allclose(np.sqrt(np.mean((first - START) ** 2)), 0.5 / 255, rtol=1e-4)
     # The rate stays: a gradient half as large makes a step half as large.
-    velocity = state.velocity if rule is optimizers.momentum else 0
+    velocity = state.velocity if rule is rules.momentum else 0
     second, _ = optimizer.update(first, loss, 0.5 * scale * gradient, state)
     expected = first + 0.9 * velocity + 0.5 * (first - START)
     np.testing.assert_allclose(second, expected, atol=1e-6)
@@ -155,7 +156,7 @@ def test_state_can_be_resized(name):
 
 @pytest.mark.parametrize("carry", [True, False])
 def test_adam_may_carry_its_moments_to_the_next_size(carry):
-    optimizer = optimizers.adam(0.1, carry=carry)
+    optimizer = rules.adam(0.1, carry=carry)
     state = optimizer.init(tf.constant(START))
     _, state = optimizer.update(tf.constant(START), tf.constant(0.0), tf.ones_like(START), state)
     resized = optimizer.resize(state, 12, 16)

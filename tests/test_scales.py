@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst_tf import errors, vgg
+from nst_tf import errors
 from nst_tf.config import config, presets, scales
 from nst_tf.config.overrides import apply_overrides
+from nst_tf.network import vgg19
 
 DEFAULT = presets.DEFAULT
 SCALE = scales.Scale(300, 400, 1, 1.0)
@@ -113,7 +114,7 @@ def test_layers_without_weight_need_no_pixels():
 
 def test_strides_are_those_of_the_network():
     for layer in config.LAYERS:
-        assert scales._stride(layer) == vgg.stride(layer)
+        assert scales._stride(layer) == vgg19.stride(layer)
 
 
 @pytest.mark.parametrize(

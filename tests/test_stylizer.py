@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import activation_normalization, color, errors, images, stylizer
+from nst_tf import color, errors, images, stylizer
 from nst_tf.config import config, presets
+from nst_tf.network import activation_normalization
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))

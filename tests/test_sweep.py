@@ -23,10 +23,10 @@ ALLOWED = ("content_weight", "scales", "style")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A file of random weights."""
-    from nst_tf import vgg
-    from nst_tf import weights as loading
+    from nst_tf.network import vgg19
+    from nst_tf.network import weights as loading
 
-    loaded = loading.load("random", vgg.kernel_shapes(["relu1_1"]))
+    loaded = loading.load("random", vgg19.kernel_shapes(["relu1_1"]))
     arrays: dict[str, np.ndarray] = {}
     for name, (kernel, bias) in loaded.arrays.items():
         arrays |= {f"{name}_kernel": kernel, f"{name}_bias": bias}

@@ -11,7 +11,7 @@ from feature_training import packing
 from PIL import Image
 from sample_pictures import album
 
-from nst_tf import vgg, weights
+from nst_tf.network import vgg19, weights
 from tests import conftest
 
 # Stands for the commands that lay out pictures themselves: writes the figures that they were told to.
@@ -85,7 +85,7 @@ def test_features_have_the_sizes_that_presets_are_made_for(drawn, monkeypatch, s
     """Over the samples; from JPEG here, which changes the sizes by less than 2 %."""
     monkeypatch.setattr(album, "draw", lambda name, _: Image.open(drawn / name))
     path = str(conftest.real_weights()) if source == "imagenet" else source
-    loaded = weights.load(path, vgg.kernel_shapes(["relu5_2"]))
+    loaded = weights.load(path, vgg19.kernel_shapes(["relu5_2"]))
     found = packing.mean_squares(loaded.arrays, loaded.preprocessing)
     assert found == pytest.approx(dict(targets), rel=0.02)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import lbfgs, optimizers
+from nst_tf.optimizers import lbfgs, rules
 from nst_tf.variables import Variables
 from tests import conftest
 
@@ -41,7 +41,7 @@ def test_the_shape_of_what_was_taken_is_its_own():
 def test_steps_on_what_was_taken_are_those_on_what_was_read(name):
     """Nothing reads a picture after another has been written into its memory."""
     options = {"lbfgs": {"learning_rate": 1.0, "history": 3}, "adam": {"learning_rate": 0.1}}
-    optimizer = optimizers.OPTIMIZERS[name](**options[name], clip=False)
+    optimizer = rules.OPTIMIZERS[name](**options[name], clip=False)
     first = tf.constant(conftest.smooth_picture(2)[np.newaxis])
     goal = conftest.smooth_picture(3)[np.newaxis]
     images = []

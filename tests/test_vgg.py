@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import vgg
 from nst_tf.config import config
+from nst_tf.network import vgg19
 from tests import conftest
 
 LAYERS = ("relu1_1", "conv2_1", "relu3_4", "relu4_2", "conv4_2", "relu5_1")
@@ -21,48 +21,48 @@ def image():
 
 
 def _features(image, narrow_weights, **options):
-    model = vgg.build(LAYERS, narrow_weights.arrays, **options)
-    return model(vgg.caffe255(image))
+    model = vgg19.build(LAYERS, narrow_weights.arrays, **options)
+    return model(vgg19.caffe255(image))
 
 
 def test_names_equal_those_the_config_allows():
-    assert set(vgg.LAYERS) == set(config.LAYERS)
-    assert list(vgg.POOLING) == list(config.POOLING)
-    assert list(vgg.PADDING) == list(config.PADDING)
+    assert set(vgg19.LAYERS) == set(config.LAYERS)
+    assert list(vgg19.POOLING) == list(config.POOLING)
+    assert list(vgg19.PADDING) == list(config.PADDING)
 
 
 def test_preprocessing_equals_keras_own(image):
     expected = keras.applications.vgg19.preprocess_input(255.0 * image.numpy())
-    np.testing.assert_allclose(vgg.caffe255(image), expected, atol=1e-4)
+    np.testing.assert_allclose(vgg19.caffe255(image), expected, atol=1e-4)
 
 
 def test_kernel_shapes_equal_keras_vgg19():
     model = keras.applications.VGG19(include_top=False, weights=None)
     convolutions = [layer for layer in model.layers if "conv" in layer.name]
     expected = [tuple(layer.kernel.shape) for layer in convolutions]
-    assert list(vgg.kernel_shapes(["relu5_4"]).values()) == expected
+    assert list(vgg19.kernel_shapes(["relu5_4"]).values()) == expected
 
 
 def test_signed_preprocessing_puts_middle_grey_at_zero(image):
-    np.testing.assert_allclose(vgg.signed(image), 2 * image.numpy() - 1, atol=1e-6)
+    np.testing.assert_allclose(vgg19.signed(image), 2 * image.numpy() - 1, atol=1e-6)
 
 
 def test_no_tensorflow_is_imported():
     """Training runs where only another backend is."""
-    source = pathlib.Path(vgg.__file__).read_text(encoding="utf-8")
+    source = pathlib.Path(vgg19.__file__).read_text(encoding="utf-8")
     assert not re.search("^ *(import|from) tensorflow", source, re.MULTILINE)
 
 
 def test_only_what_is_needed_is_built(narrow_weights):
-    assert list(vgg.kernel_shapes(["relu2_1", "conv1_2"])) == ["conv1_1", "conv1_2", "conv2_1"]
-    model = vgg.build(["relu2_1"], narrow_weights.arrays)
+    assert list(vgg19.kernel_shapes(["relu2_1", "conv1_2"])) == ["conv1_1", "conv1_2", "conv2_1"]
+    model = vgg19.build(["relu2_1"], narrow_weights.arrays)
     assert model.layers[-1].name == "relu2_1"
 
 
 def test_features_equal_plain_operations(image, narrow_weights):
     features = _features(image, narrow_weights)
-    plain = vgg.caffe255(image)
-    for name in vgg.CONVOLUTIONS[:9]:
+    plain = vgg19.caffe255(image)
+    for name in vgg19.CONVOLUTIONS[:9]:
         kernel, bias = narrow_weights.arrays[name]
         if name in ("conv2_1", "conv3_1", "conv4_1"):
             plain = tf.nn.max_pool2d(plain, 2, 2, "VALID")
@@ -93,7 +93,7 @@ def _cells(features):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_pooling_equals_its_formula(narrow_weights, pooling, cell, precision):
     picture = conftest.smooth_picture(1, 49, 66)[np.newaxis]
-    model = vgg.build(["relu1_2", "conv2_1"], narrow_weights.arrays, pooling=pooling, precision=precision)
+    model = vgg19.build(["relu1_2", "conv2_1"], narrow_weights.arrays, pooling=pooling, precision=precision)
     features = {name: tf.cast(value, tf.float32).numpy() for name, value in model(picture).items()}
     kernel, bias = narrow_weights.arrays["conv2_1"]
     expected = tf.nn.conv2d(cell(_cells(features["relu1_2"])), kernel, 1, "SAME") + bias
@@ -106,7 +106,7 @@ def test_pooling_equals_its_formula(narrow_weights, pooling, cell, precision):
 def test_dead_features_have_a_finite_gradient(narrow_weights, pooling, precision):
     """After a ReLU whole cells are 0; in a dark picture of the narrow network without biases all are."""
     arrays = {name: (kernel, 0 * bias) for name, (kernel, bias) in narrow_weights.arrays.items()}
-    model = vgg.build(["relu3_1"], arrays, pooling=pooling, precision=precision)
+    model = vgg19.build(["relu3_1"], arrays, pooling=pooling, precision=precision)
     half_dark = np.where(np.arange(32)[:, np.newaxis, np.newaxis] < 16, 0, conftest.smooth_picture(1, 32, 32))
     for picture in (tf.zeros([1, 32, 32, 3]), tf.constant(half_dark[np.newaxis], tf.float32)):
         with tf.GradientTape() as tape:
@@ -118,7 +118,7 @@ def test_dead_features_have_a_finite_gradient(narrow_weights, pooling, precision
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_replicate_padding_goes_on_with_the_border(image, narrow_weights, precision):
     found = _features(image, narrow_weights, padding="replicate", precision=precision)
-    plain = np.pad(vgg.caffe255(image), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    plain = np.pad(vgg19.caffe255(image), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     kernel, bias = narrow_weights.arrays["conv1_1"]
     plain = tf.nn.relu(tf.nn.conv2d(plain, kernel, 1, "VALID") + bias)
     error = np.linalg.norm(tf.cast(found["relu1_1"], tf.float32) - plain) / np.linalg.norm(plain)
@@ -136,7 +136,7 @@ def test_replicate_padding_goes_on_with_the_border(image, narrow_weights, precis
 def test_stride_gives_the_size_of_features(narrow_weights, size):
     features = _features(tf.zeros([1, *size, 3]), narrow_weights)
     for layer, value in features.items():
-        assert tuple(value.shape[1:3]) == tuple(side // vgg.stride(layer) for side in size)
+        assert tuple(value.shape[1:3]) == tuple(side // vgg19.stride(layer) for side in size)
 
 
 def test_bfloat16_is_close_to_float32(image, narrow_weights):
@@ -148,7 +148,7 @@ def test_bfloat16_is_close_to_float32(image, narrow_weights):
 
 
 def test_nothing_is_trainable(narrow_weights):
-    assert vgg.build(LAYERS, narrow_weights.arrays).trainable_variables == []
+    assert vgg19.build(LAYERS, narrow_weights.arrays).trainable_variables == []
 
 
 def test_the_users_own_keras_settings_change_nothing(image, narrow_weights):

@@ -16,7 +16,8 @@ import keras
 import numpy as np
 import pytest
 
-from nst_tf import errors, vgg, weight_files, weights
+from nst_tf import errors
+from nst_tf.network import vgg19, weights
 from tests import conftest
 
 SHAPES = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4), "conv2_1": (3, 3, 4, 5)}
@@ -79,14 +80,14 @@ def test_every_kind_of_file_is_read(tmp_path, name):
         np.testing.assert_array_equal(loaded.arrays[layer][1], bias)
     assert loaded.name == name
     assert loaded.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-    assert loaded.preprocessing in vgg.PREPROCESSING
+    assert loaded.preprocessing in vgg19.PREPROCESSING
 
 
 def test_what_keras_itself_saves_is_read(tmp_path):
     model = keras.applications.VGG19(include_top=False, weights=None)
     path = tmp_path / "saved.weights.h5"
     model.save_weights(path)
-    loaded = weights.load(str(path), vgg.kernel_shapes(["relu5_4"]))
+    loaded = weights.load(str(path), vgg19.kernel_shapes(["relu5_4"]))
     for name, (kernel, bias) in loaded.arrays.items():
         layer = model.get_layer(name.replace("conv", "block").replace("_", "_conv"))
         np.testing.assert_array_equal(kernel, layer.kernel)
@@ -205,7 +206,7 @@ def test_a_preprocessing_that_there_is_not_is_refused(tmp_path):
 
 
 def test_names_of_preprocessings_equal_those_of_the_network():
-    assert list(weight_files.PREPROCESSING) == list(vgg.PREPROCESSING)
+    assert list(weights.PREPROCESSING) == list(vgg19.PREPROCESSING)
 
 
 def test_builtin_is_the_packages_own_file(tmp_path, monkeypatch):
@@ -224,13 +225,13 @@ def test_the_packages_own_file_is_where_the_package_data_are():
     config = configparser.ConfigParser()
     config.read(conftest.ROOT / "setup.cfg")
     patterns = config["options.package_data"]["nst_tf"].split()
-    inside = weights.BUILTIN_FILE.relative_to(pathlib.Path(weights.__file__).parent)
+    inside = weights.BUILTIN_FILE.relative_to(pathlib.Path(weights.__file__).parents[1])
     assert any(inside.match(pattern) for pattern in patterns)
 
 
 def test_the_packages_own_file_is_what_its_card_says():
     """VGG19 up to conv5_2 with half the filters, in eight bits."""
-    shapes = vgg.kernel_shapes(["relu5_2"])
+    shapes = vgg19.kernel_shapes(["relu5_2"])
     loaded = weights.load("builtin", shapes)
     assert [kernel.shape[-1] for kernel, _ in loaded.arrays.values()] == [s[-1] // 2 for s in shapes.values()]
     assert loaded.sha256 in (weights.BUILTIN_FILE.parent / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import runtime, winograd
+from nst_tf import runtime
+from nst_tf.network import winograd
 from tests import differentiated
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarking import contenders, in_turn
-from nst_tf import objective, stylizer, vgg, weight_files
+from nst_tf import objective, stylizer
 from nst_tf.config import config
+from nst_tf.network import vgg19, weights
 
 # Large enough that a product runs at the machine's full rate, and no larger: 17 GFLOP.
 _MATRIX_SIDE = 2048
 
 
-def flops(chosen: config.Config, arrays: weight_files.Arrays, height: int, width: int) -> float:
+def flops(chosen: config.Config, arrays: weights.Arrays, height: int, width: int) -> float:
     """Returns the floating-point operations of one evaluation: convolutions and Gram matrices.
 
     A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one wanted, as much
@@ -28,7 +29,7 @@ def flops(chosen: config.Config, arrays: weight_files.Arrays, height: int, width
         width: Likewise.
     """
     content, styles = chosen.used_layers()
-    shapes = {conv: arrays[conv][0].shape for conv in vgg.kernel_shapes([*content, *styles])}
+    shapes = {conv: arrays[conv][0].shape for conv in vgg19.kernel_shapes([*content, *styles])}
     total = sum(4.0 * math.prod(shape) * _pixels(name, height, width) for name, shape in shapes.items())
     for layer in styles:
         channels = shapes[layer.replace("relu", "conv")][-1]
@@ -37,7 +38,7 @@ def flops(chosen: config.Config, arrays: weight_files.Arrays, height: int, width
 
 
 def _pixels(layer: str, height: int, width: int) -> int:
-    stride = vgg.stride(layer)
+    stride = vgg19.stride(layer)
     return (height // stride) * (width // stride)
 
 

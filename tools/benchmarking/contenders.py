@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nst_tf import weights
 from nst_tf.config import config, presets
+from nst_tf.network import weights
 
 Step = Callable[[], object]
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import images, losses, vgg, weights
+from nst_tf import images, losses
+from nst_tf.network import vgg19, weights
 
 # Gatys et al. 2015 (arXiv:1508.06576): what style and content are.
 _STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -41,9 +42,9 @@ class Judge:
             InputError: They cannot be had.
         """
         layers = [*_STYLE_LAYERS, _CONTENT_LAYER]
-        loaded = weights.load(source, vgg.kernel_shapes(layers))
-        self._model = vgg.build(layers, loaded.arrays)
-        self._preprocess = vgg.PREPROCESSING[loaded.preprocessing]
+        loaded = weights.load(source, vgg19.kernel_shapes(layers))
+        self._model = vgg19.build(layers, loaded.arrays)
+        self._preprocess = vgg19.PREPROCESSING[loaded.preprocessing]
 
     def verdict(self, picture: np.ndarray, content: np.ndarray, style: np.ndarray) -> Verdict:
         """Returns the losses of a picture, means over the scales.

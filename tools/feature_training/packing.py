@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from sample_pictures import album
 
-from nst_tf import vgg
-from nst_tf.weight_files import Arrays
+from nst_tf.network import vgg19
+from nst_tf.network.weights import Arrays
 
 # Mean square of each layer's output after the ReLU, of Oxford's ImageNet weights, over the three sample
 # pictures at `_CALIBRATION_SIZE`; tests/test_tools.py compares it with the weights. Features of about
@@ -61,7 +61,7 @@ def pack(arrays: Arrays, preprocessing: str, about: Mapping[str, Any]) -> bytes:
 
     Args:
         arrays: As trained.
-        preprocessing: A name from `vgg.PREPROCESSING`.
+        preprocessing: A name from `vgg19.PREPROCESSING`.
         about: How they came about, kept in the file as JSON.
     """
     quantized = {conv: quantize(kernel) for conv, (kernel, _) in arrays.items()}
@@ -100,11 +100,11 @@ def quantize(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_squares(arrays: Arrays, preprocessing: str) -> dict[str, float]:
     """Returns {ReLU: mean square of its output} over the sample pictures, for all layers there are."""
     relus = [conv.replace("conv", "relu") for conv in arrays]
-    model = vgg.build(relus, arrays)
+    model = vgg19.build(relus, arrays)
     found: dict[str, list[float]] = {relu: [] for relu in relus}
     for name in album.PICTURES:
         pixels = np.asarray(album.draw(name, _CALIBRATION_SIZE), np.float32)[np.newaxis] / 255
-        features = model(vgg.PREPROCESSING[preprocessing](pixels))
+        features = model(vgg19.PREPROCESSING[preprocessing](pixels))
         for relu in relus:
             values = np.asarray(features[relu], np.float64)
             found[relu].append(float(np.mean(np.square(values))))

@@ -15,8 +15,9 @@ import keras
 import numpy as np
 
 from feature_training import augmentation, library
-from nst_tf import errors, vgg
-from nst_tf.weight_files import Arrays
+from nst_tf import errors
+from nst_tf.network import vgg19
+from nst_tf.network.weights import Arrays
 
 
 class _Glance(NamedTuple):
@@ -91,7 +92,7 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
     """
     views = [_signed(windows), *(_signed(_seen(generator, windows, glance)) for glance in _GLANCES)]
     found: Arrays = {}
-    full = vgg.kernel_shapes(list(filters))
+    full = vgg19.kernel_shapes(list(filters))
     for conv, number in filters.items():
         block = int(conv[4])
         if conv.endswith("_1") and block > 1:
@@ -101,7 +102,7 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
         total = _covariance(patches[0] - mean)
         changes = [_covariance(moved - moved.mean(axis=0)) for moved in (patches[0] - s for s in patches[1:])]
         change = np.tensordot(_SHARES[block], changes, 1) / 2
-        first = conv == vgg.CONVOLUTIONS[0]
+        first = conv == vgg19.CONVOLUTIONS[0]
         kept = len(mean) if first else round(_KEPT[block] * full[conv][-1])
         try:
             slow = slow_features(total, change, kept, _FIRST_RIDGE if first else _RIDGE)
@@ -190,7 +191,7 @@ def _seen(generator: np.random.Generator, windows: np.ndarray, glance: _Glance) 
 def _signed(pictures: np.ndarray) -> np.ndarray:
     """Returns what the network sees of pictures, uint8 or in [0, 1], float16 [N, H, W, 3]."""
     levels = 255 if pictures.dtype == np.uint8 else 1
-    return np.asarray(vgg.signed(pictures / np.float32(levels)), np.float16)
+    return np.asarray(vgg19.signed(pictures / np.float32(levels)), np.float16)
 
 
 def _in_batches(view: np.ndarray, function: Callable[[Any], Any]) -> np.ndarray:

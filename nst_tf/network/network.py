@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import convolutions, tensors, tiling, vgg, weights
+from nst_tf import tensors
+from nst_tf.network import convolutions, tiling, vgg19, weights
 from nst_tf.tensors import Tensor
 
 Maps = dict[str, Tensor]  # {layer: [1, h, w, C]}
@@ -40,15 +41,15 @@ class Network:
         Args:
             layers: What it exposes, by paper name.
             vgg_weights: For every convolution that the layers need.
-            pooling: A name from `vgg.POOLING`.
+            pooling: A name from `vgg19.POOLING`.
             precision: The type of the convolutions, "float32" or "bfloat16".
             tile: The side in pixels of the windows in which it looks at pictures, beside their halo; 0 for
                 whole pictures.
-            padding: Of the first convolution, a name from `vgg.PADDING`.
+            padding: Of the first convolution, a name from `vgg19.PADDING`.
             convolution: How convolutions are computed, a name from `convolutions.LAYERS`.
         """
         self._layers, self._tile = list(layers), tile
-        self._model = vgg.build(
+        self._model = vgg19.build(
             self._layers,
             vgg_weights.arrays,
             pooling=pooling,
@@ -56,8 +57,8 @@ class Network:
             precision=precision,
             convolution=convolutions.LAYERS[convolution],
         )
-        self._preprocess = vgg.PREPROCESSING[vgg_weights.preprocessing]
-        self._stride = max(vgg.stride(layer) for layer in layers)
+        self._preprocess = vgg19.PREPROCESSING[vgg_weights.preprocessing]
+        self._stride = max(vgg19.stride(layer) for layer in layers)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -83,7 +84,7 @@ class Network:
         assembled = tiling.assemble(
             of_core,
             grid,
-            [tiling.core_spans(grid, vgg.stride(layer)) for layer in layers],
+            [tiling.core_spans(grid, vgg19.stride(layer)) for layer in layers],
             [self._empty_map(layer, tf.shape(image)[2]) for layer in layers],
         )
         return dict(zip(layers, assembled, strict=True))
@@ -139,23 +140,23 @@ class Network:
 
     def _windows(self, image: Tensor) -> tiling.Grid:
         height, width = tf.shape(image)[1], tf.shape(image)[2]
-        return tiling.plan(height, width, self._tile, vgg.halo(self._layers), self._stride)
+        return tiling.plan(height, width, self._tile, vgg19.halo(self._layers), self._stride)
 
     def _core_features(self, part: Tensor, window: tiling.Window) -> Maps:
         """Returns the features of a window that belong to its core."""
         features = self._features(part)
-        return {layer: tiling.core(features[layer], window, vgg.stride(layer)) for layer in self._layers}
+        return {layer: tiling.core(features[layer], window, vgg19.stride(layer)) for layer in self._layers}
 
     def _window_sums(self, part: Tensor, window: tiling.Window, statistics: Statistics) -> Any:
         return statistics(
             self._core_features(part, window),
-            lambda layer, whole: tiling.cut_core(whole, window, vgg.stride(layer)),
+            lambda layer, whole: tiling.cut_core(whole, window, vgg19.stride(layer)),
         )
 
     def _empty_map(self, layer: str, width: Tensor) -> Tensor:
         """Returns the layer's map of a picture of no rows, [1, 0, w, C]."""
         channels, dtype = self.channels(layer), self._model.output[layer].dtype
-        return tf.zeros(tf.stack([1, 0, width // vgg.stride(layer), channels]), dtype)
+        return tf.zeros(tf.stack([1, 0, width // vgg19.stride(layer), channels]), dtype)
 
 
 def _whole(layer: str, whole: Tensor) -> Tensor:

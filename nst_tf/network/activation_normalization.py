@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nst_tf import vgg, weights
+from nst_tf.network import vgg19, weights
 from nst_tf.tensors import Tensor
 
 # A filter whose mean is below this share of its layer's is dead: it fired at a few positions at most, and
@@ -36,8 +36,8 @@ def normalized(
         loaded: The network as it was.
         images: Each [1, H, W, 3] in [0, 1]; each counts alike, whatever its size.
         layers: What the network is to expose: convolutions beyond the deepest stay as they are, and out.
-        pooling: As in `vgg.build`.
-        padding: As in `vgg.build`.
+        pooling: As in `vgg19.build`.
+        padding: As in `vgg19.build`.
 
     Returns:
         Weights for the layers up to the deepest, of the same name and hash: those of what they are made from.
@@ -65,13 +65,13 @@ def mean_activations(
 
     The arguments are those of `normalized`.
     """
-    convolutions = list(vgg.kernel_shapes(layers))
+    convolutions = list(vgg19.kernel_shapes(layers))
     relus = [conv.replace("conv", "relu") for conv in convolutions]
     needed = {conv: loaded.arrays[conv] for conv in convolutions}
-    model = vgg.build(relus, needed, pooling=pooling, padding=padding)
+    model = vgg19.build(relus, needed, pooling=pooling, padding=padding)
     sums = [np.zeros(kernel.shape[-1]) for kernel, _ in needed.values()]
     for image in images:
-        features = model(vgg.PREPROCESSING[loaded.preprocessing](image))
+        features = model(vgg19.PREPROCESSING[loaded.preprocessing](image))
         for total, relu in zip(sums, relus, strict=True):
             total += np.mean(features[relu], axis=(0, 1, 2), dtype=np.float64)
     return {conv: total / len(images) for conv, total in zip(convolutions, sums, strict=True)}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import optimizers
+from nst_tf.optimizers import rules
 from nst_tf.tensors import Tensor
 
 
@@ -20,7 +20,7 @@ class BestState(NamedTuple):
     loss: Tensor  # []; infinite before the first evaluation
 
 
-def best_iterate(inner: optimizers.Optimizer) -> optimizers.Optimizer:
+def best_iterate(inner: rules.Optimizer) -> rules.Optimizer:
     """Returns an optimiser whose output is the image with the lowest loss that it evaluated."""
 
     def init(image: Tensor) -> BestState:
@@ -38,7 +38,7 @@ def best_iterate(inner: optimizers.Optimizer) -> optimizers.Optimizer:
         # A loss of one size says nothing about another.
         return BestState(inner.resize(state.inner, height, width), image, tf.constant(float("inf")))
 
-    return optimizers.Optimizer(init, update, optimizers.evaluated_image, resize)
+    return rules.Optimizer(init, update, rules.evaluated_image, resize)
 
 
 class AverageState(NamedTuple):
@@ -53,7 +53,7 @@ class AverageState(NamedTuple):
 _AVERAGE_DECAY = 0.99
 
 
-def average_iterate(inner: optimizers.Optimizer) -> optimizers.Optimizer:
+def average_iterate(inner: rules.Optimizer) -> rules.Optimizer:
     """Returns an optimiser whose output is the running average of its images, begun anew at each scale.
 
     The average is exponential and corrected for its bias as Adam's moments are (Kingma and Ba,
@@ -85,11 +85,11 @@ def average_iterate(inner: optimizers.Optimizer) -> optimizers.Optimizer:
         inner_state = inner.resize(state.inner, height, width)
         return AverageState(inner_state, tf.constant(0.0), tf.zeros([1, height, width, 3]))
 
-    return optimizers.Optimizer(init, update, output, resize)
+    return rules.Optimizer(init, update, output, resize)
 
 
 # Which image an optimiser puts out, by name: optimiser -> optimiser.
-OUTPUTS: Mapping[str, Callable[[optimizers.Optimizer], optimizers.Optimizer]] = {
+OUTPUTS: Mapping[str, Callable[[rules.Optimizer], rules.Optimizer]] = {
     "last": lambda optimizer: optimizer,
     "best": best_iterate,
     "average": average_iterate,

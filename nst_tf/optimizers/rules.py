@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import lbfgs as _lbfgs
-from nst_tf.preconditioners import PRECONDITIONERS
+from nst_tf.optimizers import lbfgs as _lbfgs
+from nst_tf.optimizers.preconditioners import PRECONDITIONERS
 from nst_tf.tensors import Tensor
 
 

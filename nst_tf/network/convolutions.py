@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import keras
 
-from nst_tf import errors, prepared, runtime, winograd
+from nst_tf import errors, runtime
+from nst_tf.network import prepared, winograd
 
 # Layers by the name of the way; "auto" is for `resolve`, and TensorFlow's own where nobody asked it.
 LAYERS: Mapping[str, type[keras.layers.Conv2D]] = {
