@@ -15,8 +15,8 @@ if typing.TYPE_CHECKING:
     from nst_tf.config.presets import get as get_config
     from nst_tf.errors import InputError
     from nst_tf.figures import save_comparison, save_plot
-    from nst_tf.losses import Losses
-    from nst_tf.pictures import read as read_image
+    from nst_tf.io.pictures import read as read_image
+    from nst_tf.losses.values import Losses
     from nst_tf.snapshots import Snapshots
     from nst_tf.stylizer import Progress, Stylizer
     from nst_tf.summaries import Summaries
@@ -46,7 +46,7 @@ _HOMES = {
     "Animation": ("animation", "Animation"),
     "Config": ("config.config", "Config"),
     "InputError": ("errors", "InputError"),
-    "Losses": ("losses", "Losses"),
+    "Losses": ("losses.values", "Losses"),
     "Progress": ("stylizer", "Progress"),
     "Result": ("api", "Result"),
     "Snapshots": ("snapshots", "Snapshots"),
@@ -54,7 +54,7 @@ _HOMES = {
     "Summaries": ("summaries", "Summaries"),
     "evaluate": ("api", "evaluate"),
     "get_config": ("config.presets", "get"),
-    "read_image": ("pictures", "read"),
+    "read_image": ("io.pictures", "read"),
     "save_comparison": ("figures", "save_comparison"),
     "save_plot": ("figures", "save_plot"),
     "stylize": ("api", "stylize"),

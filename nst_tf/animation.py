@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors, figures, observers, pictures
+from nst_tf import errors, figures, observers
 from nst_tf.config.scales import Scale
+from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.stylizer import Progress

@@ -11,22 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import (
-    color,
-    errors,
-    images,
-    inputs,
-    manifest,
-    memory,
-    objective,
-    pictures,
-    report,
-    runtime,
-    sources,
-    stylizer,
-)
+from nst_tf import color, errors, images, memory, report, runtime, sources, stylizer
 from nst_tf.config import config, presets, scales
-from nst_tf.losses import Losses
+from nst_tf.io import inputs, manifest, pictures
+from nst_tf.losses import objective
+from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
 from nst_tf.observers import Observer
 
@@ -101,7 +90,7 @@ def stylize(
     chosen = presets.get(preset, **overrides)
     if content is None and chosen.init == "content" and "init" not in overrides:
         chosen = presets.get(chosen, init="noise")
-    given = inputs.Given(
+    given = inputs.InputPaths(
         content=content,
         styles=inputs.as_list(style),
         init=None if chosen.init in images.INITS else chosen.init,

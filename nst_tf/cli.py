@@ -85,7 +85,8 @@ def _stylize() -> int:
     runtime.use_tensorflow_backend()
     _show_warnings()
     with runtime.quiet():
-        from nst_tf import api, manifest, report
+        from nst_tf import api, report
+        from nst_tf.io import manifest
 
     bar, interrupt = report.ProgressBar(), _Interrupt()
 
@@ -131,7 +132,8 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
     Raises:
         InputError: Something given cannot be used.
     """
-    from nst_tf import inputs, manifest, outputs
+    from nst_tf import outputs
+    from nst_tf.io import inputs, manifest
 
     changes, repeated = options.overrides(), None
     if _FLAGS.config:
@@ -146,13 +148,15 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
 
 
 def _given(chosen: config.Config) -> Any:
-    """Returns the `Given` of the flags."""
-    from nst_tf import inputs
+    """Returns the `InputPaths` of the flags."""
+    from nst_tf.io import inputs
 
     several = {name: inputs.listed(name, _FLAGS[name].value or []) for name in ("style", "style_regions")}
     single = _paths(("content", "content_mask", "content_regions"))
     init = None if chosen.init in config.INITS else pathlib.Path(chosen.init)
-    return inputs.Given(styles=several["style"], style_regions=several["style_regions"], init=init, **single)
+    return inputs.InputPaths(
+        styles=several["style"], style_regions=several["style_regions"], init=init, **single
+    )
 
 
 def check() -> config.Config:
@@ -184,7 +188,7 @@ def _base(repeated: dict[str, Any] | None) -> str | config.Config:
     """Returns what the run starts from: a preset's name, or the config in a manifest."""
     if repeated is None:
         return str(_FLAGS.preset)
-    from nst_tf import manifest
+    from nst_tf.io import manifest
 
     chosen = manifest.to_config(repeated, _path("config"))
     return manifest.find_weights(chosen, os.environ.get(presets.WEIGHTS_VARIABLE))
@@ -196,7 +200,7 @@ def _check_outputs(chosen: config.Config, given: Any, shown: Any) -> None:
     Raises:
         InputError: It cannot, or would replace an input or another output, or would be empty.
     """
-    from nst_tf import manifest, pictures
+    from nst_tf.io import manifest, pictures
 
     for name in ("trace", "save_every", "animation", "plot", "logdir"):
         if _FLAGS[name].value and not chosen.takes_steps():

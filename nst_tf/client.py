@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from nst_tf import errors, failures, inputs, pictures, transports
+from nst_tf import errors, failures, transports
 from nst_tf.config import config, fields
 from nst_tf.failures import ServerError as ServerError  # what asking may raise belongs to asking
+from nst_tf.io import inputs, pictures
 
 # A whole run takes minutes on a processor: the default preset one and a half to three at 512 pixels on two
 # cores, and four times that at 1024.

@@ -16,9 +16,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import errors, images, manifest, objective, painter, stylizer, warmup
+from nst_tf import errors, images, painter, stylizer, warmup
 from nst_tf.config import scales
 from nst_tf.config.config import Config
+from nst_tf.io import manifest
+from nst_tf.losses import objective
 from nst_tf.network import weights
 from nst_tf.requested import Limits
 from nst_tf.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel

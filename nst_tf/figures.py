@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nst_tf import errors, pictures
+from nst_tf import errors
+from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.report import TraceRow

@@ -8,12 +8,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import images, losses, objective
+from nst_tf import images
 from nst_tf.config.config import Config
+from nst_tf.losses import objective
+from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules, wrappers
 from nst_tf.tensors import Tensor
 
-ValueAndGradient = Callable[[Tensor], tuple[losses.Losses, Tensor]]
+ValueAndGradient = Callable[[Tensor], tuple[Losses, Tensor]]
 
 
 def minimize(
@@ -43,7 +45,7 @@ def minimize(
         image, state = optimizer.update(image, values.total, gradient, state)
         return index + 1, image, state, rows.write(index, tf.stack(values))
 
-    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(losses.Losses._fields)])
+    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(Losses._fields)])
     _, image, state, rows = tf.while_loop(
         lambda index, *_: index < num_steps,
         step,

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from PIL import Image
 
-from nst_tf import errors, figures, pictures, summaries
+from nst_tf import errors, figures, summaries
 from nst_tf.animation import Animation
+from nst_tf.io import pictures
 from nst_tf.snapshots import Snapshots
 
 if typing.TYPE_CHECKING:

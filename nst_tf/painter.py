@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import color, guards, images, loop, losses, objective, requested, tensor_scales
+from nst_tf import color, guards, images, loop, requested, tensor_scales
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.encoded import check_size
+from nst_tf.losses import objective
+from nst_tf.losses.objective import LossWeights, Targets
+from nst_tf.losses.values import Losses
 from nst_tf.requested import Limits, Settings, Styles, each
-from nst_tf.targets import LossWeights, Targets
 from nst_tf.tensors import Tensor
 
 
@@ -107,13 +109,13 @@ class Painter:
                         styles.color.judged(_picture(optimizer, state, content_image, styles)), targets
                     )
                 ),
-                lambda: tf.zeros([len(losses.Losses._fields)]),
+                lambda: tf.zeros([len(Losses._fields)]),
             )
             return tf.constant(False), left - count, state, values
 
         done = tf.reduce_sum(plan.num_steps[: state.scale_index]) + state.step
         left = tf.minimum(num_steps, settings.num_steps - done)
-        variables = (tf.constant(True), left, state, tf.zeros([len(losses.Losses._fields)]))
+        variables = (tf.constant(True), left, state, tf.zeros([len(Losses._fields)]))
         # Once at least: what has no steps left still has its losses.
         _, _, state, values = tf.while_loop(
             lambda first, left, *_: first | (left > 0),
@@ -140,9 +142,7 @@ class Painter:
     def _prepared(self, content_image: Tensor, styles: Styles) -> Tensor:
         return styles.color.prepare(content_image, [], self._config.color_root)[0]
 
-    def _value_and_gradient(
-        self, image: Tensor, targets: Targets, styles: Styles
-    ) -> tuple[losses.Losses, Tensor]:
+    def _value_and_gradient(self, image: Tensor, targets: Targets, styles: Styles) -> tuple[Losses, Tensor]:
         values, gradient = self._objective.value_and_gradient(image, targets)
         return values, styles.color.project(gradient)
 

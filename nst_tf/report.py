@@ -11,7 +11,8 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from nst_tf import pictures, stylizer
+from nst_tf import stylizer
+from nst_tf.io import pictures
 
 
 class TraceRow(NamedTuple):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from nst_tf import color, guards
 from nst_tf.config import config
 from nst_tf.config.config import Config
-from nst_tf.targets import loss_weights
+from nst_tf.losses.objective import loss_weights
 from nst_tf.tensors import Tensor
 
 # What `color.statistics` returns of one picture.

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nst_tf import color, losses
+from nst_tf import color
 from nst_tf.config import config
+from nst_tf.losses.values import Losses
 from nst_tf.painter import Painter, State
 from nst_tf.requested import Settings, Styles, one_style
 from nst_tf.tensors import Tensor
@@ -69,7 +70,7 @@ class Run:
             return self._painter.advance(content, styles, settings, state, settings.num_steps)[1:]
 
         def recolored() -> tuple[Tensor, Tensor]:
-            return self._painter.recolored(content, styles, settings), tf.zeros([len(losses.Losses._fields)])
+            return self._painter.recolored(content, styles, settings), tf.zeros([len(Losses._fields)])
 
         without_steps = [index for index, name in enumerate(config.COLORS) if name in config.WITHOUT_STEPS]
         stepless = tf.reduce_any(tf.equal(color_index, tf.constant(without_steps)))

@@ -8,12 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import guides, images, objective, sources
+from nst_tf import images, sources
 from nst_tf.config.config import Config
 from nst_tf.config.scales import Scale, style_size
-from nst_tf.regions import Regions
+from nst_tf.io.masks import Regions
+from nst_tf.losses import guides, objective
+from nst_tf.losses.objective import Masks, Outside, Targets
 from nst_tf.sources import ANY_IMAGE
-from nst_tf.targets import Masks, Outside, Targets
 from nst_tf.tensors import Tensor
 
 # Width of the soft edge between what is painted and the photograph around it, as a share of the longest

@@ -12,10 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import encoded, guards, objective, packing, painter
+from nst_tf import encoded, guards, packing, painter
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
+from nst_tf.losses import objective
 from nst_tf.painter import Painter, State
 from nst_tf.requested import Limits, Settings, requested_color, settings_of
 from nst_tf.runs import Run

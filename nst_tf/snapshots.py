@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from nst_tf import errors, figures, pictures
+from nst_tf import errors, figures
 from nst_tf.config.scales import Scale
+from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.stylizer import Progress

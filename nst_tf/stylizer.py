@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import color, errors, images, loop, losses, objective, runtime, scene, sources
+from nst_tf import color, errors, images, loop, runtime, scene, sources
 from nst_tf.config.config import Config
 from nst_tf.config.scales import Scale, plan_scales
+from nst_tf.io.masks import Regions
+from nst_tf.losses import objective
+from nst_tf.losses.objective import Targets, framed
+from nst_tf.losses.values import Losses
 from nst_tf.network import vgg19, weights
 from nst_tf.network.convolutions import resolve
-from nst_tf.regions import Regions
 from nst_tf.sources import ANY_IMAGE
-from nst_tf.targets import Targets, framed
 from nst_tf.tensors import Tensor
 from nst_tf.variables import Variables, variable
 
@@ -39,7 +41,7 @@ class Progress(NamedTuple):
     scales: tuple[Scale, ...]
     step: int  # evaluations done, over all scales
     num_steps: int  # evaluations in all, over all scales
-    losses: tuple[losses.Losses, ...]  # of the evaluations since the last report, as floats
+    losses: tuple[Losses, ...]  # of the evaluations since the last report, as floats
     picture: Callable[[], np.ndarray]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
 
 
@@ -106,9 +108,9 @@ class Stylizer(tf.Module):
         self._state = Variables(self._optimizer.init(image))
 
     @tf.function(autograph=False)
-    def step(self) -> losses.Losses:
+    def step(self) -> Losses:
         """Takes one step at the current scale: updates `image`, returns the losses before it."""
-        return losses.Losses(*tf.unstack(self._minimize(1)[0]))
+        return Losses(*tf.unstack(self._minimize(1)[0]))
 
     @tf.function(autograph=False)
     def advance(self, num_steps: Tensor) -> Tensor:
@@ -136,10 +138,10 @@ class Stylizer(tf.Module):
             image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
         return tf.clip_by_value(image, 0.0, 1.0)
 
-    def evaluate(self) -> losses.Losses:
+    def evaluate(self) -> Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
         values = self._evaluate(self._color.judged(self._shown()))
-        return losses.Losses(*(float(value) for value in values))
+        return Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
         """Moves on to the next scale: the picture so far, enlarged, and targets of that size.
@@ -218,7 +220,7 @@ class Stylizer(tf.Module):
                 self.scales,
                 earlier + int(self._steps_done),
                 total,
-                tuple(losses.Losses(*map(float, row)) for row in rows),
+                tuple(Losses(*map(float, row)) for row in rows),
                 self.picture,
             )
 
@@ -242,7 +244,7 @@ class Stylizer(tf.Module):
         self._state.assign(self._optimizer.init(self.image.value()))
 
     @tf.function(autograph=False, input_signature=[ANY_IMAGE])
-    def _evaluate(self, image: Tensor) -> losses.Losses:
+    def _evaluate(self, image: Tensor) -> Losses:
         return self._objective.evaluate(image, self._targets.values())
 
     def _minimize(self, num_steps: Tensor) -> Tensor:
@@ -259,7 +261,7 @@ class Stylizer(tf.Module):
         self._state.assign(state)
         return rows
 
-    def _value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
+    def _value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[Losses, Tensor]:
         values, gradient = self._objective.value_and_gradient(image, targets)
         return values, self._color.project(gradient)
 

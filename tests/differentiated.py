@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import objective
 from nst_tf.config import presets
+from nst_tf.losses import objective
 from tests import conftest
 
 

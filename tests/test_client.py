@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import client, errors, pictures, transports
+from nst_tf import client, errors, transports
 from nst_tf.config import presets
+from nst_tf.io import pictures
 from tests import conftest
 
 SETTINGS = client.Settings(

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from nst_tf import encoded, pictures
+from nst_tf import encoded
+from nst_tf.io import pictures
 from tests import conftest
 
 

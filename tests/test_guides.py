@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst_tf import guides, losses
+from nst_tf.losses import guides, terms
 from nst_tf.network import vgg19
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -89,7 +89,7 @@ def test_a_full_mask_gives_the_gram_matrix_of_none(layer, erosion):
     guide = guides.at_layer(tf.ones([1, 83, 50, 1]), layer, erosion)
     np.testing.assert_array_equal(guide, np.ones_like(guide))
     features = np.random.default_rng(0).normal(size=(*guide.shape[:3], 5)).astype(np.float32)
-    np.testing.assert_array_equal(losses.gram_sums(features, guide[0]), losses.gram_sums(features))
+    np.testing.assert_array_equal(terms.gram_sums(features, guide[0]), terms.gram_sums(features))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -99,7 +99,7 @@ def test_a_rectangles_gram_matrix_is_that_of_the_features_cut_out(layer):
     # Small whole numbers, whose sums have no rounding error in any order.
     features = np.random.default_rng(0).integers(-9, 9, (*guide.shape[:3], 5)).astype(np.float32)
     cut = features[:, 16 // stride : 40 // stride, 24 // stride : 64 // stride]
-    np.testing.assert_array_equal(losses.gram_sums(features, guide[0]), losses.gram_sums(cut))
+    np.testing.assert_array_equal(terms.gram_sums(features, guide[0]), terms.gram_sums(cut))
     assert tf.reduce_sum(guide) == cut[..., 0].size
 
 

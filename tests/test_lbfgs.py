@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from nst_tf import loop
 from nst_tf.config import config
-from nst_tf.losses import Losses
+from nst_tf.losses.values import Losses
 from nst_tf.optimizers import preconditioners, rules
 
 

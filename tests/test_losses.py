@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import losses
 from nst_tf.config import config
+from nst_tf.losses import terms
 
 generator = np.random.default_rng(3)
 FEATURES = generator.normal(0, 30, (1, 5, 6, 4)).astype(np.float32)
@@ -21,24 +21,24 @@ def _gram(features):
 
 
 def test_tables_equal_the_names_the_config_allows():
-    assert list(losses.CONTENT_NORMALIZATION) == list(config.CONTENT_NORMALIZATION)
-    assert list(losses.STYLE_NORMALIZATION) == list(config.STYLE_NORMALIZATION)
-    assert list(losses.TOTAL_VARIATION) == list(config.TOTAL_VARIATION)
+    assert list(terms.CONTENT_NORMALIZATION) == list(config.CONTENT_NORMALIZATION)
+    assert list(terms.STYLE_NORMALIZATION) == list(config.STYLE_NORMALIZATION)
+    assert list(terms.TOTAL_VARIATION) == list(config.TOTAL_VARIATION)
 
 
 def test_gram_matrix_is_the_sum_of_products():
-    np.testing.assert_allclose(losses.gram_sums(FEATURES)[0], _gram(FEATURES), rtol=1e-5, atol=1e-2)
+    np.testing.assert_allclose(terms.gram_sums(FEATURES)[0], _gram(FEATURES), rtol=1e-5, atol=1e-2)
 
 
 def test_gram_matrices_add_over_tiles():
-    whole = losses.gram_sums(FEATURES)
-    tiles = losses.gram_sums(FEATURES[:, :2]) + losses.gram_sums(FEATURES[:, 2:])
+    whole = terms.gram_sums(FEATURES)
+    tiles = terms.gram_sums(FEATURES[:, :2]) + terms.gram_sums(FEATURES[:, 2:])
     np.testing.assert_allclose(whole, tiles, rtol=1e-5, atol=1e-2)
 
 
 def test_guided_gram_matrix_weighs_pixels_by_region():
     guide = generator.uniform(0, 1, (5, 6, 2)).astype(np.float32)
-    sums = losses.gram_sums(tf.constant(FEATURES), tf.constant(guide))
+    sums = terms.gram_sums(tf.constant(FEATURES), tf.constant(guide))
     flat = FEATURES.reshape(-1, N)
     for region in range(2):
         expected = flat.T @ (flat * guide[..., region].reshape(-1, 1))
@@ -46,15 +46,15 @@ def test_guided_gram_matrix_weighs_pixels_by_region():
 
 
 def test_a_full_guide_equals_none():
-    full = losses.gram_sums(tf.constant(FEATURES), tf.ones((5, 6, 1)))
-    np.testing.assert_array_equal(full, losses.gram_sums(tf.constant(FEATURES)))
+    full = terms.gram_sums(tf.constant(FEATURES), tf.ones((5, 6, 1)))
+    np.testing.assert_array_equal(full, terms.gram_sums(tf.constant(FEATURES)))
 
 
 def test_gram_gradient_equals_automatic_differentiation():
     upstream = generator.normal(0, 1, (1, N, N)).astype(np.float32)
     features = tf.Variable(FEATURES)
     with tf.GradientTape() as tape:
-        value = tf.reduce_sum(losses.gram_sums(features.value()) * upstream)
+        value = tf.reduce_sum(terms.gram_sums(features.value()) * upstream)
     flat = FEATURES.reshape(-1, N)
     expected = (flat @ (upstream[0] + upstream[0].T)).reshape(FEATURES.shape)
     np.testing.assert_allclose(tape.gradient(value, features), expected, rtol=1e-4, atol=1e-2)
@@ -64,14 +64,14 @@ def test_bfloat16_features_are_summed_in_float32():
     # One large and many small products: a bfloat16 sum would lose every small one.
     features = np.full((1, 1, 4097, 1), 1.0, np.float32)
     features[0, 0, 0] = 64.0
-    sums = losses.gram_sums(tf.cast(features, tf.bfloat16))
+    sums = terms.gram_sums(tf.cast(features, tf.bfloat16))
     assert sums.dtype == tf.float32
     assert float(sums[0, 0, 0]) == 64.0**2 + 4096
 
 
 def test_content_error_is_the_sum_of_squares():
     expected = np.sum((FEATURES.astype(np.float64) - TARGET) ** 2)
-    np.testing.assert_allclose(losses.content_error(FEATURES, TARGET), expected, rtol=1e-5)
+    np.testing.assert_allclose(terms.content_error(FEATURES, TARGET), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_content_error_is_the_sum_of_squares():
     ],
 )
 def test_content_normalization(name, expected):
-    sizes = {"relu4_2": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
-    error = {"relu4_2": losses.content_error(FEATURES, TARGET)}
-    np.testing.assert_allclose(losses.content_loss(error, sizes, name), expected, rtol=1e-5)
+    sizes = {"relu4_2": terms.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
+    error = {"relu4_2": terms.content_error(FEATURES, TARGET)}
+    np.testing.assert_allclose(terms.content_loss(error, sizes, name), expected, rtol=1e-5)
 
 
 def _grams(moments, kept, factor):
@@ -96,11 +96,11 @@ def _grams(moments, kept, factor):
 
 
 def _style_loss(name, blend=(1.0,), targets=(TARGET,), weight=1.0):
-    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
-    means = tf.stack([losses.gram_sums(target) / M for target in targets])
-    styles = losses.StyleTargets({"relu1_1": {"gram": means}}, tf.constant(blend)[:, tf.newaxis])
-    moments = {"relu1_1": losses.gram_sums(FEATURES) / M}
-    return losses.style_loss(moments, styles, sizes, {"relu1_1": weight}, name, _grams)
+    sizes = {"relu1_1": terms.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
+    means = tf.stack([terms.gram_sums(target) / M for target in targets])
+    styles = terms.StyleTargets({"relu1_1": {"gram": means}}, tf.constant(blend)[:, tf.newaxis])
+    moments = {"relu1_1": terms.gram_sums(FEATURES) / M}
+    return terms.style_loss(moments, styles, sizes, {"relu1_1": weight}, name, _grams)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,11 @@ def test_a_style_with_no_share_changes_nothing():
 def test_regions_add_up_by_their_shares():
     """Two half-weight copies of one picture give the loss of the picture, region by region."""
     half = tf.fill([5, 6, 2], 0.5)
-    sizes = {"relu1_1": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
-    moments = {"relu1_1": losses.gram_sums(tf.constant(FEATURES), half) / (M / 2)}
-    means = tf.repeat(losses.gram_sums(tf.constant(TARGET)) / M, 2, axis=0)[tf.newaxis]
-    styles = losses.StyleTargets({"relu1_1": {"gram": means}}, tf.constant([[0.75, 1.25]]))
-    both = losses.style_loss(moments, styles, sizes, {"relu1_1": 1.0}, "gatys2015", _grams)
+    sizes = {"relu1_1": terms.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
+    moments = {"relu1_1": terms.gram_sums(tf.constant(FEATURES), half) / (M / 2)}
+    means = tf.repeat(terms.gram_sums(tf.constant(TARGET)) / M, 2, axis=0)[tf.newaxis]
+    styles = terms.StyleTargets({"relu1_1": {"gram": means}}, tf.constant([[0.75, 1.25]]))
+    both = terms.style_loss(moments, styles, sizes, {"relu1_1": 1.0}, "gatys2015", _grams)
     np.testing.assert_allclose(both, 2 * _style_loss("gatys2015"), rtol=1e-4)
 
 
@@ -140,10 +140,10 @@ def test_a_masked_sum_is_the_sum_of_the_cropped_features():
     mask = np.zeros([5, 6, 1], np.float32)
     mask[1:4, 2:5] = 1
     cropped = tf.constant(FEATURES[:, 1:4, 2:5])
-    for sums in (losses.gram_sums, losses.feature_sums):
+    for sums in (terms.gram_sums, terms.feature_sums):
         np.testing.assert_allclose(sums(tf.constant(FEATURES), tf.constant(mask)), sums(cropped), rtol=1e-5)
     np.testing.assert_allclose(
-        losses.feature_sums(tf.constant(FEATURES))[0], FEATURES.sum(axis=(0, 1, 2)), rtol=1e-5
+        terms.feature_sums(tf.constant(FEATURES))[0], FEATURES.sum(axis=(0, 1, 2)), rtol=1e-5
     )
 
 
@@ -152,11 +152,9 @@ def test_total_variation():
     rows, columns = np.diff(image, axis=1), np.diff(image, axis=2)
     absolute = np.abs(rows).sum() + np.abs(columns).sum()
     squares = 0.5 * ((rows**2).sum() + (columns**2).sum())
+    np.testing.assert_allclose(terms.TOTAL_VARIATION["sum_absolute"](tf.constant(image)), absolute, rtol=1e-5)
     np.testing.assert_allclose(
-        losses.TOTAL_VARIATION["sum_absolute"](tf.constant(image)), absolute, rtol=1e-5
-    )
-    np.testing.assert_allclose(
-        losses.TOTAL_VARIATION["half_sum_squares"](tf.constant(image)), squares, rtol=1e-5
+        terms.TOTAL_VARIATION["half_sum_squares"](tf.constant(image)), squares, rtol=1e-5
     )
 
 
@@ -177,7 +175,7 @@ def test_nine_point_total_variation(size):
                 if inside:
                     squares.append((p[ahead] - p[row, column]) ** 2)
         expected += 2 * share * np.mean(squares)
-    found = losses.TOTAL_VARIATION["nine_point_squares"](tf.constant(image))
+    found = terms.TOTAL_VARIATION["nine_point_squares"](tf.constant(image))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -185,21 +183,21 @@ def test_nine_point_total_variation(size):
 def test_total_variation_has_a_finite_gradient_on_a_flat_image(name):
     image = tf.Variable(tf.fill([1, 6, 6, 3], 0.5))
     with tf.GradientTape() as tape:
-        value = losses.TOTAL_VARIATION[name](image.value())
+        value = terms.TOTAL_VARIATION[name](image.value())
     assert float(value) == 0
     assert np.isfinite(tape.gradient(value, image).numpy()).all()
 
 
 def test_no_layers_give_no_loss():
-    assert float(losses.content_loss({}, {}, "mean")) == 0
+    assert float(terms.content_loss({}, {}, "mean")) == 0
     assert (
-        float(losses.style_loss({}, losses.StyleTargets({}, tf.zeros([0, 1])), {}, {}, "gatys2015", _grams))
+        float(terms.style_loss({}, terms.StyleTargets({}, tf.zeros([0, 1])), {}, {}, "gatys2015", _grams))
         == 0
     )
 
 
 def test_keras_agrees_on_the_mean_of_squares():
-    sizes = {"a": losses.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
-    value = losses.content_loss({"a": losses.content_error(FEATURES, TARGET)}, sizes, "mean")
+    sizes = {"a": terms.LayerSize(float(N), tf.constant(float(M)), tf.constant(PIXELS))}
+    value = terms.content_loss({"a": terms.content_error(FEATURES, TARGET)}, sizes, "mean")
     expected = keras.losses.MeanSquaredError()(TARGET, FEATURES)
     np.testing.assert_allclose(value, expected, rtol=1e-5)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nst_tf
-from nst_tf import errors, manifest, pictures
+from nst_tf import errors
 from nst_tf.config import config, presets
+from nst_tf.io import manifest, pictures
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (2, 3))

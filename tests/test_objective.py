@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective
 from nst_tf.config import config, presets
-from nst_tf.targets import Masks, Outside
+from nst_tf.losses import objective
+from nst_tf.losses.objective import Masks, Outside
 from tests import conftest
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (1, 2, 3))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from nst_tf import loop
 from nst_tf.config import config
-from nst_tf.losses import Losses
+from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules
 
 TARGET = np.random.default_rng(5).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)

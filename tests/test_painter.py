@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import objective, painter, requested, stylizer
+from nst_tf import painter, requested, stylizer
 from nst_tf.config import presets
+from nst_tf.losses import objective
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)

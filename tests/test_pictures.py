@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
-from nst_tf import errors, pictures
+from nst_tf import errors
+from nst_tf.io import pictures
 from tests import conftest
 
 PICTURE = conftest.smooth_picture(1, 20, 30)

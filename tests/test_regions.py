@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from nst_tf import errors, guides, losses, pictures, regions
+from nst_tf import errors
+from nst_tf.io import masks, pictures
+from nst_tf.losses import guides, terms
 from tests import conftest
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
@@ -21,12 +23,12 @@ def _stripes(*colors, height=20, width=30):
 
 def _plan(*arguments, **options):
     """Returns the regions, where there are some."""
-    made = regions.plan(*arguments, **options)
+    made = masks.plan(*arguments, **options)
     assert made is not None
     return made
 
 
-def _error(*arguments, call=regions.plan, **options):
+def _error(*arguments, call=masks.plan, **options):
     """Returns the one line that a mistake is answered with."""
     with pytest.raises(errors.InputError) as caught:
         call(*arguments, **options)
@@ -37,7 +39,7 @@ def _error(*arguments, call=regions.plan, **options):
 
 
 def test_no_mask_and_no_labels_are_no_regions():
-    assert regions.plan(SIZE, [SIZE]) is None
+    assert masks.plan(SIZE, [SIZE]) is None
 
 
 def test_a_mask_alone_is_one_region_with_all_of_each_style():
@@ -64,13 +66,13 @@ def test_a_white_mask_gives_the_gram_matrices_of_none():
     made = _plan((83, 50), [(64, 64)], np.full((166, 100), 255, np.uint8))
     guide = guides.at_layer(made.content[np.newaxis], "relu3_1", 1.0)
     features = np.random.default_rng(0).normal(size=(*guide.shape[:3], 5)).astype(np.float32)
-    np.testing.assert_array_equal(losses.gram_sums(features, guide[0]), losses.gram_sums(features))
+    np.testing.assert_array_equal(terms.gram_sums(features, guide[0]), terms.gram_sums(features))
 
 
 def test_a_coloured_mask_counts_by_luminance_as_pillow_does():
     picture = Image.fromarray(pictures.to_uint8(conftest.smooth_picture(1)))
     expected = np.asarray(picture.convert("L")) / 255
-    np.testing.assert_allclose(regions.read_mask(picture), expected, atol=0.6 / 255)
+    np.testing.assert_allclose(masks.read_mask(picture), expected, atol=0.6 / 255)
 
 
 def test_a_masks_alpha_is_ignored_and_its_file_read_upright(tmp_path):
@@ -81,7 +83,7 @@ def test_a_masks_alpha_is_ignored_and_its_file_read_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     picture.save(tmp_path / "mask.png", exif=exif)
-    mask = regions.read_mask(tmp_path / "mask.png")
+    mask = masks.read_mask(tmp_path / "mask.png")
     np.testing.assert_allclose(mask, np.rot90(shape, -1) / 255, atol=1e-7)
 
 
@@ -91,27 +93,27 @@ def test_labels_are_the_files_own_colours_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(labels).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(regions.read_labels(tmp_path / "turned.png"), np.rot90(labels, -1))
+    np.testing.assert_array_equal(masks.read_labels(tmp_path / "turned.png"), np.rot90(labels, -1))
     # A profile of screens whose red is green, and the other way round.
     swapped = srgb.replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
     for index, profile in enumerate([None, srgb, swapped]):
         path = str(tmp_path / f"{index}.png")
         Image.fromarray(labels).save(path, icc_profile=profile)
-        np.testing.assert_array_equal(regions.read_labels(path), labels)
+        np.testing.assert_array_equal(masks.read_labels(path), labels)
     assert np.any(pictures.to_uint8(pictures.read(path)) != labels)  # which photographs do heed
     palette = Image.fromarray(labels).quantize(3)
     palette.info["transparency"] = 0
     transparent = Image.fromarray(labels)
     transparent.putalpha(0)
     for picture in (labels, labels / 255, Image.fromarray(labels), palette, transparent):
-        np.testing.assert_array_equal(regions.read_labels(picture), labels)
+        np.testing.assert_array_equal(masks.read_labels(picture), labels)
     grey = labels[..., 0]
-    np.testing.assert_array_equal(regions.read_labels(Image.fromarray(grey)), np.stack([grey] * 3, -1))
+    np.testing.assert_array_equal(masks.read_labels(Image.fromarray(grey)), np.stack([grey] * 3, -1))
 
 
 def test_colours_are_matched_in_a_fixed_order():
     content = _stripes(RED, GREEN, BLUE)
-    made = regions.match(content, [_stripes(BLUE, RED), _stripes(GREEN, height=4, width=5)])
+    made = masks.match(content, [_stripes(BLUE, RED), _stripes(GREEN, height=4, width=5)])
     assert made.colors == ("#0000ff", "#00ff00", "#ff0000")
     np.testing.assert_array_equal(made.content.sum(axis=-1), np.ones(SIZE))
     for index, color in enumerate([BLUE, GREEN, RED]):
@@ -122,12 +124,12 @@ def test_colours_are_matched_in_a_fixed_order():
 
 
 def test_black_without_a_partner_is_unlabelled():
-    made = regions.match(_stripes(BLACK, RED), [_stripes(RED)])
+    made = masks.match(_stripes(BLACK, RED), [_stripes(RED)])
     assert made.colors == ("#ff0000",)
     np.testing.assert_array_equal(made.content[0, ::15, 0], [0, 1])
-    made = regions.match(_stripes(RED), [_stripes(RED, BLACK)])
+    made = masks.match(_stripes(RED), [_stripes(RED, BLACK)])
     np.testing.assert_array_equal(made.styles[0][0, ::15, 0], [1, 0])
-    assert regions.match(_stripes(BLACK, RED), [_stripes(RED, BLACK)]).colors == ("#000000", "#ff0000")
+    assert masks.match(_stripes(BLACK, RED), [_stripes(RED, BLACK)]).colors == ("#000000", "#ff0000")
 
 
 def test_a_colour_stands_for_all_of_a_style():
@@ -147,9 +149,9 @@ def test_labels_of_another_size_still_share_out_every_pixel():
     )
     assert made.content.shape == (61, 91, 3)
     assert made.styles[0].shape == (7, 11, 3)
-    for masks in (made.content, *made.styles):
-        np.testing.assert_allclose(masks.sum(axis=-1), 1, atol=1e-6)
-        np.testing.assert_array_equal(masks[:, [0, -1]].max(axis=-1), 1)
+    for found in (made.content, *made.styles):
+        np.testing.assert_allclose(found.sum(axis=-1), 1, atol=1e-6)
+        np.testing.assert_array_equal(found[:, [0, -1]].max(axis=-1), 1)
 
 
 def test_a_mask_takes_away_from_every_region():
@@ -194,7 +196,7 @@ def test_a_label_picture_of_another_shape_is_named():
 
 
 def test_unmatched_colours_are_listed_with_all_that_was_found():
-    message = _error(_stripes(RED, GREEN), [_stripes(RED), _stripes(RED, BLUE)], call=regions.match)
+    message = _error(_stripes(RED, GREEN), [_stripes(RED), _stripes(RED, BLUE)], call=masks.match)
     assert message == (
         "labels: #0000ff #00ff00 has no partner; content_regions: #00ff00 #ff0000; style_regions: #ff0000;"
         " style_regions 2: #0000ff #ff0000; every colour but black must be in content_regions and in a"
@@ -204,12 +206,12 @@ def test_unmatched_colours_are_listed_with_all_that_was_found():
 
 @pytest.mark.parametrize(("content", "style"), [(RED, BLUE), (BLACK, RED), (RED, BLACK)])
 def test_no_colour_in_common_is_said(content, style):
-    message = _error(_stripes(content), [_stripes(style)], call=regions.match)
+    message = _error(_stripes(content), [_stripes(style)], call=masks.match)
     assert message.startswith("labels: no colour in common; content_regions: #")
 
 
 def test_a_style_of_unused_black_is_named():
-    message = _error(_stripes(RED), [_stripes(RED), _stripes(BLACK)], call=regions.match)
+    message = _error(_stripes(RED), [_stripes(RED), _stripes(BLACK)], call=masks.match)
     assert message.startswith("style_regions 2: nothing but black")
 
 
@@ -220,9 +222,9 @@ def test_too_many_colours_are_explained(tmp_path):
     assert "colours; allowed: at most 16. JPEG" in message
     assert message.endswith("save as PNG")
     sixteen = _stripes(*[(shade, 0, 0) for shade in range(1, 17)], width=34)
-    assert len(regions.match(sixteen, [sixteen]).colors) == 16
+    assert len(masks.match(sixteen, [sixteen]).colors) == 16
     seventeen = _stripes(*[(shade, 0, 0) for shade in range(1, 18)], width=34)
-    assert _error(sixteen, [seventeen], call=regions.match).startswith("style_regions: 17 colours;")
+    assert _error(sixteen, [seventeen], call=masks.match).startswith("style_regions: 17 colours;")
 
 
 def test_what_is_missing_or_too_much_is_named():
@@ -245,13 +247,13 @@ def test_what_would_paint_nothing_is_said():
 @pytest.mark.parametrize("code", ["#ff00", "#gg0000", "#ff00000", "#", "#ff0000 ", "#ff0000\n"])
 def test_a_colour_that_is_none_is_named(code):
     assert "neither a file nor a colour; write #rrggbb" in _error(
-        code, "style_regions", call=regions.read_labels
+        code, "style_regions", call=masks.read_labels
     )
 
 
 def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    for call in (regions.read_mask, regions.read_labels):
+    for call in (masks.read_mask, masks.read_labels):
         assert "x: there is no file" in _error(tmp_path / "none.png", "x", call=call)
         assert "is not a picture" in _error(tmp_path / "text.png", "x", call=call)
         assert _error(np.zeros((3, 3, 4)), "x", call=call).startswith("x: shape [3, 3, 4]")

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import nst_tf
-from nst_tf import errors, images, manifest, regions, stylizer
+from nst_tf import errors, images, stylizer
 from nst_tf.config import config, presets
+from nst_tf.io import manifest, masks
 from tests import conftest
 from tests.test_end_to_end import _answer
 
@@ -48,7 +49,7 @@ def _make(narrow_weights, styles=(RED, BLUE), planned=None, **changes):
 
 
 def _plan(mask=None, labels=None, style_regions=None, styles=(RED, BLUE)):
-    return regions.plan(SIZE, [style.shape[1:3] for style in styles], mask, labels, style_regions)
+    return masks.plan(SIZE, [style.shape[1:3] for style in styles], mask, labels, style_regions)
 
 
 def _painted(run):

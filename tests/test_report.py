@@ -8,7 +8,7 @@ import pytest
 
 from nst_tf import report, stylizer
 from nst_tf.config import scales
-from nst_tf.losses import Losses
+from nst_tf.losses.values import Losses
 
 SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))
 

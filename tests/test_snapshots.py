@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import errors, pictures
+from nst_tf import errors
+from nst_tf.io import pictures
 from nst_tf.snapshots import Snapshots
 from tests import watched
 

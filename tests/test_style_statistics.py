@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import style_statistics
 from nst_tf.config import config
-from nst_tf.style_statistics import STYLE_STATISTICS, Moments
+from nst_tf.losses import style_statistics
+from nst_tf.losses.style_statistics import STYLE_STATISTICS, Moments
 
 C = 6
 FACTOR, MOMENT_WEIGHT = 0.3, 7.0

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from nst_tf import errors, losses, summaries
+from nst_tf import errors, summaries
+from nst_tf.losses.values import Losses
 from nst_tf.summaries import Summaries
 from tests import watched
 
@@ -31,7 +32,7 @@ def _events(folder):
 def test_losses_of_every_step_and_some_pictures(tmp_path):
     watched.run([Summaries(tmp_path / "logs")])
     events = _events(tmp_path / "logs")
-    assert set(events) == {"picture", "scale", *(f"losses/{term}" for term in losses.Losses._fields)}
+    assert set(events) == {"picture", "scale", *(f"losses/{term}" for term in Losses._fields)}
     for term, first in (("total", 10.0), ("content", 4.0), ("style", 6.0)):
         assert [step for step, _ in events[f"losses/{term}"]] == list(range(1, 11))
         assert [float(value) for _, value in events[f"losses/{term}"]] == pytest.approx(

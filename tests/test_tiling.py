@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import losses, objective
 from nst_tf.config import presets
 from nst_tf.config.config import PADDING, POOLING, STYLE_STATISTICS
+from nst_tf.losses import objective, terms
+from nst_tf.losses.objective import Masks, Outside
+from nst_tf.losses.values import Losses
 from nst_tf.network import network, tiling, vgg19
-from nst_tf.targets import Masks, Outside
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -97,13 +98,13 @@ def _gram_distance(narrow_weights, picture, style, tile, **options):
 
     def statistics(features, part):
         del part
-        return [losses.gram_sums(features[layer])[0] for layer in STYLE_LAYERS]
+        return [terms.gram_sums(features[layer])[0] for layer in STYLE_LAYERS]
 
     zeros = [tf.zeros([judge.channels(layer)] * 2) for layer in STYLE_LAYERS]
 
     def distances(sums):
         total = tf.add_n([tf.reduce_sum((a - b) ** 2) for a, b in zip(sums, goal, strict=True)])
-        return losses.Losses(total, total, total, total)
+        return Losses(total, total, total, total)
 
     @tf.function(input_signature=[ANY], autograph=False)
     def value_and_gradient(image):

@@ -6,7 +6,7 @@ import numpy as np
 
 from nst_tf import observers, stylizer
 from nst_tf.config import scales
-from nst_tf.losses import Losses
+from nst_tf.losses.values import Losses
 
 # Two scales of a picture with an odd height.
 SCALES = (scales.Scale(17, 24, 6, 0.5), scales.Scale(35, 48, 4, 1.0))

@@ -25,8 +25,9 @@ from typing import Any
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors, pictures, runtime
+from nst_tf import errors, runtime
 from nst_tf.config import presets
+from nst_tf.io import pictures
 
 _FLAGS = flags.FLAGS
 ROWS = ("steps", "arithmetic", "processes", "quality")

@@ -20,8 +20,9 @@ import numpy as np
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors, options, pictures, runtime
+from nst_tf import errors, options, runtime
 from nst_tf.config import presets
+from nst_tf.io import pictures
 
 _FLAGS = flags.FLAGS
 

@@ -23,7 +23,8 @@ from absl import app, flags
 from PIL import Image
 from sweeping import axes, painting
 
-from nst_tf import errors, figures, pictures, runtime
+from nst_tf import errors, figures, runtime
+from nst_tf.io import pictures
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("rows", None, "FLAG=VALUE,VALUE,...: a row of pictures for each value")

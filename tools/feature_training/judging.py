@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import images, losses
+from nst_tf import images
+from nst_tf.losses import terms
 from nst_tf.network import vgg19, weights
 
 # Gatys et al. 2015 (arXiv:1508.06576): what style and content are.
@@ -79,7 +80,7 @@ class Judge:
 
 def _gram(features: tf.Tensor) -> tf.Tensor:
     """Returns G / M of a layer's features, [1, C, C]."""
-    return losses.gram_sums(features) / float(features.shape[1] * features.shape[2])
+    return terms.gram_sums(features) / float(features.shape[1] * features.shape[2])
 
 
 def _share(found: tf.Tensor, target: tf.Tensor) -> float:

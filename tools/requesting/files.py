@@ -3,7 +3,8 @@
 import pathlib
 from collections.abc import Iterable
 
-from nst_tf import client, errors, pictures
+from nst_tf import client, errors
+from nst_tf.io import pictures
 
 
 def check_output(output: pathlib.Path, overwrite: bool, given: Iterable[tuple[str, pathlib.Path]]) -> None:

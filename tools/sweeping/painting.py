@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import tool_flags
 from absl import flags
 
-from nst_tf import cli, errors, manifest, options, pictures, runtime
+from nst_tf import cli, errors, options, runtime
 from nst_tf.config import config
+from nst_tf.io import manifest, pictures
 from sweeping import axes
 
 _FLAGS = flags.FLAGS

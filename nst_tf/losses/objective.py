@@ -1,22 +1,107 @@
 """What is minimised: targets from the pictures, and the loss with its gradient.
 
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1], content and style image already at the size of the
-scale. The pixels' gradient comes from `tf.GradientTape` through the frozen network.
+scale. The pixels' gradient comes from `tf.GradientTape` through the frozen network. Moments of several styles
+have leading axes [K, R]: K styles, R regions.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import blending, guides, losses, style_statistics
 from nst_tf.config.config import Config
+from nst_tf.losses import guides, style_statistics, terms
+from nst_tf.losses.style_statistics import Moments
+from nst_tf.losses.values import Losses
 from nst_tf.network import network, vgg19, weights
-from nst_tf.targets import LossWeights, Masks, Outside, Targets, framed, loss_weights
 from nst_tf.tensors import Tensor
 
 # The published programs measure total variation and learning rates on the scale 0..255.
 PIXEL_LEVELS = 255.0
+
+
+class LossWeights(NamedTuple):
+    """What multiplies the terms of the loss, each a float32 scalar."""
+
+    content: Tensor
+    style: Tensor
+    total_variation: Tensor
+
+
+class Masks(NamedTuple):
+    """Where the R regions are, each 1 inside and 0 outside; a style picture has them too."""
+
+    content: Tensor  # [1, H, W, R], at the size of the content image
+    styles: tuple[Tensor, ...]  # each [1, h, w, R], at the style image's size
+
+
+class Outside(NamedTuple):
+    """What the picture shows where it is not painted."""
+
+    mask: Tensor  # [1, H, W, 1], 1 where it is painted
+    photograph: Tensor  # [1, H, W, 3]
+
+
+class Targets(NamedTuple):
+    """What one scale's pictures ask for, and how much; tensors only: it may be an argument of a graph."""
+
+    content: dict[str, Tensor]  # {layer: features [1, h, w, C]}
+    styles: terms.StyleTargets
+    weights: LossWeights
+    guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; none: one region that is the whole picture
+    outside: tuple[Outside, ...]  # none: all of it is painted
+
+
+def loss_weights(config: Config) -> LossWeights:
+    """Returns the weights of the terms that a config names."""
+    return LossWeights(
+        tf.constant(config.content_weight, tf.float32),
+        tf.constant(config.style_weight, tf.float32),
+        tf.constant(config.total_variation_weight, tf.float32),
+    )
+
+
+def framed(image: Tensor, outside: Outside) -> Tensor:
+    """Returns the image within the photograph that surrounds it, with the mask's soft edge between."""
+    return outside.photograph + outside.mask * (image - outside.photograph)
+
+
+# {style layer: moments, [R, ...] of one style or [K, R, ...] of several}
+StyleMoments = dict[str, Moments]
+
+
+def stack_moments(moments: Sequence[StyleMoments]) -> StyleMoments:
+    """Returns the moments of several styles, stacked along a new first axis, [K, R, ...]."""
+    return {
+        layer: Moments(*(tf.stack(parts) for parts in zip(*(own[layer] for own in moments), strict=True)))
+        for layer in moments[0]
+    }
+
+
+def _as_losses(moments: StyleMoments, shares: Tensor) -> tuple[StyleMoments, Tensor]:
+    """Leaves the styles apart: the loss is the weighted sum of theirs."""
+    return moments, shares
+
+
+def _as_targets(moments: StyleMoments, shares: Tensor) -> tuple[StyleMoments, Tensor]:
+    """Makes one style of several: the weighted mean of their statistics."""
+    total = tf.reduce_sum(shares, axis=0, keepdims=True)
+    parts = tf.math.divide_no_nan(shares, total)
+
+    def mean(values: Tensor) -> Tensor:
+        """Returns the weighted mean of values [K, R, ...], [1, R, ...]."""
+        shape = tf.concat([tf.shape(parts), tf.ones([tf.rank(values) - 2], tf.int32)], axis=0)
+        return tf.reduce_sum(tf.reshape(parts, shape) * values, axis=0, keepdims=True)
+
+    return tf.nest.map_structure(mean, moments), total
+
+
+# How several styles become one objective, by name: (moments, shares [K, R]) -> those to compare with.
+BLENDS: Mapping[str, Callable[[StyleMoments, Tensor], tuple[StyleMoments, Tensor]]] = {
+    "losses": _as_losses,
+    "targets": _as_targets,
+}
 
 
 class Objective:
@@ -82,8 +167,8 @@ class Objective:
         contents = self._network.maps(content_image, layers) if layers else {}
         weights = weights or loss_weights(self._config)
         if not styles:
-            return Targets(contents, losses.StyleTargets({}, tf.zeros([0, 1])), weights, {}, outside)
-        stacked = blending.stacked(
+            return Targets(contents, terms.StyleTargets({}, tf.zeros([0, 1])), weights, {}, outside)
+        moments = stack_moments(
             [
                 self.style_moments(image, masks.styles[index] if masks else None)
                 for index, image in enumerate(styles)
@@ -98,9 +183,9 @@ class Objective:
         blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
         if masks is not None:  # so that a pixel counts alike wherever it is
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
-        return Targets(contents, self.style_targets(stacked, blend), weights, guided, outside)
+        return Targets(contents, self.style_targets(moments, blend), weights, guided, outside)
 
-    def targets_of(self, content_image: Tensor, styles: losses.StyleTargets, weights: LossWeights) -> Targets:
+    def targets_of(self, content_image: Tensor, styles: terms.StyleTargets, weights: LossWeights) -> Targets:
         """Returns the targets of a content image and of styles whose targets are there, without regions."""
         return Targets(self._network.maps(content_image, self._content_layers), styles, weights, {}, ())
 
@@ -115,25 +200,25 @@ class Objective:
             for layer, count in counts.items()
         }
 
-    def style_moments(self, style_image: Tensor, mask: Tensor | None = None) -> blending.StyleMoments:
+    def style_moments(self, style_image: Tensor, mask: Tensor | None = None) -> StyleMoments:
         """Returns the moments of a style image [1, h, w, 3], for each region of its mask [1, h, w, R]."""
         guided = {} if mask is None else self._guides(mask)
         sums = self._network.sums(style_image, self._statistics({}, guided), self._zeros({}, guided))
         return self._moments(sums, style_image, guided)
 
-    def style_targets(self, moments: blending.StyleMoments, shares: Tensor) -> losses.StyleTargets:
+    def style_targets(self, moments: StyleMoments, shares: Tensor) -> terms.StyleTargets:
         """Returns what K styles ask for.
 
         Args:
             moments: Of the styles, [K, R, ...] each.
             shares: [K, R], of the style loss.
         """
-        moments, shares = blending.BLENDS[self._config.style_blend](moments, shares)
-        return losses.StyleTargets(
+        moments, shares = BLENDS[self._config.style_blend](moments, shares)
+        return terms.StyleTargets(
             {layer: self._statistic.target(of_layer) for layer, of_layer in moments.items()}, shares
         )
 
-    def evaluate(self, image: Tensor, targets: Targets) -> losses.Losses:
+    def evaluate(self, image: Tensor, targets: Targets) -> Losses:
         """Returns the weighted losses of an image of the size of the targets' content image, as it is."""
         statistics = self._network.sums(
             image,
@@ -142,7 +227,7 @@ class Objective:
         )
         return self._losses(statistics, self._variation(image), image, targets)
 
-    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[losses.Losses, Tensor]:
+    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[Losses, Tensor]:
         """Returns the losses of an image and the gradient of their total, shaped as the image.
 
         Where the targets have an outside, they are those of the image with its surroundings.
@@ -167,17 +252,17 @@ class Objective:
         return values, gradient
 
     def _losses(
-        self, statistics: losses.Statistics, variation: Tensor, image: Tensor, targets: Targets
-    ) -> losses.Losses:
+        self, statistics: terms.Statistics, variation: Tensor, image: Tensor, targets: Targets
+    ) -> Losses:
         """Returns the weighted losses of the image's sums over pixels."""
         config, weights = self._config, targets.weights
         sizes = self._sizes(image, targets)
         # Dividing the features divides what is quadratic in them.
-        content = (weights.content / config.feature_divisor**2) * losses.content_loss(
+        content = (weights.content / config.feature_divisor**2) * terms.content_loss(
             statistics.content_error, sizes, config.content_normalization
         )
         layer_weights = dict(zip(config.style_layers, config.style_layer_weights, strict=True))
-        style = weights.style * losses.style_loss(
+        style = weights.style * terms.style_loss(
             self._moments(statistics, image, targets.guides),
             targets.styles,
             sizes,
@@ -186,14 +271,14 @@ class Objective:
             self._compared,
         )
         weighted = weights.total_variation * variation
-        return losses.Losses(content + style + weighted, content, style, weighted)
+        return Losses(content + style + weighted, content, style, weighted)
 
     def _variation(self, image: Tensor) -> Tensor:
         """Returns the image's total variation; without weight it is not computed."""
         config = self._config
         if not config.total_variation_weight:
             return tf.constant(0.0)
-        return losses.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
+        return terms.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
 
     def _compared(
         self, moments: style_statistics.Moments, kept: Mapping[str, Tensor], factor: Tensor
@@ -203,32 +288,30 @@ class Objective:
     def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
         """Returns what is summed over pixels: for the style's moments, and the distance to the content."""
 
-        def statistics(features: network.Maps, part: network.Part) -> losses.Statistics:
+        def statistics(features: network.Maps, part: network.Part) -> terms.Statistics:
             own = {layer: part(layer, guide)[0] for layer, guide in guided.items()}
-            return losses.Statistics(
-                {layer: losses.gram_sums(features[layer], own.get(layer)) for layer in self._style_layers},
-                {layer: losses.feature_sums(features[layer], own.get(layer)) for layer in self._mean_layers},
+            return terms.Statistics(
+                {layer: terms.gram_sums(features[layer], own.get(layer)) for layer in self._style_layers},
+                {layer: terms.feature_sums(features[layer], own.get(layer)) for layer in self._mean_layers},
                 {
-                    layer: losses.content_error(features[layer], part(layer, target))
+                    layer: terms.content_error(features[layer], part(layer, target))
                     for layer, target in content.items()
                 },
             )
 
         return statistics
 
-    def _zeros(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> losses.Statistics:
+    def _zeros(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> terms.Statistics:
         """Returns the sums over no pixels."""
         channels = {layer: self._network.channels(layer) for layer in self._style_layers}
         regions = {layer: guided[layer].shape[-1] if guided else 1 for layer in self._style_layers}
-        return losses.Statistics(
+        return terms.Statistics(
             {layer: tf.zeros([regions[layer], count, count]) for layer, count in channels.items()},
             {layer: tf.zeros([regions[layer], channels[layer]]) for layer in self._mean_layers},
             {layer: tf.constant(0.0) for layer in content},
         )
 
-    def _moments(
-        self, sums: losses.Statistics, image: Tensor, guided: dict[str, Tensor]
-    ) -> blending.StyleMoments:
+    def _moments(self, sums: terms.Statistics, image: Tensor, guided: dict[str, Tensor]) -> StyleMoments:
         """Returns the means over pixels of the divided features of an image, [R, ...] for R regions."""
         divisor = self._config.feature_divisor
         moments = {}
@@ -251,12 +334,12 @@ class Objective:
         erosion = self._config.guide_erosion
         return {layer: guides.at_layer(mask, layer, erosion) for layer in self._style_layers}
 
-    def _sizes(self, image: Tensor, targets: Targets) -> dict[str, losses.LayerSize]:
+    def _sizes(self, image: Tensor, targets: Targets) -> dict[str, terms.LayerSize]:
         """Returns the size of every layer's features, from the image's size."""
         layers = dict.fromkeys((*targets.content, *targets.styles.statistics))
         image_pixels = tf.cast(tf.reduce_prod(tf.shape(image)[1:3]), tf.float32)
         return {
-            layer: losses.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
+            layer: terms.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
             for layer in layers
         }
 

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from nst_tf import errors, pictures, regions
+from nst_tf import errors
 from nst_tf.config import config
 from nst_tf.config.config import Config
-from nst_tf.pictures import Picture
+from nst_tf.io import masks, pictures
+from nst_tf.io.pictures import Picture
 
 # Fields of a config that do nothing without a picture of one of these kinds.
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -26,7 +27,7 @@ _SAID = {"style 2": "a second style"}  # where the name of a picture is no name 
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Given:
+class InputPaths:
     """What came: paths, Pillow images or arrays; see `pictures.read`."""
 
     content: Picture | None = None
@@ -50,7 +51,7 @@ class Given:
     def files(self) -> Iterator[tuple[str, pathlib.Path]]:
         """Yields the names and paths of those that are files."""
         for name, picture in self.named().items():
-            if isinstance(picture, str | os.PathLike) and not regions.is_color(picture):
+            if isinstance(picture, str | os.PathLike) and not masks.is_color(picture):
                 yield name, pathlib.Path(picture)
 
 
@@ -61,7 +62,7 @@ class Read:
     content: np.ndarray | None
     styles: list[np.ndarray]
     init: np.ndarray | None
-    regions: regions.Regions | None
+    regions: masks.Regions | None
 
 
 def as_list(given: Picture | Sequence[Picture] | None) -> list[Picture]:
@@ -89,7 +90,7 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
     return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
 
 
-def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
+def read(given: InputPaths, chosen: Config, changed: Collection[str] = ()) -> Read:
     """Reads what a run needs.
 
     Args:
@@ -110,7 +111,7 @@ def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
         return Read(content, styles, init, None)
     height, width = content.shape[1:3]
     sizes = [(image.shape[1], image.shape[2]) for image in styles]
-    found = regions.plan(
+    found = masks.plan(
         (height, width), sizes, given.content_mask, given.content_regions, list(given.style_regions) or None
     )
     if found is not None:
@@ -118,7 +119,7 @@ def read(given: Given, chosen: Config, changed: Collection[str] = ()) -> Read:
     return Read(content, styles, init, found)
 
 
-def _check_styles(found: regions.Regions, weights: Sequence[float]) -> None:
+def _check_styles(found: masks.Regions, weights: Sequence[float]) -> None:
     """Checks that every region has a style that counts.
 
     Raises:
@@ -133,7 +134,7 @@ def _check_styles(found: regions.Regions, weights: Sequence[float]) -> None:
             )
 
 
-def _check(given: Given, chosen: Config, changed: Collection[str]) -> None:
+def _check(given: InputPaths, chosen: Config, changed: Collection[str]) -> None:
     """Checks that the pictures and the settings go together.
 
     Raises:

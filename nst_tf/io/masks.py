@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors, pictures
-from nst_tf.pictures import Picture
+from nst_tf import errors
+from nst_tf.io import pictures
+from nst_tf.io.pictures import Picture
 
 Size = tuple[int, int]  # height, width
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors, pictures, regions
+from nst_tf import errors
 from nst_tf.config import config
+from nst_tf.io import masks, pictures
 
 # Versions that decide the picture's last bits.
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
@@ -38,7 +39,7 @@ def _describe_input(picture: pictures.Picture) -> dict[str, str]:
     """Returns the name and the SHA-256 of an input: of a file its bytes, otherwise its pixels."""
     if isinstance(picture, np.ndarray | Image.Image):
         return {"name": "", "sha256": hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()}
-    if regions.is_color(picture):
+    if masks.is_color(picture):
         return {"name": str(picture), "sha256": hashlib.sha256(str(picture).encode()).hexdigest()}
     path = pathlib.Path(picture)
     with path.open("rb") as file:

@@ -16,15 +16,6 @@ import tensorflow as tf
 from nst_tf.tensors import Tensor
 
 
-class Losses(NamedTuple):
-    """The weighted terms, each a float32 scalar, and their sum."""
-
-    total: Tensor
-    content: Tensor
-    style: Tensor
-    total_variation: Tensor
-
-
 class Statistics(NamedTuple):
     """Sums over pixels; add those of several tiles field by field.
 
@@ -167,8 +158,8 @@ TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = {
     "nine_point_squares": nine_point_squares,
 }
 
-# What multiplies S(DF) in the content loss, by name, from a layer's size. Names are what they are or who
-# published them; PRESETS in `presets` says which is whose.
+# What multiplies S(DF) in the content loss, by name, from a layer's size. A name says the formula
+# or its publisher; `config/presets.py` says which preset uses which.
 CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = {
     "mean": lambda size: 1 / (size.channels * size.pixels),  # a mean of squares
     "sum": lambda _: 1.0,

@@ -1,0 +1,1 @@
+"""What is minimised. Open `objective.py` first: targets of the pictures, losses and gradient of an image."""
