@@ -13,12 +13,12 @@ if typing.TYPE_CHECKING:
     from nst_tf.api import Result, evaluate, stylize
     from nst_tf.config.config import Config
     from nst_tf.config.presets import get as get_config
+    from nst_tf.engine.stylizer import Progress, Stylizer
     from nst_tf.errors import InputError
     from nst_tf.figures import save_comparison, save_plot
     from nst_tf.io.pictures import read as read_image
     from nst_tf.losses.values import Losses
     from nst_tf.snapshots import Snapshots
-    from nst_tf.stylizer import Progress, Stylizer
     from nst_tf.summaries import Summaries
 
 __version__ = "0.1.0"
@@ -47,10 +47,10 @@ _HOMES = {
     "Config": ("config.config", "Config"),
     "InputError": ("errors", "InputError"),
     "Losses": ("losses.values", "Losses"),
-    "Progress": ("stylizer", "Progress"),
+    "Progress": ("engine.stylizer", "Progress"),
     "Result": ("api", "Result"),
     "Snapshots": ("snapshots", "Snapshots"),
-    "Stylizer": ("stylizer", "Stylizer"),
+    "Stylizer": ("engine.stylizer", "Stylizer"),
     "Summaries": ("summaries", "Summaries"),
     "evaluate": ("api", "evaluate"),
     "get_config": ("config.presets", "get"),

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import color, errors, images, memory, report, runtime, sources, stylizer
+from nst_tf import errors, report, runtime
 from nst_tf.config import config, presets, scales
+from nst_tf.engine import color, images, memory, stylizer
+from nst_tf.engine.inputs import check, network_weights, prepare
 from nst_tf.io import inputs, manifest, pictures
 from nst_tf.losses import objective
 from nst_tf.losses.values import Losses
@@ -173,7 +175,7 @@ def _recolor(
     """Returns the content image with the styles' colours: no network, no steps, no losses."""
     if observers:
         raise errors.InputError(f"observers: color={chosen.color!r} takes no steps to observe")
-    sources.check(content_image, style_images, chosen, content_image)
+    check(content_image, style_images, chosen, content_image)
     found = [color.statistics(tf.constant(image)) for image in style_images]
     weights = np.array(chosen.blend_weights(len(found)))
     prepared = color.recolor(
@@ -258,9 +260,9 @@ def evaluate(
     precision = runtime.resolve_precision(chosen.precision)
     convolution = convolutions.resolve(chosen.convolution, precision)
     chosen = dataclasses.replace(chosen, convolution=convolution)
-    prepared = sources.prepare(read["content"], [read["style"]], chosen)
-    network_weights = sources.network_weights(chosen, stylizer.load_weights(chosen), *prepared)
-    judge = objective.Objective(chosen, network_weights, precision)
+    prepared = prepare(read["content"], [read["style"]], chosen)
+    normalized = network_weights(chosen, stylizer.load_weights(chosen), *prepared)
+    judge = objective.Objective(chosen, normalized, precision)
     targets = judge.targets(*prepared)
     judged = color.COLORS[chosen.color].judged(tf.constant(read["image"]))
     return Losses(*(float(value) for value in judge.evaluate(judged, targets)))

@@ -16,9 +16,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import errors, images, painter, stylizer, warmup
+from nst_tf import errors, painter, warmup
 from nst_tf.config import scales
 from nst_tf.config.config import Config
+from nst_tf.engine import images, stylizer
 from nst_tf.io import manifest
 from nst_tf.losses import objective
 from nst_tf.network import weights

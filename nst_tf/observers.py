@@ -13,7 +13,7 @@ import numpy as np
 from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
-    from nst_tf.stylizer import Progress
+    from nst_tf.engine.stylizer import Progress
 
 # From one look to the next at least so many times as many steps of a scale: a picture changes most in its
 # first steps. 100 steps get 31 looks, 6000 steps 67.

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import color, guards, images, loop, requested, tensor_scales
+from nst_tf import guards, requested, tensor_scales
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.encoded import check_size
+from nst_tf.engine import color, images, loop
 from nst_tf.losses import objective
 from nst_tf.losses.objective import LossWeights, Targets
 from nst_tf.losses.values import Losses

@@ -11,7 +11,7 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from nst_tf import stylizer
+from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 
 

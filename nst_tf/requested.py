@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import color, guards
+from nst_tf import guards
 from nst_tf.config import config
 from nst_tf.config.config import Config
+from nst_tf.engine import color
 from nst_tf.losses.objective import loss_weights
 from nst_tf.tensors import Tensor
 

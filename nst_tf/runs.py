@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nst_tf import color
 from nst_tf.config import config
+from nst_tf.engine import color
 from nst_tf.losses.values import Losses
 from nst_tf.painter import Painter, State
 from nst_tf.requested import Settings, Styles, one_style

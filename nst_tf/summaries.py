@@ -16,7 +16,7 @@ from nst_tf import errors, observers
 from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
-    from nst_tf.stylizer import Progress
+    from nst_tf.engine.stylizer import Progress
 
 _log = logging.getLogger(__name__)
 

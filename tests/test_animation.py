@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from nst_tf import animation, errors, stylizer
+from nst_tf import animation, errors
 from nst_tf.animation import Animation
+from nst_tf.engine import stylizer
 from tests import watched
 
 RESULT = watched.picture(10, 35, 48)

@@ -11,7 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
-from nst_tf import memory, runtime
+from nst_tf import runtime
+from nst_tf.engine import memory
 from nst_tf.network import convolutions
 from tests import conftest
 

@@ -17,8 +17,9 @@ import tensorflow as tf
 from benchmarking import arithmetic, contenders, in_turn, measuring, processes, quality, report
 from PIL import Image
 
-from nst_tf import errors, memory, runtime
+from nst_tf import errors, runtime
 from nst_tf.config import presets
+from nst_tf.engine import memory
 from nst_tf.losses import objective
 from nst_tf.network import vgg19, weights
 from tests import conftest

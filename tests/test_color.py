@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import color, errors
+from nst_tf import errors
 from nst_tf.config import config
+from nst_tf.engine import color
 from tests import conftest
 
 # Of low contrast, so that nothing is clipped.

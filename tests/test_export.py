@@ -16,8 +16,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import nst_tf
-from nst_tf import errors, export, requested, stylizer, warmup
+from nst_tf import errors, export, requested, warmup
 from nst_tf.config import config, presets
+from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 from tests import conftest, served
 

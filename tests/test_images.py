@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import images
+from nst_tf.engine import images
 
 
 def test_resize_keeps_flat_colours_and_the_range():

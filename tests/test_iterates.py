@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import loop
 from nst_tf.config import config
+from nst_tf.engine import loop
 from nst_tf.optimizers import rules, wrappers
 from tests.test_optimizers import START, value_and_gradient
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from nst_tf import errors, memory, runtime
+from nst_tf import errors, runtime
 from nst_tf.config import presets, scales
 from nst_tf.config.overrides import apply_overrides
+from nst_tf.engine import memory
 
 DEFAULT, GATYS = presets.DEFAULT, presets.GATYS_PYTORCH
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import loop
 from nst_tf.config import config
+from nst_tf.engine import loop
 from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import painter, requested, stylizer
+from nst_tf import painter, requested
 from nst_tf.config import presets
+from nst_tf.engine import stylizer
 from nst_tf.losses import objective
 from tests import conftest
 

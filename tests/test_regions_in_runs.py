@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 import nst_tf
-from nst_tf import errors, images, stylizer
+from nst_tf import errors
 from nst_tf.config import config, presets
+from nst_tf.engine import images, stylizer
 from nst_tf.io import manifest, masks
 from tests import conftest
 from tests.test_end_to_end import _answer

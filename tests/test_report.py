@@ -6,8 +6,9 @@ import io
 import numpy as np
 import pytest
 
-from nst_tf import report, stylizer
+from nst_tf import report
 from nst_tf.config import scales
+from nst_tf.engine import stylizer
 from nst_tf.losses.values import Losses
 
 SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))

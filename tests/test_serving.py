@@ -12,8 +12,9 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from nst_tf import client, errors, export, local_server, requested, stylizer
+from nst_tf import client, errors, export, local_server, requested
 from nst_tf.config import presets
+from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 from tests import conftest, served
 

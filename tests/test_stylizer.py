@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import color, errors, images, stylizer
+from nst_tf import errors
 from nst_tf.config import config, presets
+from nst_tf.engine import color, images, stylizer
 from nst_tf.network import activation_normalization
 from tests import conftest
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nst_tf.engine.stylizer import Variables
 from nst_tf.optimizers import lbfgs, rules
-from nst_tf.variables import Variables
 from tests import conftest
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nst_tf import observers, stylizer
+from nst_tf import observers
 from nst_tf.config import scales
+from nst_tf.engine import stylizer
 from nst_tf.losses.values import Losses
 
 # Two scales of a picture with an odd height.

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarking import contenders, in_turn
-from nst_tf import stylizer
 from nst_tf.config import config
+from nst_tf.engine import stylizer
 from nst_tf.losses import objective
 from nst_tf.network import vgg19, weights
 

@@ -46,7 +46,7 @@ def formulation(preset: str, task: Task, precision: str, **changes: Any) -> conf
 
 def _nst_tf(preset: str, precision: str) -> Callable[[Task], Step]:
     def make(task: Task) -> Step:
-        from nst_tf import stylizer
+        from nst_tf.engine import stylizer
 
         chosen = formulation(preset, task, precision)
         run = stylizer.Stylizer(task.content, [task.style], chosen, task.weights)

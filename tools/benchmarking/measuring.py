@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from benchmarking import arithmetic, contenders, in_turn, processes, quality
-from nst_tf import errors, images, memory, runtime
+from nst_tf import errors, runtime
 from nst_tf.config import presets, scales
+from nst_tf.engine import images, memory
 from nst_tf.network import vgg19, weights
 
 _GIB = 2.0**30

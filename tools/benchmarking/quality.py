@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarking import contenders
-from nst_tf import stylizer
 from nst_tf.config import config
+from nst_tf.engine import stylizer
 from nst_tf.losses import objective
 
 # Steps between two evaluations apart: as fine as seconds are worth.

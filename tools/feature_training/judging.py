@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import images
+from nst_tf.engine import images
 from nst_tf.losses import terms
 from nst_tf.network import vgg19, weights
 

@@ -146,7 +146,7 @@ def _find_out(settings: axes.Settings, chosen: config.Config) -> _Wanted:
         InputError: The weights cannot be had, a picture is too small, or the run does not fit into memory.
     """
     with runtime.quiet():
-        from nst_tf import memory, stylizer
+        from nst_tf.engine import memory, stylizer
     shapes = [
         pictures.read(path, name).shape[1:3]
         for name in ("content", "style")

@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import color, errors, images, loop, runtime, scene, sources
+from nst_tf import errors, runtime
 from nst_tf.config.config import Config
 from nst_tf.config.scales import Scale, plan_scales
+from nst_tf.engine import color, images, inputs, loop
+from nst_tf.engine.inputs import ANY_IMAGE
 from nst_tf.io.masks import Regions
 from nst_tf.losses import objective
 from nst_tf.losses.objective import Targets, framed
 from nst_tf.losses.values import Losses
 from nst_tf.network import vgg19, weights
 from nst_tf.network.convolutions import resolve
-from nst_tf.sources import ANY_IMAGE
 from nst_tf.tensors import Tensor
-from nst_tf.variables import Variables, variable
 
 # How a run may end.
 OUTCOMES = ("finished", "stopped", "diverged")
@@ -78,26 +78,26 @@ class Stylizer(tf.Module):
             InputError: A picture is missing or too small for the chosen layers, or the weights cannot be had.
         """
         super().__init__(name="stylizer")
-        sources.check(content_image, style_images, config, init_image)
+        inputs.check(content_image, style_images, config, init_image)
         if not config.takes_steps():
             raise errors.InputError(f"color: {config.color!r} takes no steps; stylize() makes that picture")
         self.precision = runtime.resolve_precision(config.precision)
         convolution = resolve(config.convolution, self.precision)
         self.config = config = dataclasses.replace(config, convolution=convolution)
         self._color = color.COLORS[config.color]
-        self._scene = scene.Scene(content_image, style_images, config, regions)
-        self.scales = plan_scales(config, *self._scene.shaping_image.shape[1:3])
-        self._scene.check(self.scales[0])
+        self._inputs = inputs.Inputs(content_image, style_images, config, regions)
+        self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
+        self._inputs.check(self.scales[0])
         if self._color.finish is not None:  # what it takes of the photograph, at the result's size
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
         tile = int(config.tile) if config.tile.isdecimal() else 0  # to find out what fits is for others
-        network_weights = sources.network_weights(
-            config, self.weights, self._scene.content_image, self._scene.style_images
+        network_weights = inputs.network_weights(
+            config, self.weights, self._inputs.content_image, self._inputs.style_images
         )
         self._objective = objective.Objective(config, network_weights, self.precision, tile)
-        self._build_targets = self._scene.builder(self._objective)
+        self._build_targets = self._inputs.builder(self._objective)
         self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
         image = self._first_image(init_image)
         self.image = variable(image)
@@ -164,7 +164,7 @@ class Stylizer(tf.Module):
 
     def _move_to(self, scale_index: int) -> None:
         self.scale_index = scale_index
-        shaping_image = self._scene.shaping_image
+        shaping_image = self._inputs.shaping_image
         # Before there is a state of that size, whose pairs are the largest of all.
         self._targets.assign(self._targets_of_scale())
         image, state = loop.enlarge(
@@ -270,15 +270,15 @@ class Stylizer(tf.Module):
         height, width = self.scales[0][:2]
         if init_image is not None:
             return self._color.judged(images.resize(tf.constant(init_image, tf.float32), height, width))
-        resized = images.resize(self._scene.shaping_image, height, width)
+        resized = images.resize(self._inputs.shaping_image, height, width)
         make = images.INITS[self.config.init]
         return self._color.judged(make(resized, self.config.seed, self.config.noise_levels))
 
     def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""
-        targets = self._build_targets(*self._scene.at(self.scales[self.scale_index]))
+        targets = self._build_targets(*self._inputs.at(self.scales[self.scale_index]))
         if self.is_last_scale():
-            del self._scene, self._build_targets  # their pictures' memory is wanted from now on
+            del self._inputs, self._build_targets  # their pictures' memory is wanted from now on
         return targets
 
 
@@ -300,3 +300,51 @@ def _distance(stops: Sequence[int], step: int) -> int:
     """Returns how many steps there are to the next of the stops, which are sorted."""
     following = bisect.bisect_right(stops, step)
     return stops[following] - step if following < len(stops) else sys.maxsize
+
+
+class Variables:
+    """A structure of `tf.Variable`: NamedTuples, dicts and tuples with variables as leaves.
+
+    Pictures and features, `[B, H, W, C]`, take any height and width, so that one graph serves all scales.
+    Kept out of `tf.Module`'s tracking, which would rewrap tuples and dicts.
+    """
+
+    def __init__(self, structure: Any) -> None:
+        """Makes a variable of every tensor in `structure`."""
+        self.held = tf.nest.map_structure(variable, structure)
+
+    def values(self) -> Any:
+        """Returns the structure of their values."""
+        return tf.nest.map_structure(lambda each: each.value(), self.held)
+
+    def take(self) -> Any:
+        """Returns the structure of their values and empties those of pictures, until they are assigned anew.
+
+        What replaces a picture then has one copy of it in memory beside its own, and not the variable's too.
+        """
+        return tf.nest.map_structure(_taken, self.held)
+
+    def assign(self, values: Any) -> None:
+        """Assigns a structure of values."""
+        tf.nest.map_structure(lambda each, value: each.assign(value), self.held, values)
+
+
+def _taken(held: tf.Variable) -> Tensor:
+    """Returns the variable's value; a picture's is no longer in the variable."""
+    value = held.value()
+    if held.shape.rank != 4:
+        return value
+    # 0, which TensorFlow must not find out: from a shape that is assigned it infers that of what was read.
+    nothing = tf.minimum(tf.shape(value)[1], 0)
+    with tf.control_dependencies([value]):
+        emptied = held.assign(tf.zeros([held.shape[0], nothing, nothing, held.shape[3]], held.dtype))
+    with tf.control_dependencies([emptied]):
+        return tf.identity(value)
+
+
+def variable(value: Tensor) -> tf.Variable:
+    """Returns a variable for a tensor; of [B, H, W, C] any height and width will do."""
+    shape = value.shape.as_list()
+    if len(shape) == 4:
+        shape[1:3] = [None, None]
+    return tf.Variable(value, trainable=False, shape=tf.TensorShape(shape))

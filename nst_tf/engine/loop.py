@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import images
 from nst_tf.config.config import Config
+from nst_tf.engine import images
 from nst_tf.losses import objective
 from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules, wrappers
@@ -76,7 +76,7 @@ def enlarge(
     """
     picture = optimizer.output(image, state)
     (height, width), small = (tf.unstack(tf.shape(each)[1:3]) for each in (content_image, picture))
-    fine = detail * images.detail(content_image, *small)
+    fine = detail * images.high_frequency_residual(content_image, *small)
     del content_image  # as all below: of a large picture the state wants their memory
     enlarged = images.resize(picture, height, width) + fine
     del fine

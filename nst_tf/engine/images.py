@@ -46,7 +46,7 @@ def resize(image: Tensor, height: Any, width: Any) -> Tensor:
     return tf.clip_by_value(resized, 0.0, 1.0)
 
 
-def detail(image: Tensor, height: Any, width: Any) -> Tensor:
+def high_frequency_residual(image: Tensor, height: Any, width: Any) -> Tensor:
     """Returns what the image loses at that smaller size and back at its own; about 0 on average."""
     size = tf.shape(image)
     return image - resize(resize(image, height, width), size[1], size[2])
