@@ -9,22 +9,24 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from nst_tf.animation import Animation
     from nst_tf.api import Result, evaluate, stylize
+    from nst_tf.callbacks.animation import Animation
+    from nst_tf.callbacks.callback import Callback
+    from nst_tf.callbacks.figures import save_comparison, save_plot
+    from nst_tf.callbacks.snapshots import Snapshots
+    from nst_tf.callbacks.tensorboard import TensorBoard
     from nst_tf.config.config import Config
     from nst_tf.config.presets import get as get_config
     from nst_tf.engine.stylizer import Progress, Stylizer
     from nst_tf.errors import InputError
-    from nst_tf.figures import save_comparison, save_plot
     from nst_tf.io.pictures import read as read_image
     from nst_tf.losses.values import Losses
-    from nst_tf.snapshots import Snapshots
-    from nst_tf.summaries import Summaries
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Animation",
+    "Callback",
     "Config",
     "InputError",
     "Losses",
@@ -32,7 +34,7 @@ __all__ = [
     "Result",
     "Snapshots",
     "Stylizer",
-    "Summaries",
+    "TensorBoard",
     "evaluate",
     "get_config",
     "read_image",
@@ -43,20 +45,21 @@ __all__ = [
 
 # Where each public name lives: (module, name there).
 _HOMES = {
-    "Animation": ("animation", "Animation"),
+    "Animation": ("callbacks.animation", "Animation"),
+    "Callback": ("callbacks.callback", "Callback"),
     "Config": ("config.config", "Config"),
     "InputError": ("errors", "InputError"),
     "Losses": ("losses.values", "Losses"),
     "Progress": ("engine.stylizer", "Progress"),
     "Result": ("api", "Result"),
-    "Snapshots": ("snapshots", "Snapshots"),
+    "Snapshots": ("callbacks.snapshots", "Snapshots"),
     "Stylizer": ("engine.stylizer", "Stylizer"),
-    "Summaries": ("summaries", "Summaries"),
+    "TensorBoard": ("callbacks.tensorboard", "TensorBoard"),
     "evaluate": ("api", "evaluate"),
     "get_config": ("config.presets", "get"),
     "read_image": ("io.pictures", "read"),
-    "save_comparison": ("figures", "save_comparison"),
-    "save_plot": ("figures", "save_plot"),
+    "save_comparison": ("callbacks.figures", "save_comparison"),
+    "save_plot": ("callbacks.figures", "save_plot"),
     "stylize": ("api", "stylize"),
 }
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from nst_tf import errors, report, runtime
+from nst_tf import errors, runtime
+from nst_tf.callbacks import report
+from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales
 from nst_tf.engine import color, images, memory, stylizer
 from nst_tf.engine.inputs import check, network_weights, prepare
@@ -19,7 +21,6 @@ from nst_tf.io import inputs, manifest, pictures
 from nst_tf.losses import objective
 from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
-from nst_tf.observers import Observer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def stylize(
     content_regions: pictures.Picture | None = None,
     style_regions: pictures.Picture | Sequence[pictures.Picture] = (),
     on_progress: Callable[[stylizer.Progress], object] | None = None,
-    observers: Sequence[Observer] = (),
+    callbacks: Sequence[Callback] = (),
     **overrides: Any,
 ) -> Result:
     """Paints a photograph like a painting.
@@ -78,7 +79,8 @@ def stylize(
             a colour such as "#ff0000" for all of it. One need be no list.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
             `Progress`; returning True stops the run, and the picture so far is the result.
-        observers: What else watches the run: `Animation`, `Snapshots`, `Summaries` or one's own.
+        callbacks: What else watches the run: `Animation`, `Snapshots`, `TensorBoard`, or a `Callback` of your
+            own.
         **overrides: Fields of the config to replace, such as `size=1024` (longest side of the result
             in pixels) or `steps=100` (evaluations in all).
 
@@ -108,9 +110,9 @@ def stylize(
     if chosen.takes_steps():
         run = stylizer.Stylizer(read.content, read.styles, chosen, init_image=read.init, regions=read.regions)
         del read  # which the run has copies of
-        made = _run(run, on_progress, observers)
+        made = _run(run, on_progress, callbacks)
     else:
-        made = _recolor(chosen, read.content, read.styles, observers)
+        made = _recolor(chosen, read.content, read.styles, callbacks)
     return Result(
         made.image,
         made.losses,
@@ -136,16 +138,15 @@ class _Made(NamedTuple):
 def _run(
     run: stylizer.Stylizer,
     on_progress: Callable[[stylizer.Progress], object] | None,
-    observers: Sequence[Observer],
+    callbacks: Sequence[Callback],
 ) -> _Made:
     """Takes a run's steps and tells everybody."""
     recorder = report.Recorder()
-    informed: list[Callable[[stylizer.Progress], object]] = [recorder, *observers]
-    report_at = {step for observer in observers for step in observer.begin(run.scales, run.picture)}
+    report_at = {step for each in callbacks for step in each.on_begin(run.scales, run.picture)}
 
     def report_progress(progress: stylizer.Progress) -> object:
-        for inform in informed:
-            inform(progress)
+        for each in (recorder, *callbacks):
+            each.on_step(progress)
         return on_progress(progress) if on_progress is not None else None
 
     try:
@@ -154,6 +155,8 @@ def _run(
         # In this order, so that there is one copy of a large picture at a time.
         values = run.evaluate()
         image = run.picture()
+        for each in callbacks:
+            each.on_end(image, tuple(recorder.rows))
     except tf.errors.ResourceExhaustedError:
         raise memory.exhausted(run.config, run.scales[run.scale_index]) from None
     return _Made(
@@ -170,11 +173,11 @@ def _recolor(
     chosen: config.Config,
     content_image: np.ndarray | None,
     style_images: Sequence[np.ndarray],
-    observers: Sequence[Observer],
+    callbacks: Sequence[Callback],
 ) -> _Made:
     """Returns the content image with the styles' colours: no network, no steps, no losses."""
-    if observers:
-        raise errors.InputError(f"observers: color={chosen.color!r} takes no steps to observe")
+    if callbacks:
+        raise errors.InputError(f"callbacks: color={chosen.color!r} takes no steps to report")
     check(content_image, style_images, chosen, content_image)
     found = [color.statistics(tf.constant(image)) for image in style_images]
     weights = np.array(chosen.blend_weights(len(found)))

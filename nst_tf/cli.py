@@ -85,7 +85,8 @@ def _stylize() -> int:
     runtime.use_tensorflow_backend()
     _show_warnings()
     with runtime.quiet():
-        from nst_tf import api, report
+        from nst_tf import api
+        from nst_tf.callbacks import report
         from nst_tf.io import manifest
 
     bar, interrupt = report.ProgressBar(), _Interrupt()
@@ -101,7 +102,7 @@ def _stylize() -> int:
         given.styles,
         preset=chosen,
         on_progress=on_progress,
-        observers=shown.observers(),
+        callbacks=shown.callbacks(),
         **{name: getattr(given, name) for name in _REGION_FLAGS},
     )
     bar.close()
@@ -112,7 +113,7 @@ def _stylize() -> int:
     except OSError as error:
         print(f"nst_tf: the picture could not be written: {error}", file=sys.stderr)
         return 1
-    failures = shown.write(result)
+    failures = shown.write(result.image, result.trace)
     interrupt.restore()
     for line in manifest.differences(repeated, result.manifest) if repeated else ():
         print(f"nst_tf: {line}: the picture is not the same", file=sys.stderr)
@@ -132,7 +133,7 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
     Raises:
         InputError: Something given cannot be used.
     """
-    from nst_tf import outputs
+    from nst_tf.callbacks import outputs
     from nst_tf.io import inputs, manifest
 
     changes, repeated = options.overrides(), None

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from nst_tf import animation, errors
-from nst_tf.animation import Animation
+from nst_tf import errors
+from nst_tf.callbacks import animation
+from nst_tf.callbacks.animation import Animation
 from nst_tf.engine import stylizer
 from tests import watched
 
@@ -92,7 +93,7 @@ def test_ffmpeg_starts_without_python_code_in_a_forked_child(tmp_path):
 
 def test_a_run_stopped_at_once_and_one_that_diverges_still_make_one(tmp_path):
     moving = Animation(tmp_path / "a.gif")
-    moving.begin(watched.SCALES, lambda: watched.picture(0, 17, 24))
+    moving.on_begin(watched.SCALES, lambda: watched.picture(0, 17, 24))
     moving.save(RESULT)
     assert len(_frames(tmp_path / "a.gif")[0]) == 2
     watched.run([moving], diverges_at=3)
@@ -108,10 +109,10 @@ def test_size_and_number_of_frames_are_bounded(tmp_path):
     def picture():
         return np.full((12, 16, 3), generator.random(), np.float32)
 
-    steps = moving.begin([large], picture)
+    steps = moving.on_begin([large], picture)
     assert len(steps) < 70
     for step in steps:
-        moving(stylizer.Progress(0, (large,), step, 6000, (), picture))
+        moving.on_step(stylizer.Progress(0, (large,), step, 6000, (), picture))
     moving.save(RESULT)
     frames, _, _ = _frames(tmp_path / "a.gif")
     assert frames[0].size == (480, 360)
@@ -126,8 +127,6 @@ def test_an_unknown_format_is_refused_at_once(name, hint):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    monkeypatch.delitem(sys.modules, "nst_tf.video", raising=False)
-    monkeypatch.delattr("nst_tf.video", raising=False)
     with pytest.raises(errors.InputError, match=r"imageio_ffmpeg: pip install 'nst_tf\[video\]'"):
         Animation("a.mp4")
 

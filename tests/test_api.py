@@ -277,7 +277,7 @@ def test_colours_alone_need_no_network_and_no_steps():
         (None, STYLE, {"color": "statistics", "content_weight": 0}, "'statistics' needs a photograph"),
         (CONTENT, STYLE, {"color": "statistic"}, "did you mean 'statistics'"),
         (CONTENT, STYLE, {"color_root": "qr"}, "pca, cholesky, transport"),
-        (CONTENT, STYLE, {"color": "only", "observers": [nst_tf.Animation("a.gif")]}, "takes no steps"),
+        (CONTENT, STYLE, {"color": "only", "callbacks": [nst_tf.Animation("a.gif")]}, "takes no steps"),
     ],
 )
 def test_colours_that_cannot_be_had_are_input_errors(content, style, options, message):
@@ -289,22 +289,30 @@ def test_a_run_may_be_watched(tmp_path):
     """By all that the command has flags for, and by one's own."""
     steps: list[int] = []
 
-    class Own:
-        def begin(self, scales: Any, picture: Any) -> list[int]:
+    ends: list[Any] = []
+
+    class Own(nst_tf.Callback):
+        def on_begin(self, scales: Any, picture: Any) -> list[int]:
             steps.append(-len(scales))
             assert picture().shape == (scales[0].height, scales[0].width, 3)
             return [2, 5]
 
-        def __call__(self, progress: nst_tf.Progress) -> None:
+        def on_step(self, progress: nst_tf.Progress) -> None:
             steps.append(progress.step)
+
+        def on_end(self, image: np.ndarray, trace: Any) -> None:
+            ends.append((image, trace))
 
     animation, snapshots = nst_tf.Animation(tmp_path / "a.gif"), nst_tf.Snapshots(tmp_path / "out.png", 3)
     plain = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, **QUICK)
     watching: list[Any] = [animation, snapshots, Own()]
-    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, observers=watching, **QUICK)
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=7, callbacks=watching, **QUICK)
     np.testing.assert_array_equal(result.image, plain.image)
     assert {2, 3, 5, 6, 7} <= set(steps)
     assert steps[0] < 0
+    assert len(ends) == 1
+    np.testing.assert_array_equal(ends[0][0], result.image)
+    assert ends[0][1] == result.trace
     animation.save(result.image)
     nst_tf.save_comparison(result.image, CONTENT, STYLE, tmp_path / "c.png")
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from nst_tf import report
+from nst_tf.callbacks import report
 from nst_tf.config import scales
 from nst_tf.engine import stylizer
 from nst_tf.losses.values import Losses
@@ -26,9 +26,9 @@ class _Terminal(io.StringIO):
 
 def test_a_row_for_every_evaluation():
     recorder = report.Recorder()
-    recorder(_progress(2, count=2))
-    recorder(_progress(6, count=4))
-    recorder(_progress(10, scale_index=1, count=4))
+    recorder.on_step(_progress(2, count=2))
+    recorder.on_step(_progress(6, count=4))
+    recorder.on_step(_progress(10, scale_index=1, count=4))
     assert [row.step for row in recorder.rows] == list(range(1, 11))
     assert [row.scale for row in recorder.rows] == [1] * 6 + [2] * 4
     seconds = [row.seconds for row in recorder.rows]
@@ -67,7 +67,7 @@ def test_plain_lines_in_a_pipe():
 def test_plain_lines_say_how_much_time_is_left(monkeypatch):
     """Three small steps take 6 s; left are two more and four of four times as many pixels."""
     stream, clock = io.StringIO(), iter([10.0, 16.0, 99.0])
-    monkeypatch.setattr("nst_tf.report.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("nst_tf.callbacks.report.time.perf_counter", lambda: next(clock))
     bar = report.ProgressBar(stream)
     for step in (1, 4, 10):
         bar(_progress(step, scale_index=int(step > 6)))

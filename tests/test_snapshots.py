@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from nst_tf import errors
+from nst_tf.callbacks.snapshots import Snapshots
 from nst_tf.io import pictures
-from nst_tf.snapshots import Snapshots
 from tests import watched
 
 
 def test_a_picture_every_so_many_steps_of_the_results_size(tmp_path):
     snapshots = Snapshots(tmp_path / "out.png", 4)
-    assert list(snapshots.begin(watched.SCALES, lambda: np.zeros((1, 1, 3)))) == [4, 8]
+    assert list(snapshots.on_begin(watched.SCALES, lambda: np.zeros((1, 1, 3)))) == [4, 8]
     watched.run([snapshots])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out-step0004.png", "out-step0008.png"]
     for step, atol in ((4, 1), (8, 0)):
@@ -32,7 +32,7 @@ def test_a_run_that_diverges_has_no_picture(tmp_path):
 def test_names_sort_as_the_steps_do(tmp_path):
     snapshots = Snapshots(tmp_path / "out.webp", 5000)
     long = watched.SCALES[0]._replace(num_steps=20_000)
-    assert list(snapshots.begin([long], lambda: np.zeros((1, 1, 3)))) == [5000, 10000, 15000, 20000]
+    assert list(snapshots.on_begin([long], lambda: np.zeros((1, 1, 3)))) == [5000, 10000, 15000, 20000]
     assert snapshots.path(5000).name == "out-step05000.webp"
 
 

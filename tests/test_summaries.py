@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
-from nst_tf import errors, summaries
+from nst_tf import errors
+from nst_tf.callbacks import tensorboard
+from nst_tf.callbacks.tensorboard import TensorBoard
 from nst_tf.losses.values import Losses
-from nst_tf.summaries import Summaries
 from tests import watched
 
 needs_tensorboard = pytest.mark.skipif(
@@ -19,7 +20,7 @@ needs_tensorboard = pytest.mark.skipif(
 
 def _events(folder):
     """Returns {tag: [(step, value)]} of a folder's one file."""
-    (path,) = summaries.existing(folder)
+    (path,) = tensorboard.existing(folder)
     found: dict = {}
     for record in tf.data.TFRecordDataset(str(path)):
         event = event_pb2.Event.FromString(record.numpy())
@@ -30,7 +31,7 @@ def _events(folder):
 
 @needs_tensorboard
 def test_losses_of_every_step_and_some_pictures(tmp_path):
-    watched.run([Summaries(tmp_path / "logs")])
+    watched.run([TensorBoard(tmp_path / "logs")])
     events = _events(tmp_path / "logs")
     assert set(events) == {"picture", "scale", *(f"losses/{term}" for term in Losses._fields)}
     for term, first in (("total", 10.0), ("content", 4.0), ("style", 6.0)):
@@ -53,7 +54,7 @@ def test_losses_of_every_step_and_some_pictures(tmp_path):
 def test_a_folder_holds_one_run(tmp_path):
     (tmp_path / "events.out.tfevents.1.old").write_bytes(b"")
     (tmp_path / "mine.txt").write_bytes(b"")
-    watched.run([Summaries(tmp_path)], diverges_at=3)
+    watched.run([TensorBoard(tmp_path)], diverges_at=3)
     assert {step for step, _ in _events(tmp_path)["picture"]} < {0, 1, 2}
     assert (tmp_path / "mine.txt").is_file()
 
@@ -61,7 +62,7 @@ def test_a_folder_holds_one_run(tmp_path):
 @needs_tensorboard
 def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        watched.run([Summaries(tmp_path / "gone" / "logs")])
+        watched.run([TensorBoard(tmp_path / "gone" / "logs")])
     assert len(caplog.records) == 1
     assert "cannot be written to" in caplog.text
 
@@ -69,4 +70,4 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, caplog):
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(errors.InputError, match=r"pip install 'nst_tf\[tensorboard\]'"):
-        Summaries("logs")
+        TensorBoard("logs")

@@ -11,7 +11,8 @@ from absl.testing import flagsaver
 from PIL import Image
 from sweeping import axes, painting
 
-from nst_tf import cli, errors, figures
+from nst_tf import cli, errors
+from nst_tf.callbacks import figures
 from tests import conftest
 
 # Shallow layers, whose graphs are soon made.

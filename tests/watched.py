@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nst_tf import observers
+from nst_tf.callbacks import callback
 from nst_tf.config import scales
 from nst_tf.engine import stylizer
 from nst_tf.losses.values import Losses
@@ -18,10 +18,10 @@ def picture(step: int, height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 1 - 0.8 / (1 + step), np.float32)
 
 
-def run(watching: Sequence[observers.Observer], diverges_at: int = 1000) -> None:
+def run(watching: Sequence[callback.Callback], diverges_at: int = 1000) -> None:
     """Tells observers of a run, a report after every step; from `diverges_at` on its pictures are NaN."""
     for observer in watching:
-        observer.begin(SCALES, lambda: picture(0, *SCALES[0][:2]))
+        observer.on_begin(SCALES, lambda: picture(0, *SCALES[0][:2]))
     step = 0
     for index, scale in enumerate(SCALES):
         for _ in range(scale.num_steps):
@@ -32,4 +32,4 @@ def run(watching: Sequence[observers.Observer], diverges_at: int = 1000) -> None
             values = (Losses(10.0 / step, 4.0 / step, 6.0 / step, 0.0),)
             progress = stylizer.Progress(index, SCALES, step, 10, values, lambda shown=shown: shown)  # type: ignore[misc]
             for observer in watching:
-                observer(progress)
+                observer.on_step(progress)

@@ -21,7 +21,8 @@ from absl import app, flags
 from PIL import Image
 
 import nst_tf
-from nst_tf import figures, runtime
+from nst_tf import runtime
+from nst_tf.callbacks import figures
 
 _OVERVIEW = "overview"
 _PHOTOGRAPH = "photograph.jpg"

@@ -23,7 +23,8 @@ from absl import app, flags
 from PIL import Image
 from sweeping import axes, painting
 
-from nst_tf import errors, figures, runtime
+from nst_tf import errors, runtime
+from nst_tf.callbacks import figures
 from nst_tf.io import pictures
 
 _FLAGS = flags.FLAGS

@@ -9,7 +9,7 @@ from PIL import Image
 
 import nst_tf
 from feature_training import judging
-from nst_tf import figures
+from nst_tf.callbacks import figures
 from nst_tf.network import vgg19, weights
 
 # A cell of the contact sheet in pixels, and what lies between columns.

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import nst_tf
-from nst_tf import figures, report
+from nst_tf.callbacks import figures, report
 from nst_tf.config import presets, scales
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from nst_tf import errors, observers
+from nst_tf import errors
+from nst_tf.callbacks import callback
 from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
@@ -27,7 +28,7 @@ _PATTERN = "events.out.tfevents.*"
 _MAX_PICTURES = 10
 
 
-class Summaries:
+class TensorBoard(callback.Callback):
     """Writes TensorBoard summaries of a run while it goes on. A folder holds one run."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -45,16 +46,16 @@ class Summaries:
         self._writer: typing.Any = None
         self._steps: frozenset[int] = frozenset()
 
-    def begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
+    def on_begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
         """Writes the first picture; returns the steps at which others are due."""
-        looks = observers.looks(scales)
-        every = -(-len(looks) // (_MAX_PICTURES - 1))
-        self._steps = frozenset(looks[::-1][::every])  # backwards, so that the last is among them
+        steps = callback.report_steps(scales)
+        every = -(-len(steps) // (_MAX_PICTURES - 1))
+        self._steps = frozenset(steps[::-1][::every])  # backwards, so that the last is among them
         self._guarded(self._open)
         self._guarded(lambda: self._write_picture(picture(), 0))
         return self._steps
 
-    def __call__(self, progress: "Progress") -> None:
+    def on_step(self, progress: "Progress") -> None:
         """Writes the losses since the last report, and the picture if it is due."""
         self._guarded(lambda: self._write(progress))
 

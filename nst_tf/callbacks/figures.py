@@ -1,5 +1,7 @@
 """Figures about a run: its pictures side by side, its losses as curves; written whole or not at all."""
 
+import io
+import itertools
 import os
 import pathlib
 import typing
@@ -12,7 +14,7 @@ from nst_tf import errors
 from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
-    from nst_tf.report import TraceRow
+    from nst_tf.callbacks.report import TraceRow
 
 # High enough to judge strokes by, low enough that three of them fit on a screen's width or two.
 _HEIGHT = 768
@@ -148,7 +150,7 @@ def save_plot(trace: Sequence["TraceRow"], path: str | os.PathLike[str]) -> None
     check_plot(pathlib.Path(path))
     if not trace:
         raise errors.InputError("plot: a run without steps has no losses to draw")
-    data = _plots_module().draw(trace, _PLOT_FORMATS[pathlib.Path(path).suffix.lower()])
+    data = _draw(_figure_type(), trace, _PLOT_FORMATS[pathlib.Path(path).suffix.lower()])
     with pictures.replacing(pathlib.Path(path)) as file:
         file.write(data)
 
@@ -161,24 +163,85 @@ def check_plot(path: pathlib.Path) -> None:
     """
     if path.suffix.lower() not in _PLOT_FORMATS:
         raise errors.unknown_name("plot format", path.suffix, _PLOT_FORMATS)
-    _plots_module()
+    _figure_type()
 
 
-# matplotlib's names of formats, by file extension.
+# Matplotlib's names of formats, by file extension.
 _PLOT_FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
 
+# Metadata that would differ from file to file of the same curves: the time of writing.
+_NO_DATE: dict[str, dict[str, None]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
 
-def _plots_module() -> typing.Any:
-    """Returns the module that draws curves.
+# The terms, and how they are drawn: they differ by more than colour.
+_TERMS: dict[str, dict[str, typing.Any]] = {
+    "total": {"color": "black", "linewidth": 1.8},
+    "content": {"color": "tab:blue", "linestyle": "--"},
+    "style": {"color": "tab:orange", "linestyle": "-"},
+    "total_variation": {"color": "tab:green", "linestyle": ":"},
+}
+
+# In inches and pixels to each: 1000 x 600 pixels, wide enough for a README.
+_SIZE, _DPI = (10.0, 6.0), 100
+
+
+def _draw(figure_type: typing.Any, trace: Sequence["TraceRow"], format_name: str) -> bytes:
+    """Returns a file with the curves of every term, on a logarithmic axis, over the steps.
+
+    Scales are divided by dotted lines. What is zero, infinite or NaN is left out.
+
+    Args:
+        figure_type: Matplotlib's `Figure`.
+        trace: The rows of a run, one at least.
+        format_name: One that matplotlib writes: "png", "svg" or "pdf".
+    """
+    figure = figure_type(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    steps = [row.step for row in trace]
+    for term, style in _TERMS.items():
+        values = np.array([getattr(row, term) for row in trace], np.float64)
+        values[~(np.isfinite(values) & (values > 0))] = np.nan
+        if not np.isnan(values).all():
+            # With markers, since a value alone in a row is no line.
+            axes.plot(steps, values, label=term.replace("_", " "), marker=".", markersize=3, **style)
+    for before, after in itertools.pairwise(trace):
+        if after.scale != before.scale:
+            axes.axvline(before.step + 0.5, color="grey", linestyle=":")
+    for scale, rows in itertools.groupby(trace, key=lambda row: row.scale):
+        first = next(rows).step
+        axes.annotate(
+            f"scale {scale}",
+            (first - 0.5, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -12),
+            textcoords="offset points",
+            color="grey",
+        )
+    axes.set(yscale="log", xlabel="step", ylabel="weighted loss")
+    axes.set_xlim(steps[0] - 0.5, steps[-1] + 0.5)
+    axes.grid(alpha=0.3)
+    if axes.get_lines():
+        axes.legend(loc="upper right")
+    file = io.BytesIO()
+    # No date, so that the same curves make the same file.
+    figure.savefig(file, format=format_name, metadata=_NO_DATE[format_name])
+    return file.getvalue()
+
+
+def _figure_type() -> typing.Any:
+    """Returns Matplotlib's `Figure`, which needs no display.
 
     Raises:
-        InputError: The library it needs is not installed.
+        InputError: Matplotlib is not installed.
     """
     try:
-        from nst_tf import plots
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise errors.InputError(f"plot: it needs {error.name}: pip install 'nst_tf[plot]'") from None
-    return plots
+    return Figure
 
 
 def _side_by_side(shown: Sequence[tuple[str, np.ndarray]]) -> Image.Image:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
+from nst_tf.callbacks.callback import Callback
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 
@@ -27,7 +28,7 @@ class TraceRow(NamedTuple):
     seconds: float  # since the run began
 
 
-class Recorder:
+class Recorder(Callback):
     """Keeps a row for every evaluation of a run."""
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class Recorder:
         self._start = self._last = time.perf_counter()
         self.rows: list[TraceRow] = []
 
-    def __call__(self, progress: stylizer.Progress) -> None:
+    def on_step(self, progress: stylizer.Progress) -> None:
         """Adds the rows of a report; the time since the last one is shared out evenly."""
         now = time.perf_counter()
         count = len(progress.losses)

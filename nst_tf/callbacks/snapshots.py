@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from nst_tf import errors, figures
+from nst_tf import errors
+from nst_tf.callbacks import figures
+from nst_tf.callbacks.callback import Callback
 from nst_tf.config.scales import Scale
 from nst_tf.io import pictures
 
@@ -25,7 +27,7 @@ _log = logging.getLogger(__name__)
 _DIGITS = 4
 
 
-class Snapshots:
+class Snapshots(Callback):
     """Saves the picture so far every so many steps: picture-step0020.png beside picture.png.
 
     A file that is there is replaced. One that cannot be written is a warning, and the run goes on.
@@ -48,14 +50,14 @@ class Snapshots:
         self._last_scale: Scale | None = None
         self._digits = _DIGITS
 
-    def begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
+    def on_begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
         """Returns the steps to save at."""
         del picture
         num_steps = sum(scale.num_steps for scale in scales)
         self._last_scale, self._digits = scales[-1], max(_DIGITS, len(str(num_steps)))
         return range(self._every, num_steps + 1, self._every)
 
-    def __call__(self, progress: "Progress") -> None:
+    def on_step(self, progress: "Progress") -> None:
         """Saves the picture, if it is time and there is one: a run that diverges has none."""
         picture = None if progress.step % self._every else progress.picture()
         if picture is None or self._last_scale is None or not np.isfinite(picture).all():

@@ -9,13 +9,15 @@ import io
 import itertools
 import os
 import pathlib
+import tempfile
 import typing
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors, figures, observers
+from nst_tf import errors
+from nst_tf.callbacks import callback, figures
 from nst_tf.config.scales import Scale
 from nst_tf.io import pictures
 
@@ -29,10 +31,12 @@ MAX_FRAMES, MAX_SIDE = 48, 480
 # How long frames are shown: a GIF counts hundredths of a second. First and last long enough to be seen.
 _FRAME_MS, _FIRST_MS, _LAST_MS = 80, 480, 2000
 
-_WEBP_QUALITY = 80  # Pillow's own default, said here since files depend on it
+_WEBP_QUALITY = 80  # Pillow's own default, named here since files depend on it
+# Of imageio-ffmpeg's scale from 0 to 10, whose default is 5: x264 drops strokes first.
+_MP4_QUALITY = 8
 
 
-class Animation:
+class Animation(callback.Callback):
     """Keeps the picture of a run as it develops, and writes it as a GIF, a WebP or an MP4.
 
     The result's proportions, its longest side at most `MAX_SIDE` pixels; coarse scales are enlarged.
@@ -50,15 +54,15 @@ class Animation:
         self._steps: frozenset[int] = frozenset()
         self._size = (1, 1)
 
-    def begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
-        """Keeps the first picture; returns the steps to look at."""
+    def on_begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
+        """Keeps the first picture; returns the steps whose pictures it wants."""
         self._size = _fitted(scales[-1].width, scales[-1].height)
-        self._steps = frozenset(observers.looks(scales))
+        self._steps = frozenset(callback.report_steps(scales))
         self._frames = []
         self._keep(picture())
         return self._steps
 
-    def __call__(self, progress: "Progress") -> None:
+    def on_step(self, progress: "Progress") -> None:
         """Keeps the picture, if it is time."""
         if progress.step in self._steps:
             self._keep(progress.picture())
@@ -94,7 +98,7 @@ def check_format(path: pathlib.Path) -> None:
     if suffix not in _WRITERS:
         raise errors.unknown_name("animation format", path.suffix, _WRITERS)
     if suffix == ".mp4":
-        _video_module().check()
+        _ffmpeg()
 
 
 def even_changes(frames: Sequence[Image.Image], count: int) -> list[int]:
@@ -144,12 +148,28 @@ def _pillow(
 
 
 def _mp4(frames: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
-    repeated = [
-        np.asarray(frame)
-        for frame, duration in zip(frames, durations, strict=True)
-        for _ in range(duration // _FRAME_MS)
-    ]
-    return bytes(_video_module().encode(repeated, 1000 / _FRAME_MS))
+    """Returns an MP4 that every player and browser plays, by the ffmpeg that `imageio-ffmpeg` brings.
+
+    Raises:
+        OSError: It could not be made.
+    """
+    ffmpeg = _ffmpeg()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "video.mp4"
+        writer = ffmpeg.write_frames(
+            str(path),
+            frames[0].size,
+            fps=1000 / _FRAME_MS,
+            quality=_MP4_QUALITY,
+            macro_block_size=2,  # yuv420p, which all players know, halves colour
+            ffmpeg_log_level="error",
+        )
+        writer.send(None)
+        for frame, duration in zip(frames, durations, strict=True):
+            for _ in range(duration // _FRAME_MS):
+                writer.send(np.ascontiguousarray(frame))
+        writer.close()
+        return path.read_bytes()
 
 
 # Formats by file extension: (frames, milliseconds of each) -> the file.
@@ -160,16 +180,26 @@ _WRITERS: dict[str, Callable[[Sequence[Image.Image], Sequence[int]], bytes]] = {
 }
 
 
-def _video_module() -> typing.Any:
-    """Returns the module that writes video.
+def _ffmpeg() -> typing.Any:
+    """Returns the module `imageio_ffmpeg`, if it has an ffmpeg for this machine.
 
     Raises:
-        InputError: The library it needs is not installed.
+        InputError: It is not installed, or has none.
     """
+    # Otherwise it runs Python between fork and exec, to shield ffmpeg from Ctrl-C, which may hang in a
+    # process with TensorFlow's and gRPC's threads. A value that the user has set stays.
+    os.environ.setdefault("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")
     try:
-        from nst_tf import video
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
     except ImportError as error:
         raise errors.InputError(
             f"animation: .mp4 needs {error.name}: pip install 'nst_tf[video]', or use .webp or .gif"
         ) from None
-    return video
+    except RuntimeError:
+        raise errors.InputError(
+            "animation: .mp4 needs ffmpeg, and imageio-ffmpeg has none for this machine: install it,"
+            " or use .webp or .gif"
+        ) from None
+    return imageio_ffmpeg

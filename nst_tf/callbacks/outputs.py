@@ -8,16 +8,18 @@ import pathlib
 import typing
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from PIL import Image
 
-from nst_tf import errors, figures, summaries
-from nst_tf.animation import Animation
+from nst_tf import errors
+from nst_tf.callbacks import figures, tensorboard
+from nst_tf.callbacks.animation import Animation
+from nst_tf.callbacks.snapshots import Snapshots
 from nst_tf.io import pictures
-from nst_tf.snapshots import Snapshots
 
 if typing.TYPE_CHECKING:
-    from nst_tf.api import Result
-    from nst_tf.observers import Observer
+    from nst_tf.callbacks.callback import Callback
+    from nst_tf.callbacks.report import TraceRow
 
 
 class Outputs:
@@ -44,7 +46,7 @@ class Outputs:
         self._animation = None if animation is None else Animation(animation)
         if plot is not None:
             figures.check_plot(plot)
-        self._summaries = None if logdir is None else summaries.Summaries(logdir)
+        self._tensorboard = None if logdir is None else tensorboard.TensorBoard(logdir)
         self._comparison, self._logdir = comparison, logdir
         self._given: tuple[Image.Image | None, list[Image.Image]] = (None, [])
 
@@ -79,26 +81,30 @@ class Outputs:
                 [figures.shrunk(style, "style") for style in styles],
             )
 
-    def observers(self) -> list["Observer"]:
+    def callbacks(self) -> list["Callback"]:
         """Returns what is to watch the run."""
-        found: list[Observer | None] = [self._snapshots, self._animation, self._summaries]
-        return [observer for observer in found if observer is not None]
+        found: list[Callback | None] = [self._snapshots, self._animation, self._tensorboard]
+        return [each for each in found if each is not None]
 
-    def write(self, result: "Result") -> list[str]:
-        """Writes what is written after a run; returns a line for each file that could not be."""
-        return [line for name, path in self.files.items() if (line := self._written(name, path, result))]
+    def write(self, image: np.ndarray, trace: Sequence["TraceRow"]) -> list[str]:
+        """Writes the files that need the whole run; returns a line for each that could not be written.
 
-    def _written(self, name: str, path: pathlib.Path, result: "Result") -> str:
-        writers: dict[str, Callable[[], None]] = {
-            "animation": lambda: self._animation.save(result.image) if self._animation else None,
-            "plot": lambda: figures.save_plot(result.trace, path),
-            "comparison": lambda: figures.save_comparison(result.image, *self._given, path),
+        Args:
+            image: The result, [H, W, 3] floats in [0, 1].
+            trace: One row for each evaluation.
+        """
+        writers: dict[str, Callable[[pathlib.Path], None]] = {
+            "animation": lambda _: self._animation.save(image) if self._animation else None,
+            "plot": lambda path: figures.save_plot(trace, path),
+            "comparison": lambda path: figures.save_comparison(image, *self._given, path),
         }
-        try:
-            writers[name]()
-        except (OSError, errors.InputError) as error:
-            return f"{name}: {path} could not be written: {' '.join(str(error).split())}"
-        return ""
+        failures = []
+        for name, path in self.files.items():
+            try:
+                writers[name](path)
+            except (OSError, errors.InputError) as error:
+                failures.append(f"{name}: {path} could not be written: {' '.join(str(error).split())}")
+        return failures
 
 
 def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
@@ -114,7 +120,7 @@ def _check_folder(folder: pathlib.Path, overwrite: bool) -> None:
         raise errors.InputError(f"logdir: {folder} is not a folder; name another")
     if not os.access(folder, os.W_OK):
         raise errors.InputError(f"logdir: the folder {folder} cannot be written to")
-    if not overwrite and summaries.existing(folder):
+    if not overwrite and tensorboard.existing(folder):
         raise errors.InputError(
             f"logdir: {folder} holds the summaries of another run; name another folder, or use --overwrite to"
             " replace them"

@@ -1,0 +1,57 @@
+"""Callbacks of a run: the base class, and the steps at which a picture is worth a report. No TensorFlow."""
+
+import typing
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from nst_tf.config.scales import Scale
+
+if typing.TYPE_CHECKING:
+    from nst_tf.callbacks.report import TraceRow
+    from nst_tf.engine.stylizer import Progress
+
+# A scale's steps are reported at 1, 2, 3, ... and further apart by this factor: a picture changes most in its
+# first steps. 100 steps get 31 reports, 6000 steps 67.
+_GROWTH = 1.12
+
+
+class Callback:
+    """What watches a run: give it to `stylize`. Override what is needed; no method should raise."""
+
+    def on_begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
+        """Called before the first step.
+
+        Args:
+            scales: Of the run.
+            picture: () -> the picture to begin with, [H, W, 3] float32 in [0, 1].
+
+        Returns:
+            The steps, counted over all scales, after which `on_step` is called in any case.
+        """
+        del scales, picture
+        return ()
+
+    def on_step(self, progress: "Progress") -> None:
+        """Called after the steps that `on_begin` returned, and after others."""
+
+    def on_end(self, image: np.ndarray, trace: Sequence["TraceRow"]) -> None:
+        """Called after the last step, also of a run that was stopped or diverged.
+
+        Args:
+            image: The result, [H, W, 3] float32 in [0, 1].
+            trace: One row for each evaluation.
+        """
+
+
+def report_steps(scales: Sequence[Scale]) -> list[int]:
+    """Returns steps, counted over all scales, between which pictures change about equally: dense at first."""
+    steps, earlier = [], 0
+    for scale in scales:
+        step = 1
+        while step < scale.num_steps:
+            steps.append(earlier + step)
+            step = max(step + 1, round(step * _GROWTH))
+        earlier += scale.num_steps
+        steps.append(earlier)
+    return steps
