@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf import client, errors, transports
+from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.io import pictures
+from nst_tf.serving import client, transports
 from tests import conftest
 
 SETTINGS = client.Settings(

@@ -9,15 +9,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from nst_tf import encoded
 from nst_tf.io import pictures
+from nst_tf.serving import codec
 from tests import conftest
 
 
 def _decode(data, max_pixels=10_000, min_side=4):
-    function = tf.function(
-        lambda text: encoded.decode(text, "content", max_pixels, min_side), autograph=False
-    )
+    function = tf.function(lambda text: codec.decode(text, "content", max_pixels, min_side), autograph=False)
     return function(tf.constant(data)).numpy()
 
 
@@ -82,5 +80,5 @@ def test_what_is_refused(data, message):
 
 def test_encoded_as_pictures_are_written():
     image = np.random.default_rng(0).uniform(-0.1, 1.1, (1, 20, 30, 3)).astype(np.float32)
-    data = encoded.encode(tf.constant(image)).numpy()
+    data = codec.encode(tf.constant(image)).numpy()
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), pictures.to_uint8(image))

@@ -16,10 +16,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import nst_tf
-from nst_tf import errors, export, requested, warmup
+from nst_tf import errors
 from nst_tf.config import config, presets
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
+from nst_tf.serving import export, requested
 from tests import conftest, served
 
 LIMITS = requested.Limits(64 * 64, 100_000)
@@ -243,14 +244,14 @@ def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
 
 
 def test_warm_up_records_are_small_and_work(folder, server):
-    records = warmup.read(folder / warmup.FILE)
+    records = export.read_warmup(folder / export.WARMUP_FILE)
     assert {signature for signature, _ in records} == set(server.signatures) - {"__saved_model_init_op"}
     for signature, inputs in records:
         known = server.signatures[signature]
         assert set(inputs) == set(known.inputs)
         outputs = server(signature, inputs)
         assert set(outputs) == set(known.outputs)
-    assert (folder / warmup.FILE).stat().st_size < 200_000
+    assert (folder / export.WARMUP_FILE).stat().st_size < 200_000
 
 
 def test_no_python_no_xla_no_assignment_in_the_graph(folder):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from nst_tf import packing
+from nst_tf.serving import codec
 
 TENSORS = [tf.reshape(tf.range(24.0), [1, 2, 4, 3]), tf.constant(float("inf")), tf.constant(7)]
 OWNER = tf.constant("owner")
@@ -14,28 +14,28 @@ OWNER = tf.constant("owner")
 def _forged(tensors, texts):
     """Returns the strings of `texts` with the fingerprint that belongs to them."""
     del tensors
-    return tf.stack([*texts, packing.fingerprint([OWNER, *texts])])
+    return tf.stack([*texts, codec.fingerprint([OWNER, *texts])])
 
 
 def _unpack(strings, owner=OWNER):
-    return packing.parse(packing.opened(strings, len(TENSORS), owner), TENSORS)
+    return codec.parse(codec.opened(strings, len(TENSORS), owner), TENSORS)
 
 
 def test_there_and_back():
-    for before, after in zip(TENSORS, _unpack(packing.pack(TENSORS, OWNER)), strict=True):
+    for before, after in zip(TENSORS, _unpack(codec.pack(TENSORS, OWNER)), strict=True):
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
 
 
 def test_fingerprints_tell_texts_and_their_borders_apart():
     texts = [["a", "b"], ["ab", ""], ["b", "a"], ["a", "b", ""], ["a"]]
-    prints = {packing.fingerprint([tf.constant(t) for t in each]).numpy() for each in texts}
+    prints = {codec.fingerprint([tf.constant(t) for t in each]).numpy() for each in texts}
     assert len(prints) == len(texts)
 
 
 def test_a_state_of_another_owner_is_refused():
     with pytest.raises(tf.errors.InvalidArgumentError, match="of another model, other pictures"):
-        _unpack(packing.pack(TENSORS, OWNER), tf.constant("other"))
+        _unpack(codec.pack(TENSORS, OWNER), tf.constant("other"))
 
 
 def _proto(**fields):
@@ -82,4 +82,4 @@ def test_a_text_that_asks_for_gigabytes_is_not_parsed():
 
 def test_the_number_of_strings_is_checked():
     with pytest.raises(tf.errors.InvalidArgumentError, match="3 strings; allowed: the 4"):
-        _unpack(packing.pack(TENSORS, OWNER)[:3])
+        _unpack(codec.pack(TENSORS, OWNER)[:3])

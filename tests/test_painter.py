@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf import painter, requested
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
 from nst_tf.losses import objective
+from nst_tf.serving import requested, stateless
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -19,9 +19,9 @@ STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 
 
 def _painter(config, narrow_weights):
-    full = painter.all_terms(config)
+    full = stateless.all_terms(config)
     judge = objective.Objective(full, narrow_weights, config.precision)
-    return painter.Painter(full, judge, requested.Limits(64 * 64, 1000))
+    return stateless.StatelessRun(full, judge, requested.Limits(64 * 64, 1000))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ def test_the_settings_of_a_config_are_its_own():
 
 def test_every_term_has_a_weight():
     config = presets.get("default", content_weight=0)
-    full = painter.all_terms(config)
+    full = stateless.all_terms(config)
     assert full.used_layers() == (config.content_layers, config.style_layers)
     assert (full.content_weight, full.style_weight, full.total_variation_weight) == (1.0, 1.0, 1.0)

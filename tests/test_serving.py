@@ -12,10 +12,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from nst_tf import client, errors, export, local_server, requested
+from nst_tf import errors, local_server
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
+from nst_tf.serving import client, export, requested
 from tests import conftest, served
 
 LIMITS = requested.Limits(64 * 64, 100_000)

@@ -6,9 +6,10 @@ import hypothesis
 import hypothesis.strategies as st
 import tensorflow as tf
 
-from nst_tf import errors, tensor_scales
+from nst_tf import errors
 from nst_tf.config import config, presets, scales
 from nst_tf.config.overrides import apply_overrides
+from nst_tf.serving import tensor_scales
 
 SIDES = st.integers(1, 5000)
 LAST = st.integers(1, 50)

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         runtime.use_tensorflow_backend()
         try:
             with runtime.quiet():
-                from nst_tf import export
+                from nst_tf.serving import export
         except ImportError as error:
             raise errors.InputError(
                 f"{error}; install what serving needs: pip install '.[serving]'"

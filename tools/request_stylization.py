@@ -22,9 +22,10 @@ import tool_flags
 from absl import app, flags
 from requesting import files, settings, watching
 
-from nst_tf import client, errors, runtime
+from nst_tf import errors, runtime
 from nst_tf.config import config
 from nst_tf.io import inputs
+from nst_tf.serving import client
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("server", None, "grpc://HOST:8500, http://HOST:8501 or https://HOST")

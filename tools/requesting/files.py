@@ -3,8 +3,10 @@
 import pathlib
 from collections.abc import Iterable
 
-from nst_tf import client, errors
+from nst_tf import errors
 from nst_tf.io import pictures
+from nst_tf.losses.values import Losses
+from nst_tf.serving import client
 
 
 def check_output(output: pathlib.Path, overwrite: bool, given: Iterable[tuple[str, pathlib.Path]]) -> None:
@@ -51,7 +53,7 @@ def write(answer: client.Answer, output: pathlib.Path, seconds: float) -> str:
     return f"{text}{stopped}, {seconds:.0f} s; {describe(answer.losses)}"
 
 
-def describe(losses: client.Losses) -> str:
+def describe(losses: Losses) -> str:
     """Returns the losses that there are, as a person reads them."""
     text = f"content {losses.content:.3g}, style {losses.style:.3g}"
     return f"{text}, total variation {losses.total_variation:.3g}" if losses.total_variation else text

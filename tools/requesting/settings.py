@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from nst_tf import client, errors
+from nst_tf import errors
 from nst_tf.config import presets
+from nst_tf.serving import client
 
 # Settings by what they are called in a config.
 NAMES = {

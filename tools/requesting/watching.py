@@ -6,8 +6,8 @@ import sys
 
 from tqdm import tqdm
 
-from nst_tf import client
 from nst_tf.io import pictures
+from nst_tf.serving import client
 from requesting import files
 
 # Plain lines at about every tenth of a run, as the command `nst_tf` has them.

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import guards, requested, tensor_scales
 from nst_tf.config import scales
 from nst_tf.config.config import Config
-from nst_tf.encoded import check_size
 from nst_tf.engine import color, images, loop
 from nst_tf.losses import objective
 from nst_tf.losses.objective import LossWeights, Targets
 from nst_tf.losses.values import Losses
-from nst_tf.requested import Limits, Settings, Styles, each
+from nst_tf.serving import codec, requested, tensor_scales
+from nst_tf.serving.codec import check_size
+from nst_tf.serving.requested import Limits, Settings, Styles, each
 from nst_tf.tensors import Tensor
 
 
@@ -40,7 +40,7 @@ def all_terms(config: Config) -> Config:
     )
 
 
-class Painter:
+class StatelessRun:
     """Runs of one formulation on any pictures with any settings; holds no state of theirs."""
 
     def __init__(self, config: Config, judge: objective.Objective, limits: Limits) -> None:
@@ -65,12 +65,12 @@ class Painter:
     def blank(self, content_image: Tensor, styles: Styles, settings: Settings, scale_index: Tensor) -> State:
         """Returns a state of the shapes that one has at a scale; fails where there is no such scale."""
         plan, _ = self._checked(content_image, styles, settings)
-        known = guards.require(
+        known = codec.check(
             (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
             "state_bytes: at scale ",
             scale_index,
         )
-        index = guards.after([known], scale_index)
+        index = codec.with_checks([known], scale_index)
         image = tf.zeros([1, plan.heights[index], plan.widths[index], 3])
         return State(image, self._optimizer(plan).init(image), index, tf.constant(0))
 
@@ -127,7 +127,7 @@ class Painter:
         )
         check = _finite(optimizer.output(state.image, state.optimizer), values)
         picture = _picture(optimizer, state, content_image, styles)
-        return state, guards.after([check], picture), guards.after([check], values)
+        return state, codec.with_checks([check], picture), codec.with_checks([check], values)
 
     def picture(self, content_image: Tensor, styles: Styles, settings: Settings, state: State) -> Tensor:
         """Returns the picture so far, [1, H, W, 3] in [0, 1]."""
@@ -159,7 +159,7 @@ class Painter:
     ) -> tuple[tensor_scales.Plan, Tensor]:
         """Returns the plan and the content image, neither of which can be read before all checks."""
         settings = settings._replace(
-            num_steps=guards.after(requested.checks(settings, self._limits), settings.num_steps)
+            num_steps=codec.with_checks(requested.checks(settings, self._limits), settings.num_steps)
         )
         plan = self._plan(content_image, settings)
         needed, most = scales.pixels_needed(self._config), self._limits.max_pixels
@@ -169,19 +169,19 @@ class Painter:
             last = tf.shape(plan.heights)[0] - 1
             size = self._style_size(plan, last, styles.image(index), settings)
             own = check_size(*size, "size: the style picture at that size", most, needed)
-            return guards.after(own, tf.constant(True))
+            return codec.with_checks(own, tf.constant(True))
 
         checks.append(each(styles, checked_style, tf.TensorSpec([], tf.bool)))
         return (
-            tensor_scales.Plan(*(guards.after(checks, tensor) for tensor in plan)),
-            guards.after(checks, content_image),
+            tensor_scales.Plan(*(codec.with_checks(checks, tensor) for tensor in plan)),
+            codec.with_checks(checks, content_image),
         )
 
     def _checked_state(self, plan: tensor_scales.Plan, state: State) -> State:
         """Returns the state, whose place in the plan there is."""
         steps = plan.num_steps[state.scale_index]
-        good = guards.require(state.step <= steps, "state_bytes: at step ", state.step, " of ", steps)
-        return state._replace(step=guards.after([good], state.step))
+        good = codec.check(state.step <= steps, "state_bytes: at step ", state.step, " of ", steps)
+        return state._replace(step=codec.with_checks([good], state.step))
 
     def _next_scale_if_due(
         self, plan: tensor_scales.Plan, optimizer: Any, state: State, prepared: Tensor, settings: Settings
@@ -240,7 +240,7 @@ def _finite(image: Tensor, values: Tensor) -> tf.Operation:
 
     The image is looked at itself, unclipped: in a graph TensorFlow's ReLU makes zeros of NaN.
     """
-    return guards.require(
+    return codec.check(
         tf.math.is_finite(tf.reduce_sum(image)) & tf.reduce_all(tf.math.is_finite(values)),
         "the loss became infinite or NaN; allowed: smaller content_weight, style_weight and"
         " total_variation_weight",

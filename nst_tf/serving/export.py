@@ -1,11 +1,14 @@
 """A version folder that stock TensorFlow Serving serves: SavedModel, description, warm-up records.
 
 What is saved holds the weights and nothing else: neither the Keras model, which a model server could not
-restore, nor an image variable, which requests would share.
+restore, nor an image variable, which requests would share. Warm-up records are requests that a model server
+replays before it answers any other, which would have to wait for graphs to be optimised and kernels to be
+made. A record that fails would keep the version from loading.
 """
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -14,17 +17,21 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from nst_tf import errors, painter, warmup
+from nst_tf import errors
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.engine import images, stylizer
 from nst_tf.io import manifest
 from nst_tf.losses import objective
 from nst_tf.network import weights
-from nst_tf.requested import Limits
-from nst_tf.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
+from nst_tf.serving import stateless
+from nst_tf.serving.requested import Limits
+from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 
 # What lies beside the graph for people and programs; a model server copies nothing of it into memory.
 _EXTRA = "assets.extra"
@@ -41,6 +48,11 @@ _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 # steps has 6000.
 DEFAULT_MAX_PIXELS = 1024 * 1024
 DEFAULT_MAX_STEPS = 6000
+
+# Where a model server looks for them, under the version's folder.
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+
+Requests = list[tuple[str, dict[str, np.ndarray]]]
 
 
 def default_limits(config: Config) -> Limits:
@@ -76,7 +88,7 @@ def export(
     _check(config, limits)
     config = dataclasses.replace(config, convolution="direct")
     folder = _version_folder(pathlib.Path(output), version)
-    full = painter.all_terms(config)
+    full = stateless.all_terms(config)
     loaded = vgg_weights or stylizer.load_weights(full)
     judge = objective.Objective(full, loaded, config.precision)
     description = describe(config, limits, {"name": loaded.name, "sha256": loaded.sha256})
@@ -91,8 +103,8 @@ def export(
         extra = temporary / _EXTRA
         extra.mkdir()
         (extra / _DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
-        records = warmup.requests(signatures, scales.pixels_needed(full))
-        warmup.write(temporary / warmup.FILE, records, folder.parent.name)
+        records = warmup_requests(signatures, scales.pixels_needed(full))
+        write_warmup(temporary / WARMUP_FILE, records, folder.parent.name)
     return folder
 
 
@@ -201,3 +213,72 @@ def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def warmup_requests(signatures: Mapping[str, Any], side: int) -> Requests:
+    """Returns (signature, inputs) for each signature, of pictures of `side` pixels a side.
+
+    `serving_default` and `stylize_pixels` take the steps and the size of the export, minutes of work: their
+    batches are empty, which has their graphs made; `stylize` warms the same kernels.
+    """
+    content, style = np.linspace(0, 1, side * side * 6, dtype=np.float32).reshape([2, 1, side, side, 3])
+    pictures = {"content_bytes": _png(content), "style_bytes": _png(style)}
+    run = pictures | {
+        "num_steps": np.array([1], np.int32),
+        "size": np.array([side], np.int32),
+        "content_weight": np.array([1.0], np.float32),
+        "style_weight": np.array([1.0], np.float32),
+        "total_variation_weight": np.array([0.0], np.float32),
+        "seed": np.array([0], np.int32),
+    }
+    started = signatures["start"](**{name: tf.constant(value) for name, value in run.items()})
+    state = {"state_bytes": started["state_bytes"].numpy(), "steps_now": np.array([1], np.int32)}
+    blended = {name: value for name, value in run.items() if name != "style_bytes"} | {
+        "style_bytes": pictures["style_bytes"][:, np.newaxis],
+        "style_blend_weights": np.array([[1.0]], np.float32),
+        "color": np.array([b"style"], object),
+    }
+    return [
+        ("serving_default", {name: value[:0] for name, value in pictures.items()}),
+        ("stylize", run),
+        ("stylize_pixels", {"content": content[:0], "style": style[:0]}),
+        ("stylize_blend", blended),
+        ("start", run),
+        ("advance", run | state),
+    ]
+
+
+def write_warmup(path: pathlib.Path, records: Requests, model: str) -> None:
+    """Writes the records as TensorFlow Serving reads them.
+
+    Args:
+        path: The file; its folder is there.
+        records: What `warmup_requests` returned.
+        model: The model's name.
+    """
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in records:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictLog(request=request)
+            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def read_warmup(path: pathlib.Path) -> Requests:
+    """Returns the records that `write_warmup` wrote: a model server's view of them."""
+    found: Requests = []
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        found.append((request.model_spec.signature_name, inputs))
+    return found
+
+
+def _png(image: np.ndarray) -> np.ndarray:
+    """Returns the PNG bytes, [1] object, of an image [1, H, W, 3] in [0, 1]."""
+    file = io.BytesIO()
+    Image.fromarray(np.rint(image[0] * 255).astype(np.uint8)).save(file, format="PNG")
+    return np.array([file.getvalue()], object)

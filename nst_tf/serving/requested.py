@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import guards
 from nst_tf.config import config
 from nst_tf.config.config import Config
 from nst_tf.engine import color
 from nst_tf.losses.objective import loss_weights
+from nst_tf.serving import codec
 from nst_tf.tensors import Tensor
 
 # What `color.statistics` returns of one picture.
@@ -64,12 +64,12 @@ def checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
     steps, size = settings.num_steps, settings.size
     most_steps = limits.max_steps
     found = [
-        guards.require(
+        codec.check(
             (steps > 0) & (steps <= most_steps), "num_steps: ", steps, f"; allowed: 1 to {most_steps}"
         ),
-        guards.require(size >= 0, "size: ", size, "; allowed: pixels of the longest side, or 0"),
-        guards.require(settings.seed >= 0, "seed: ", settings.seed, "; allowed: 0 and above"),
-        guards.require(
+        codec.check(size >= 0, "size: ", size, "; allowed: pixels of the longest side, or 0"),
+        codec.check(settings.seed >= 0, "seed: ", settings.seed, "; allowed: 0 and above"),
+        codec.check(
             (settings.content_weight > 0) | (settings.style_weight > 0),
             "content_weight and style_weight: both 0; allowed: at least one above 0",
         ),
@@ -77,7 +77,7 @@ def checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
     for name in ("content_weight", "style_weight", "total_variation_weight"):
         weight = getattr(settings, name)
         good = tf.math.is_finite(weight) & (weight >= 0)
-        found.append(guards.require(good, f"{name}: ", weight, "; allowed: finite and not negative"))
+        found.append(codec.check(good, f"{name}: ", weight, "; allowed: finite and not negative"))
     return found
 
 
@@ -111,10 +111,10 @@ def requested_color(name: Tensor, own: str) -> Tensor:
         InvalidArgumentError: When it runs: there is no such name.
     """
     is_chosen = tf.equal(tf.constant(config.COLORS), tf.where(tf.equal(name, ""), own, name))
-    known = guards.require(
+    known = codec.check(
         tf.reduce_any(is_chosen),
         "color: ",
         name,
         f"; allowed: {', '.join(config.COLORS)}, or an empty one for the model's own",
     )
-    return guards.after([known], tf.argmax(is_chosen, output_type=tf.int32))
+    return codec.with_checks([known], tf.argmax(is_chosen, output_type=tf.int32))

@@ -7,15 +7,15 @@ import tensorflow as tf
 from nst_tf.config import config
 from nst_tf.engine import color
 from nst_tf.losses.values import Losses
-from nst_tf.painter import Painter, State
-from nst_tf.requested import Settings, Styles, one_style
+from nst_tf.serving.requested import Settings, Styles, one_style
+from nst_tf.serving.stateless import State, StatelessRun
 from nst_tf.tensors import Tensor
 
 
 class Run:
     """A painter's functions, each traced once for all signatures."""
 
-    def __init__(self, runs: Painter, chosen_color: str, decode: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, runs: StatelessRun, chosen_color: str, decode: Callable[[Tensor], Tensor]) -> None:
         """Traces nothing yet.
 
         Args:

@@ -12,14 +12,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf import encoded, guards, packing, painter
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.losses import objective
-from nst_tf.painter import Painter, State
-from nst_tf.requested import Limits, Settings, requested_color, settings_of
-from nst_tf.runs import Run
+from nst_tf.serving import codec, stateless
+from nst_tf.serving.requested import Limits, Settings, requested_color, settings_of
+from nst_tf.serving.runs import Run
+from nst_tf.serving.stateless import State, StatelessRun
 from nst_tf.tensors import Tensor
 
 Items = dict[str, Tensor]
@@ -60,22 +60,22 @@ class ServedModel:
 
         Args:
             defaults: The formulation, and what a request does not say.
-            judge: The objective of `painter.all_terms(defaults)`.
+            judge: The objective of `stateless.all_terms(defaults)`.
             limits: What a request may ask for.
             identity: What tells this model from others: states of others are refused.
         """
-        full = painter.all_terms(defaults)
+        full = stateless.all_terms(defaults)
         # A request's size is the longest side, as everywhere where a person names one.
         asked = apply_overrides(full, {"size": defaults.size})
         self._needed = scales.pixels_needed(full)
         self._decode = functools.partial(
-            encoded.decode, max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL, min_side=self._needed
+            codec.decode, max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL, min_side=self._needed
         )
         decode = functools.partial(self._decode, name="style")
-        self._default_run = Run(Painter(full, judge, limits), full.color, decode)
+        self._default_run = Run(StatelessRun(full, judge, limits), full.color, decode)
         self._run = self._default_run
         if asked != full:
-            self._run = Run(Painter(asked, judge, limits), full.color, decode)
+            self._run = Run(StatelessRun(asked, judge, limits), full.color, decode)
         self._defaults, self._limits = defaults, limits
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
 
@@ -108,7 +108,7 @@ class ServedModel:
         used = weights > 0
         count = tf.reduce_sum(tf.cast(used, tf.int32))
         checks = [
-            guards.require(
+            codec.check(
                 tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0))
                 & (count > 0)
                 & (count <= MAX_STYLES),
@@ -116,7 +116,7 @@ class ServedModel:
                 tf.strings.reduce_join(tf.strings.as_string(weights, shortest=True), separator=", "),
                 f"; allowed: finite and not negative, of which 1 to {MAX_STYLES} above 0",
             ),
-            guards.require(
+            codec.check(
                 tf.equal(tf.size(weights), tf.size(items["style_bytes"])),
                 "style_blend_weights: ",
                 tf.size(weights),
@@ -125,7 +125,7 @@ class ServedModel:
                 " style pictures; allowed: one for each",
             ),
         ]
-        index = guards.after(checks, requested_color(items["color"], self._defaults.color))
+        index = codec.with_checks(checks, requested_color(items["color"], self._defaults.color))
         with tf.control_dependencies(checks):
             data = tf.boolean_mask(items["style_bytes"], used)
             shares = tf.boolean_mask(weights, used)
@@ -135,19 +135,19 @@ class ServedModel:
     def _start(self, items: Items) -> Items:
         content, style = self._decoded(items)
         state, picture = self._run.start(content, style, _settings(items))
-        return {"state_bytes": self._packed(items, state), "preview_bytes": encoded.encode(picture)}
+        return {"state_bytes": self._packed(items, state), "preview_bytes": codec.encode(picture)}
 
     def _advance(self, items: Items) -> Items:
         content, style = self._decoded(items)
         settings, steps_now = _settings(items), items["steps_now"]
-        positive = guards.require(steps_now > 0, "steps_now: ", steps_now, "; allowed: 1 and above")
+        positive = codec.check(steps_now > 0, "steps_now: ", steps_now, "; allowed: 1 and above")
         before = self._unpacked(items, content, style, settings)
         state, picture, losses, done = self._run.advance(
-            content, style, settings, before, guards.after([positive], steps_now)
+            content, style, settings, before, codec.with_checks([positive], steps_now)
         )
         return {
             "state_bytes": self._packed(items, state),
-            "preview_bytes": encoded.encode(picture),
+            "preview_bytes": codec.encode(picture),
             "losses": losses,
             "steps_done": done,
         }
@@ -181,11 +181,11 @@ class ServedModel:
         lowest, highest = tf.reduce_min(pixels), tf.reduce_max(pixels)
         # NaN is neither.
         good = (lowest >= 0) & (highest <= 1)
-        checks = encoded.check_size(height, width, name, max_pixels, self._needed)
+        checks = codec.check_size(height, width, name, max_pixels, self._needed)
         checks.append(
-            guards.require(good, f"{name}: values from ", lowest, " to ", highest, "; allowed: 0 to 1")
+            codec.check(good, f"{name}: values from ", lowest, " to ", highest, "; allowed: 0 to 1")
         )
-        return guards.after(checks, pixels)[tf.newaxis]
+        return codec.with_checks(checks, pixels)[tf.newaxis]
 
     def _decoded(self, items: Items) -> tuple[Tensor, Tensor]:
         return (
@@ -197,24 +197,24 @@ class ServedModel:
         """Returns what a state belongs to: this model, the pictures and the settings."""
         settings = [tf.io.serialize_tensor(setting) for setting in _settings(items)]
         pictures = [items[name] for name in _PICTURES]
-        return packing.fingerprint([tf.constant(self._identity), *pictures, *settings])
+        return codec.fingerprint([tf.constant(self._identity), *pictures, *settings])
 
     def _packed(self, items: Items, state: State) -> Tensor:
-        return packing.pack(tf.nest.flatten(state), self._owner(items))
+        return codec.pack(tf.nest.flatten(state), self._owner(items))
 
     def _unpacked(self, items: Items, content: Tensor, style: Tensor, settings: Settings) -> State:
         """Returns the state in a request: first where it stands, which decides the sizes of the rest."""
         count = self._run.num_state_tensors(content, style, settings)
-        texts = packing.opened(items["state_bytes"], count, self._owner(items))
-        scale_index, step = packing.parse(texts[-2:], [tf.constant(0), tf.constant(0)])
+        texts = codec.opened(items["state_bytes"], count, self._owner(items))
+        scale_index, step = codec.parse(texts[-2:], [tf.constant(0), tf.constant(0)])
         blank = self._run.blank(content, style, settings, scale_index)
-        tensors = packing.parse(texts[:-2], tf.nest.flatten(blank)[:-2])
+        tensors = codec.parse(texts[:-2], tf.nest.flatten(blank)[:-2])
         return tf.nest.pack_sequence_as(blank, [*tensors, scale_index, step])
 
 
 def _painted(result: tuple[Tensor, Tensor]) -> Items:
     picture, losses = result
-    return {"image_bytes": encoded.encode(picture), "losses": losses}
+    return {"image_bytes": codec.encode(picture), "losses": losses}
 
 
 def _settings(items: Items) -> Settings:
@@ -240,11 +240,11 @@ def _batched(
 def _each(function: Callable[[Items], Items], tensors: Items, outputs: Mapping[str, Any]) -> Items:
     """Returns the outputs of a function for every item of a batch, one after the other."""
     counts = tf.stack([tf.shape(tensor)[0] for tensor in tensors.values()])
-    same = guards.require(
+    same = codec.check(
         tf.reduce_all(tf.equal(counts, counts[0])),
         f"batch: {', '.join(tensors)} have ",
         tf.strings.reduce_join(tf.strings.as_string(counts), separator=", "),
         " items; allowed: as many of each",
     )
-    checked = {name: guards.after([same], tensor) for name, tensor in tensors.items()}
+    checked = {name: codec.with_checks([same], tensor) for name, tensor in tensors.items()}
     return tf.map_fn(function, checked, fn_output_signature=dict(outputs), parallel_iterations=1)
