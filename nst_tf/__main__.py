@@ -1,6 +1,6 @@
 """`python -m nst_tf`."""
 
-from nst_tf import cli
+from nst_tf.commands import stylize
 
 if __name__ == "__main__":
-    cli.run()
+    stylize.run()

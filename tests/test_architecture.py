@@ -23,7 +23,10 @@ def _imports(path: pathlib.Path, *, lazy_and_typing: bool) -> set[str]:
 
 
 # Modules whose import loads none of HEAVY: the command checks flags and files before it loads these.
-LIGHT_FILES = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "cli", "options", "errors")]
+LIGHT_FILES = [
+    PACKAGE / f"{name}.py"
+    for name in ("__init__", "__main__", "commands/stylize", "commands/run_flags", "errors")
+]
 LIGHT_FILES += sorted((PACKAGE / "config").glob("*.py"))
 HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm"}
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli, options
+from nst_tf.commands import run_flags, stylize
 from nst_tf.config import config, presets
 from tests import conftest, test_pictures
 
@@ -227,7 +227,7 @@ def _answer(arguments):
         os.dup2(err.fileno(), 2)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = cli.main(options.parse(["nst_tf", *arguments]))
+                code = stylize.main(run_flags.parse(["nst_tf", *arguments]))
         except SystemExit as end:
             code = end.code
         finally:
@@ -372,7 +372,7 @@ VALUES = st.one_of(
 # The rest prints a list and ends the run well, or is what ends every run here.
 NAMES = [
     flag.name
-    for flag in flags.FLAGS.flags_by_module_dict()[options.__name__]
+    for flag in flags.FLAGS.flags_by_module_dict()[run_flags.__name__]
     if flag.name not in ("list_presets", "style")
 ]
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf import cli, errors, options, runtime
+from nst_tf import errors, runtime
+from nst_tf.commands import run_flags, stylize
 from nst_tf.config import config
 from tests import conftest
 from tests.test_end_to_end import _answer, _assert_one_line
@@ -175,8 +176,8 @@ def test_any_flags_are_taken_or_refused_in_one_line(tmp_path_factory, values):
         message = ""
         try:
             with contextlib.redirect_stderr(io.StringIO()) as said:
-                options.parse(["nst_tf", *(f"--{name}={value}" for name, value in arguments.items())])
-            assert isinstance(cli.check(), config.Config)
+                run_flags.parse(["nst_tf", *(f"--{name}={value}" for name, value in arguments.items())])
+            assert isinstance(stylize.check(), config.Config)
         except errors.InputError as error:
             message = str(error)
         except SystemExit:
@@ -187,7 +188,7 @@ def test_any_flags_are_taken_or_refused_in_one_line(tmp_path_factory, values):
 
 def test_the_help_has_the_flags_in_their_groups(capsys):
     with pytest.raises(SystemExit):
-        options.parse(["nst_tf", "--help"])
+        run_flags.parse(["nst_tf", "--help"])
     groups = capsys.readouterr().out.split("\n\n")
     strokes, places = (
         next(group for group in groups if what in group) for what in ("strokes, and", "a style in")

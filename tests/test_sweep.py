@@ -11,8 +11,9 @@ from absl.testing import flagsaver
 from PIL import Image
 from sweeping import axes, painting
 
-from nst_tf import cli, errors
+from nst_tf import errors
 from nst_tf.callbacks import figures
+from nst_tf.commands import stylize
 from tests import conftest
 
 # Shallow layers, whose graphs are soon made.
@@ -51,13 +52,13 @@ def folder(tmp_path, monkeypatch, weights):
 def painted(monkeypatch):
     """What the command was asked to paint, a list of {flag: value}."""
     asked = []
-    paint = cli.main
+    paint = stylize.main
 
     def listening(argv):
         asked.append({name: flags.FLAGS[name].value for name in painting.allowed()})
         return paint(argv)
 
-    monkeypatch.setattr(cli, "main", listening)
+    monkeypatch.setattr(stylize, "main", listening)
     return asked
 
 

@@ -20,7 +20,8 @@ import numpy as np
 import tool_flags
 from absl import app, flags
 
-from nst_tf import errors, options, runtime
+from nst_tf import errors, runtime
+from nst_tf.commands import run_flags
 from nst_tf.config import presets
 from nst_tf.io import pictures
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
             raise errors.InputError("--output=FILE is missing: where to write the figure")
         output = pathlib.Path(os.path.expanduser(_FLAGS.output))
         pictures.check_output(output, _FLAGS.overwrite)
-        changes, preset = options.overrides(), _FLAGS.preset if _FLAGS["preset"].present else _PRESET
+        changes, preset = run_flags.overrides(), _FLAGS.preset if _FLAGS["preset"].present else _PRESET
         presets.get(preset, **changes)  # mistakes are found before TensorFlow is loaded, which takes seconds
         runtime.use_tensorflow_backend()
         with runtime.quiet():

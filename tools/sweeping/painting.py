@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import tool_flags
 from absl import flags
 
-from nst_tf import cli, errors, options, runtime
+from nst_tf import errors, runtime
+from nst_tf.commands import run_flags, stylize
 from nst_tf.config import config
 from nst_tf.io import manifest, pictures
 from sweeping import axes
@@ -56,7 +57,7 @@ def allowed() -> list[str]:
 
 
 def _command_flags() -> dict[str, flags.Flag]:
-    own: list[flags.Flag] = _FLAGS.flags_by_module_dict()[options.__name__]
+    own: list[flags.Flag] = _FLAGS.flags_by_module_dict()[run_flags.__name__]
     return {flag.name: flag for flag in own}
 
 
@@ -84,7 +85,7 @@ class Sweep:
         chosen = []
         for settings in wanted:
             _set(settings)
-            chosen.append(cli.check())
+            chosen.append(stylize.check())
         runtime.use_tensorflow_backend()
         self._settings = list(wanted)
         self._wanted = []
@@ -109,7 +110,7 @@ class Sweep:
         _FLAGS.output = str(folder / wanted.name)
         # The tool's own output is the sheet.
         with contextlib.redirect_stdout(sys.stderr):
-            code = cli.main([])
+            code = stylize.main([])
         made = folder / wanted.name
         if code == 0 and self._keep is not None:
             # The picture last: without its manifest beside it it would not be found to agree.

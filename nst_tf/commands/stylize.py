@@ -15,7 +15,8 @@ from typing import Any
 
 from absl import app, flags
 
-from nst_tf import errors, options, runtime
+from nst_tf import errors, runtime
+from nst_tf.commands import run_flags
 from nst_tf.config import config, presets
 
 _FLAGS = flags.FLAGS
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         return _list_presets() if _FLAGS.list_presets else _stylize()
     except errors.InputError as error:
         print(f"nst_tf: {_printable(str(error))}", file=sys.stderr)
-        return options.EXIT_MISTAKE
+        return run_flags.EXIT_MISTAKE
     except KeyboardInterrupt:
         print("nst_tf: interrupted; nothing was written", file=sys.stderr)
         return _EXIT_INTERRUPTED
@@ -136,7 +137,7 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
     from nst_tf.callbacks import outputs
     from nst_tf.io import inputs, manifest
 
-    changes, repeated = options.overrides(), None
+    changes, repeated = run_flags.overrides(), None
     if _FLAGS.config:
         repeated = manifest.read(_path("config"))
     chosen = presets.get(_base(repeated), **changes)
@@ -276,4 +277,4 @@ def _show_warnings() -> None:
 def run() -> None:
     """The entry point."""
     runtime.settle_memory()  # until a run finds that memory is too short for that
-    app.run(main, flags_parser=options.parse)
+    app.run(main, flags_parser=run_flags.parse)

@@ -1,0 +1,1 @@
+"""What a person types: flags in, files and exit codes out. Open `main.py` first: the front end."""
