@@ -11,7 +11,8 @@ from feature_training import packing
 from PIL import Image
 from sample_pictures import album
 
-from nst_tf.network import vgg19, weights
+from nst_tf.config import layers as vgg_layers
+from nst_tf.network import weights
 from tests import conftest
 
 # Stands for the commands that lay out pictures themselves: writes the figures that they were told to.
@@ -85,7 +86,7 @@ def test_features_have_the_sizes_that_presets_are_made_for(drawn, monkeypatch, s
     """Over the samples; from JPEG here, which changes the sizes by less than 2 %."""
     monkeypatch.setattr(album, "draw", lambda name, _: Image.open(drawn / name))
     path = str(conftest.real_weights()) if source == "imagenet" else source
-    loaded = weights.load(path, vgg19.kernel_shapes(["relu5_2"]))
+    loaded = weights.load(path, vgg_layers.kernel_shapes(["relu5_2"]))
     found = packing.mean_squares(loaded.arrays, loaded.preprocessing)
     assert found == pytest.approx(dict(targets), rel=0.02)
 
@@ -129,8 +130,8 @@ QUICKLY = f"""
 import nst_tf, numpy, runpy, types
 def stylize(content, styles, *, style_regions, on_progress, preset="default", **overrides):
     chosen = nst_tf.get_config(preset, **overrides)
-    assert content.is_file() and styles[0].is_file() and chosen.size == 32
-    return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.steps) / 240, numpy.float32))
+    assert content.is_file() and styles[0].is_file() and chosen.scales.size == 32
+    return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.scales.steps) / 240, numpy.float32))
 nst_tf.stylize = stylize
 runpy.run_path({str(conftest.ROOT / "tools" / "make_pictures.py")!r}, run_name="__main__")
 """

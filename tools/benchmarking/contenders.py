@@ -32,8 +32,7 @@ class Task:
 
 def formulation(preset: str, task: Task, precision: str, **changes: Any) -> config.Config:
     """Returns a preset's formulation and optimiser at one scale, the size of the task's pictures."""
-    base = dataclasses.replace(
-        presets.get(preset),
+    base = presets.get(preset).replace(
         size=max(task.content.shape[1:3]),
         size_side="longest",
         min_scale=0,

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from nst_tf.network import vgg19
+from nst_tf.config import layers as vgg_layers
 
 # The loss between two views: van den Oord et al. 2018 (arXiv:1807.03748), eq. 4, both ways round as in Chen
 # et al. 2020 (arXiv:2002.05709), whose numbers of a place (128) and temperature (0.1) these are.
@@ -24,7 +24,7 @@ class Contrast(keras.layers.Layer):
     def __init__(self, layer: str, weight: float, **options: Any) -> None:
         """Takes the layer whose features this is given, "relu4_2", and the weight of its loss."""
         super().__init__(dtype="float32", **options)
-        self._step = max(1, _PLACE // vgg19.stride(layer))
+        self._step = max(1, _PLACE // vgg_layers.stride(layer))
         self._weight = weight
         self._project = keras.layers.Dense(_NUMBERS, dtype="float32")
         self._accuracy = keras.metrics.Mean(name=f"{layer}_accuracy")

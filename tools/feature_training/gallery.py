@@ -10,7 +10,8 @@ from PIL import Image
 import nst_tf
 from feature_training import judging
 from nst_tf.callbacks import figures
-from nst_tf.network import vgg19, weights
+from nst_tf.config import layers as vgg_layers
+from nst_tf.network import weights
 
 # A cell of the contact sheet in pixels, and what lies between columns.
 _CELL, _GAP = 320, 4
@@ -43,7 +44,7 @@ class Painter:
         """
         self._folder, self._options = folder, {**options, "weights": source}
         # Names a kept picture: other weights, sizes and steps make another.
-        sha256 = weights.load(source, vgg19.kernel_shapes(["relu5_1"])).sha256
+        sha256 = weights.load(source, vgg_layers.kernel_shapes(["relu5_1"])).sha256
         self._prefix = "_".join([pathlib.PurePath(source).stem, sha256[:8], *map(str, options.values())])
 
     def paint(self, content: pathlib.Path, style: pathlib.Path) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from nst_tf.config import layers as vgg_layers
 from nst_tf.engine import images
 from nst_tf.losses import terms
 from nst_tf.network import vgg19, weights
@@ -43,7 +44,7 @@ class Judge:
             InputError: They cannot be had.
         """
         layers = [*_STYLE_LAYERS, _CONTENT_LAYER]
-        loaded = weights.load(source, vgg19.kernel_shapes(layers))
+        loaded = weights.load(source, vgg_layers.kernel_shapes(layers))
         self._model = vgg19.build(layers, loaded.arrays)
         self._preprocess = vgg19.PREPROCESSING[loaded.preprocessing]
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from feature_training import augmentation, contrast
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19
 
 # What the classifiers read, and how deep the shipped features go: the deepest layer of any preset.
@@ -68,7 +69,7 @@ def build(
 
 def filters(width: float) -> dict[str, int]:
     """Returns how many filters convolutions have that are so many times as wide as VGG19's."""
-    return {conv: round(width * shape[-1]) for conv, shape in vgg19.kernel_shapes([_TOP]).items()}
+    return {conv: round(width * shape[-1]) for conv, shape in vgg_layers.kernel_shapes([_TOP]).items()}
 
 
 def fold(model: keras.Model, deepest: str = DEEPEST) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -85,7 +86,7 @@ def fold(model: keras.Model, deepest: str = DEEPEST) -> dict[str, tuple[np.ndarr
         {convolution: (kernel [3, 3, in, out], bias [out])}, float32.
     """
     folded = {}
-    for conv in vgg19.kernel_shapes([deepest]):
+    for conv in vgg_layers.kernel_shapes([deepest]):
         (kernel,) = (np.asarray(value, np.float64) for value in model.get_layer(conv).get_weights())
         norm = model.get_layer(_norm(conv))
         gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in norm.get_weights())
