@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 from nst_tf import errors
 from nst_tf.callbacks import animation
 from nst_tf.callbacks.animation import Animation
-from nst_tf.engine import stylizer
+from nst_tf.engine.progress import Progress
 from tests import watched
 
 RESULT = watched.picture(10, 35, 48)
@@ -112,7 +112,7 @@ def test_size_and_number_of_frames_are_bounded(tmp_path):
     steps = moving.on_begin([large], picture)
     assert len(steps) < 70
     for step in steps:
-        moving.on_step(stylizer.Progress(0, (large,), step, 6000, (), picture))
+        moving.on_step(Progress(0, (large,), step, 6000, (), picture))
     moving.save(RESULT)
     frames, _, _ = _frames(tmp_path / "a.gif")
     assert frames[0].size == (480, 360)

@@ -44,8 +44,8 @@ def test_a_texture_has_no_photograph_and_large_pictures_are_shrunk(tmp_path):
 
 
 def test_what_a_comparison_needs_of_a_picture_is_small():
-    assert figures.shrunk(np.zeros((1536, 3072, 3), np.uint8), "content").size == (1536, 768)
-    assert figures.shrunk(CONTENT, "content").size == (96, 72)
+    assert figures.shrunk(np.zeros((1, 1536, 3072, 3), np.float32)).size == (1536, 768)
+    assert figures.shrunk(CONTENT[np.newaxis]).size == (96, 72)
 
 
 @pytest.fixture

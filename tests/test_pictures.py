@@ -305,7 +305,7 @@ def test_a_closed_folder_is_found_out(tmp_path):
 def test_alpha_is_kept_where_the_format_can(tmp_path, suffix):
     alpha = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
     pictures.write(PICTURE, tmp_path / f"a{suffix}", alpha=alpha)
-    found = pictures.read_alpha(tmp_path / f"a{suffix}")
+    found = pictures.read_with_alpha(tmp_path / f"a{suffix}")[1]
     assert found is not None
     np.testing.assert_allclose(found, alpha, atol=0.51 / 255)
 
@@ -313,13 +313,13 @@ def test_alpha_is_kept_where_the_format_can(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_alpha_is_dropped_where_the_format_has_none(tmp_path, suffix):
     pictures.write(PICTURE, tmp_path / f"a{suffix}", alpha=np.zeros((20, 30), np.float32))
-    assert pictures.read_alpha(tmp_path / f"a{suffix}") is None
+    assert pictures.read_with_alpha(tmp_path / f"a{suffix}")[1] is None
 
 
 def test_alpha_of_what_is_opaque_is_none(tmp_path):
-    assert pictures.read_alpha(_saved(tmp_path, "a.png")) is None
-    assert pictures.read_alpha(PIXELS) is None
-    assert pictures.read_alpha(Image.fromarray(PIXELS)) is None
+    assert pictures.read_with_alpha(_saved(tmp_path, "a.png"))[1] is None
+    assert pictures.read_with_alpha(PIXELS)[1] is None
+    assert pictures.read_with_alpha(Image.fromarray(PIXELS))[1] is None
 
 
 def test_alpha_turns_with_its_picture(tmp_path):
@@ -327,7 +327,7 @@ def test_alpha_turns_with_its_picture(tmp_path):
     rgba[0, :, 3] = 255
     exif = Image.Exif()
     exif[0x0112] = 6
-    alpha = pictures.read_alpha(_saved(tmp_path, "a.png", Image.fromarray(rgba), exif=exif))
+    alpha = pictures.read_with_alpha(_saved(tmp_path, "a.png", Image.fromarray(rgba), exif=exif))[1]
     assert alpha is not None
     np.testing.assert_array_equal(alpha, np.rot90(rgba[..., 3], -1) / 255)
 

@@ -11,6 +11,7 @@ import nst_tf
 from nst_tf import errors
 from nst_tf.config import presets, settings
 from nst_tf.engine import images, stylizer
+from nst_tf.engine.progress import Progress
 from nst_tf.io import manifest, masks
 from tests import conftest
 from tests.test_end_to_end import _answer
@@ -73,7 +74,7 @@ def test_all_of_it_together(narrow_weights):
     options |= {"style_scale": 1.5, "normalize_activations": True, "style_blend_weights": (1.0, 2.0)}
     run = _make(narrow_weights, planned=planned, **options)
     assert len(run.scales) == 2
-    seen: list[stylizer.Progress] = []
+    seen: list[Progress] = []
     assert run.run(seen.append) == "finished"
     assert np.isfinite([row for progress in seen for row in progress.losses]).all()
     picture = run.picture()

@@ -8,7 +8,7 @@ import pytest
 
 from nst_tf.callbacks import report
 from nst_tf.config import scales
-from nst_tf.engine import stylizer
+from nst_tf.engine.progress import Progress
 from nst_tf.losses.values import Losses
 
 SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))
@@ -16,7 +16,7 @@ SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))
 
 def _progress(step, scale_index=0, count=1, variation=0.0):
     rows = tuple(Losses(30.0 - i, 10.0, 20.0, variation) for i in range(count))
-    return stylizer.Progress(scale_index, SCALES, step, 10, rows, lambda: np.zeros((1, 1, 3)))
+    return Progress(scale_index, SCALES, step, 10, rows, lambda: np.zeros((1, 1, 3)))
 
 
 class _Terminal(io.StringIO):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from nst_tf import errors
 from nst_tf.config import presets, settings
 from nst_tf.engine import color, images, stylizer
+from nst_tf.engine.progress import Progress
 from nst_tf.network import activation_normalization
 from tests import conftest
 
@@ -88,7 +89,7 @@ def test_single_steps_equal_one_run_bit_for_bit(narrow_weights, optimizer):
 
 
 def test_a_run_goes_through_all_scales(narrow_weights):
-    seen: list[stylizer.Progress] = []
+    seen: list[Progress] = []
     run = make(narrow_weights, size=96, steps=(3, 4, 5), scales=(0.5, 0.75, 1.0))
     run.run(seen.append)
     assert [scale.num_steps for scale in run.scales] == [3, 4, 5]
@@ -243,7 +244,7 @@ def test_a_run_that_diverges_ends_with_its_last_good_picture(narrow_weights):
     """Steps of thousands of levels: the loss overflows within a few, and nothing of that is shown."""
     options = {"optimizer": "sgd", "learning_rate": 1e9, "clip": False, "scales": (1.0,), "steps": (200,)}
     run = make(narrow_weights, **options)
-    seen: list[stylizer.Progress] = []
+    seen: list[Progress] = []
     assert run.run(seen.append) == "diverged"
     assert seen[-1].step < 100
     assert np.isfinite(run.picture()).all()

@@ -179,14 +179,14 @@ def test_pictures_of_different_sizes_are_fitted_into_one_cell():
 def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(folder, monkeypatch, capsys):
     from nst_tf import api
 
-    stylize, calls = api.stylize, []
+    paint, calls = api.paint, []
 
     def stopped(*arguments, on_progress, **options):
         calls.append(options)
         asked = (lambda _: True) if len(calls) == 2 else on_progress
-        return stylize(*arguments, on_progress=asked, **options)
+        return paint(*arguments, on_progress=asked, **options)
 
-    monkeypatch.setattr(api, "stylize", stopped)
+    monkeypatch.setattr(api, "paint", stopped)
     assert _sweep("--rows=steps=1,2", "--keep=kept") == 130
     assert "interrupted" in capsys.readouterr().err.splitlines()[-1]
     assert not (folder / "s.png").exists()

@@ -6,7 +6,7 @@ import numpy as np
 
 from nst_tf.callbacks import callback
 from nst_tf.config import scales
-from nst_tf.engine import stylizer
+from nst_tf.engine.progress import Progress
 from nst_tf.losses.values import Losses
 
 # Two scales of a picture with an odd height.
@@ -30,6 +30,6 @@ def run(watching: Sequence[callback.Callback], diverges_at: int = 1000) -> None:
             if step >= diverges_at:
                 shown = np.full_like(shown, np.nan)
             values = (Losses(10.0 / step, 4.0 / step, 6.0 / step, 0.0),)
-            progress = stylizer.Progress(index, SCALES, step, 10, values, lambda shown=shown: shown)  # type: ignore[misc]
+            progress = Progress(index, SCALES, step, 10, values, lambda shown=shown: shown)  # type: ignore[misc]
             for observer in watching:
                 observer.on_step(progress)

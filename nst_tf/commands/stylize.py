@@ -17,16 +17,13 @@ from absl import app, flags
 
 from nst_tf import errors, runtime
 from nst_tf.commands import run_flags
-from nst_tf.config import config, presets, settings
+from nst_tf.config import config, presets
 
 _FLAGS = flags.FLAGS
 
 # 128 + SIGINT, as shells have it.
 _EXIT_INTERRUPTED = 130
 _EXIT_CODES = {"finished": 0, "stopped": _EXIT_INTERRUPTED, "diverged": 1}
-
-# Flags that name pictures of where the style goes.
-_REGION_FLAGS = ("content_mask", "content_regions", "style_regions")
 
 # Flags that name the files and the folder that show how a run went.
 _SHOWN_IN = ("animation", "plot", "comparison", "logdir")
@@ -80,7 +77,7 @@ def _printable(text: str) -> str:
 def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
     with runtime.quiet():
-        repeated, chosen, given, shown = _checked()
+        repeated, chosen, loaded, shown = _checked()
     if chosen.network.convolution != "direct":
         runtime.use_onednn()
     runtime.use_tensorflow_backend()
@@ -98,14 +95,8 @@ def _stylize() -> int:
         return interrupt.asked
 
     start = time.perf_counter()
-    result = api.stylize(
-        given.content,
-        given.styles,
-        preset=chosen,
-        on_progress=on_progress,
-        callbacks=shown.callbacks(),
-        **{name: getattr(given, name) for name in _REGION_FLAGS},
-    )
+    # Taken out, since a large picture's memory is wanted during the run.
+    result = api.paint(loaded.pop(), chosen, on_progress=on_progress, callbacks=shown.callbacks())
     bar.close()
     try:
         result.save(_path("output"))
@@ -126,8 +117,8 @@ def _stylize() -> int:
     return _EXIT_CODES[result.outcome] or int(bool(failures))
 
 
-def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
-    """Returns the manifest to repeat, if any, the run's config, inputs, and `Outputs` beside its result.
+def _checked() -> tuple[dict[str, Any] | None, config.Config, list[Any], Any]:
+    """Returns the manifest to repeat, the run's config, [its `LoadedInputs`], and the `Outputs` beside it.
 
     Finds out all that can be found out before TensorFlow is loaded, which takes seconds.
 
@@ -143,21 +134,25 @@ def _checked() -> tuple[dict[str, Any] | None, config.Config, Any, Any]:
     chosen = presets.get(_base(repeated), **changes)
     _check_files_named(chosen)
     shown = outputs.Outputs(_path("output"), save_every=_FLAGS.save_every, **_paths(_SHOWN_IN))
-    given = _given(chosen)
-    _check_outputs(chosen, given, shown)
-    inputs.read(given, chosen, changes)  # as the run will once more
-    return repeated, chosen, given, shown
+    paths = _paths_of(chosen)
+    chosen = inputs.with_start(chosen, paths)
+    _check_outputs(chosen, paths, shown)
+    loaded = inputs.load(paths, chosen, changes)
+    shown.keep(loaded.content, loaded.styles)
+    return repeated, chosen, [loaded], shown
 
 
-def _given(chosen: config.Config) -> Any:
+def _paths_of(chosen: config.Config) -> Any:
     """Returns the `InputPaths` of the flags."""
     from nst_tf.io import inputs
 
     several = {name: inputs.listed(name, _FLAGS[name].value or []) for name in ("style", "style_regions")}
     single = _paths(("content", "content_mask", "content_regions"))
-    init = None if chosen.start.init in settings.INITS else pathlib.Path(chosen.start.init)
     return inputs.InputPaths(
-        styles=several["style"], style_regions=several["style_regions"], init=init, **single
+        styles=several["style"],
+        style_regions=several["style_regions"],
+        init=inputs.init_path(chosen),
+        **single,
     )
 
 
@@ -196,7 +191,7 @@ def _base(repeated: dict[str, Any] | None) -> str | config.Config:
     return manifest.find_weights(chosen, os.environ.get(presets.WEIGHTS_VARIABLE))
 
 
-def _check_outputs(chosen: config.Config, given: Any, shown: Any) -> None:
+def _check_outputs(chosen: config.Config, paths: Any, shown: Any) -> None:
     """Finds out before the run whether everything it writes can be written after it, and where to.
 
     Raises:
@@ -215,14 +210,13 @@ def _check_outputs(chosen: config.Config, given: Any, shown: Any) -> None:
         written["trace"] = _path("trace")
         pictures.check_file(written["trace"], _FLAGS.overwrite, "trace")
     written |= shown.files
-    inputs = dict(given.files())
+    inputs = dict(paths.files())
     taken = {path.resolve(): name for name, path in inputs.items()}
     for name, path in written.items():
         other = taken.setdefault(path.resolve(), name)
         if other != name:
             raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
     shown.check(inputs | written, _FLAGS.overwrite)
-    shown.read(given.content, given.styles)
 
 
 def _check_files_named(chosen: config.Config) -> None:

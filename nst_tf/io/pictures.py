@@ -4,6 +4,8 @@ Inside they are images: `[1, H, W, 3]` float32 sRGB in [0, 1]; see `images`.
 """
 
 import contextlib
+import functools
+import hashlib
 import io
 import os
 import pathlib
@@ -43,6 +45,31 @@ _PART = 2**20  # numbers of a picture that are there as floats beside it, at mos
 _TEXT_KEY, _TEXT_TAG, _ORIENTATION_TAG = "nst_tf", 0x010E, 0x0112
 
 
+class PictureFile(os.PathLike[str]):
+    """A picture file whose bytes are read once, when first needed: to be decoded and to be hashed."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Names the file; whether it can be read is found out later."""
+        self.path = pathlib.Path(path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return self.path.read_bytes()
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Their SHA-256, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
 def read(picture: Picture, name: str = "picture") -> np.ndarray:
     """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
 
@@ -59,19 +86,16 @@ def read(picture: Picture, name: str = "picture") -> np.ndarray:
         return _from_pillow(opened, name)
 
 
-def read_alpha(picture: Picture, name: str = "picture") -> np.ndarray | None:
-    """Reads a picture's alpha, upright, as [H, W] float32 in [0, 1]; None where it is opaque.
+def read_with_alpha(picture: Picture, name: str = "picture") -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads a picture as `read` does, and its alpha, [H, W] float32 in [0, 1]; None where it is opaque.
 
     Raises:
-        InputError: The file is missing or no picture.
+        InputError: As for `read`.
     """
     if isinstance(picture, np.ndarray):
-        return None
+        return _from_array(picture, name), None
     with decoded(picture, name) as opened:
-        if not opened.has_transparency_data:
-            return None
-        alpha = turned_upright(opened).convert("RGBA").getchannel("A")
-        return np.asarray(alpha, np.float32) / 255.0
+        return _from_pillow(opened, name), _alpha(opened)
 
 
 def read_text(path: pathlib.Path) -> str | None:
@@ -99,7 +123,8 @@ def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterato
             # mistake of the user's.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path) as opened:
+            file = picture if isinstance(picture, PictureFile) else PictureFile(picture)
+            with Image.open(io.BytesIO(file.data)) as opened:
                 opened.load()
                 yield opened
     except errors.InputError:
@@ -156,6 +181,14 @@ def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
     elif upright.mode in ("LA", "La"):
         upright = upright.getchannel("L")
     return _from_array(np.asarray(_to_srgb(upright, profile)), name)
+
+
+def _alpha(picture: Image.Image) -> np.ndarray | None:
+    """Returns the alpha of a Pillow picture, turned upright; None where it is opaque."""
+    if not picture.has_transparency_data:
+        return None
+    alpha = turned_upright(picture).convert("RGBA").getchannel("A")
+    return np.asarray(alpha, np.float32) / 255.0
 
 
 def turned_upright(picture: Image.Image) -> Image.Image:

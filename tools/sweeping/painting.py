@@ -4,7 +4,6 @@ Whatever flags the command has may be swept: a picture's flags are set as if the
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import pathlib
 import re
@@ -177,9 +176,10 @@ def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:
     except errors.InputError:
         return False
     inputs = {described.get("sha256") for described in found.get("inputs", {}).values()}
-    compared = [field.name for field in dataclasses.fields(kept) if field.name not in _RESOLVED]
+    before, now = kept.to_settings(), wanted.config.to_settings()
     return (
-        all(kept.to_settings()[name] == wanted.config.to_settings()[name] for name in compared)
+        kept.preset == wanted.config.preset
+        and all(before[name] == now[name] for name in now if name not in _RESOLVED)
         and inputs <= wanted.inputs
         and found.get("weights", {}).get("sha256") == wanted.weights
     )
