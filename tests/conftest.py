@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import sys
 from typing import Any
 
 import numpy as np
@@ -53,15 +52,6 @@ def _files() -> set[pathlib.Path]:
 def no_weights_from_the_environment(monkeypatch):
     """Keeps a person's own settings out of the tests."""
     monkeypatch.delenv("NST_TF_WEIGHTS", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def no_flags_from_another_test():
-    """Gives every flag its default back: some tests run a command in this process."""
-    yield
-    if "absl.flags" in sys.modules:
-        for name in (known := sys.modules["absl.flags"].FLAGS):
-            known[name].unparse()
 
 
 @pytest.fixture(scope="session")

@@ -23,11 +23,8 @@ def _imports(path: pathlib.Path, *, lazy_and_typing: bool) -> set[str]:
 
 
 # Modules whose import loads none of HEAVY: the command checks flags and files before it loads these.
-LIGHT_FILES = [
-    PACKAGE / f"{name}.py"
-    for name in ("__init__", "__main__", "commands/stylize", "commands/run_flags", "errors")
-]
-LIGHT_FILES += sorted((PACKAGE / "config").glob("*.py"))
+LIGHT_FILES = [PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "errors", "engine/progress")]
+LIGHT_FILES += sorted(path for room in ("commands", "config") for path in (PACKAGE / room).glob("*.py"))
 HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm"}
 
 

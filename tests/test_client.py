@@ -742,15 +742,15 @@ def test_rest_needs_no_tensorflow():
     assert not {"tensorflow", "grpc", "keras"} & set(loaded.stdout.split())
 
 
-# The tool, as a person runs it.
+# The command, as a person runs it.
 
-TOOL = [sys.executable, str(conftest.ROOT / "tools" / "request_stylization.py")]
+COMMAND = [sys.executable, "-m", "nst_tf", "request"]
 ENVIRONMENT = {"PYTHONPATH": str(conftest.ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
 FILES = ["--content=photo.png", "--style=painting.jpg"]
 
 
 def _run(folder, *arguments):
-    command = [*TOOL, *arguments]
+    command = [*COMMAND, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENVIRONMENT)
 
 
@@ -857,7 +857,7 @@ def test_a_terminal_gets_a_bar(rest, folder):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 120))
     finished = subprocess.run(
-        [*TOOL, *ask], cwd=folder, stdout=subprocess.PIPE, stderr=theirs, env=ENVIRONMENT
+        [*COMMAND, *ask], cwd=folder, stdout=subprocess.PIPE, stderr=theirs, env=ENVIRONMENT
     )
     os.set_blocking(ours, False)
     shown = os.read(ours, 100_000).decode()
@@ -878,10 +878,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def _interrupt_at(model, call, folder, *arguments):
-    """Runs the tool, sends Ctrl-C while it waits for a call's answer; returns (exit code, stdout, stderr)."""
+    """Runs the command, sends Ctrl-C while it waits for an answer; returns (exit code, stdout, stderr)."""
     model.plan.extend([None] * (call - 1) + [model.hang])
     with subprocess.Popen(
-        [sys.executable, "-c", _HEEDING, *TOOL, *arguments],
+        [sys.executable, "-c", _HEEDING, *COMMAND, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -901,7 +901,7 @@ def test_ctrl_c_keeps_the_picture_so_far(served, folder):
     code, out, err = _interrupt_at(model, 4, folder, *ask)
     assert code == 130, err
     assert out.startswith("out.png: 8 x 6 pixels after 20 of 25 steps, ")
-    assert err.splitlines()[-1] == "request_stylization: interrupted; the picture is the last preview"
+    assert err.splitlines()[-1] == "nst_tf request: interrupted; the picture is the last preview"
     assert "Traceback" not in err
     assert _pixel(folder / "out.png") == ((8, 6), (20, 100, 50))
 
@@ -912,7 +912,7 @@ def test_ctrl_c_before_any_picture_writes_nothing(rest, folder):
     ask = [f"--server={server}", *FILES, "--previews=previews", "--output=out.png"]
     code, out, err = _interrupt_at(model, 2, folder, *ask)
     assert (code, out) == (130, "")
-    assert err == "request_stylization: interrupted; no picture was written\n"
+    assert err == "nst_tf request: interrupted; no picture was written\n"
     assert sorted(folder.iterdir()) == before
 
 
@@ -924,7 +924,7 @@ def test_a_server_that_fails_on_the_way_leaves_the_picture_so_far(rest, folder):
     assert finished.returncode == 1
     assert finished.stdout.startswith("out.png: 8 x 6 pixels after 10 of 25 steps, ")
     assert finished.stderr.splitlines()[1:] == [
-        f"request_stylization: {server} failed: HTTP 500: a bolt came loose"
+        f"nst_tf request: {server} failed: HTTP 500: a bolt came loose"
     ]
     assert _pixel(folder / "out.png") == ((8, 6), (10, 100, 50))
 

@@ -14,12 +14,11 @@ import time
 
 import numpy as np
 import pytest
-from absl import flags
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf.commands import run_flags, stylize
+from nst_tf.commands import main, run_flags
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.config.settings import INITS, OPTIMIZERS, PRECISIONS
@@ -222,16 +221,12 @@ def _answer(arguments):
 
     Standard error is what comes by way of file descriptor 2, which C libraries write to, and of Python.
     """
-    flags.FLAGS.unparse_flags()
     out, terminal = io.StringIO(), os.dup(2)
-    code: object = None
     with tempfile.TemporaryFile("w+", errors="backslashreplace") as err:
         os.dup2(err.fileno(), 2)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = stylize.main(run_flags.parse(["nst_tf", *arguments]))
-        except SystemExit as end:
-            code = end.code
+                code = main.main(["nst_tf", *arguments])
         finally:
             err.flush()
             os.dup2(terminal, 2)
@@ -371,12 +366,8 @@ VALUES = st.one_of(
     st.floats().map(str),
     st.lists(st.sampled_from(WORDS) | st.floats().map(str), max_size=5).map(",".join),
 )
-# The rest prints a list and ends the run well, or is what ends every run here.
-NAMES = [
-    flag.name
-    for flag in flags.FLAGS.flags_by_module_dict()[run_flags.__name__]
-    if flag.name not in ("list_presets", "style")
-]
+# The style is what ends every run here.
+NAMES = [name for name in run_flags.names() if name != "style"]
 
 
 @settings(deadline=None)

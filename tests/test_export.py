@@ -433,8 +433,8 @@ def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):
     assert not (tmp_path / "nst").exists()
 
 
-def _tool(*arguments):
-    command = [sys.executable, conftest.ROOT / "tools" / "export_saved_model.py", *arguments]
+def _command(*arguments):
+    command = [sys.executable, "-m", "nst_tf", "export", *arguments]
     environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -443,7 +443,7 @@ def test_the_tool_exports_a_published_formulation(tmp_path):
     """With a longer history than can be served, which is shortened."""
     arguments = ["--preset=gatys_pytorch", "--size=32", "--steps=2", "--weights=builtin"]
     limits = ["--max_pixels=4096", "--max_steps=7"]
-    finished = _tool(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments, *limits)
+    finished = _command(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments, *limits)
     assert finished.returncode == 0, finished.stderr
     assert "results up to 4096 pixels and 7 steps" in finished.stdout
     assert finished.stdout.startswith(f"{tmp_path / 'nst' / '1'}: ")
@@ -467,7 +467,7 @@ def test_the_tool_exports_a_published_formulation(tmp_path):
     ],
 )
 def test_a_mistake_with_the_tool_gets_one_line(arguments, message, tmp_path):
-    finished = _tool(f"--output={tmp_path / 'nst'}", *arguments)
+    finished = _command(f"--output={tmp_path / 'nst'}", *arguments)
     assert finished.returncode == 2
     assert message in finished.stderr
     assert len(finished.stderr.splitlines()) == 1, finished.stderr

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import reconstruct_layers
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
-from reconstructing import rows
 
-import nst_tf
+from nst_tf import api
+from nst_tf.commands import main, reconstruct
 from tests import conftest
 
 PHOTOGRAPH, PAINTING = conftest.smooth_picture(0, 48, 64), conftest.smooth_picture(1, 64, 48)
@@ -16,7 +13,7 @@ PHOTOGRAPH, PAINTING = conftest.smooth_picture(0, 48, 64), conftest.smooth_pictu
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder that the tool runs in, with a photograph and a painting of another shape."""
+    """The folder that the command runs in, with a photograph and a painting of another shape."""
     for name, picture in (("photo.png", PHOTOGRAPH), ("painting.png", PAINTING)):
         Image.fromarray(np.rint(255 * picture).astype(np.uint8)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -28,20 +25,21 @@ def asked(monkeypatch):
     """Instead of painting gives back the picture that goes in; a list of what was asked for."""
     calls = []
 
-    def stylize(content, style, *, preset, on_progress):
+    def paint(loaded, chosen, *, on_progress):
         assert callable(on_progress)
-        calls.append((content, style, preset))
-        image = content if style is None else style
+        content = None if loaded.content is None else loaded.content[0]
+        style = loaded.styles[0][0] if loaded.styles else None
+        calls.append((content, style, chosen))
+        image = style if content is None else content
+        assert image is not None
         return type("Result", (), {"image": image[::2, ::2]})
 
-    monkeypatch.setattr(nst_tf, "stylize", stylize)
+    monkeypatch.setattr(api, "paint", paint)
     return calls
 
 
 def _draw(*arguments):
-    with flagsaver.flagsaver():
-        flags.FLAGS(["reconstruct_layers", "--weights=random", *arguments])
-        return reconstruct_layers.main([])
+    return main.main(["nst_tf", "reconstruct", "--weights=random", *arguments])
 
 
 BOTH = ["--content=photo.png", "--style=painting.png", "--output=f.png"]
@@ -94,7 +92,7 @@ def test_one_picture_gives_one_row_and_other_settings_are_taken_over(folder, ask
 
 def test_a_shallow_layer_keeps_more_of_the_photograph_than_the_noise_it_starts_from():
     changes = {"weights": "random", "size": 0, "steps": 20, "precision": "float32"}
-    made = rows.Row("content", PHOTOGRAPH, "gatys2015", changes).paint(0)
+    made = reconstruct.Row("content", PHOTOGRAPH, "gatys2015", changes).paint(0)
     assert made.shape == PHOTOGRAPH.shape
     assert np.sqrt(np.mean(np.square(made - PHOTOGRAPH))) < 0.03 < PHOTOGRAPH.std()
 
@@ -115,10 +113,9 @@ def test_a_shallow_layer_keeps_more_of_the_photograph_than_the_noise_it_starts_f
 )
 def test_a_mistake_gets_one_line_before_anything_is_painted(folder, asked, capsys, arguments, message):
     before = sorted(folder.iterdir())
-    with pytest.raises(SystemExit) as ended:
-        _draw(*arguments)
-    assert ended.value.code == 2
+    assert _draw(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nst_tf reconstruct: ")
     assert message in line
     assert not asked
     assert sorted(folder.iterdir()) == before

@@ -5,15 +5,12 @@ import pathlib
 
 import numpy as np
 import pytest
-import sweep
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
-from sweeping import axes, painting
 
-from nst_tf import errors
+from nst_tf import api, errors, sweep
 from nst_tf.callbacks import figures
-from nst_tf.commands import stylize
+from nst_tf.commands import main
+from nst_tf.commands import sweep as command
 from nst_tf.config import layers as vgg_layers
 from tests import conftest
 
@@ -50,35 +47,36 @@ def folder(tmp_path, monkeypatch, weights):
 
 @pytest.fixture
 def painted(monkeypatch):
-    """What the command was asked to paint, a list of {flag: value}."""
+    """What was painted, a list of (painting's file, scales)."""
     asked = []
-    paint = stylize.main
+    paint = api.paint
 
-    def listening(argv):
-        asked.append({name: flags.FLAGS[name].value for name in painting.allowed()})
-        return paint(argv)
+    def listening(loaded, chosen, **options):
+        asked.append((loaded.descriptions["style"]["name"], chosen.scales.shares))
+        return paint(loaded, chosen, **options)
 
-    monkeypatch.setattr(stylize, "main", listening)
+    monkeypatch.setattr(api, "paint", listening)
     return asked
 
 
 def _sweep(*arguments):
-    with flagsaver.flagsaver():
-        flags.FLAGS(["sweep", "--content=photo.png", "--style=one.jpg", "--output=s.png", *QUICK, *arguments])
-        return sweep.main([])
+    named = ["--content=photo.png", "--style=one.jpg", "--output=s.png"]
+    return main.main(["nst_tf", "sweep", *named, *QUICK, *arguments])
 
 
 def _mistake(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
-        _sweep(*arguments)
-    assert ended.value.code == 2
+    assert _sweep(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nst_tf sweep: ")
     return line
 
 
 def test_commas_divide_values_unless_there_are_semicolons():
-    assert axes.parse("rows", "content_weight=1,10, 100", ALLOWED) == ("content_weight", ("1", "10", "100"))
-    assert axes.parse("rows", "--scales=1;0.5,1;", ALLOWED) == ("scales", ("1", "0.5,1"))
+    assert sweep.parse_axis("rows", "content_weight=1,10, 100", ALLOWED) == (
+        "content_weight",
+        ("1", "10", "100"),
+    )
+    assert sweep.parse_axis("rows", "--scales=1;0.5,1;", ALLOWED) == ("scales", ("1", "0.5,1"))
     for text, message in [
         ("content_weight", "no values; write --rows=FLAG=VALUE"),
         ("content_weight=,", "no values"),
@@ -86,22 +84,18 @@ def test_commas_divide_values_unless_there_are_semicolons():
         ("scales=1,1", "twice"),
     ]:
         with pytest.raises(errors.InputError, match=message):
-            axes.parse("rows", text, ALLOWED)
+            sweep.parse_axis("rows", text, ALLOWED)
 
 
 def test_every_flag_about_one_picture_may_be_swept():
-    assert {"content", "style", "preset", "config", "size", "steps", "seed", "clip"} <= set(
-        painting.allowed()
-    )
-    assert not {"output", "overwrite", "trace", "comparison", "rows"} & set(painting.allowed())
+    assert {"content", "style", "preset", "config", "size", "steps", "seed", "clip"} <= set(command.swept())
+    assert not {"output", "overwrite", "trace", "comparison", "rows"} & set(command.swept())
 
 
 def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, painted, capsys):
     sides = ["--rows=style=one.jpg,two.jpg", "--columns=scales=1;0.5,1", "--keep=kept", "--color=only"]
     assert _sweep(*sides) == 0
-    assert [(asked["style"], asked["scales"]) for asked in painted] == [
-        ([style], scales) for style in ("one.jpg", "two.jpg") for scales in (["1"], ["0.5", "1"])
-    ]
+    assert painted == [(style, scales) for style in ("one.jpg", "two.jpg") for scales in ((1.0,), (0.5, 1.0))]
     told = capsys.readouterr()
     assert "picture 4 of 4: style=two, scales=0.5,1" in told.err
     assert told.out.startswith("s.png: 4 pictures")
@@ -177,8 +171,6 @@ def test_pictures_of_different_sizes_are_fitted_into_one_cell():
 
 
 def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(folder, monkeypatch, capsys):
-    from nst_tf import api
-
     paint, calls = api.paint, []
 
     def stopped(*arguments, on_progress, **options):

@@ -65,12 +65,11 @@ class _Command(NamedTuple):
     shown: tuple[str, ...]  # the flags that name files to show, one below the other
 
 
-_TOOLS = pathlib.Path(__file__).resolve().parent
 _BOTH_PICTURES = ("--content=photograph.jpg", "--style=strokes.jpg")
 _COMMANDS: Mapping[str, _Command] = {
     "sweep": _Command(
         (
-            str(_TOOLS / "sweep.py"),
+            *("-m", "nst_tf", "sweep"),
             "--content=photograph.jpg",
             "--rows=content_weight=20,200",
             "--columns=style=strokes.jpg,mosaic.jpg",
@@ -78,7 +77,7 @@ _COMMANDS: Mapping[str, _Command] = {
         ),
         ("output",),
     ),
-    "reconstruct_layers": _Command((str(_TOOLS / "reconstruct_layers.py"), *_BOTH_PICTURES), ("output",)),
+    "reconstruct_layers": _Command(("-m", "nst_tf", "reconstruct", *_BOTH_PICTURES), ("output",)),
     "watching": _Command(("-m", "nst_tf", *_BOTH_PICTURES, "--size=256"), ("comparison", "plot")),
 }
 

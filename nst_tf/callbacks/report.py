@@ -98,6 +98,7 @@ class ProgressBar:
                 dynamic_ncols=True,
                 leave=False,
             )
+        self._bar.total = total  # a server's client learns on the way how large later scales are
         self._bar.set_postfix_str(_describe(progress), refresh=False)
         self._bar.update(done - self._bar.n)
 
