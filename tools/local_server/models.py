@@ -1,8 +1,8 @@
-"""The versions of one SavedModel, as a model server has them: found, loaded, run, replaced.
+"""The versions of one SavedModel in a model server: found, loaded, run, replaced.
 
-Each is restored as TensorFlow Serving restores it: a graph and a v1 Session of its own, the tag "serve",
-feeds and fetches by SignatureDef. Of the folders named by whole numbers the newest that loads is the one
-served; what it replaces is closed once its last request has ended.
+Each version is restored as TensorFlow Serving restores it: a graph and a v1 Session of its own, the tag
+"serve", feeds and fetches by SignatureDef. Of the folders named by whole numbers the newest that loads is
+served. The version that it replaces is closed once its last request has ended.
 """
 
 import contextlib
@@ -18,8 +18,6 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 
 _LOG = logging.getLogger(__name__)
-# It advises another way to load than the one that model servers have.
-logging.getLogger("tensorflow").addFilter(lambda record: "loader_impl" not in record.getMessage())
 
 # TensorFlow Serving cuts its messages here too: longer ones do not fit beside a status of gRPC.
 _LONGEST_MESSAGE_BYTES = 1024
@@ -27,7 +25,7 @@ _LONGEST_MESSAGE_BYTES = 1024
 # A version is an int64, as in TensorFlow Serving: 18 digits always are one.
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
-# What TensorFlow puts before a message (where its node was made) and after it (nodes, the error again).
+# TensorFlow's text before a message (where its node was made) and after it (nodes, the error again).
 _BEFORE = re.compile(
     r"(?s)(Graph execution error:\s*)?(Detected at node .*?\nNode: [^\n]*\n)*(\d+ root err.*?\(0\) [^:]*: )?"
 )
@@ -36,6 +34,15 @@ _ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
 
 # Returns the array of an input's name, value and TensorInfo, in the TensorInfo's type.
 Reader = Callable[[str, Any, Any], np.ndarray]
+
+
+def hide_loading_advice() -> None:
+    """Keeps out of TensorFlow's log its advice to load models in another way than model servers do."""
+    logging.getLogger("tensorflow").addFilter(_is_no_loading_advice)
+
+
+def _is_no_loading_advice(record: logging.LogRecord) -> bool:
+    return "loader_impl" not in record.getMessage()
 
 
 class ServingError(Exception):
@@ -54,7 +61,7 @@ def invalid(message: str) -> ServingError:
 
 
 def readable(message: str) -> str:
-    """Returns what TensorFlow's message says, in one line: no node traces, and of an assertion its text."""
+    """Returns TensorFlow's message in one line, without node traces; of an assertion only its text."""
     text = " ".join(_AFTER.sub("", _BEFORE.sub("", message.strip(), count=1)).split())
     assertion = _ASSERTION.fullmatch(text)
     return assertion[1].replace("] [", " ") if assertion else text
@@ -65,15 +72,19 @@ def numpy_type(info: Any) -> np.dtype:
     return np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
 
 
-def _feeds(inputs: Mapping[str, Any], given: Mapping[str, Any], read: Reader) -> dict[str, np.ndarray]:
-    """Returns {tensor: array} for a signature's inputs; where they do not fit, a clear line about it."""
-    if list(given) == [""] and len(inputs) == 1:
-        given = {next(iter(inputs)): given[""]}
-    if set(given) != set(inputs):
-        names = ", ".join(given) or "none"
+def _feeds(inputs: Mapping[str, Any], values: Mapping[str, Any], read: Reader) -> dict[str, np.ndarray]:
+    """Returns {tensor: array} for a signature's inputs.
+
+    Raises:
+        ServingError: The values do not fit the signature.
+    """
+    if list(values) == [""] and len(inputs) == 1:
+        values = {next(iter(inputs)): values[""]}
+    if set(values) != set(inputs):
+        names = ", ".join(values) or "none"
         raise invalid(f"inputs: {names}; this signature takes {', '.join(sorted(inputs))}")
     feeds = {}
-    for name, value in given.items():
+    for name, value in values.items():
         array, shape = read(name, value, inputs[name]), tf.TensorShape(inputs[name].tensor_shape)
         if not shape.is_compatible_with(array.shape):
             allowed = ", ".join("any" if size is None else str(size) for size in shape)
@@ -86,7 +97,7 @@ class Version:
     """One loaded version: `number`, `session`, `signatures` {name: SignatureDef}, and count of `users`."""
 
     def __init__(self, number: int, folder: pathlib.Path) -> None:
-        """Loads the version; raises whatever TensorFlow raises where that fails."""
+        """Loads the version; raises whatever TensorFlow raises if that fails."""
         self.number, self.users = number, 0
         self.session = tf.compat.v1.Session(graph=tf.Graph())
         with self.session.graph.as_default():
@@ -98,7 +109,7 @@ class Version:
     def run(
         self,
         signature_name: str,
-        given: Mapping[str, Any],
+        values: Mapping[str, Any],
         read: Reader,
         output_filter: Iterable[str] = (),
         timeout_ms: int = 0,
@@ -107,10 +118,10 @@ class Version:
 
         Args:
             signature_name: The signature.
-            given: {input: value}; the name "" stands for the only input of a signature.
+            values: {input: value}; the name "" stands for the only input of a signature.
             read: Makes each value an array of its input's type.
-            output_filter: The outputs wanted; none means all.
-            timeout_ms: What it may take; 0 means any time.
+            output_filter: The outputs to return; none means all.
+            timeout_ms: The longest time that the run may take; 0: no limit.
 
         Raises:
             ServingError: The request does not fit, or TensorFlow failed or ran out of time.
@@ -124,17 +135,17 @@ class Version:
         if len(set(wanted) & set(signature.outputs)) < len(wanted):
             raise invalid(f"output_filter: allowed, each once: {', '.join(sorted(signature.outputs))}")
         fetches = {name: signature.outputs[name].name for name in wanted}
-        feeds = _feeds(signature.inputs, given, read)
+        feeds = _feeds(signature.inputs, values, read)
         try:
             options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms)
-            values = self.session.run(fetches, feeds, options)
+            results = self.session.run(fetches, feeds, options)
         except tf.errors.OpError as error:
             raise ServingError(error.error_code, readable(error.message)) from None
         except RuntimeError:  # the session was closed
             raise ServingError(tf.errors.UNAVAILABLE, "the server is being stopped") from None
-        except (TypeError, ValueError) as error:  # what the session refuses to feed
+        except (TypeError, ValueError) as error:  # the session refuses to feed a value
             raise invalid(readable(str(error))) from None
-        return {name: np.asarray(values[name], numpy_type(signature.outputs[name])) for name in wanted}
+        return {name: np.asarray(results[name], numpy_type(signature.outputs[name])) for name in wanted}
 
 
 def _number(spec: Any) -> int | None:
@@ -149,22 +160,22 @@ class Versions:
     def __init__(self, base_path: pathlib.Path, name: str) -> None:
         """Takes the folder of the version folders, and the model's name."""
         self.name, self._folder = name, base_path
-        self._lock = threading.Lock()  # guards what follows, and the users of every version
+        self._lock = threading.Lock()  # guards the fields below and the `users` of every version
         self._current: Version | None = None
         self._statuses: dict[int, Any] = {}  # {version: ModelVersionStatus}
-        self._failed: dict[int, set[tuple]] = {}  # {version that failed: its files}
+        self._failed: dict[int, set[tuple]] = {}  # {version that failed to load: its files}
 
     def refresh(self) -> bool:
-        """Looks at the folder once; the newest version that loads is served. Returns whether any is.
+        """Reads the folder once and serves the newest version that loads; returns whether any is served.
 
-        One that failed is not tried again until its files change. Where nothing loads, or the folder cannot
-        be read, the version served stays; where no version is left, none is served.
+        A version that failed to load is not tried again until its files change. If none loads, or the folder
+        cannot be read, the current version stays; if no version folder is left, none is served.
         """
-        with contextlib.suppress(OSError):  # files come and go; the next look will tell
-            self._look()
+        with contextlib.suppress(OSError):  # files come and go; the next refresh reads the folder again
+            self._scan()
         return self._current is not None
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         folders = {int(one.name): one for one in self._folder.iterdir() if _NUMBER.match(one.name)}
         for number in sorted(folders, reverse=True):
             if self._current is not None and self._current.number == number:
@@ -214,7 +225,7 @@ class Versions:
 
     @contextlib.contextmanager
     def use(self, spec: Any) -> Iterator[Version]:
-        """Gives the version that a ModelSpec names, or the one served, and keeps it loaded until the end.
+        """Yields the version that a ModelSpec names, or the current one, and keeps it loaded meanwhile.
 
         Raises:
             ServingError: It is not loaded.

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
+from local_server import models
+from local_server.server import LocalServer
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -29,7 +31,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from nst_tf import errors, local_models, local_server
+from nst_tf import errors
 from tests import conftest
 
 TensorProto = type(tf.make_tensor_proto(0))
@@ -139,7 +141,7 @@ SLACK_S = 2.0
 
 @pytest.fixture(scope="module")
 def client(saved):
-    with local_server.LocalServer(
+    with LocalServer(
         saved, max_concurrent_requests=SLOTS, max_body_mb=1, rest_api_timeout_in_ms=REST_TIMEOUT_MS
     ) as server:
         yield Client(server)
@@ -508,7 +510,7 @@ def test_versions_come_and_go_and_no_request_fails(saved, tmp_path, caplog):
     _place(saved / "1", tmp_path / "1")
     stop = threading.Event()
     with (
-        local_server.LocalServer(tmp_path, model_name="toy", rest_api_timeout_in_ms=2500) as server,
+        LocalServer(tmp_path, model_name="toy", rest_api_timeout_in_ms=2500) as server,
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
         client = Client(server)
@@ -551,7 +553,7 @@ def test_versions_come_and_go_and_no_request_fails(saved, tmp_path, caplog):
 
 
 def test_a_version_that_failed_is_tried_again_once_its_files_change(saved, tmp_path):
-    versions = local_models.Versions(tmp_path, "toy")
+    versions = models.Versions(tmp_path, "toy")
     assert not versions.refresh()
     (tmp_path / "1").mkdir()
     assert not versions.refresh()
@@ -563,15 +565,15 @@ def test_a_version_that_failed_is_tried_again_once_its_files_change(saved, tmp_p
 
 
 def test_stopping_lets_what_runs_end_and_takes_no_more(saved, monkeypatch):
-    begun, run = threading.Semaphore(0), local_models.Version.run
+    begun, run = threading.Semaphore(0), models.Version.run
 
     def noted(*args, **kwargs):
         begun.release()
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(local_models.Version, "run", noted)
+    monkeypatch.setattr(models.Version, "run", noted)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        with local_server.LocalServer(saved, rest_api_timeout_in_ms=3000) as server:
+        with LocalServer(saved, rest_api_timeout_in_ms=3000) as server:
             client = Client(server)
             client.predict("scale", x=[[1.0, 1.0]])  # connects, which takes seconds on a busy machine
             slow = pool.submit(client.post, {"signature_name": "loop", "inputs": [ENDLESS]})
@@ -602,28 +604,28 @@ def test_stopping_lets_what_runs_end_and_takes_no_more(saved, monkeypatch):
     ],
 )
 def test_tensorflows_messages_become_one_line(message, line):
-    assert local_models.readable(message) == line
+    assert models.readable(message) == line
 
 
 def test_long_messages_are_cut():
-    error = local_models.invalid("\u00e9" * 2000 + "\ud800")
+    error = models.invalid("\u00e9" * 2000 + "\ud800")
     assert len(error.message.encode()) == 1024
 
 
 def test_mistakes_are_input_errors(saved, tmp_path):
     with pytest.raises(errors.InputError, match="not a folder that holds"):
-        local_server.LocalServer(tmp_path / "none")
+        LocalServer(tmp_path / "none")
     with pytest.raises(errors.InputError, match="not a folder that holds"):
-        local_server.LocalServer(saved / "1")
+        LocalServer(saved / "1")
     with pytest.raises(errors.InputError, match="model name"):
-        local_server.LocalServer(saved, model_name="a/b")
+        LocalServer(saved, model_name="a/b")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for name in ("port", "rest_api_port"):
             with pytest.raises(errors.InputError, match=f"{port} cannot be listened on"):
-                local_server.LocalServer(saved, **{name: port})
+                LocalServer(saved, **{name: port})
     with pytest.raises(errors.InputError, match="cannot be listened on"):
-        local_server.LocalServer(saved, host="a..b")
+        LocalServer(saved, host="a..b")
 
 
 @pytest.fixture
@@ -632,7 +634,7 @@ def tool():
     started = []
 
     def start(*arguments):
-        command = [sys.executable, str(conftest.ROOT / "tools" / "serve_local.py"), *arguments]
+        command = [sys.executable, str(conftest.ROOT / "tools" / "local_server" / "serve.py"), *arguments]
         environment = {**os.environ, "PYTHONPATH": str(conftest.ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
@@ -663,7 +665,7 @@ def test_the_tool_serves_until_a_signal(tool, saved, tmp_path):
     assert [process.returncode for process in (serving, waiting, mistaken)] == [0, 0, 2], ends
     assert ends[0] == "toy: version 2 is served from now on\n"
     assert ends[1] == "later: no version to serve yet; waiting for a folder named 1, 2, ...\n"
-    assert ends[2].startswith("serve_local: ")
+    assert ends[2].startswith("serve: ")
     assert len(ends[2].splitlines()) == 1
 
 
@@ -687,7 +689,7 @@ def test_help_lists_the_librarys_defaults(tool):
     process = tool("--help")
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (0, "")
-    defaults = inspect.signature(local_server.LocalServer).parameters
+    defaults = inspect.signature(LocalServer).parameters
     for name in ("host", "max_concurrent_requests", "max_body_mb", "rest_api_timeout_in_ms"):
         described = stdout.partition(f"--{name}:")[2].partition("\n  --")[0]
         assert f"default: '{defaults[name].default}'" in described

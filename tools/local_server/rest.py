@@ -24,7 +24,7 @@ import werkzeug.exceptions
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
-from nst_tf.local_models import ServingError, Versions, invalid, numpy_type
+from local_server.models import ServingError, Versions, invalid, numpy_type
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _MODEL = "(?i)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?"
 _ROUTES = {"GET": re.compile(_MODEL + "(/metadata)?"), "POST": re.compile(_MODEL + ":(predict)")}
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
-# What JSON may stand for an array's kind (NumPy's letter): true and false are no numbers, 1.0 is no integer.
+# The JSON types for an array's kind (NumPy's letter): true and false are no numbers, 1.0 is no integer.
 _JSON_TYPES: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str, dict}}
 
 # How one value of a kind is written; a float as its own type prints it: 0.2, not a double's 0.20000000298.
@@ -56,8 +56,8 @@ def make_app(versions: Versions, slot: Callable[[], AbstractContextManager], tim
 
     Args:
         versions: The model.
-        slot: Gives what is held while a prediction is read, made and written.
-        timeout_ms: What TensorFlow may take for a prediction; 0 means any time.
+        slot: Returns a context to hold while a prediction is read, computed and written.
+        timeout_ms: The longest time that TensorFlow may take for a prediction; 0: no limit.
     """
     app = flask.Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
@@ -89,7 +89,7 @@ def _failure(error: Exception) -> flask.Response:
 
 
 def _route(method: str, path: str) -> tuple[Any, str | None]:
-    """Returns what is asked about, a ModelSpec, and what for: None for its status."""
+    """Returns the ModelSpec of a path and the action on it: "metadata", "predict", or None for its status."""
     match = _ROUTES[method].fullmatch(path) if method in _ROUTES else None
     if match is None:
         if not path.lower().startswith("/v1/"):
@@ -120,14 +120,14 @@ def _predict(versions: Versions, spec: Any, body: bytes, timeout_ms: int) -> dic
     form = [key for key in ("instances", "inputs") if key in document]
     if len(form) != 1:
         raise invalid("expected one of 'instances' (rows) and 'inputs' (columns)")
-    by_row, given = form == ["instances"], document[form[0]]
-    columns = _columns(given) if by_row else given
+    by_row, values = form == ["instances"], document[form[0]]
+    columns = _columns(values) if by_row else values
     name = document.get("signature_name") or "serving_default"
     if not isinstance(name, str):
         raise invalid("signature_name: allowed: a string")
     with versions.use(spec) as version:
-        given = columns if _is_named(columns) else {"": columns}
-        outputs = version.run(name, given, _read, timeout_ms=timeout_ms)
+        inputs = columns if _is_named(columns) else {"": columns}
+        outputs = version.run(name, inputs, _read, timeout_ms=timeout_ms)
     written = {key: _write(key, array) for key, array in outputs.items()}
     only = next(iter(written.values())) if len(written) == 1 else None
     if not by_row:
@@ -223,7 +223,7 @@ class HttpServer(threading.Thread):
     def __init__(self, app: flask.Flask, listening: socket.socket, threads: int, max_body_bytes: int) -> None:
         """Takes over the socket; answers as many requests at a time as it has threads."""
         super().__init__(daemon=True)
-        # Flask refuses what is too long in JSON, waitress what is far too long without reading it.
+        # Flask answers in JSON to a body that is too long; waitress does not even read one twice as long.
         app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
         self.port: int = listening.getsockname()[1]
         self._server = waitress.server.create_server(
@@ -244,7 +244,7 @@ class HttpServer(threading.Thread):
 
     def stop(self) -> None:
         """Closes all connections."""
-        # In the server's own thread, which would trip over a socket that another closes.
+        # In the server's own thread, which would fail on a socket that another thread closes.
         self._server.trigger.pull_trigger(lambda: waitress.wasyncore.close_all(self._server._map))
         self.join()
         self._server.task_dispatcher.shutdown()

@@ -1,12 +1,8 @@
-"""A local stand-in for TensorFlow Serving, for tests and for trying a model out on a laptop without Docker.
+"""A local stand-in for TensorFlow Serving, for tests and for trying a model out without Docker.
 
-It answers the same requests for predictions, metadata and status, by gRPC and REST; in production, serve the
-same folder with stock TensorFlow Serving. What differs: predictions beyond a number at a time are refused at
-once; names that a signature does not have are refused in REST's columns too; messages lack TensorFlow's node
-traces; warm-up records are not run; where the newest version does not load, an older one is.
-
-A prediction ends at its gRPC deadline or at REST's time-out, even within a loop. One whose client has gone
-away runs until then too, since a session cannot cancel a single run.
+It answers the same requests for predictions, metadata and status, by gRPC and REST; README.md lists what
+differs. A prediction ends at its gRPC deadline or at REST's time-out, even within a loop; it runs until then
+also if its client has gone away, since a session cannot cancel a single run.
 """
 
 import concurrent.futures
@@ -33,19 +29,20 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from nst_tf import errors, local_rest
-from nst_tf.local_models import ServingError, Versions, invalid, numpy_type
+from local_server import models, rest
+from local_server.models import ServingError, Versions, invalid, numpy_type
+from nst_tf import errors
 
 _LOG = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-# Threads beyond those that predict: for status and metadata, and to refuse what is too much.
+# Threads beyond those that predict: for status and metadata, and to refuse predictions above the limit.
 _SPARE_THREADS = 16
 
-# How often the folder is looked at; TensorFlow Serving does so once a second.
+# Time between two reads of the folder; TensorFlow Serving reads it once a second.
 _POLL_S = 0.5
 
-# What requests get to end by themselves when the server stops.
+# Time for running requests to end by themselves when the server stops.
 _GRACE_S = 5.0
 
 # The fields of a TensorProto by type, as TensorFlow Serving fills them: some clients read no others.
@@ -65,7 +62,7 @@ def _aborting(context: Any) -> Iterator[None]:
 class _Services(
     prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
 ):
-    """PredictionService and ModelService; what is not here is UNIMPLEMENTED."""
+    """PredictionService and ModelService; all other methods are UNIMPLEMENTED."""
 
     def __init__(self, versions: Versions, slot: Callable[[], Any], max_bytes: int) -> None:
         self._versions, self._slot, self._max_bytes = versions, slot, max_bytes
@@ -112,7 +109,7 @@ class _Services(
 
 
 def _timeout_ms(context: Any) -> int:
-    """Returns what is left until a request's deadline; 0 where it has none."""
+    """Returns the time until a request's deadline; 0 if it has none."""
     left_s = context.time_remaining()
     if left_s is None or left_s > 2**31:  # gRPC's infinity
         return 0
@@ -134,7 +131,7 @@ def _write(array: np.ndarray, tensor: Any) -> None:
 
 
 class LocalServer:
-    """Serves the model `name` while its context lasts: `host`, `grpc_port` and `rest_port` say where."""
+    """Serves the model `name` at `host`, `grpc_port` and `rest_port` while its context lasts."""
 
     def __init__(
         self,
@@ -152,18 +149,19 @@ class LocalServer:
 
         Args:
             model_base_path: The folder of the version folders.
-            model_name: What requests call the model; the folder's name unless given.
+            model_name: The model's name in requests; by default the folder's name.
             host: The address to listen on; the default is reached from this machine only.
             port: gRPC's port; 0: any free one, as `grpc_port` says.
             rest_api_port: REST's port; 0: any free one, as `rest_port` says.
             max_concurrent_requests: How many predictions may run at a time; more are refused.
             max_body_mb: The longest request in MiB. The default has room for the state of a run at
                 1024 x 1024 pixels: 288 MB, and a third more in base64.
-            rest_api_timeout_in_ms: What a prediction by REST may take; 0: any time.
+            rest_api_timeout_in_ms: The longest time for a prediction by REST; 0: no limit.
 
         Raises:
             InputError: There is no such folder, or a port cannot be listened on.
         """
+        models.hide_loading_advice()
         base_path = pathlib.Path(model_base_path).expanduser()
         if not base_path.is_dir() or (base_path / "saved_model.pb").exists():
             raise errors.InputError(
@@ -177,8 +175,8 @@ class LocalServer:
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         threads, max_bytes = max_concurrent_requests + _SPARE_THREADS, max_body_mb * 2**20
-        app = local_rest.make_app(self._versions, self._slot, rest_api_timeout_in_ms)
-        self._rest = local_rest.HttpServer(app, _listen(host, rest_api_port), threads, max_bytes)
+        app = rest.make_app(self._versions, self._slot, rest_api_timeout_in_ms)
+        self._rest = rest.HttpServer(app, _listen(host, rest_api_port), threads, max_bytes)
         self._grpc = grpc.server(
             concurrent.futures.ThreadPoolExecutor(threads),
             # Without the last, a second server would share the port unnoticed.
@@ -192,13 +190,13 @@ class LocalServer:
         services = _Services(self._versions, self._slot, max_bytes)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
-        _listen(host, port).close()  # says why it failed, which gRPC does not
+        _listen(host, port).close()  # its error gives the reason, gRPC's does not
         self.grpc_port = self._grpc.add_insecure_port(f"{self.host}:{port}")
         self.rest_port = self._rest.port
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """Lets a prediction through, or refuses it where as many as may are running."""
+        """Lets a prediction through, or refuses it if the limit of running ones is reached."""
         if not self._slots.acquire(blocking=False):
             message = f"{self._limit} predictions are running, which is the limit; try again later"
             raise ServingError(tf.errors.RESOURCE_EXHAUSTED, message)
@@ -221,7 +219,7 @@ class LocalServer:
             self._versions.refresh()
 
     def __exit__(self, *_: object) -> None:
-        """Takes no more requests, gives those that run a few seconds, then ends them."""
+        """Refuses new requests, gives running ones a few seconds, then ends them."""
         self._stopping.set()
         ended = self._grpc.stop(_GRACE_S)
         self._rest.drain(_GRACE_S)
@@ -232,15 +230,15 @@ class LocalServer:
 
     def wait(self) -> None:
         """Returns at SIGINT (Ctrl-C) or SIGTERM; a second one ends the process. For the main thread."""
-        asked: list[Any] = []
+        received: list[Any] = []
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: asked.append(signal.signal(number, signal.SIG_DFL)))
-        while not asked:
+            signal.signal(number, lambda number, _: received.append(signal.signal(number, signal.SIG_DFL)))
+        while not received:
             time.sleep(0.1)  # not an event: its lock could be held when the signal comes
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that listens; raises `InputError` where none can."""
+    """Returns a socket that listens; raises `InputError` if that fails."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)

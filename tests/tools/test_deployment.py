@@ -7,7 +7,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from tests import conftest
 
-FOLDER = conftest.ROOT / "tools" / "serving"
+FOLDER = conftest.ROOT / "tools" / "deployment"
 
 
 def test_the_model_config_names_the_model():
