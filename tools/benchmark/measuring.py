@@ -1,6 +1,6 @@
 """The rows of the benchmark, on one photograph, one painting and one set of weights.
 
-Each thing measured has a process of its own, and those of nst_tf are prepared as its command prepares them.
+Each contender has a process of its own; nst_tf's are prepared as its command prepares them.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarking import arithmetic, contenders, in_turn, processes, quality
+from benchmark import arithmetic, contenders, processes, quality, timing
 from nst_tf import errors, runtime
 from nst_tf.config import presets, scales
 from nst_tf.engine import images, memory
@@ -17,7 +17,7 @@ from nst_tf.network import vgg19, weights
 
 _GIB = 2.0**30
 
-# What the two presets look at.
+# The deepest layer that the two presets use.
 _LAYERS = ("relu5_2",)
 
 
@@ -34,10 +34,10 @@ class Bench:
             style: The painting, likewise.
             source: Of the weights, as `weights.load` takes it.
             rounds: How often each is measured.
-            bfloat16: Whether to measure bfloat16 too; where it is emulated, it takes ten times as long.
+            bfloat16: Whether to measure bfloat16 too; emulated, it takes ten times as long.
 
         Raises:
-            InputError: They cannot be had, or are of a network with fewer filters than VGG19.
+            InputError: The weights cannot be had, or are of a network with fewer filters than VGG19.
         """
         self._content, self._style = content, style
         self.weights = _of_vgg19(source)
@@ -46,16 +46,16 @@ class Bench:
         self._precisions = ("float32", "bfloat16") if bfloat16 else ("float32",)
 
     def steps(self, sizes: Sequence[int]) -> dict[str, Any]:
-        """Returns the seconds of a step of every contender, and the ratios that there are aims for."""
+        """Returns the seconds of a step of every contender, and the ratios in `contenders.AIMS`."""
         found: dict[str, Any] = {}
         for size, task in self._tasks("steps", sizes, max(map(len, self._contenders))):
             seconds: dict[str, float] = {}
             ratios: dict[str, float] = {}
             for contending in self._contenders:
                 times = self._in_turn(contending, task)
-                seconds |= in_turn.medians(times)
+                seconds |= timing.medians(times)
                 ratios |= {
-                    f"{slow} / {fast}": in_turn.ratio(times, slow, fast)
+                    f"{slow} / {fast}": timing.ratio(times, slow, fast)
                     for slow, fast in contenders.AIMS
                     if {slow, fast} <= set(times)
                 }
@@ -84,13 +84,13 @@ class Bench:
     def quality(
         self, size: int, evaluations: Sequence[int], steps: Sequence[int], every_road: bool
     ) -> dict[str, Any]:
-        """Returns the baselines' values and times, and the seconds until nst_tf has them, by road.
+        """Returns the baselines' values and times, and the seconds until nst_tf reaches them, by road.
 
         Args:
             size: Longest side in pixels.
-            evaluations: Of the PyTorch baseline; none to leave it out.
+            evaluations: Of the PyTorch baseline; empty: without it.
             steps: Of TensorFlow's tutorial, likewise.
-            every_road: Whether to take every road, not the last alone.
+            every_road: Whether to take every one of `quality.ROADS`, not the last alone.
         """
         task, found = self._task(size), {}
         baselines: list[Any] = [("TensorFlow's tutorial", "tf_tutorial", quality.tutorial, steps)]
@@ -114,22 +114,22 @@ class Bench:
             }
         return found
 
-    def _in_turn(self, names: Iterable[str], task: contenders.Task) -> in_turn.Times:
+    def _in_turn(self, names: Iterable[str], task: contenders.Task) -> timing.Times:
         """Returns the seconds of steps of some contenders, all of them running."""
         with contextlib.ExitStack() as stack:
             steps = {
                 name: stack.enter_context(processes.running(name, task, _of_contender(name, task))).step
                 for name in names
             }
-            return in_turn.measure(steps, self._rounds)
+            return timing.measure(steps, self._rounds)
 
     def _tasks(
         self, row: str, sizes: Iterable[int], at_once: int = 1
     ) -> Iterator[tuple[int, contenders.Task]]:
-        """Yields each size whose contenders fit into memory, so many at once, with what they get.
+        """Yields each size at which `at_once` contenders fit into memory, and their input.
 
         Raises:
-            InputError: None does.
+            InputError: No size does.
         """
         fits = False
         for size in sizes:
@@ -157,9 +157,9 @@ class Bench:
 
 
 def _of_vgg19(source: str) -> weights.Weights:
-    """Returns weights of all of VGG19's filters, which the baselines have.
+    """Returns weights of all of VGG19's filters, which the baselines need.
 
-    Where "auto" cannot have ImageNet's they are random: a step takes the same time, whatever they are.
+    If "auto" cannot get ImageNet's they are random: a step takes the same time with any weights.
     """
     shapes = vgg19.kernel_shapes(_LAYERS)
     loaded = weights.load(source, shapes)
@@ -176,29 +176,29 @@ def _of_vgg19(source: str) -> weights.Weights:
 
 
 def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
-    """Returns what a contender's process needs."""
+    """Returns the start-up time and the peak memory of a contender's process."""
     with processes.running(name, task, _of_contender(name, task)) as contender:
-        contender.step()  # the first allocates what the network needs, this what the optimiser remembers
+        contender.step()  # the first step allocates the network's memory, this one the optimiser's
         peak = contender.peak_bytes()
         return {"startup_s": contender.startup_s, "peak_gib": None if peak is None else peak / _GIB}
 
 
 def _needed(task: contenders.Task) -> float:
-    """Returns about how many bytes nst_tf takes; the others are taken to need no more."""
+    """Returns about how many bytes nst_tf needs; the others are assumed to need no more."""
     chosen, shape = contenders.formulation("gatys_pytorch", task, "float32"), task.content.shape[1:3]
     last = scales.plan_scales(chosen, *shape)[-1]
     return memory.estimate(chosen, "float32", last, [task.style.shape[1:3]])
 
 
 def _of_contender(name: str, task: contenders.Task) -> processes.Preparation:
-    """Returns what a contender's process begins with."""
+    """Returns the calls that a contender's process begins with."""
     return _preparation(task) if name.startswith("nst_tf") else ()
 
 
 def _preparation(task: contenders.Task) -> processes.Preparation:
-    """Returns what a process of nst_tf begins with, as its command does.
+    """Returns the calls that a process of nst_tf begins with, as its command does.
 
-    Memory is kept where there is enough of it now, for the larger of the two precisions.
+    Freed memory is kept if enough is available now for the larger of the two precisions.
     """
     chosen = contenders.formulation("gatys_pytorch", task, "float32")
     keeps = memory.can_be_kept(chosen, "float32", task.content.shape[1:3], [task.style.shape[1:3]])

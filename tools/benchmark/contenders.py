@@ -1,7 +1,7 @@
-"""Who is measured: nst_tf and the baselines, each as a function that takes one step.
+"""The programs that are measured: nst_tf and the baselines, each as a function that takes one step.
 
 The two objectives are those of the presets gatys_pytorch and tf_tutorial, with a photograph and a painting of
-one size. TensorFlow and PyTorch are imported only where a contender's step is made, so that the process of
+one size. TensorFlow and PyTorch are imported only when a contender's step is made, so that the process of
 one does not hold the other.
 """
 
@@ -17,20 +17,20 @@ from nst_tf.network import weights
 
 Step = Callable[[], object]
 
-# Enough for any benchmark; a run of nst_tf wants to know how many steps there will be.
+# Enough for any benchmark; a run of nst_tf needs a number of steps.
 _MANY = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What every contender of a row gets."""
+    """The input of every contender of a row."""
 
     content: np.ndarray  # [1, H, W, 3] in [0, 1]
     style: np.ndarray  # likewise
     weights: weights.Weights
 
 
-def formulation(preset: str, task: Task, precision: str, **changes: Any) -> config.Config:
+def formulation(preset: str, task: Task, precision: str, **overrides: Any) -> config.Config:
     """Returns a preset's formulation and optimiser at one scale, the size of the task's pictures."""
     base = dataclasses.replace(
         presets.get(preset),
@@ -41,7 +41,7 @@ def formulation(preset: str, task: Task, precision: str, **changes: Any) -> conf
         steps=(_MANY,),
         tile="off",
     )
-    return dataclasses.replace(base, **{"precision": precision, **changes})
+    return dataclasses.replace(base, **{"precision": precision, **overrides})
 
 
 def _nst_tf(preset: str, precision: str) -> Callable[[Task], Step]:
@@ -57,7 +57,7 @@ def _nst_tf(preset: str, precision: str) -> Callable[[Task], Step]:
 
 def _pytorch(*, bfloat16: bool) -> Callable[[Task], Step]:
     def make(task: Task) -> Step:
-        from baselines import pytorch_gatys
+        from benchmark import pytorch_gatys
 
         gatys = pytorch_gatys.Gatys(task.weights.arrays, task.content, task.style, bfloat16=bfloat16)
         return pytorch_gatys.stepper(gatys, pytorch_gatys.to_pixels(task.content))
@@ -66,7 +66,7 @@ def _pytorch(*, bfloat16: bool) -> Callable[[Task], Step]:
 
 
 def _tutorial(task: Task) -> Step:
-    from baselines import tensorflow_tutorial
+    from benchmark import tensorflow_tutorial
 
     tutorial = tensorflow_tutorial.Tutorial(task.weights.arrays, task.content, task.style)
 
@@ -91,8 +91,7 @@ _CONTENDERS: Mapping[str, Mapping[str, Callable[[Task], Step]]] = {
     },
 }
 
-# (the slower, the faster one): those whose ratio is given, and how many times as fast nst_tf wants to be on
-# two cores; none where the work is the same and the optimiser makes the difference.
+# {(slower, faster): the aim for their ratio on two cores}; None: both do the same work in a step.
 AIMS: Mapping[tuple[str, str], float | None] = {
     ("PyTorch float32", "nst_tf float32"): 1.25,
     ("PyTorch float32", "nst_tf bfloat16"): 2.5,
@@ -107,10 +106,10 @@ def has_pytorch() -> bool:
 
 
 def available(*, bfloat16: bool) -> list[list[str]]:
-    """Returns the contenders' names, those of one objective together.
+    """Returns the contenders' names, those of one objective together; PyTorch's only if it is installed.
 
     Args:
-        bfloat16: Whether to have those of that precision; PyTorch's are there where PyTorch is.
+        bfloat16: Whether to include those of that precision.
     """
     left_out = [name for name, wanted in (("bfloat16", bfloat16), ("PyTorch", has_pytorch())) if not wanted]
     return [

@@ -1,15 +1,15 @@
-"""Measures nst_tf beside what one would pick otherwise, in one run and in turn.
+"""Measures nst_tf beside a plain PyTorch program and TensorFlow's tutorial, in one run and in turn.
 
 Leave the machine to it: other work slows PyTorch, whose threads wait for each other, more than the rest.
 
-pip install -e '.[benchmark]'                    # PyTorch, for its baseline
+pip install -e '.[benchmark]'                     # PyTorch, for its baseline
 python tools/draw_samples.py --output=samples
-python tools/benchmark.py --json=benchmark.json
-python tools/benchmark.py --quick                # under three minutes; sizes too small to judge by
+python tools/benchmark/benchmark.py --json=benchmark.json
+python tools/benchmark/benchmark.py --quick       # under three minutes; sizes too small to compare by
 
 Rows: steps (seconds of a step of the same objective), quality (seconds until an objective is as low as a
 baseline's), arithmetic (floating-point operations against a large matrix product's), processes (start-up and
-peak memory, each in a process of its own). The baselines are in tools/baselines.
+peak memory, each in a process of its own). tools/benchmark/README.md has results.
 """
 
 import importlib.metadata
@@ -22,12 +22,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tool_flags
 from absl import app, flags
 
 from nst_tf import errors, runtime
 from nst_tf.config import presets
 from nst_tf.io import pictures
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
+import tool_flags
 
 _FLAGS = flags.FLAGS
 ROWS = ("steps", "arithmetic", "processes", "quality")
@@ -42,10 +44,10 @@ flags.DEFINE_bool("quick", False, "small sizes and few steps: whether it works, 
 flags.DEFINE_string("content", "samples/photograph.jpg", "the photograph")
 flags.DEFINE_string("style", "samples/strokes.jpg", "the painting")
 flags.DEFINE_string("weights", None, "VGG19's weights, as nst_tf takes them, and where it does")
-flags.DEFINE_bool("bfloat16", None, "measure it too [where the machine has instructions for it]")
+flags.DEFINE_bool("bfloat16", None, "measure it too [if the machine has instructions for it]")
 flags.DEFINE_string("json", None, "a file to write the results to")
 
-# Which of them is empty leaves its baseline out.
+# An empty one leaves its baseline out.
 _OF_QUALITY = ("evaluations", "tutorial_steps")
 
 _QUICK: Mapping[str, Any] = {
@@ -77,16 +79,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _measure() -> dict[str, Any]:
-    """Returns the results by row; prints each when it is there."""
+    """Returns the results by row; prints each as soon as it is measured."""
     sizes = _numbers("sizes", lowest=32)
     evaluations, steps = (_numbers(name) if _FLAGS[name].value else [] for name in _OF_QUALITY)
     if _FLAGS.json and not pathlib.Path(_FLAGS.json).absolute().parent.is_dir():
         raise errors.InputError(f"json: there is no folder for {_FLAGS.json}; make it first")
-    # Before TensorFlow is loaded, so that mistakes are told at once.
+    # Before TensorFlow is loaded, so that mistakes are reported at once.
     content, style = (pictures.read(_FLAGS[name].value, name) for name in ("content", "style"))
     with runtime.quiet():
         runtime.use_tensorflow_backend()
-        from benchmarking import contenders, measuring, report
+        from benchmark import contenders, measuring, report
     machine, source = _machine(), _FLAGS.weights or presets.get("default").weights
     bfloat16 = machine["bfloat16 instructions"] if _FLAGS.bfloat16 is None else _FLAGS.bfloat16
     bench = measuring.Bench(content, style, source, _FLAGS.rounds, bfloat16=bfloat16)
@@ -110,7 +112,7 @@ def _numbers(flag: str, lowest: int = 1) -> list[int]:
     """Returns the whole numbers that a flag lists.
 
     Raises:
-        InputError: One is none, or too small, or they do not ascend.
+        InputError: One is no whole number or too small, or they do not ascend.
     """
     texts = _FLAGS[flag].value
     good = bool(texts) and all(text.isdecimal() and int(text) >= lowest for text in texts)
@@ -125,7 +127,7 @@ def _numbers(flag: str, lowest: int = 1) -> list[int]:
 
 
 def _machine() -> dict[str, Any]:
-    """Returns what the results depend on beside the program."""
+    """Returns the properties of the machine that results depend on."""
     packages = {}
     for name in ("tensorflow", "keras", "torch"):
         try:

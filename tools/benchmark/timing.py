@@ -1,10 +1,11 @@
-"""Timings to compare: what is compared is measured in turn, round by round, so that all share the noise."""
+"""Timings to compare: contenders are measured in turn, round by round, so that all share the noise."""
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-# Of one thing, in seconds, a round each.
+# {contender: seconds of each round}.
 Times = dict[str, list[float]]
 
 
@@ -29,3 +30,22 @@ def ratio(times: Times, slow: str, fast: str) -> float:
 def medians(times: Times) -> dict[str, float]:
     """Returns the median of each."""
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+class Stopwatch:
+    """Counts the seconds since its construction, without those of `stopped` blocks."""
+
+    def __init__(self) -> None:
+        """Starts it."""
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Returns the seconds counted."""
+        return time.perf_counter() - self._start
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Does not count the seconds of a block."""
+        before = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - before

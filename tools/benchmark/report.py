@@ -1,9 +1,9 @@
-"""The benchmark's results as tables of text; what they are is in `benchmark.py`."""
+"""The benchmark's results as tables of text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarking import contenders
+from benchmark import contenders
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -53,7 +53,7 @@ def quality(found: Mapping[str, Any]) -> str:
 
 
 def arithmetic(found: Mapping[str, Any]) -> str:
-    """Returns what share of a matrix product's rate a step has, by size and precision."""
+    """Returns a step's rate and its share of a matrix product's, by size and precision."""
     rows = [
         [size, precision, each["gflops"], each["matrix_gflops"], each["share"], each["other_share"]]
         for size, by_precision in found.items()

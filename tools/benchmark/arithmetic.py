@@ -1,4 +1,4 @@
-"""How much of the machine a step uses: its rate against a large matrix product's, and what is beside it."""
+"""How much of the machine a step uses: its rate against a large matrix product's, and its overhead."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from benchmarking import contenders, in_turn
+from benchmark import contenders, timing
 from nst_tf.config import config
 from nst_tf.engine import stylizer
 from nst_tf.losses import objective
@@ -19,9 +19,9 @@ _MATRIX_SIDE = 2048
 def flops(chosen: config.Config, arrays: weights.Arrays, height: int, width: int) -> float:
     """Returns the floating-point operations of one evaluation: convolutions and Gram matrices.
 
-    A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one wanted, as much
-    again; a Gram matrix 2 * N^2 a pixel, and its gradient as much again. All else is next to nothing. Counted
-    by the definition: with convolutions by Winograd more than the processor has done.
+    A convolution costs 2 * 9 * in * out a pixel, and its gradient by its input, the only one needed, as much
+    again; a Gram matrix 2 * N^2 a pixel, and its gradient as much again. All else is negligible. Counted
+    by the definition: convolutions by Winograd do fewer multiplications than that.
 
     Args:
         chosen: The formulation.
@@ -47,38 +47,38 @@ def measure(task: contenders.Task, precision: str, rounds: int) -> dict[str, flo
     """Measures a step of gatys_pytorch, its network alone, and a matrix product, in turn.
 
     Returns:
-        `gflops` and `matrix_gflops` a second, `share` of the first in the second, and `other_share`: that of
-        a step which is not the network and its losses.
+        `gflops` and `matrix_gflops` a second; `share`, the first divided by the second; and `other_share`,
+        the share of a step that is spent outside the network and its losses.
     """
     chosen = contenders.formulation("gatys_pytorch", task, precision)
     run = stylizer.Stylizer(task.content, [task.style], chosen, task.weights)
-    times = in_turn.measure(
+    times = timing.measure(
         {
             "step": lambda: run.step().total.numpy(),
-            "network": _network(task, run.config),  # convolutions as the run has them
+            "network": _network(task, run.config),  # with the run's choice of convolutions
             "product": _product(precision),
         },
         rounds,
     )
-    seconds = in_turn.medians(times)
+    seconds = timing.medians(times)
     gflop = flops(chosen, task.weights.arrays, *task.content.shape[1:3]) / 1e9
     rate, matrix_rate = gflop / seconds["network"], 2 * _MATRIX_SIDE**3 / 1e9 / seconds["product"]
     return {
         "gflops": rate,
         "matrix_gflops": matrix_rate,
         "share": rate / matrix_rate,
-        "other_share": 1 - 1 / in_turn.ratio(times, "step", "network"),
+        "other_share": 1 - 1 / timing.ratio(times, "step", "network"),
     }
 
 
 def _network(task: contenders.Task, chosen: config.Config) -> Callable[[], Any]:
     """Returns one evaluation of loss and gradient."""
-    judge = objective.Objective(chosen, task.weights, chosen.precision)
-    targets = judge.targets(tf.constant(task.content), [tf.constant(task.style)])
+    preset_loss = objective.Objective(chosen, task.weights, chosen.precision)
+    targets = preset_loss.targets(tf.constant(task.content), [tf.constant(task.style)])
     image = tf.constant(task.content)
     any_image = tf.TensorSpec([1, None, None, 3])
     evaluate = tf.function(
-        lambda image: judge.value_and_gradient(image, targets), [any_image], autograph=False
+        lambda image: preset_loss.value_and_gradient(image, targets), [any_image], autograph=False
     )
     return lambda: evaluate(image)[1].numpy()
 

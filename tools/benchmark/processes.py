@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, as people run them: none has another's threads or freed memory."""
+"""Contenders in processes of their own, as users run them: none has another's threads or freed memory."""
 
 import contextlib
 import multiprocessing
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarking import contenders
+from benchmark import contenders
 from nst_tf import runtime
 
 _Connection = multiprocessing.connection.Connection
@@ -20,18 +20,18 @@ _STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) 
 
 
 class Running:
-    """A contender that takes steps when it is told to; its first, on starting, is not measured."""
+    """A contender that takes steps on request; its first step, at the start, is not measured."""
 
     def __init__(self, ask: Callable[[object], Any], startup_s: float) -> None:
-        """Takes the way to the process: a question -> its answer."""
+        """Takes a function that sends the process a question and returns its answer."""
         self._ask, self.startup_s = ask, startup_s
 
     def step(self) -> None:
-        """Takes one, to its end."""
+        """Takes one step, to its end."""
         self._ask("step")
 
     def peak_bytes(self) -> int | None:
-        """Returns the most memory that it has had; None where only Linux would tell."""
+        """Returns the peak memory of the process; None on systems other than Linux."""
         found: int | None = self._ask("peak")
         return found
 
@@ -42,8 +42,8 @@ def running(name: str, task: contenders.Task, prepare: Preparation = ()) -> Iter
 
     Args:
         name: Of the contender.
-        task: What it gets.
-        prepare: What its process calls before it loads TensorFlow, as the command nst_tf does.
+        task: Its input.
+        prepare: Functions that its process calls before it loads TensorFlow, as the command nst_tf does.
 
     Raises:
         RuntimeError: The process ended without an answer.
@@ -61,10 +61,10 @@ def running(name: str, task: contenders.Task, prepare: Preparation = ()) -> Iter
 
 
 def call(function: Callable[..., Any], *arguments: Any, prepare: Preparation = ()) -> Any:
-    """Returns what a function of a module returns in a process of its own.
+    """Returns the result of a module's function, called in a process of its own.
 
     Args:
-        function: What to call.
+        function: The function.
         *arguments: Its arguments.
         prepare: As for `running`.
 
@@ -78,7 +78,7 @@ def call(function: Callable[..., Any], *arguments: Any, prepare: Preparation = (
 
 @contextlib.contextmanager
 def _process(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
-    """Starts a process, which gets its end of a connection after the arguments; waits for its end."""
+    """Starts a process, whose last argument is its side of a connection; waits for the process to end."""
     context = multiprocessing.get_context("spawn")
     own, other = context.Pipe()
     process = context.Process(target=_begin, args=(prepare, target, *arguments, other))
@@ -92,7 +92,7 @@ def _process(prepare: Preparation, target: Callable[..., None], *arguments: Any)
 
 
 def _begin(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> None:
-    """In the new process: does what it is for."""
+    """In the new process: prepares it, then calls the target."""
     for each in prepare:
         each()
     target(*arguments)
@@ -106,12 +106,12 @@ def _received(connection: _Connection, name: str) -> Any:
 
 
 def _take_steps(name: str, task: contenders.Task, connection: _Connection) -> None:
-    """In the new process: sends the time after the first step, then answers questions until there is none."""
+    """In the new process: sends the time after the first step, then answers questions until one is None."""
     with runtime.quiet():
         step = contenders.named(name)(task)
         step()
     connection.send(time.time())
-    with contextlib.suppress(EOFError):  # whoever asked is gone
+    with contextlib.suppress(EOFError):  # the process that asks has ended
         while (question := connection.recv()) is not None:
             if question == "step":
                 step()
@@ -119,7 +119,7 @@ def _take_steps(name: str, task: contenders.Task, connection: _Connection) -> No
 
 
 def _answer(connection: _Connection) -> None:
-    """In the new process: sends what a function returns."""
+    """In the new process: sends the result of a function."""
     with runtime.quiet():  # to receive the function is to import its module, and TensorFlow
         function, arguments = connection.recv()
         answer = function(*arguments)
@@ -127,7 +127,7 @@ def _answer(connection: _Connection) -> None:
 
 
 def _peak() -> int | None:
-    """Returns the most memory that this process has had, in bytes."""
+    """Returns the peak memory of this process, in bytes."""
     if not _STATUS.exists():
         return None
     found = _PEAK.search(_STATUS.read_text(encoding="ascii", errors="replace"))

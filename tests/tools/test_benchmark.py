@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmarking import arithmetic, contenders, in_turn, measuring, processes, quality, report
+from benchmark import arithmetic, contenders, measuring, processes, quality, report, timing
 from PIL import Image
 
 from nst_tf import errors, runtime
@@ -33,12 +33,12 @@ def task():
     return contenders.Task(content, style, weights.load("random", vgg19.kernel_shapes(["relu5_2"])))
 
 
-def _judged(preset, task, image):
+def _loss_and_gradient(preset, task, image):
     """Returns nst_tf's loss of an image and its gradient."""
     chosen = contenders.formulation(preset, task, "float32")
-    judge = objective.Objective(chosen, task.weights, "float32")
-    targets = judge.targets(tf.constant(task.content), [tf.constant(task.style)])
-    values, gradient = judge.value_and_gradient(tf.constant(image), targets)
+    preset_loss = objective.Objective(chosen, task.weights, "float32")
+    targets = preset_loss.targets(tf.constant(task.content), [tf.constant(task.style)])
+    values, gradient = preset_loss.value_and_gradient(tf.constant(image), targets)
     return float(values.total), gradient.numpy()
 
 
@@ -48,14 +48,14 @@ def _image(task):
 
 
 def test_the_tutorials_objective_is_that_of_the_preset(task):
-    from baselines import tensorflow_tutorial
+    from benchmark import tensorflow_tutorial
 
     tutorial = tensorflow_tutorial.Tutorial(task.weights.arrays, task.content, task.style)
     image = tf.constant(_image(task))
     with tf.GradientTape() as tape:
         tape.watch(image)
         loss = tutorial.loss(image)
-    value, gradient = _judged("tf_tutorial", task, image)
+    value, gradient = _loss_and_gradient("tf_tutorial", task, image)
     np.testing.assert_allclose(float(loss), value, rtol=1e-4)
     other = tape.gradient(loss, image).numpy()
     assert np.linalg.norm(other - gradient) < 1e-3 * np.linalg.norm(gradient)
@@ -63,13 +63,13 @@ def test_the_tutorials_objective_is_that_of_the_preset(task):
 
 def test_pytorchs_objective_is_that_of_the_preset(task):
     torch = pytest.importorskip("torch", reason="PyTorch is not here: pip install -e '.[benchmark]'")
-    from baselines import pytorch_gatys
+    from benchmark import pytorch_gatys
 
     gatys = pytorch_gatys.Gatys(task.weights.arrays, task.content, task.style)
     pixels = pytorch_gatys.to_pixels(_image(task)).requires_grad_()
     loss = gatys.loss(pixels)
     loss.backward()
-    value, gradient = _judged("gatys_pytorch", task, _image(task))
+    value, gradient = _loss_and_gradient("gatys_pytorch", task, _image(task))
     np.testing.assert_allclose(loss.item(), value, rtol=1e-4)
     other = 255 * pixels.grad.numpy().transpose(0, 2, 3, 1)[..., ::-1]
     assert np.linalg.norm(other - gradient) < 1e-3 * np.linalg.norm(gradient)
@@ -95,10 +95,10 @@ def test_flops_of_a_step_are_the_published_ones():
 def test_ratios_are_those_within_a_round():
     """Both took twice as long in the second round, when something else was going on."""
     times = {"slow": [2.0, 4.0, 2.1], "fast": [1.0, 2.0, 1.0]}
-    assert in_turn.ratio(times, "slow", "fast") == 2.0
-    assert in_turn.medians(times) == {"slow": 2.1, "fast": 1.0}
+    assert timing.ratio(times, "slow", "fast") == 2.0
+    assert timing.medians(times) == {"slow": 2.1, "fast": 1.0}
     calls: list[str] = []
-    found = in_turn.measure({name: functools.partial(calls.append, name) for name in "ab"}, 2)
+    found = timing.measure({name: functools.partial(calls.append, name) for name in "ab"}, 2)
     assert "".join(calls) == "ababab"
     assert [len(found[name]) for name in "ab"] == [2, 2]
 
@@ -112,7 +112,7 @@ def test_each_road_has_all_that_came_before():
 
 
 def test_seconds_to_a_value_ascend_and_end_where_it_is_out_of_reach(task):
-    first = quality.Judge("gatys_pytorch", task)(task.content)
+    first = quality.Objective("gatys_pytorch", task)(task.content)
     baseline = quality.Baseline("gatys_pytorch", (5, 10, 15), (1.0, 2.0, 3.0), (first, 0.5 * first, 0.0))
     changes = quality.roads(every=False).popitem()[1] | {"precision": "float32"}
     easy, hard, never = quality.seconds_to(baseline, changes, task)
@@ -160,7 +160,12 @@ def test_without_imagenets_weights_filters_are_random_and_as_many(monkeypatch, c
 
 def _benchmark(folder, *arguments):
     return subprocess.run(
-        [sys.executable, conftest.ROOT / "tools" / "benchmark.py", "--weights=random", *arguments],
+        [
+            sys.executable,
+            conftest.ROOT / "tools" / "benchmark" / "benchmark.py",
+            "--weights=random",
+            *arguments,
+        ],
         cwd=folder,
         capture_output=True,
         text=True,
