@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from feature_training import packing
+from features import packing
 from PIL import Image
 from sample_pictures import album
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from feature_training import augmentation, contrast, crops, library, network, packing, slow_start, training
+from features import augmentation, dataset, network, packing, slow_start, training
 from PIL import Image
 from sample_pictures import album
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(folder):
-    return library.load(folder, WINDOW)
+    return dataset.load(folder, WINDOW)
 
 
 class KilledError(Exception):
@@ -80,13 +80,13 @@ def _train(pictures, folder, clock, **changes):
 
 def test_classes_are_folders_within_a_set(pictures):
     assert pictures.folder_names == ["set/one", "set/two"]
-    assert pictures.folders.tolist() == [library.NO_FOLDER] * 2 + [0] * 6 + [1] * 6
+    assert pictures.folders.tolist() == [dataset.NO_FOLDER] * 2 + [0] * 6 + [1] * 6
 
 
 def test_large_pictures_are_kept_at_several_sizes_and_small_ones_enlarged(tmp_path):
     for name, side in (("large", 100), ("small", 20)):
         Image.new("RGB", (side, 2 * side)).save(tmp_path / f"{name}.png")
-    found = library.load(tmp_path, 40)
+    found = dataset.load(tmp_path, 40)
     assert [[size.shape for size in sizes] for sizes in found.pictures] == [
         [(200, 100, 3), (100, 50, 3)],
         [(80, 40, 3)],
@@ -95,15 +95,15 @@ def test_large_pictures_are_kept_at_several_sizes_and_small_ones_enlarged(tmp_pa
 
 def test_a_folder_without_pictures_and_a_broken_picture_give_one_line(tmp_path):
     with pytest.raises(errors.InputError, match="no pictures below"):
-        library.load(tmp_path, WINDOW)
+        dataset.load(tmp_path, WINDOW)
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(errors.InputError, match=r"broken\.jpg cannot be read"):
-        library.load(tmp_path, WINDOW)
+        dataset.load(tmp_path, WINDOW)
 
 
 def _crops(pictures, **changes):
     options = {"window": WINDOW, "crop": CROP, "batch": 4, "steps": 3, "seed": 5} | changes
-    return crops.Crops(pictures, **options)
+    return dataset.Crops(pictures, **options)
 
 
 def test_batches_are_seeded_and_differ(pictures):
@@ -395,7 +395,7 @@ def test_smoothed_crossentropy_equals_keras_own():
 def test_contrast_is_the_cross_entropy_of_telling_places_apart():
     """Three pictures of 2 x 2 places, relu3_4 being 4 steps fine: only these four places are asked about."""
     features = np.random.default_rng(3).normal(size=(6, 8, 8, 5)).astype(np.float32)
-    layer = contrast.Contrast("relu3_4", 0.5)
+    layer = network.Contrast("relu3_4", 0.5)
     assert layer(features).shape == (6, 1)
     kernel, bias = layer._project.get_weights()
     places = features[:, 2::4, 2::4].reshape(2, 12, 5) @ kernel + bias
@@ -411,7 +411,7 @@ def test_contrast_is_the_cross_entropy_of_telling_places_apart():
 def test_contrast_vanishes_where_every_place_is_known_again():
     """Places along axes of their own, the same in both views."""
     features = np.tile(np.eye(9, dtype=np.float32).reshape(1, 3, 3, 9), (2, 1, 1, 1))
-    layer = contrast.Contrast("relu5_1", 1.0)
+    layer = network.Contrast("relu5_1", 1.0)
     layer.build(features.shape)
     layer._project.set_weights([np.eye(9, 128, dtype=np.float32), np.zeros(128, np.float32)])
     layer(features)
@@ -531,10 +531,9 @@ def test_how_features_came_about_can_be_kept_as_json(pictures):
 
 
 def test_no_tensorflow_is_imported():
-    """Training runs where only another backend is; judging paints, which takes TensorFlow."""
-    tool = conftest.ROOT / "tools"
-    for path in [tool / "train_features.py", *(tool / "feature_training").glob("*.py")]:
-        if path.stem not in ("judging", "gallery"):
+    """Training needs no backend but its own; comparing paints, which takes TensorFlow."""
+    for path in (conftest.ROOT / "tools" / "features").glob("*.py"):
+        if path.stem != "comparison":
             imported = {
                 alias.name.split(".")[0]
                 for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

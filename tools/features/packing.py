@@ -36,13 +36,9 @@ IMAGENET_MEAN_SQUARES = {
 }
 _CALIBRATION_SIZE = 256
 
-# By how much features of each block are larger than ImageNet's. At the same size relu4_1 outweighs relu1_1 a
-# thousand times, and what is finer than it sees is left open: ImageNet's relu4_1 holds colours and grain
-# itself, ours do not yet, and pictures end in rainbows of one pixel. The layer that content is read from then
-# has to be larger, too. Chosen of seven by three pictures at 256 px in 120 steps, as the ImageNet weights
-# judge them (style, content): 0.185, 1.06 so; 0.21, 1.10 with 3.5, 1.6 and 1.3 for blocks 1 to 3 alone and
-# 1.5 for relu4_2; 0.19, 1.01 with half as much again; random filters 0.34, 0.59, ImageNet 0.16, 0.78. With a
-# network half as long trained all the sizes of ImageNet gave 0.42, 1.32.
+# Factors of features over ImageNet's, by block. At ImageNet's sizes relu4_1 outweighs relu1_1 a thousand
+# times, and unlike ImageNet's ours does not determine colours and grain: pictures end in rainbows of one
+# pixel. The content layer then has to be larger, too. The best of seven sets over three pictures (README.md).
 _EMPHASIS = {1: 7.0, 2: 3.2, 3: 2.2, 4: 1.0, 5: 1.6}
 _CONTENT_EMPHASIS = {"relu4_2": 2.0}
 
@@ -57,17 +53,17 @@ _LEVELS = 127
 
 
 def pack(arrays: Arrays, preprocessing: str, about: Mapping[str, Any]) -> bytes:
-    """Returns the bytes of a `.npz` file that `nst_tf.weights` reads.
+    """Returns the bytes of a `.npz` file that `nst_tf.network.weights` reads.
 
     Args:
         arrays: As trained.
         preprocessing: A name from `vgg19.PREPROCESSING`.
-        about: How they came about, kept in the file as JSON.
+        about: How they were trained, kept in the file as JSON.
     """
     quantized = {conv: quantize(kernel) for conv, (kernel, _) in arrays.items()}
     rounded = {
         conv: (kernel * scale, arrays[conv][1]) for conv, (kernel, scale) in quantized.items()
-    }  # what will be computed with is what is measured
+    }  # measured as it will be used
     measured = mean_squares(rounded, preprocessing)
     kernel_factors, bias_factors = calibration(measured, TARGETS)
     contents: dict[str, Any] = {}
@@ -81,7 +77,7 @@ def pack(arrays: Arrays, preprocessing: str, about: Mapping[str, Any]) -> bytes:
 
 
 def about(file: pathlib.Path) -> dict[str, Any]:
-    """Returns how the features in a file of `pack` came about."""
+    """Returns how the features in a file of `pack` were trained."""
     with np.load(file, allow_pickle=False) as contents:
         found: dict[str, Any] = json.loads(str(contents["about"]))
         return found
@@ -90,7 +86,7 @@ def about(file: pathlib.Path) -> dict[str, Any]:
 def quantize(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (int8 [3, 3, in, out], scale [out]) whose product is nearest to the kernel.
 
-    It errs by half a level at most, that is by 1/254 of the largest value that the filter has.
+    The error is at most half a level, 1/254 of the filter's largest value.
     """
     largest = np.abs(kernel).max(axis=(0, 1, 2))
     scale = np.where(largest > 0, largest, 1.0) / _LEVELS
@@ -114,7 +110,7 @@ def mean_squares(arrays: Arrays, preprocessing: str) -> dict[str, float]:
 def calibration(
     measured: Mapping[str, float], targets: Mapping[str, float]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Returns what to multiply kernels and biases by, so that every layer gets its target.
+    """Returns factors of kernels and biases with which every layer has its target mean square.
 
     With s = sqrt(target / measured) of a layer and s' that of the layer below (1 for the picture), kernels
     times s / s' and biases times s make features times s exactly: convolution, ReLU and pooling are

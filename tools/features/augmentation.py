@@ -1,8 +1,8 @@
-"""What a crop of a picture looks like to the network: chosen on the host, computed on the device.
+"""The augmentation of crops: drawn on the host, computed on the device.
 
 The host cuts a square window out of a picture and draws a few numbers for each. The device resamples the
-window by two matrix products, which filter as well as interpolate, and then changes its colours. Little
-travels, and an accelerator is not held up by a processor that resizes pictures.
+window by two matrix products, which filter as well as interpolate, and then changes its colours. So little
+data moves, and an accelerator does not wait for a processor that resizes pictures.
 """
 
 from typing import Any
@@ -10,31 +10,31 @@ from typing import Any
 import keras
 import numpy as np
 
-# Share of the window's area that a crop shows, and its width over height before it becomes square: those of
-# the usual ImageNet recipe (Szegedy et al. 2015, arXiv:1409.4842, section 6), with a larger least share: a
-# window is itself a part of its picture.
+# Share of the window's area in a crop, and its width over height before it becomes square: those of the usual
+# ImageNet recipe (Szegedy et al. 2015, arXiv:1409.4842, section 6), with a larger least share, since a window
+# is already a part of its picture.
 _AREA = (0.2, 1.0)
-_ASPECT = 4 / 3  # or one by that
+_ASPECT = 4 / 3  # or its inverse
 
-# Colours. Narrow: features that hold whatever the light leave the colours of a picture open, and it ends in
-# rainbows. After 22 minutes with three to five times the range, relu4_1 changed by 0.007 of what lies between
-# places when a picture was darkened to 85 %; after 11 more with this one by 0.013, ImageNet's does by 0.016.
+# Colours. Narrow ranges: features that ignore the light leave the colours of a picture undetermined
+# (README.md).
 _CONTRAST = 1.15  # up to this factor, or down by it
 _BRIGHTNESS = 0.04  # levels of 0..1 up or down
 _GAIN = 1.04  # of each channel, as by a wrong white balance
 _SATURATION = (0.85, 1.15)
 _HUE = np.pi / 40  # radians around grey
 
-# Some crops are blurred or noisy: features that hold then look at shapes, not at single pixels, and a
-# picture optimised through them carries less noise.
+# Some crops are blurred or noisy: features that ignore that respond to shapes, not to single pixels, and a
+# picture optimised through them has less noise.
 _BLUR_SHARE, _BLUR = 0.2, 2.0  # up to this many times the width of the resampling filter
 _NOISE_SHARE, _NOISE = 0.3, 0.04  # up to this standard deviation, levels of 0..1
 
-# How far apart two views of a place may be, in pixels of the crop, and by which factor their sizes differ:
-# less than half of the 16 pixels that places lie apart (`contrast`), so that a place stays itself.
+# The largest distance of two views of a place, in pixels of the crop, and the largest factor between their
+# sizes: less than half of the 16 pixels between places (`network.Contrast`), so that views of two places
+# differ.
 _SHIFT, _ZOOM = 4.0, 1.06
 
-# More than a round has.
+# More than the steps of a round.
 _MOST_STEPS = 2**16
 
 # Weights of red, green and blue in grey (ITU-R BT.601).
@@ -42,21 +42,21 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def draw(generator: np.random.Generator, count: int, window: int, crop: int) -> dict[str, np.ndarray]:
-    """Draws what happens to `count` windows, of which the second half is the first half once more.
+    """Draws the augmentation of `count` windows, whose second half are second views of the first half.
 
-    The two views of a window show the same place, a little moved and as if from a little nearer or
-    further; their colours, blur and noise have nothing to do with each other.
+    The two views of a window show the same place, a little moved and zoomed; their colours, blur and noise
+    are independent.
 
     Args:
-        generator: Where the chance comes from.
-        count: How many windows, even.
+        generator: Makes the random choices.
+        count: The number of windows, even.
         window: Their side in pixels.
-        crop: The side of what comes out, in pixels.
+        crop: The side of the crops in pixels.
 
     Returns:
-        `rows` and `columns` [count, crop], where in the window the crop's pixels lie, every second time
-        from right to left; `blur` [count]; `colors` [count, 4, 3], a matrix for red, green, blue and 1;
-        `noise` [count]. All float32.
+        `rows` and `columns` [count, crop], the positions of the crop's pixels in the window, for half of the
+        crops from right to left; `blur` [count]; `colors` [count, 4, 3], a matrix for red, green, blue
+        and 1; `noise` [count]. All float32.
     """
     places = count // 2
     area = generator.uniform(*_AREA, places)
@@ -79,7 +79,7 @@ def draw(generator: np.random.Generator, count: int, window: int, crop: int) -> 
 
 
 def _positions(generator: np.random.Generator, length: np.ndarray, window: int, crop: int) -> np.ndarray:
-    """Returns where the centres of `crop` pixels lie that share a stretch of the window, [count, crop]."""
+    """Returns the centres of `crop` pixels over a random stretch of the window, [count, crop]."""
     start = generator.uniform(0, window - length)
     return start[:, np.newaxis] + (np.arange(crop) + 0.5) * length[:, np.newaxis] / crop - 0.5
 
@@ -87,7 +87,7 @@ def _positions(generator: np.random.Generator, length: np.ndarray, window: int, 
 def _moved(
     generator: np.random.Generator, positions: np.ndarray, zoom: np.ndarray, window: int
 ) -> np.ndarray:
-    """Returns the positions, [count, crop], as another view of the same place has them."""
+    """Returns the positions, [count, crop], in another view of the same place."""
     step = np.abs(positions[:, 1] - positions[:, 0])[:, np.newaxis]
     middle = positions.mean(axis=1, keepdims=True)
     shift = step * generator.uniform(-_SHIFT, _SHIFT, (len(positions), 1))
@@ -135,12 +135,12 @@ class Augmentation(keras.layers.Layer):
         self._seed, self._seeds = seed, keras.random.SeedGenerator(seed)
 
     def begin_round(self, number: int) -> None:
-        """Makes the noise that of a round: Keras does not keep where it was in a checkpoint."""
+        """Seeds the noise of a round: a checkpoint of Keras does not keep the generator's state."""
         # Keras counts the second number up at every step.
         self._seeds.state.assign(np.array([self._seed, number * _MOST_STEPS % 2**32], "uint32"))
 
     def call(self, inputs: dict[str, Any]) -> Any:
-        """Returns the crops of {"window": [B, window, window, 3] uint8, and what `draw` returned}."""
+        """Returns the crops of {"window": [B, window, window, 3] uint8, and the result of `draw`}."""
         ops = keras.ops
         window = ops.cast(inputs["window"], "float32") / 255.0
         side = window.shape[1]
@@ -161,8 +161,8 @@ class Augmentation(keras.layers.Layer):
 def _resampling(positions: Any, blur: Any, side: int) -> Any:
     """Returns the matrices that resample a side of the window, [B, crop, side].
 
-    A triangle filter: linear interpolation where the crop enlarges, as wide as a pixel of the crop where
-    it reduces.
+    A triangle filter: linear interpolation if the crop enlarges, as wide as a pixel of the crop if it
+    reduces.
     """
     ops = keras.ops
     step = ops.abs(positions[:, 1] - positions[:, 0])

@@ -1,8 +1,7 @@
-"""The training run: so many minutes of it, in rounds, after any of which it may be killed and go on.
+"""The training run: a number of minutes, in rounds, after each of which it may be killed and continued.
 
-Keras' `BackupAndRestore` keeps weights and optimiser; what Keras does not know, the time spent, lies beside
-them. The learning rate follows that time and not a number of steps: nobody knows beforehand how many steps a
-machine takes in an hour.
+Keras' `BackupAndRestore` keeps weights and optimiser; the time spent is kept beside them. The learning rate
+follows that time and not a number of steps, since the speed of a machine is not known beforehand.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from feature_training import crops, library, network, slow_start
+from features import dataset, network, slow_start
 from nst_tf import errors
 
 # Stochastic gradient descent as the ResNet and VGG recipes have it: Nesterov's momentum 0.9; the rate for a
@@ -27,30 +26,30 @@ _MOMENTUM = 0.9
 _RATE_BATCH = 256
 # VGG's paper has 5e-4; Keras' decay does not pass through the momentum, which would make it ten times that.
 _WEIGHT_DECAY = 5e-3
-# Normalisation and biases have no decay: it would pull features together to no purpose.
+# No decay for normalisation and biases: it would only shrink the features.
 _NO_DECAY = ("gamma", "beta", "bias")
-# Rounds over which the rate rises from nothing: the first gradients of 16 layers are wild.
+# Rounds in which the rate rises from 0: the first gradients of 16 layers are large.
 _WARM_UP_ROUNDS = 4
 # Szegedy et al. 2015 (arXiv:1512.00567), section 7.
 _LABEL_SMOOTHING = 0.1
 
-# Rounds without end: the clock ends a run.
+# More rounds than any run has: the clock ends a run.
 _ENDLESS = 10**9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a run is; the flags of `train_features.py` have the defaults."""
+    """The settings of a run; the flags of `train.py` have the defaults."""
 
-    minutes: float  # of training, all in all
+    minutes: float  # of training in all
     width: float  # share of VGG19's filters that each convolution gets
     crops: tuple[int, ...]  # sides in pixels, multiples of 16; each for an equal share of the time
-    window: int  # side of what crops are cut out of
-    slow_pictures: int  # from which the first filters are computed; 0 for random filters
+    window: int  # side of the windows that crops are cut out of
+    slow_pictures: int  # number of pictures that the first filters are computed from; 0 for random filters
     batch: int
     round_steps: int  # between two checkpoints
     learning_rate: float  # for a batch of 256
-    # Of the losses: which picture and which folder a crop is from; of each layer, which place it shows.
+    # Of the losses: telling a crop's picture, its folder, and for each layer with a `Contrast` its place.
     picture_weight: float
     folder_weight: float
     contrast_weight: float
@@ -61,7 +60,7 @@ class Settings:
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is."""
+    """The progress of a run."""
 
     seconds: float = 0.0
     rounds: int = 0
@@ -70,25 +69,25 @@ class Progress:
 
 
 def train(
-    pictures: library.Library,
+    pictures: dataset.Library,
     settings: Settings,
     folder: pathlib.Path,
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[keras.Model, Progress]:
-    """Trains, or goes on training, until the minutes are spent.
+    """Trains, or continues to train, until the minutes are spent.
 
     Args:
-        pictures: What to learn from.
-        settings: The run; for one that goes on, what decides its network must be as it was.
-        folder: Where the run is kept; made where it is missing.
-        clock: Seconds.
+        pictures: The pictures to learn from.
+        settings: The run; the settings of a continued run's network must be the same.
+        folder: The folder of the run; made if it is missing.
+        clock: Returns the time in seconds.
 
     Returns:
-        The network and how far it is.
+        The network and its progress.
 
     Raises:
-        InputError: The run in `folder` has another network, or the pictures do not do.
+        InputError: The run in `folder` has another network, or the pictures are unsuitable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _check_run(folder / "network.json", pictures, settings)
@@ -116,7 +115,7 @@ def train(
     for stage, crop in enumerate(settings.crops):
         pace.until = (stage + 1) / len(settings.crops)
         if pace.done < pace.until:
-            pace.rounds = crops.Crops(
+            pace.rounds = dataset.Crops(
                 pictures,
                 window=settings.window,
                 crop=crop,
@@ -125,7 +124,7 @@ def train(
                 seed=settings.seed,
                 workers=settings.workers,
             )
-            # Unshuffled: the batches have chance enough, and this one is not seeded anew for each round.
+            # Unshuffled: batches are random already, and Keras' shuffle is not seeded for each round.
             model.fit(pace.rounds, epochs=_ENDLESS, verbose=0, callbacks=[backup, pace], shuffle=False)
     if not pace.ran:
         backup.set_model(model)
@@ -133,8 +132,8 @@ def train(
     return model, pace.progress
 
 
-def _check_run(file: pathlib.Path, pictures: library.Library, settings: Settings) -> None:
-    """Notes what a run's network follows from; refuses to go on with another."""
+def _check_run(file: pathlib.Path, pictures: dataset.Library, settings: Settings) -> None:
+    """Writes the settings of a run's network; refuses to continue with others."""
     network_of = {
         "pictures": len(pictures.pictures),
         "classes": len(pictures.folder_names),
@@ -153,8 +152,8 @@ def _check_run(file: pathlib.Path, pictures: library.Library, settings: Settings
             )
 
 
-def describe(pictures: library.Library, settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Returns how features came about, for the file that they are kept in."""
+def describe(pictures: dataset.Library, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Returns how features were trained, for the file that they are kept in."""
     return {
         "task": "which picture and which folder a crop is from, which place of it two views show",
         "pictures": len(pictures.pictures),
@@ -182,16 +181,16 @@ def _compile(model: keras.Model, settings: Settings) -> None:
         weighted_metrics={
             name: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for name in ("picture", "folder")
         },
-        # On a CPU TensorFlow's own convolutions are the faster ones; JAX always compiles.
+        # On a CPU TensorFlow's own convolutions are faster than XLA's; JAX always compiles.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross entropy of logits against class numbers of which nobody is quite sure."""
+    """Cross entropy of logits against class numbers with label smoothing."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns -sum_k q_k log p_k, [B]: q is 1 - s for the class, and s shared by all."""
+        """Returns -sum_k q_k log p_k, [B]: q is 1 - s for the class, plus s / K for each of K classes."""
         ops = keras.ops
         log_p = ops.log_softmax(y_pred)
         numbers = ops.cast(ops.reshape(y_true, (-1, 1)), "int32")
@@ -203,14 +202,14 @@ class Pace(keras.callbacks.Callback):
     """Sets each round's learning rate by the clock, reports, and stops when the time is spent."""
 
     def __init__(self, settings: Settings, folder: pathlib.Path, clock: Callable[[], float]) -> None:
-        """Reads how far the run in `folder` is."""
+        """Reads the progress of the run in `folder`."""
         super().__init__()
         self._settings, self._clock = settings, clock
         self._file = folder / "progress.json"
         self.progress = _read_progress(self._file)
         self.until = 1.0  # the share of the time at which to stop
         self.ran = False
-        self.rounds: crops.Crops | None = None
+        self.rounds: dataset.Crops | None = None
         self._start = 0.0
 
     @property
@@ -231,7 +230,7 @@ class Pace(keras.callbacks.Callback):
         self._start = self._clock()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Notes and prints how the round went."""
+        """Writes and prints the round's results."""
         seconds = self._clock() - self._start
         progress, settings = self.progress, self._settings
         progress.seconds += seconds
@@ -261,17 +260,17 @@ class Pace(keras.callbacks.Callback):
 
 
 def cosine(done: float) -> float:
-    """Returns the factor of the learning rate when a share of the time is spent; a little at the end."""
+    """Returns the factor of the learning rate when a share of the time is spent; above 0 at the end."""
     return max(0.002, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def _read_progress(file: pathlib.Path) -> Progress:
-    """Returns how far a run is; nowhere if it has not begun."""
+    """Returns the progress of a run; 0 if it has not begun."""
     return Progress(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else Progress()
 
 
 def _write_progress(file: pathlib.Path, progress: Progress) -> None:
-    """Writes how far a run is, all of it or nothing."""
+    """Writes the progress of a run atomically."""
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(dataclasses.asdict(progress)), encoding="utf-8")
     os.replace(partial, file)

@@ -1,10 +1,9 @@
 """The filters that training begins with: slow features, computed layer by layer from a few pictures.
 
-Random filters answer to an edge and to flat grey much alike, and more so from layer to layer; training then
-leaves the first layers with few kinds of answers: 8 in relu2_1 after 24 minutes (as the participation ratio
-of its correlations counts them) where ImageNet's weights have 21, and slow features 21 before it. Slow
-feature analysis (Wiskott and Sejnowski 2002) asks for answers that differ between places, but stay while a
-picture moves a little. Filters here are random mixtures of the slowest ones.
+Random filters respond to an edge and to flat grey much alike, the more so the deeper, and training leaves the
+first layers with few different responses (README.md). Slow feature analysis (Wiskott and Sejnowski 2002)
+finds features that differ between places, but stay while a picture moves a little. Filters here are random
+mixtures of the slowest ones.
 """
 
 import functools
@@ -14,54 +13,52 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from feature_training import augmentation, library
+from features import augmentation, dataset
 from nst_tf import errors
 from nst_tf.network import vgg19
 from nst_tf.network.weights import Arrays
 
 
-class _Glance(NamedTuple):
+class _View(NamedTuple):
     """How another view of a picture differs from the picture."""
 
-    shift: float  # up to so many pixels, each way
-    zoom: float  # up to this factor
-    light: float  # up to this share of brighter or darker
-    noise: float  # up to this standard deviation, levels of 0..1
+    shift: float  # at most, in pixels in each direction
+    zoom: float  # at most, a factor
+    light: float  # at most, as a share: brighter or darker
+    noise: float  # at most, a standard deviation in levels of 0..1
 
 
-# Two further views of each picture, a near one and a far one, and how much of what features change from the
-# picture to each of them counts, by block: deep filters see more pixels, and are to stay while more changes.
-# All the numbers below were found by hand, by the pictures that such filters paint without any training: of
-# five ways these came closest to the paintings.
-_GLANCES = (_Glance(0.7, 1.005, 0.02, 0.04), _Glance(3.0, 1.02, 0.2, 0.06))
+# Two further views of each picture, a near one and a far one, and the weights of the change of features from
+# the picture to each of them, by block: deep filters see more pixels and shall stay while more changes. All
+# numbers below were tuned by the pictures that such filters paint without training.
+_VIEWS = (_View(0.7, 1.005, 0.02, 0.04), _View(3.0, 1.02, 0.2, 0.06))
 _SHARES = {1: (1.0, 0.0), 2: (0.8, 0.2), 3: (0.5, 0.5), 4: (0.0, 1.0), 5: (0.0, 1.0)}
 
-# Of how many slow features filters are mixed, as a share of VGG19's own number of filters; of the layer that
-# sees the picture all 27.
+# The number of slow features that filters are mixed of, as a share of VGG19's number of filters; the first
+# layer uses all 27.
 _KEPT = {1: 0.4, 2: 0.4, 3: 0.35, 4: 0.3, 5: 0.3}
 
-# What is added to the change between views, as a share of the variance: so that features nearly without
-# variance are not blown up. More for the first layer, whose finest features are the camera's noise.
+# Added to the change between views, as a share of the variance, so that features nearly without variance are
+# not amplified. More for the first layer, whose finest features are the camera's noise.
 _RIDGE, _FIRST_RIDGE = 0.03, 0.06
 
-# Patches for each of the numbers in one, bounded for the memory's sake. In block 5, of 7 x 7 pixels, many are
-# the same; what is learnt of it by chance, training has to undo.
+# Patches for each number in one, bounded to save memory.
 _PATCHES_PER_NUMBER, _FEWEST_PATCHES, _MOST_PATCHES = 10, 20_000, 50_000
 
-# Pictures at a time.
+# Pictures in a batch.
 _BATCH = 10
 
 
-def begin(model: keras.Model, pictures: library.Library, *, window: int, count: int, seed: int) -> None:
+def begin(model: keras.Model, pictures: dataset.Library, *, window: int, count: int, seed: int) -> None:
     """Gives the convolutions of an untrained network their filters, and the normalisations their statistics.
 
     Args:
         model: As `network.build` returned it.
-        pictures: The library.
-        window: The side of what is cut out of a picture, in pixels.
-        count: From how many pictures. Features of all of them are kept at once, 7 MB a picture of 112 pixels
+        pictures: The dataset.
+        window: The side of the windows in pixels.
+        count: The number of pictures. Features of all of them are kept at once, 7 MB a picture of 112 pixels
             at half VGG19's filters.
-        seed: Of all chance.
+        seed: Of all random choices.
 
     Raises:
         InputError: The pictures are too few or too flat.
@@ -81,8 +78,8 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
 
     Args:
         windows: Pictures, uint8 [N, window, window, 3].
-        filters: {convolution: how many filters}, from the input up.
-        generator: Where the chance comes from.
+        filters: {convolution: number of filters}, from the input up.
+        generator: Makes the random choices.
 
     Returns:
         {convolution: (kernel [3, 3, in, out], bias [out])}, float32.
@@ -90,7 +87,7 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
     Raises:
         InputError: Too little changes in the windows, or between them.
     """
-    views = [_signed(windows), *(_signed(_seen(generator, windows, glance)) for glance in _GLANCES)]
+    views = [_signed(windows), *(_signed(_moved(generator, windows, view)) for view in _VIEWS)]
     found: Arrays = {}
     full = vgg19.kernel_shapes(list(filters))
     for conv, number in filters.items():
@@ -122,14 +119,14 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
 def slow_features(total: np.ndarray, change: np.ndarray, count: int, ridge: float) -> np.ndarray:
     """Returns the linear features with the most variance for their change, [d, count], the slowest first.
 
-    They are uncorrelated, and each has the standard deviation 1 - 1/s, where s says how many times its
-    variance is its change: what does not stay at all has none.
+    They are uncorrelated, and each has the standard deviation 1 - 1/s, where s is its variance divided by its
+    change: features that do not stay at all have none.
 
     Args:
         total: Covariance of the inputs, [d, d].
-        change: Half the covariance of the change of the inputs, [d, d]; total where nothing stays.
-        count: How many features, at most d.
-        ridge: What is added to the change, as a share of the mean variance.
+        change: Half the covariance of the change of the inputs, [d, d]; equal to `total` if nothing stays.
+        count: The number of features, at most d.
+        ridge: Added to the change, as a share of the mean variance.
 
     Raises:
         LinAlgError: Nothing varies, or nothing stays.
@@ -141,36 +138,36 @@ def slow_features(total: np.ndarray, change: np.ndarray, count: int, ridge: floa
     if not stays[-1] > 1:
         raise np.linalg.LinAlgError("no feature stays")
     stays, vectors = stays[::-1][:count], vectors[:, ::-1][:, :count]
-    stays = np.maximum(stays, 1)  # what does not stay gets the factor 0
+    stays = np.maximum(stays, 1)  # a feature that does not stay gets the factor 0
     return np.asarray(np.linalg.solve(root.T, vectors) * (1 - 1 / stays) / np.sqrt(stays))
 
 
 def _windows(
-    generator: np.random.Generator, pictures: library.Library, window: int, count: int
+    generator: np.random.Generator, pictures: dataset.Library, window: int, count: int
 ) -> np.ndarray:
     """Returns windows of different pictures, uint8 [count, window, window, 3]; fewer if there are fewer."""
     numbers = generator.permutation(len(pictures.pictures))[:count]
-    return np.stack([library.cut(generator, pictures.pictures[number], window) for number in numbers])
+    return np.stack([dataset.cut(generator, pictures.pictures[number], window) for number in numbers])
 
 
-def _seen(generator: np.random.Generator, windows: np.ndarray, glance: _Glance) -> np.ndarray:
+def _moved(generator: np.random.Generator, windows: np.ndarray, view: _View) -> np.ndarray:
     """Returns another view of every window, float32 [N, window, window, 3] in [0, 1]."""
     side = windows.shape[1]
     around = np.arange(side) - (side - 1) / 2
 
     def positions(count: int) -> np.ndarray:
-        zoom = np.exp(generator.uniform(-1, 1, (count, 1)) * np.log(glance.zoom))
-        shift = generator.uniform(-glance.shift, glance.shift, (count, 1))
+        zoom = np.exp(generator.uniform(-1, 1, (count, 1)) * np.log(view.zoom))
+        shift = generator.uniform(-view.shift, view.shift, (count, 1))
         return np.clip(zoom * around + (side - 1) / 2 + shift, 0, side - 1)
 
     def drawn(count: int) -> dict[str, np.ndarray]:
-        brighter = 1 + glance.light * generator.uniform(-1, 1, (count, 1, 1))
+        brighter = 1 + view.light * generator.uniform(-1, 1, (count, 1, 1))
         return {
             "rows": positions(count),
             "columns": positions(count),
             "blur": np.ones(count),
             "colors": brighter * np.concatenate([np.eye(3), np.zeros((1, 3))]),
-            "noise": glance.noise * generator.random(count),
+            "noise": view.noise * generator.random(count),
         }
 
     augment = augmentation.Augmentation(int(generator.integers(2**31)))
@@ -189,7 +186,7 @@ def _seen(generator: np.random.Generator, windows: np.ndarray, glance: _Glance) 
 
 
 def _signed(pictures: np.ndarray) -> np.ndarray:
-    """Returns what the network sees of pictures, uint8 or in [0, 1], float16 [N, H, W, 3]."""
+    """Returns the network's input for pictures, uint8 or in [0, 1], as float16 [N, H, W, 3]."""
     levels = 255 if pictures.dtype == np.uint8 else 1
     return np.asarray(vgg19.signed(pictures / np.float32(levels)), np.float16)
 
@@ -214,12 +211,12 @@ def _layer(features: Any, kernel_and_bias: tuple[np.ndarray, np.ndarray]) -> Any
 
 
 def _patches(generator: np.random.Generator, views: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns what a filter sees at the same random places of each view, float32 [places, 9 C]."""
-    if min(views[0].shape[1:3]) < 3:  # then it sees zeros around, as everywhere at the border
+    """Returns the inputs of a filter at the same random places of each view, float32 [places, 9 C]."""
+    if min(views[0].shape[1:3]) < 3:  # then its inputs are padded with zeros, as at every border
         views = [np.pad(view, ((0, 0), (1, 1), (1, 1), (0, 0))) for view in views]
     number, height, width, channels = views[0].shape
     count = int(np.clip(_PATCHES_PER_NUMBER * 9 * channels, _FEWEST_PATCHES, _MOST_PATCHES))
-    # Away from the border, which views do not have in common.
+    # Away from the border, which differs between views.
     border = min(4, height // 5)
     which = generator.integers(number, size=count)
     top = generator.integers(border, height - 2 - border, size=count)

@@ -1,12 +1,11 @@
 """Trains the project's own VGG19 features and writes the file that --weights=builtin reads.
 
-python tools/train_features.py --images=pictures --output=nst_tf/data/vgg19_builtin.npz --minutes=60
+python tools/features/train.py --images=pictures --output=nst_tf/data/vgg19_builtin.npz --minutes=60
 
-Pictures in FOLDER/set/class/ belong to a class; those in FOLDER/set/ to none. The network learns to tell from
-a crop which class its picture is of, to know a place again in a second view of it, and, if asked, which
-picture a crop is from. The run is kept beside the output (--run); the same command goes on where it was
-killed, and with more --minutes where it ended. Runs on any backend of Keras 3: set KERAS_BACKEND to
-tensorflow, jax or torch.
+Pictures in FOLDER/set/class/ belong to a class; those in FOLDER/set/ to none. The network learns to classify
+crops, to find a place again in a second view of it, and, with --picture_weight, to tell which picture a crop
+is from. The run is kept beside the output (--run): the same command continues a run that was killed, and with
+more --minutes one that ended. Runs on any backend of Keras 3: set KERAS_BACKEND to tensorflow, jax or torch.
 """
 
 import dataclasses
@@ -18,25 +17,29 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import tool_flags
 from absl import app, flags
 
 from nst_tf import errors, runtime
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
+import tool_flags
+
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("images", None, "the folder of pictures to learn from")
 flags.DEFINE_string("output", None, "the .npz file to write")
-flags.DEFINE_string("run", None, "the folder to keep the run in; the output's name with .run unless given")
-flags.DEFINE_float("minutes", 60.0, "how long to train, all in all, after the first filters", 0.01)
+flags.DEFINE_string("run", None, "the folder to keep the run in [the output's name with .run]")
+flags.DEFINE_float("minutes", 60.0, "how long to train in all, after the first filters", 0.01)
 flags.DEFINE_float("width", 0.5, "share of VGG19's filters that each convolution gets", 1 / 64, 1.0)
 flags.DEFINE_list(
     "crops",
     ["64", "64", "64", "96"],
     "sides of crops in pixels, multiples of 16; each for an equal share of the time",
 )
-flags.DEFINE_integer("window", 112, "side of what crops are cut out of; smaller pictures are enlarged", 16)
 flags.DEFINE_integer(
-    "slow_pictures", 400, "pictures that the first filters are computed from; 0: they are random", 0
+    "window", 112, "side of the windows that crops are cut out of; smaller pictures are enlarged", 16
+)
+flags.DEFINE_integer(
+    "slow_pictures", 400, "pictures that the first filters are computed from; 0: random filters", 0
 )
 flags.DEFINE_integer("batch", 64, "crops in a step, two of each place", 2)
 flags.register_validator("batch", lambda batch: batch % 2 == 0, "it is odd; allowed: an even number")
@@ -62,23 +65,23 @@ def main(argv: Sequence[str]) -> int:
     """Loads, trains, packs, writes."""
     del argv
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # On processors without AVX-512 TensorFlow leaves oneDNN off: 8.5 crops a second without, 10.5 with it.
+    # On processors without AVX-512 TensorFlow leaves oneDNN off, which trains a fifth fewer crops a second.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     output = _output()
     crops = _crops()
-    from feature_training import library, network, packing, training  # they load Keras
+    from features import dataset, network, packing, training  # they load Keras
 
     try:
         start = time.monotonic()
-        pictures = library.load(_FLAGS.images, _FLAGS.window)
+        pictures = dataset.load(_FLAGS.images, _FLAGS.window)
         print(
             f"{len(pictures.pictures)} pictures, {len(pictures.folder_names)} classes,"
             f" loaded in {time.monotonic() - start:.0f} s; computing in {_precision()}",
             flush=True,
         )
-        found: dict[str, Any] = {"crops": crops, "precision": _precision()}
-        own = [field.name for field in dataclasses.fields(training.Settings) if field.name not in found]
-        settings = training.Settings(**found, **{name: _FLAGS[name].value for name in own})
+        resolved: dict[str, Any] = {"crops": crops, "precision": _precision()}
+        own = [field.name for field in dataclasses.fields(training.Settings) if field.name not in resolved]
+        settings = training.Settings(**resolved, **{name: _FLAGS[name].value for name in own})
         run = pathlib.Path(_FLAGS.run) if _FLAGS.run else output.with_suffix(".run")
         model, progress = training.train(pictures, settings, run)
     except errors.InputError as error:
@@ -92,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _output() -> pathlib.Path:
-    """Returns where to write; refuses what cannot work before hours are spent."""
+    """Returns the file to write; refuses bad flags before hours are spent."""
     if not _FLAGS.images:
         tool_flags.fail("--images is missing: the folder of pictures to learn from")
     if not _FLAGS.output or not _FLAGS.output.endswith(".npz"):
@@ -101,14 +104,14 @@ def _output() -> pathlib.Path:
 
 
 def _precision() -> str:
-    """Returns the type of the arithmetic: where bfloat16 is emulated, it is slower than float32 by far."""
+    """Returns the type of the arithmetic: emulated bfloat16 is far slower than float32."""
     if _FLAGS.precision != "auto":
         return str(_FLAGS.precision)
     return "mixed_bfloat16" if runtime.has_bfloat16_instructions() else "float32"
 
 
 def _crops() -> tuple[int, ...]:
-    """Returns the sides of crops, each a multiple of the network's whole stride."""
+    """Returns the sides of crops, each a multiple of the network's stride."""
     try:
         crops = tuple(int(crop) for crop in _FLAGS.crops)
     except ValueError:
