@@ -25,7 +25,7 @@ def run(command, cwd, check):
         if flag in named:
             Image.new("RGB", (width, 100), "teal").save(named[flag])
 subprocess.run = run
-runpy.run_path({str(conftest.ROOT / "tools" / "make_pictures.py")!r}, run_name="__main__")
+runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_name="__main__")
 """
 
 
@@ -90,7 +90,7 @@ def test_features_have_the_sizes_that_presets_are_made_for(drawn, monkeypatch, s
     assert found == pytest.approx(dict(targets), rel=0.02)
 
 
-@pytest.mark.parametrize("tool", ["draw_samples.py", "make_pictures.py"])
+@pytest.mark.parametrize("tool", ["draw_samples.py", "figures/make.py"])
 def test_help_lists_the_flags(tool):
     finished = _run(tool, "--help")
     assert finished.returncode == 0
@@ -103,9 +103,9 @@ def test_help_lists_the_flags(tool):
         ("draw_samples.py", [], "--output is missing"),
         ("draw_samples.py", ["--output=x", "--size=3"], "--size=3"),
         ("draw_samples.py", ["x"], "'x' is not a flag"),
-        ("make_pictures.py", ["--otput=x"], "Did you mean: output"),
-        ("make_pictures.py", ["--samples=/nowhere"], "No such file"),
-        ("make_pictures.py", ["--only=overveiw"], "should be one of <overview|"),
+        ("figures/make.py", ["--otput=x"], "Did you mean: output"),
+        ("figures/make.py", ["--samples=/nowhere"], "No such file"),
+        ("figures/make.py", ["--only=overveiw"], "should be one of <overview|"),
     ],
 )
 def test_a_mistake_gets_one_line(tool, arguments, message):
@@ -115,13 +115,23 @@ def test_a_mistake_gets_one_line(tool, arguments, message):
     assert len(finished.stderr.splitlines()) == 1
 
 
-def test_the_readme_shows_every_picture_that_make_pictures_makes():
-    readme = (conftest.ROOT / "README.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"\(tools/pictures/(\w+)\.jpg\)", readme))
-    text = re.sub(r"\s+", "", _run("make_pictures.py", "--help").stdout)
+# Of the project, not of what is installed beside it.
+READMES = [conftest.ROOT / "README.md"]
+READMES += [path for top in ("nst_tf", "tools") for path in (conftest.ROOT / top).rglob("README.md")]
+
+
+def test_the_readmes_show_every_picture_that_is_made():
+    folder = conftest.ROOT / "tools" / "figures" / "pictures"
+    shown = set()
+    for readme in READMES:
+        links = re.findall(r"\]\(([\w./]+/pictures/\w+\.jpg)\)", readme.read_text(encoding="utf-8"))
+        paths = [(readme.parent / link).resolve() for link in links]
+        assert all(path.parent == folder and path.is_file() for path in paths), readme
+        shown |= {path.stem for path in paths}
+    text = re.sub(r"\s+", "", _run("figures/make.py", "--help").stdout)
     names = re.findall(r"--only:<([\w|]+)>", text)
     assert shown == set("".join(names).split("|"))
-    assert shown == {path.stem for path in (conftest.ROOT / "tools" / "pictures").glob("*.jpg")}
+    assert shown == {path.stem for path in folder.glob("*.jpg")}
 
 
 # Stands for what paints, which has tests of its own: the more steps, the lighter.
@@ -132,7 +142,7 @@ def stylize(content, styles, *, style_regions, on_progress, preset="default", **
     assert content.is_file() and styles[0].is_file() and chosen.size == 32
     return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.steps) / 240, numpy.float32))
 nst_tf.stylize = stylize
-runpy.run_path({str(conftest.ROOT / "tools" / "make_pictures.py")!r}, run_name="__main__")
+runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_name="__main__")
 """
 
 

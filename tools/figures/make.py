@@ -1,7 +1,7 @@
-"""Makes the README's pictures anew, from the sample pictures.
+"""Makes the pictures of the READMEs anew, from the sample pictures.
 
 python tools/draw_samples.py --output=samples
-python tools/make_pictures.py --samples=samples --output=tools/pictures
+python tools/figures/make.py --samples=samples --output=tools/figures/pictures
 
 That takes about an hour on two cores; --only=steps makes steps.jpg alone.
 """
@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tool_flags
 from absl import app, flags
 from PIL import Image
 
@@ -24,12 +23,15 @@ import nst_tf
 from nst_tf import runtime
 from nst_tf.callbacks import figures
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
+import tool_flags
+
 _OVERVIEW = "overview"
 _PHOTOGRAPH = "photograph.jpg"
 _PAINTINGS = ("strokes.jpg", "mosaic.jpg")
 
 # {flag: values}: a strip for each flag, which shows what it does to the first painting's picture. The values
-# were chosen by looking: the default, and how far one may go to either side before the pictures say no more.
+# were chosen by eye: the default, and about as far to either side as pictures still differ.
 _STRIPS: Mapping[str, Sequence[Any]] = {
     "content_weight": (0, 20, 50, 500),
     "steps": (12, 60, 240),
@@ -65,7 +67,7 @@ class _Command(NamedTuple):
     shown: tuple[str, ...]  # the flags that name files to show, one below the other
 
 
-_TOOLS = pathlib.Path(__file__).resolve().parent
+_TOOLS = pathlib.Path(__file__).resolve().parents[1]
 _BOTH_PICTURES = ("--content=photograph.jpg", "--style=strokes.jpg")
 _COMMANDS: Mapping[str, _Command] = {
     "sweep": _Command(
@@ -89,16 +91,16 @@ _NAMES = [_OVERVIEW, *_STRIPS, *_SHOTS, *_COMMANDS]
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("samples", "samples", "the folder that draw_samples.py wrote")
-flags.DEFINE_string("output", "tools/pictures", "the folder to write to")
+flags.DEFINE_string("output", "tools/figures/pictures", "the folder to write to")
 flags.DEFINE_multi_enum("only", None, _NAMES, "a picture to make; may be repeated [all]")
 # A strip's pictures are up to 338 pixels wide.
 flags.DEFINE_integer("size", 384, "the longest side of the runs for a strip", lower_bound=16)
 
-# Wide enough for a README at its full width.
+# The width of a README page.
 _WIDTH, _GAP = 1032, 8
 # Small enough to keep in a repository.
 _JPEG: Mapping[str, Any] = {"quality": 85, "optimize": True, "progressive": True}
-# Strokes and tiles are colour edges, which a strip is too small to show at their best.
+# JPEG's chroma subsampling: none for the overview, whose strokes and tiles are colour edges.
 _OVERVIEW_COLORS, _STRIP_COLORS = "4:4:4", "4:2:2"
 
 
@@ -116,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
             print(output / f"{name}.jpg")
     except (nst_tf.InputError, OSError) as error:
         tool_flags.fail(str(error))
-    except subprocess.CalledProcessError as error:  # which has said why itself
+    except subprocess.CalledProcessError as error:  # the command has printed why
         return int(error.returncode)
     return 0
 
@@ -128,14 +130,14 @@ def _overview(given: Sequence[Image.Image]) -> Image.Image:
 
 
 def _made(name: str) -> Image.Image:
-    """Returns any picture but the overview."""
+    """Returns any picture except the overview."""
     return _commanded(_COMMANDS[name]) if name in _COMMANDS else _strip(name)
 
 
 def _commanded(command: _Command) -> Image.Image:
     """Returns what a command lays out, no wider than the other pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        # Each names its own; the run's picture, which none shows, has its place there too.
+        # `output` is always needed, whether it is shown or not.
         named = {flag: pathlib.Path(folder) / f"{flag}.png" for flag in ("output", *command.shown)}
         arguments = [f"--{flag}={path}" for flag, path in named.items()]
         subprocess.run([sys.executable, *command.arguments, *arguments], cwd=_FLAGS.samples, check=True)
@@ -156,7 +158,7 @@ def _strip(name: str) -> Image.Image:
 
 
 def _caption(shot: Mapping[str, Any]) -> str:
-    """Returns flags as they are typed, and whether one need not type them."""
+    """Returns flags as they are typed, marked if they are the default."""
     texts = [f"--{name}={_typed(value)}" for name, value in shot.items()]
     default = nst_tf.get_config("default")
     settings = {name: value for name, value in shot.items() if name not in ("style", "preset")}
