@@ -92,12 +92,12 @@ def stylize(
             memory, which cannot be planned for, does not suffice.
     """
     chosen = presets.get(preset, **overrides)
-    if content is None and chosen.init == "content" and "init" not in overrides:
+    if content is None and chosen.start.init == "content" and "init" not in overrides:
         chosen = presets.get(chosen, init="noise")
     given = inputs.InputPaths(
         content=content,
         styles=inputs.as_list(style),
-        init=None if chosen.init in images.INITS else chosen.init,
+        init=None if chosen.start.init in images.INITS else chosen.start.init,
         content_mask=content_mask,
         content_regions=content_regions,
         style_regions=inputs.as_list(style_regions),
@@ -162,7 +162,7 @@ def _run(
     return _Made(
         image,
         values,
-        dataclasses.replace(run.config, precision=run.precision, weights=_weights_source(run)),
+        run.config.replace(precision=run.precision, weights=_weights_source(run)),
         {"name": run.weights.name, "sha256": run.weights.sha256},
         tuple(recorder.rows),
         outcome,
@@ -177,7 +177,7 @@ def _recolor(
 ) -> _Made:
     """Returns the content image with the styles' colours: no network, no steps, no losses."""
     if callbacks:
-        raise errors.InputError(f"callbacks: color={chosen.color!r} takes no steps to report")
+        raise errors.InputError(f"callbacks: color={chosen.color.mode!r} takes no steps to report")
     check(content_image, style_images, chosen, content_image)
     found = [color.statistics(tf.constant(image)) for image in style_images]
     weights = np.array(chosen.blend_weights(len(found)))
@@ -185,7 +185,7 @@ def _recolor(
         tf.constant(content_image),
         color.ColorStatistics(*(tf.stack(parts) for parts in zip(*found, strict=True))),
         tf.constant(weights / weights.sum(), tf.float32),
-        chosen.color_root,
+        chosen.color.root,
     )
     scale = scales.plan_scales(chosen, *prepared.shape[1:3])[-1]
     image = images.resize(prepared, scale.height, scale.width)[0].numpy()
@@ -197,8 +197,8 @@ def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
     """Returns the config as it fits into memory."""
     given = [image.shape[1:3] for image in (read.content, *read.styles) if image is not None]
     if not given:
-        return dataclasses.replace(chosen, tile="off") if chosen.tile == "auto" else chosen
-    precision = runtime.resolve_precision(chosen.precision)
+        return chosen.replace(tile="off") if chosen.memory.tile == "auto" else chosen
+    precision = runtime.resolve_precision(chosen.network.precision)
     styles = [image.shape[1:3] for image in read.styles]
     num_regions = 0 if read.regions is None else len(read.regions.colors)
     chosen = memory.fit(chosen, precision, given[0], styles, num_regions)
@@ -209,7 +209,7 @@ def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
 
 def _weights_source(run: stylizer.Stylizer) -> str:
     """Returns what to give as `weights` to get the same ones again: "auto" may not give them."""
-    return run.weights.name if run.config.weights == "auto" else run.config.weights
+    return run.weights.name if run.config.network.weights == "auto" else run.config.network.weights
 
 
 def _resized_alpha(alpha: np.ndarray | None, height: int, width: int) -> np.ndarray | None:
@@ -253,19 +253,19 @@ def evaluate(
         overrides["weights"] = weights
     chosen = presets.get(preset, **(overrides | {"size": 0}))
     if not chosen.takes_steps():
-        raise errors.InputError(f"color: {chosen.color!r} has no losses; nothing is optimised")
+        raise errors.InputError(f"color: {chosen.color.mode!r} has no losses; nothing is optimised")
     arrays = {"image": image, "content": content, "style": style}
     read = {name: pictures.read(np.asarray(array), name) for name, array in arrays.items()}
     shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
     scales.plan_scales(chosen, *read["image"].shape[1:3])  # refuses what is too small for the layers
-    precision = runtime.resolve_precision(chosen.precision)
-    convolution = convolutions.resolve(chosen.convolution, precision)
-    chosen = dataclasses.replace(chosen, convolution=convolution)
+    precision = runtime.resolve_precision(chosen.network.precision)
+    convolution = convolutions.resolve(chosen.network.convolution, precision)
+    chosen = chosen.replace(convolution=convolution)
     prepared = prepare(read["content"], [read["style"]], chosen)
     normalized = network_weights(chosen, stylizer.load_weights(chosen), *prepared)
     judge = objective.Objective(chosen, normalized, precision)
     targets = judge.targets(*prepared)
-    judged = color.COLORS[chosen.color].judged(tf.constant(read["image"]))
+    judged = color.COLORS[chosen.color.mode].judged(tf.constant(read["image"]))
     return Losses(*(float(value) for value in judge.evaluate(judged, targets)))

@@ -67,11 +67,12 @@ def no_flags_from_another_test():
 @pytest.fixture(scope="session")
 def narrow_weights():
     """Seeded weights of a VGG19 with 4 to 8 channels, with biases, for the real `vgg` code."""
-    from nst_tf.network import vgg19, weights
+    from nst_tf.config import layers as vgg_layers
+    from nst_tf.network import weights
 
     generator = np.random.default_rng(7)
     arrays, channels = {}, 3
-    for name in vgg19.CONVOLUTIONS:
+    for name in vgg_layers.CONVOLUTIONS:
         filters = NARROW[int(name[4]) - 1]
         deviation = np.sqrt(2 / (9 * channels))
         kernel = generator.normal(0, deviation, (3, 3, channels, filters)).astype(np.float32)

@@ -1,6 +1,5 @@
 """What tests of the served model share: a small formulation, pictures as bytes, a session like a server's."""
 
-import dataclasses
 import io
 
 import numpy as np
@@ -11,8 +10,9 @@ from nst_tf.config import presets
 from tests import conftest
 
 # Three scales at 48 pixels, since its deepest layer needs 4 a side; weights that float32 holds exactly.
-CONFIG = dataclasses.replace(
-    presets.get("default", size=48, min_scale=0, steps=9, precision="float32", weights="builtin"),
+CONFIG = presets.get(
+    "default", size=48, min_scale=0, steps=9, precision="float32", weights="builtin"
+).replace(
     content_layers=("relu3_1",),
     style_layers=("relu1_1", "relu3_1"),
     style_layer_weights=(1.0, 0.5),
@@ -40,12 +40,12 @@ STYLE = encode(conftest.smooth_picture(3, 70, 50), "JPEG")
 def settings(config=CONFIG, **changes):
     """Returns the inputs of `stylize` beside the pictures, for one item."""
     values = {
-        "num_steps": sum(config.steps),
-        "size": config.size,
-        "content_weight": config.content_weight,
-        "style_weight": config.style_weight,
-        "total_variation_weight": config.total_variation_weight,
-        "seed": config.seed,
+        "num_steps": sum(config.scales.steps),
+        "size": config.scales.size,
+        "content_weight": config.content.weight,
+        "style_weight": config.style.weight,
+        "total_variation_weight": config.total_variation.weight,
+        "seed": config.start.seed,
     }
     kinds = {int: np.int32, float: np.float32}
     return {name: np.array([value], kinds[type(values[name])]) for name, value in (values | changes).items()}

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nst_tf.config import config
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config import settings
 from nst_tf.network import activation_normalization as normalization
 from nst_tf.network import vgg19
 from tests import conftest
@@ -15,13 +16,13 @@ IMAGES = [conftest.smooth_picture(seed, *size)[np.newaxis] for seed, size in ((1
 
 
 def _features(loaded, layers, image, **options):
-    arrays = {conv: loaded.arrays[conv] for conv in vgg19.kernel_shapes(layers)}
+    arrays = {conv: loaded.arrays[conv] for conv in vgg_layers.kernel_shapes(layers)}
     model = vgg19.build(layers, arrays, **options)
     return {name: np.asarray(value, np.float64) for name, value in model(vgg19.caffe255(image)).items()}
 
 
-@pytest.mark.parametrize("pooling", config.POOLING)
-@pytest.mark.parametrize("padding", config.PADDING)
+@pytest.mark.parametrize("pooling", settings.POOLING)
+@pytest.mark.parametrize("padding", settings.PADDING)
 def test_every_live_filter_has_mean_1_over_images_and_positions(narrow_weights, pooling, padding):
     options = {"pooling": pooling, "padding": padding}
     before = normalization.mean_activations(narrow_weights, IMAGES, LAYERS, **options)
@@ -32,11 +33,11 @@ def test_every_live_filter_has_mean_1_over_images_and_positions(narrow_weights, 
         live = means > 1e-4 * means.mean()
         assert live.any()
         np.testing.assert_allclose(np.mean(each, axis=0)[live], 1, rtol=1e-4)
-    assert list(scaled.arrays) == list(vgg19.kernel_shapes(LAYERS))
+    assert list(scaled.arrays) == list(vgg_layers.kernel_shapes(LAYERS))
     assert (scaled.name, scaled.sha256) == (narrow_weights.name, narrow_weights.sha256)
 
 
-@pytest.mark.parametrize("pooling", config.POOLING)
+@pytest.mark.parametrize("pooling", settings.POOLING)
 def test_every_layer_is_unchanged_but_for_its_own_factors(narrow_weights, pooling):
     """On a picture that was not measured; the deepest layer sees the factors of all those below cancel."""
     means = normalization.mean_activations(narrow_weights, IMAGES, LAYERS, pooling=pooling)

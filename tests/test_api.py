@@ -181,7 +181,7 @@ def test_tiles_make_the_same_picture():
         nst_tf.stylize(content, style, size=96, steps=4, scales=(1.0,), tile=tile, **QUICK)
         for tile in ("off", "32")
     )
-    assert tiled.config.tile == "32"
+    assert tiled.config.memory.tile == "32"
     assert np.abs(tiled.image - whole.image).max() < 0.01 / 255
     np.testing.assert_allclose(tiled.losses, whole.losses, rtol=1e-4)
 
@@ -189,7 +189,7 @@ def test_tiles_make_the_same_picture():
 def test_a_texture_needs_no_photograph():
     result = nst_tf.stylize(None, STYLE, content_weight=0, size=48, scales=(1.0,), steps=(30,), **QUICK)
     assert result.image.shape == (32, 48, 3)
-    assert result.config.init == "noise"
+    assert result.config.start.init == "noise"
     assert result.losses.content == 0
     assert result.losses.style < 0.3 * result.trace[0].style
 

@@ -793,8 +793,12 @@ def test_settings_not_given_come_from_the_preset(rest, folder):
         (3, "default", {}),
     ):
         chosen = presets.PRESETS[preset].config
-        expected = {"num_steps": sum(chosen.steps), "style_weight": chosen.style_weight, "size": chosen.size}
-        expected |= {"content_weight": chosen.content_weight, "seed": chosen.seed} | given
+        expected = {
+            "num_steps": sum(chosen.scales.steps),
+            "style_weight": chosen.style.weight,
+            "size": chosen.scales.size,
+        }
+        expected |= {"content_weight": chosen.content.weight, "seed": chosen.start.seed} | given
         for name, value in expected.items():
             assert model.calls[index][1][name] == np.float32(value), (preset, name)
 
@@ -817,7 +821,7 @@ def test_the_tool_asks_for_a_blend(rest, folder, styles, options, weights, color
     assert signature == "stylize_blend"
     assert len(asked["style_bytes"]) == len(weights)
     assert (asked["style_blend_weights"], asked["color"]) == (weights, color)
-    steps = 7 if "--num_steps=7" in options else sum(presets.PRESETS["default"].config.steps)
+    steps = 7 if "--num_steps=7" in options else sum(presets.DEFAULT.scales.steps)
     assert asked["num_steps"] == steps
 
 

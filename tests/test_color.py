@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import errors
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.engine import color
 from tests import conftest
 
@@ -48,8 +48,8 @@ def matched(image, target, root):
 
 
 def test_the_tables_equal_the_names_the_config_allows():
-    assert tuple(color.COLORS) == config.COLORS
-    assert tuple(color.ROOTS) == config.COLOR_ROOTS
+    assert tuple(color.COLORS) == settings.COLORS
+    assert tuple(color.ROOTS) == settings.COLOR_ROOTS
 
 
 def test_statistics_are_numpys():
@@ -60,7 +60,7 @@ def test_statistics_are_numpys():
         np.testing.assert_allclose(found.covariance, covariance, rtol=1e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize("root", settings.COLOR_ROOTS)
 def test_matching_gives_the_targets_mean_and_covariance(root):
     result = matched(STYLE, CONTENT, root)
     expected = numpy_statistics(CONTENT)
@@ -69,7 +69,7 @@ def test_matching_gives_the_targets_mean_and_covariance(root):
     assert np.abs(numpy_statistics(STYLE)[1] - expected[1]).max() > 1e-3, "they were the same before"
 
 
-@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize("root", settings.COLOR_ROOTS)
 def test_matching_is_the_textbooks(root):
     (source_mean, source), (mean, covariance) = numpy_statistics(STYLE), numpy_statistics(CONTENT)
     matrix = numpy_matrix(source, covariance, root)
@@ -79,13 +79,13 @@ def test_matching_is_the_textbooks(root):
 
 def test_the_roots_differ_and_transport_moves_colours_least():
     moved = {
-        root: float(np.square(matched(STYLE, CONTENT, root) - STYLE).mean()) for root in config.COLOR_ROOTS
+        root: float(np.square(matched(STYLE, CONTENT, root) - STYLE).mean()) for root in settings.COLOR_ROOTS
     }
     assert len({round(value, 6) for value in moved.values()}) == 3
     assert min(moved, key=lambda root: moved[root]) == "transport"
 
 
-@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize("root", settings.COLOR_ROOTS)
 @pytest.mark.parametrize(("image", "target"), [(CONTENT, GREY), (CONTENT, FLAT)])
 def test_a_grey_target_is_matched_exactly_too(root, image, target):
     result = matched(image, target, root)
@@ -94,7 +94,7 @@ def test_a_grey_target_is_matched_exactly_too(root, image, target):
     np.testing.assert_allclose(result[..., 0], result[..., 2], atol=2e-4)  # the root of 1e-8
 
 
-@pytest.mark.parametrize("root", config.COLOR_ROOTS)
+@pytest.mark.parametrize("root", settings.COLOR_ROOTS)
 @pytest.mark.parametrize("image", [GREY, FLAT])
 def test_a_grey_picture_becomes_a_gradation_of_one_colour(root, image):
     """It has no more to give: the mean is the target's, and the rounding of a file is not blown up."""
@@ -152,9 +152,9 @@ def test_of_several_paintings_the_photograph_gets_the_weighted_mean():
     np.testing.assert_allclose(numpy_statistics(content)[1], expected[1], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("index", range(len(config.COLORS)))
+@pytest.mark.parametrize("index", range(len(settings.COLORS)))
 def test_a_choice_that_only_the_graph_knows_is_that_choice(index):
-    chosen = color.COLORS[config.COLORS[index]]
+    chosen = color.COLORS[settings.COLORS[index]]
     any_image = tf.TensorSpec([1, None, None, 3], tf.float32)
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32), any_image, any_image])
@@ -172,8 +172,8 @@ def test_a_choice_that_only_the_graph_knows_is_that_choice(index):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("root", config.COLOR_ROOTS)
-@pytest.mark.parametrize("name", config.COLORS)
+@pytest.mark.parametrize("root", settings.COLOR_ROOTS)
+@pytest.mark.parametrize("name", settings.COLORS)
 def test_one_graph_serves_all_sizes(name, root, tmp_path):
     """As a model server would run it: saved, loaded, with pictures of other sizes."""
     chosen, any_image = color.COLORS[name], tf.TensorSpec([1, None, None, 3], tf.float32)

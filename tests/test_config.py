@@ -62,41 +62,41 @@ def test_what_is_not_allowed_says_so_in_one_line(changes, message):
 
 def test_a_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        DEFAULT.size = 3  # type: ignore[misc]
+        DEFAULT.scales.size = 3  # type: ignore[misc]
 
 
 def test_size_replaces_the_presets_own_rule():
     chosen = apply_overrides(presets.GATYS_PYTORCH, {"size": 256})
-    assert (chosen.size, chosen.size_side) == (256, "longest")
+    assert (chosen.scales.size, chosen.scales.size_side) == (256, "longest")
     explicit = apply_overrides(presets.GATYS_PYTORCH, {"size": 256, "size_side": "shortest"})
-    assert explicit.size_side == "shortest"
+    assert explicit.scales.size_side == "shortest"
 
 
 def test_steps_are_split_in_the_presets_proportions():
-    assert apply_overrides(DEFAULT, {"steps": 24}).steps == (10, 8, 6)
-    assert apply_overrides(presets.GATYS_PYTORCH, {"steps": 7}).steps == (5, 2)
-    assert apply_overrides(DEFAULT, {"steps": (1, 2, 3)}).steps == (1, 2, 3)
+    assert apply_overrides(DEFAULT, {"steps": 24}).scales.steps == (10, 8, 6)
+    assert apply_overrides(presets.GATYS_PYTORCH, {"steps": 7}).scales.steps == (5, 2)
+    assert apply_overrides(DEFAULT, {"steps": (1, 2, 3)}).scales.steps == (1, 2, 3)
 
 
 @given(st.integers(1, 5000))
 def test_a_split_always_adds_up(total):
-    steps = apply_overrides(DEFAULT, {"steps": total}).steps
+    steps = apply_overrides(DEFAULT, {"steps": total}).scales.steps
     assert sum(steps) == total
     assert min(steps) >= 0
 
 
 def test_lists_arrays_and_paths_will_do():
-    assert apply_overrides(DEFAULT, {"content_layers": ["relu3_1"]}).content_layers == ("relu3_1",)
-    weights = apply_overrides(DEFAULT, {"style_layer_weights": np.ones(5)}).style_layer_weights
+    assert apply_overrides(DEFAULT, {"content_layers": ["relu3_1"]}).content.layers == ("relu3_1",)
+    weights = apply_overrides(DEFAULT, {"style_layer_weights": np.ones(5)}).style.layer_weights
     assert weights == (1.0,) * 5
-    assert apply_overrides(DEFAULT, {"size": np.int64(99)}).size == 99
-    assert apply_overrides(DEFAULT, {"weights": pathlib.Path("a.h5")}).weights == "a.h5"
+    assert apply_overrides(DEFAULT, {"size": np.int64(99)}).scales.size == 99
+    assert apply_overrides(DEFAULT, {"weights": pathlib.Path("a.h5")}).network.weights == "a.h5"
 
 
 def test_another_number_of_scales_shares_the_steps_out():
     chosen = apply_overrides(DEFAULT, {"scales": (0.5, 1.0)})
-    assert chosen.steps == (120, 120)
-    assert apply_overrides(DEFAULT, {"scales": (1.0,), "steps": 7}).steps == (7,)
+    assert chosen.scales.steps == (120, 120)
+    assert apply_overrides(DEFAULT, {"scales": (1.0,), "steps": 7}).scales.steps == (7,)
 
 
 def test_what_is_not_changed_stays():
@@ -106,29 +106,39 @@ def test_what_is_not_changed_stays():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_last_scale_always_has_a_step(steps):
-    assert apply_overrides(DEFAULT, {"steps": steps}).steps[-1] >= 1
+    assert apply_overrides(DEFAULT, {"steps": steps}).scales.steps[-1] >= 1
 
 
 def test_scales_may_be_named_by_the_smallest_and_a_factor():
     chosen = apply_overrides(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5})
     np.testing.assert_allclose(
-        [512 * share for share in chosen.scales], [128, 181.02, 256, 362.04, 512], rtol=1e-4
+        [512 * share for share in chosen.scales.shares], [128, 181.02, 256, 362.04, 512], rtol=1e-4
     )
-    assert sum(chosen.steps) == sum(DEFAULT.steps)
+    assert sum(chosen.scales.steps) == sum(DEFAULT.scales.steps)
     # No factor reaches the smallest exactly: the nearest number of scales does, evenly.
     chosen = apply_overrides(DEFAULT, {"size": 300, "min_scale": 128, "scale_factor": 2})
-    np.testing.assert_allclose(chosen.scales, (128 / 300, 1.0))
-    assert apply_overrides(DEFAULT, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales == (1.0,)
+    np.testing.assert_allclose(chosen.scales.shares, (128 / 300, 1.0))
+    assert apply_overrides(DEFAULT, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales.shares == (
+        1.0,
+    )
     named = apply_overrides(DEFAULT, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
-    assert (named.scales, named.min_scale, named.steps) == ((0.25, 0.5, 1.0), 128, (5, 4, 3))
+    assert (named.scales.shares, named.scales.min_scale, named.scales.steps) == (
+        (0.25, 0.5, 1.0),
+        128,
+        (5, 4, 3),
+    )
 
 
 def test_a_smallest_scale_alone_keeps_their_number():
     chosen = apply_overrides(DEFAULT, {"min_scale": 200})
-    assert (chosen.min_scale, chosen.scales, chosen.steps) == (200, DEFAULT.scales, DEFAULT.steps)
-    assert len(apply_overrides(presets.JOHNSON, {"min_scale": 128}).scales) == 3
-    assert apply_overrides(DEFAULT, {"scales": (0.5, 1.0)}).min_scale == 0
-    assert apply_overrides(DEFAULT, {"min_scale": 0}).scales == DEFAULT.scales
+    assert (chosen.scales.min_scale, chosen.scales.shares, chosen.scales.steps) == (
+        200,
+        DEFAULT.scales.shares,
+        DEFAULT.scales.steps,
+    )
+    assert len(apply_overrides(presets.JOHNSON, {"min_scale": 128}).scales.shares) == 3
+    assert apply_overrides(DEFAULT, {"scales": (0.5, 1.0)}).scales.min_scale == 0
+    assert apply_overrides(DEFAULT, {"min_scale": 0}).scales.shares == DEFAULT.scales.shares
 
 
 @pytest.mark.parametrize(
@@ -158,18 +168,18 @@ def test_styles_weigh_the_same_unless_it_says_otherwise():
 
 
 def test_a_style_size_takes_the_place_of_a_style_scale():
-    chosen = apply_overrides(dataclasses.replace(DEFAULT, style_scale=2.0), {"style_size": 100})
-    assert (chosen.style_scale, chosen.style_size) == (1.0, 100)
-    assert apply_overrides(chosen, {"style_scale": 0.5}).style_size == 0
+    chosen = apply_overrides(DEFAULT.replace(style_scale=2.0), {"style_size": 100})
+    assert (chosen.style.scale, chosen.style.size) == (1.0, 100)
+    assert apply_overrides(chosen, {"style_scale": 0.5}).style.size == 0
 
 
 def test_another_statistic_brings_a_weight_that_suits_it():
     assert (
-        apply_overrides(DEFAULT, {"style_statistics": "wasserstein"}).style_weight
-        == 100 * DEFAULT.style_weight
+        apply_overrides(DEFAULT, {"style_statistics": "wasserstein"}).style.weight
+        == 100 * DEFAULT.style.weight
     )
     given = apply_overrides(DEFAULT, {"style_statistics": "wasserstein", "style_weight": 3.0})
-    assert given.style_weight == 3
+    assert given.style.weight == 3
     assert (
-        apply_overrides(DEFAULT, {"style_statistics": "gram_mean_std"}).style_weight == DEFAULT.style_weight
+        apply_overrides(DEFAULT, {"style_statistics": "gram_mean_std"}).style.weight == DEFAULT.style.weight
     )

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import errors, runtime
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.network import convolutions, prepared
 from tests import differentiated
 
@@ -77,7 +77,7 @@ def test_what_tensorflow_does_not_have_is_not_available(monkeypatch):
 
 
 def test_each_name_has_a_layer():
-    assert tuple(convolutions.LAYERS) == config.CONVOLUTIONS
+    assert tuple(convolutions.LAYERS) == settings.CONVOLUTIONS
 
 
 @pytest.mark.parametrize(

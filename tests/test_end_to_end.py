@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nst_tf.commands import run_flags, stylize
-from nst_tf.config import config, presets
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config import presets
+from nst_tf.config.settings import INITS, OPTIMIZERS, PRECISIONS
 from tests import conftest, test_pictures
 
 # Quick settings with nothing to download, for the whole network and for its first layers.
@@ -354,11 +356,11 @@ ANY_TEXT = st.text(
     st.characters(exclude_characters="\0") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
 )
 WORDS = [
-    *config.LAYERS,
+    *vgg_layers.LAYERS,
     *presets.PRESETS,
-    *config.INITS,
-    *config.OPTIMIZERS,
-    *config.PRECISIONS,
+    *INITS,
+    *OPTIMIZERS,
+    *PRECISIONS,
     "1e999",
     ".json",
 ]

@@ -17,7 +17,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import nst_tf
 from nst_tf import errors
-from nst_tf.config import config, presets
+from nst_tf.config import presets
+from nst_tf.config.settings import COLORS
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 from nst_tf.serving import export, requested
@@ -83,11 +84,11 @@ def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("own", config.COLORS)
+@pytest.mark.parametrize("own", COLORS)
 def test_without_a_name_the_colours_are_the_models_own(own):
-    for name in config.COLORS:
-        assert config.COLORS[int(requested.requested_color(tf.constant(name), own))] == name
-    assert config.COLORS[int(requested.requested_color(tf.constant(""), own))] == own
+    for name in COLORS:
+        assert COLORS[int(requested.requested_color(tf.constant(name), own))] == name
+    assert COLORS[int(requested.requested_color(tf.constant(""), own))] == own
 
 
 def test_of_a_blend_only_the_colours_may_be_asked_for(server):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nst_tf.config import layers as vgg_layers
 from nst_tf.losses import guides, terms
 from nst_tf.network import vgg19
 
@@ -95,7 +96,7 @@ def test_a_full_mask_gives_the_gram_matrix_of_none(layer, erosion):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_rectangles_gram_matrix_is_that_of_the_features_cut_out(layer):
     guide = guides.at_layer(_rectangle(66, 80, 16, 40, 24, 64), layer, 0.0)
-    stride = vgg19.stride(layer)
+    stride = vgg_layers.stride(layer)
     # Small whole numbers, whose sums have no rounding error in any order.
     features = np.random.default_rng(0).integers(-9, 9, (*guide.shape[:3], 5)).astype(np.float32)
     cut = features[:, 16 // stride : 40 // stride, 24 // stride : 64 // stride]
@@ -111,13 +112,13 @@ def test_erosion_equals_plain_loops(layer, erosion, reach):
     masks[:, 30:, :9] = 0
     guide = _in_a_graph(lambda mask: guides.at_layer(mask, layer, erosion))(masks)
     for region in range(2):
-        expected = _eroded_in_loops(masks[0, ..., region], vgg19.stride(layer), reach)
+        expected = _eroded_in_loops(masks[0, ..., region], vgg_layers.stride(layer), reach)
         np.testing.assert_array_equal(guide[0, ..., region], expected)
 
 
 @pytest.mark.parametrize("layer", LAYERS[1:])
 def test_without_erosion_a_guide_is_the_mean_of_each_cell(layer):
-    masks, stride = _partition(1, 43, 38), vgg19.stride(layer)
+    masks, stride = _partition(1, 43, 38), vgg_layers.stride(layer)
     guide = _in_a_graph(lambda mask: guides.at_layer(mask, layer, 0.0))(masks)
     whole = masks[:, : 43 // stride * stride, : 38 // stride * stride]
     cells = whole.reshape(1, 43 // stride, stride, 38 // stride, stride, 3)
@@ -138,7 +139,7 @@ def test_inside_features_do_not_see_the_other_region(narrow_weights, layer):
     before, after = (model(vgg19.caffe255(image))[layer].numpy() for image in (picture, changed))
     guide = guides.at_layer(mask, layer, 1.0).numpy()[..., 0]
     # The whole reach is used: the region is large enough.
-    expected = _eroded_in_loops(mask[0, ..., 0], vgg19.stride(layer), vgg19.radius(layer))
+    expected = _eroded_in_loops(mask[0, ..., 0], vgg_layers.stride(layer), vgg_layers.radius(layer))
     np.testing.assert_array_equal(guide[0], expected)
     assert 0.1 < guide.mean() < 0.9
     atol = 1e-6 * np.abs(before).max()
@@ -174,7 +175,7 @@ def test_a_lines_guide_is_its_share_of_each_cell():
     for layer in LAYERS:
         guide = guides.at_layer(line, layer, 1.0)
         np.testing.assert_array_equal(guide, guides.at_layer(line, layer, 0.0))
-        assert tf.reduce_max(guide) == 1 / vgg19.stride(layer)
+        assert tf.reduce_max(guide) == 1 / vgg_layers.stride(layer)
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 2, 6, 8, 9])

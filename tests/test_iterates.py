@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.engine import loop
 from nst_tf.optimizers import rules, wrappers
 from tests.test_optimizers import START, value_and_gradient
@@ -40,7 +40,7 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
 
 
 def test_outputs_equal_the_names_the_config_allows():
-    assert list(wrappers.OUTPUTS) == list(config.OUTPUTS)
+    assert list(wrappers.OUTPUTS) == list(settings.OUTPUT_IMAGES)
 
 
 def test_the_average_is_corrected_for_its_bias_and_begins_with_the_start():

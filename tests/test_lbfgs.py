@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.engine import loop
 from nst_tf.losses.values import Losses
 from nst_tf.optimizers import preconditioners, rules
@@ -125,7 +125,7 @@ START = np.random.default_rng(9).uniform(0, 1, (1, 4, 5, 3)).astype(np.float32)
 
 
 def test_names_equal_those_the_config_allows():
-    assert list(preconditioners.PRECONDITIONERS) == list(config.PRECONDITIONERS)
+    assert list(preconditioners.PRECONDITIONERS) == list(settings.PRECONDITIONERS)
 
 
 @pytest.mark.parametrize("function", [quadratic, rosenbrock])
@@ -185,7 +185,7 @@ def test_preconditioned_equals_a_two_loop_with_that_initial_inverse_hessian():
     np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
-@pytest.mark.parametrize("scales", config.PRECONDITIONED_SCALES)
+@pytest.mark.parametrize("scales", settings.PRECONDITIONED_SCALES)
 def test_the_preconditioner_acts_at_the_first_scale_or_at_all(scales):
     optimizer = rules.lbfgs(preconditioner="inverse_sqrt_frequency", preconditioned_scales=scales)
     image = tf.constant(START)
@@ -196,7 +196,7 @@ def test_the_preconditioner_acts_at_the_first_scale_or_at_all(scales):
     np.testing.assert_allclose(rows[:, 0], expected, rtol=5e-3)
 
 
-@pytest.mark.parametrize("preconditioner", config.PRECONDITIONERS)
+@pytest.mark.parametrize("preconditioner", settings.PRECONDITIONERS)
 def test_solves_a_quadratic(preconditioner):
     found, _, _ = _run(rules.lbfgs(preconditioner=preconditioner), quadratic, START, 80)
     np.testing.assert_allclose(found, np.full_like(found, 0.4), atol=1e-3)
@@ -320,7 +320,7 @@ def _bowl(goal, curvature):
     return function
 
 
-@pytest.mark.parametrize("preconditioner", config.PRECONDITIONERS)
+@pytest.mark.parametrize("preconditioner", settings.PRECONDITIONERS)
 def test_clipping_finds_the_minimum_within_the_bounds(preconditioner):
     """Against projected gradient descent with a tiny step, in NumPy, which can only be slow."""
     generator = np.random.default_rng(4)
@@ -340,7 +340,7 @@ def test_clipping_finds_the_minimum_within_the_bounds(preconditioner):
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_clipping_keeps_every_trial_within_the_bounds(name):
     optimizer = rules.OPTIMIZERS[name](learning_rate=1.0, clip=True)
     goal = np.random.default_rng(4).uniform(-1, 2, START.shape).astype(np.float32)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.losses import terms
 
 generator = np.random.default_rng(3)
@@ -21,9 +21,9 @@ def _gram(features):
 
 
 def test_tables_equal_the_names_the_config_allows():
-    assert list(terms.CONTENT_NORMALIZATION) == list(config.CONTENT_NORMALIZATION)
-    assert list(terms.STYLE_NORMALIZATION) == list(config.STYLE_NORMALIZATION)
-    assert list(terms.TOTAL_VARIATION) == list(config.TOTAL_VARIATION)
+    assert list(terms.CONTENT_NORMALIZATION) == list(settings.CONTENT_NORMALIZATION)
+    assert list(terms.STYLE_NORMALIZATION) == list(settings.STYLE_NORMALIZATION)
+    assert list(terms.TOTAL_VARIATION) == list(settings.TOTAL_VARIATION)
 
 
 def test_gram_matrix_is_the_sum_of_products():
@@ -179,7 +179,7 @@ def test_nine_point_total_variation(size):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", config.TOTAL_VARIATION)
+@pytest.mark.parametrize("name", settings.TOTAL_VARIATION)
 def test_total_variation_has_a_finite_gradient_on_a_flat_image(name):
     image = tf.Variable(tf.fill([1, 6, 6, 3], 0.5))
     with tf.GradientTape() as tape:

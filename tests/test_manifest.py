@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import nst_tf
 from nst_tf import errors
-from nst_tf.config import config, presets
+from nst_tf.config import config, presets, settings
 from nst_tf.io import manifest, pictures
 from tests import conftest
 
@@ -24,7 +24,7 @@ MADE = manifest.make(CHOSEN, INPUTS, {"name": "x", "sha256": "0"}, {"total": 1.0
 def test_it_holds_the_complete_config_and_no_folder():
     again = json.loads(manifest.to_text(MADE))
     assert "private" not in manifest.to_text(MADE)
-    assert set(again["config"]) == set(config.Config.__dataclass_fields__)
+    assert set(again["config"]) == {"preset", *settings.SETTINGS}
     assert again["config"]["weights"] == "vgg.h5"
     assert list(again["inputs"]) == ["content"]
     assert {"python", "nst_tf", "tensorflow", "keras", "numpy", "pillow"} == set(again["versions"])
@@ -36,6 +36,14 @@ def test_a_config_survives(name, tmp_path):
     made = manifest.make(chosen, {}, {"name": "x", "sha256": "0"}, {})
     (tmp_path / "a.json").write_text(manifest.to_text(made))
     assert manifest.to_config(manifest.read(tmp_path / "a.json"), "a.json") == chosen
+
+
+def test_one_that_was_written_before_the_config_had_groups_still_loads():
+    path = pathlib.Path(__file__).with_name("manifest_of_flat_config.json")
+    expected = presets.get("crowsonkb", weights="builtin", precision="float32")
+    found = manifest.read(path)
+    assert manifest.to_config(found, path) == expected
+    assert manifest.make(expected, {}, {}, {})["config"].keys() == found["config"].keys()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
@@ -111,14 +119,14 @@ def test_differences_are_named():
 def test_weights_in_a_file_are_found_where_the_environment_says(tmp_path):
     (tmp_path / "here.h5").write_bytes(b"")
     named = presets.get(presets.DEFAULT, weights="gone.h5")
-    assert manifest.find_weights(named, None).weights == "gone.h5"
-    assert manifest.find_weights(named, "elsewhere.h5").weights == "elsewhere.h5"
+    assert manifest.find_weights(named, None).network.weights == "gone.h5"
+    assert manifest.find_weights(named, "elsewhere.h5").network.weights == "elsewhere.h5"
     there = presets.get(presets.DEFAULT, weights=str(tmp_path / "here.h5"))
     assert manifest.find_weights(there, "elsewhere.h5") == there
     assert manifest.find_weights(presets.DEFAULT, "elsewhere.h5") == presets.DEFAULT
 
 
-@pytest.mark.parametrize("color", config.COLORS)
+@pytest.mark.parametrize("color", settings.COLORS)
 def test_the_same_manifest_makes_the_same_picture_bit_for_bit(tmp_path, color):
     options: dict[str, Any] = {
         **conftest.SHALLOW,

@@ -80,8 +80,8 @@ def test_a_gpus_memory_is_planned_for(monkeypatch):
     monkeypatch.setattr(runtime, "_gpu_compute_capabilities", lambda: [(8, 0)])
     assert memory.available() == 24e9
     assert memory.can_be_kept(DEFAULT, "float32", (576, 768), [(576, 768)])
-    assert _fit(DEFAULT, size=2048).tile == "off"
-    assert _fit(DEFAULT, size=4096).tile == "1024"
+    assert _fit(DEFAULT, size=2048).memory.tile == "off"
+    assert _fit(DEFAULT, size=4096).memory.tile == "1024"
     # Peaks of TensorFlow's allocator on an H100 at 2048 and 3072 pixels in float32: 8.3 and 17.9 GB.
     for size, measured in ((2048, 8.3), (3072, 17.9)):
         whole = apply_overrides(DEFAULT, {"size": size, "tile": "off"})
@@ -92,8 +92,8 @@ def test_a_gpus_memory_is_planned_for(monkeypatch):
 def test_whole_pictures_have_no_more_features_than_tensorflow_counts(monkeypatch):
     """8192 x 6144 pixels ended the process on an H100, by a GPU's operation that counts in 32 bits."""
     monkeypatch.setattr(memory, "available", lambda: 1e12)
-    assert _fit(DEFAULT, size=6144).tile == "off"
-    assert _fit(DEFAULT, size=8192).tile == "1024"
+    assert _fit(DEFAULT, size=6144).memory.tile == "off"
+    assert _fit(DEFAULT, size=8192).memory.tile == "1024"
     with pytest.raises(errors.InputError, match=r"more features .* --tile=auto, or up to --size=6688"):
         _fit(DEFAULT, size=8192, tile="off")
 
@@ -113,7 +113,7 @@ def _fit(chosen, **changes):
 def test_colours_alone_take_little(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
     only = apply_overrides(DEFAULT, {"color": "only", "size": 4000})
-    assert _fit(only).tile == "off"
+    assert _fit(only).memory.tile == "off"
     # Measured at 4000 x 3000 and 6000 x 4500 pixels: peaks of 1.68 and 2.07 GB.
     assert 1.68e9 < memory.estimate(only, "float32", scales.Scale(3000, 4000, 0, 1.0), []) < 2.4e9
     assert 2.07e9 < memory.estimate(only, "float32", scales.Scale(4500, 6000, 0, 1.0), []) < 4.2e9
@@ -123,7 +123,7 @@ def test_colours_alone_take_little(monkeypatch):
 
 def test_what_fits_runs_whole(monkeypatch, caplog):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    assert _fit(DEFAULT).tile == "off"
+    assert _fit(DEFAULT).memory.tile == "off"
     assert not caplog.records
 
 
@@ -131,7 +131,7 @@ def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog
     sides = []
     for free in (20e9, 6.5e9, 5e9, 4.6e9):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
-        sides.append(_fit(DEFAULT, size=2048).tile)
+        sides.append(_fit(DEFAULT, size=2048).memory.tile)
     assert sides[0] == "off"
     numbers = [int(side) for side in sides[1:] if side != "off"]
     assert numbers == sorted(numbers, reverse=True)
@@ -144,12 +144,12 @@ def test_the_history_is_rounded_and_then_shortened_before_a_run_is_refused(monke
     for free in (7e9, 5.5e9, 4.5e9):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
         runs.append(chosen := _fit(DEFAULT, size=4096))
-        found.append((chosen.history_precision, chosen.history == 10))
+        found.append((chosen.optimizer.history_precision, chosen.optimizer.history == 10))
     assert found == [("float32", True), ("bfloat16", True), ("bfloat16", False)]
-    assert 3 <= chosen.history < 10
+    assert 3 <= chosen.optimizer.history < 10
     rounded, shortened = caplog.messages[1:]
-    assert rounded.endswith(f"parts of {runs[1].tile} pixels, L-BFGS history in bfloat16")
-    assert shortened.endswith(f"history in bfloat16, L-BFGS history {chosen.history} instead of 10")
+    assert rounded.endswith(f"parts of {runs[1].memory.tile} pixels, L-BFGS history in bfloat16")
+    assert shortened.endswith(f"history in bfloat16, L-BFGS history {chosen.optimizer.history} instead of 10")
 
 
 @pytest.mark.parametrize("free", [4.5e9, 6e9, 7e9])
@@ -162,26 +162,30 @@ def test_the_largest_tile_that_fits_is_taken_whatever_the_history(monkeypatch, f
         tile: memory.estimate(apply_overrides(chosen, {"tile": str(tile)}), "float32", scale, [(576, 768)])
         for tile in (256, 384, 512, 768, 1024)
     }
-    assert int(chosen.tile) == max(tile for tile, each in needed.items() if each <= free)
+    assert int(chosen.memory.tile) == max(tile for tile, each in needed.items() if each <= free)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_precision_of_the_history_that_was_chosen_stays(monkeypatch, precision):
     for free in (20e9, 5.5e9):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
-        assert _fit(DEFAULT, size=4096, history_precision=precision).history_precision == precision
+        assert _fit(DEFAULT, size=4096, history_precision=precision).optimizer.history_precision == precision
 
 
 def test_a_tile_that_was_chosen_leaves_the_precision_of_the_history_open(monkeypatch, caplog):
     monkeypatch.setattr(memory, "available", lambda: 5.5e9)
     chosen = _fit(DEFAULT, size=4096, tile="256")
-    assert (chosen.tile, chosen.history, chosen.history_precision) == ("256", 10, "bfloat16")
+    assert (chosen.memory.tile, chosen.optimizer.history, chosen.optimizer.history_precision) == (
+        "256",
+        10,
+        "bfloat16",
+    )
     assert caplog.messages[0].endswith("do not fit at once: L-BFGS history in bfloat16")
 
 
 def test_a_tile_that_was_chosen_stays(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4e9)
-    assert _fit(DEFAULT, tile="300").tile == "300"
+    assert _fit(DEFAULT, tile="300").memory.tile == "300"
     with pytest.raises(errors.InputError, match="the largest size that fits"):
         _fit(DEFAULT, size=6000, tile="off")
 
@@ -215,14 +219,14 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path):
 )
 def test_a_large_style_picture_is_planned_for_and_refused_by_its_own_name(monkeypatch, name, value):
     monkeypatch.setattr(memory, "available", lambda: 2.5e9)
-    assert _fit(DEFAULT).tile == "off"
+    assert _fit(DEFAULT).memory.tile == "off"
     if value == 4.0:
-        assert _fit(DEFAULT, style_scale=4.0).tile != "off"
+        assert _fit(DEFAULT, style_scale=4.0).memory.tile != "off"
     with pytest.raises(errors.InputError, match=rf"^{name}: .* the largest {name} that fits is") as caught:
         _fit(DEFAULT, **{name: value, "tile": "off"})
     fits = float(str(caught.value).rpartition("=")[2])
     kind = int if name == "style_size" else float
-    assert _fit(DEFAULT, **{name: kind(fits), "tile": "off"}).tile == "off"
+    assert _fit(DEFAULT, **{name: kind(fits), "tile": "off"}).memory.tile == "off"
     with pytest.raises(errors.InputError):
         _fit(DEFAULT, **{name: kind(fits * 1.1), "tile": "off"})
 

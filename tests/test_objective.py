@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.config import config, presets
+from nst_tf.config import presets, settings
 from nst_tf.losses import objective
 from nst_tf.losses.objective import Masks, Outside
 from tests import conftest
@@ -99,7 +99,7 @@ def test_several_styles_share_equally(narrow_weights):
     np.testing.assert_allclose(both, np.mean(alone), rtol=1e-5)
 
 
-@pytest.mark.parametrize("blend", config.STYLE_BLENDS)
+@pytest.mark.parametrize("blend", settings.STYLE_BLENDS)
 def test_one_style_of_weight_1_and_others_of_0_are_that_style_exactly(narrow_weights, blend):
     judge = _objective(narrow_weights, style_blend=blend)
     image, first, second = tf.constant(IMAGE), tf.constant(STYLE), tf.constant(CONTENT)
@@ -113,7 +113,7 @@ def test_blended_losses_and_blended_targets_differ_by_a_constant_for_gram_matric
     """The sum w |G - A_k|^2 = |G - sum w A_k|^2 + what does not depend on G: the same gradient."""
     image, styles = tf.constant(IMAGE), [tf.constant(STYLE), tf.constant(CONTENT)]
     values, gradients = {}, {}
-    for blend in config.STYLE_BLENDS:
+    for blend in settings.STYLE_BLENDS:
         judge = _objective(narrow_weights, content_weight=0.0, style_blend=blend)
         targets = judge.targets(None, styles, shares=[3.0, 7.0])
         values[blend], gradients[blend] = judge.value_and_gradient(image, targets)

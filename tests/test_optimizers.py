@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.engine import loop
 from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules
@@ -34,7 +34,7 @@ def make(name):
 
 
 def test_table_equals_the_names_the_config_allows():
-    assert list(rules.OPTIMIZERS) == list(config.OPTIMIZERS)
+    assert list(rules.OPTIMIZERS) == list(settings.OPTIMIZERS)
 
 
 def _schedule(rate):
@@ -92,7 +92,7 @@ def test_without_a_rate_the_first_step_is_half_a_level_whatever_the_loss(rule, s
     np.testing.assert_allclose(second, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_every_optimizer_finds_the_minimum(name):
     optimizer = make(name)
     image = tf.constant(START)
@@ -101,7 +101,7 @@ def test_every_optimizer_finds_the_minimum(name):
     np.testing.assert_allclose(optimizer.output(image, state), TARGET, atol=0.02)
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_twelve_and_eight_steps_equal_twenty(name):
     optimizer = make(name)
 
@@ -119,7 +119,7 @@ def test_twelve_and_eight_steps_equal_twenty(name):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_update_traces_with_unknown_size(name):
     optimizer = make(name)
     picture = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -140,7 +140,7 @@ def test_update_traces_with_unknown_size(name):
         np.testing.assert_allclose(found, goal, atol=0.02)
 
 
-@pytest.mark.parametrize("name", config.OPTIMIZERS)
+@pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_state_can_be_resized(name):
     optimizer = make(name)
     state = optimizer.init(tf.constant(START))

@@ -1,6 +1,5 @@
 """Every optimiser and every rule of size, as functions of tensors: the pictures are those of `Stylizer`."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 
 def _painter(config, narrow_weights):
     full = stateless.all_terms(config)
-    judge = objective.Objective(full, narrow_weights, config.precision)
+    judge = objective.Objective(full, narrow_weights, config.network.precision)
     return stateless.StatelessRun(full, judge, requested.Limits(64 * 64, 1000))
 
 
@@ -46,11 +45,11 @@ def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weigh
     fields: dict[str, Any] = {"content_layers": ("relu2_2",), "style_layers": ("relu1_1", "relu2_1")}
     fields |= {"style_layer_weights": (1.0, 0.5), "size": 24}
     fields |= {"scales": (0.5, 1.0), "min_scale": 0, "steps": (3, 4)}
-    config = dataclasses.replace(presets.get(preset, **changes), precision="float32", **fields)
+    config = presets.get(preset, **changes).replace(precision="float32", **fields)
     runs, settings = _painter(config, narrow_weights), requested.settings_of(config)
 
     def whole(content, style):
-        styles = requested.one_style(style, config.color)
+        styles = requested.one_style(style, config.color.mode)
         return runs.advance(content, styles, settings, runs.start(content, styles, settings), 7)[1:]
 
     picture, losses = tf.function(whole, [ANY, ANY], autograph=False)(CONTENT, STYLE)
@@ -71,5 +70,5 @@ def test_the_settings_of_a_config_are_its_own():
 def test_every_term_has_a_weight():
     config = presets.get("default", content_weight=0)
     full = stateless.all_terms(config)
-    assert full.used_layers() == (config.content_layers, config.style_layers)
-    assert (full.content_weight, full.style_weight, full.total_variation_weight) == (1.0, 1.0, 1.0)
+    assert full.used_layers() == (config.content.layers, config.style.layers)
+    assert (full.content.weight, full.style.weight, full.total_variation.weight) == (1.0, 1.0, 1.0)

@@ -56,7 +56,7 @@ def test_crowsonkb_equals_the_published_program():
         "steps": (1000, 500, 500, 500, 500),
     }
     chosen = presets.get("crowsonkb")
-    assert {name: getattr(chosen, name) for name in expected} == expected
+    assert {name: chosen.to_settings()[name] for name in expected} == expected
     sizes = [scale.width for scale in scales.plan_scales(chosen, 300, 400)]
     assert sizes == [128, 181, 256, 362, 512]
 
@@ -75,7 +75,7 @@ def test_spst_equals_the_published_table():
         "scales": (0.125, 0.25, 0.5, 1.0),
     }
     chosen = presets.get("spst")
-    assert {name: getattr(chosen, name) for name in expected} == expected
+    assert {name: chosen.to_settings()[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
@@ -88,8 +88,8 @@ def test_every_preset_carries_its_own_name_source_and_character(name):
 
 
 def test_overrides_replace_fields():
-    assert presets.get("default", size=300).size == 300
-    assert presets.get("default").size == 512
+    assert presets.get("default", size=300).scales.size == 300
+    assert presets.get("default").scales.size == 512
 
 
 def test_an_unknown_preset_offers_the_nearest():
@@ -98,18 +98,18 @@ def test_an_unknown_preset_offers_the_nearest():
 
 
 def test_the_environment_sets_the_default_weights(monkeypatch):
-    assert presets.get("default").weights == "auto"
+    assert presets.get("default").network.weights == "auto"
     monkeypatch.setenv(presets.WEIGHTS_VARIABLE, "builtin")
-    assert presets.get("default").weights == "builtin"
-    assert presets.get("default", weights="imagenet").weights == "imagenet"
+    assert presets.get("default").network.weights == "builtin"
+    assert presets.get("default", weights="imagenet").network.weights == "imagenet"
     monkeypatch.setenv(presets.WEIGHTS_VARIABLE, "")
-    assert presets.get("default").weights == "auto"
+    assert presets.get("default").network.weights == "auto"
 
 
 def test_an_optimizer_of_ones_own_comes_with_its_own_learning_rate():
-    assert presets.get("gray_canvas").learning_rate == 1
-    assert presets.get("gray_canvas", optimizer="adam").learning_rate == 5
-    assert presets.get("keras_example", optimizer="adam").learning_rate == 5
-    assert presets.get("keras_example", optimizer="sgd").learning_rate == 100
-    assert presets.get("johnson", optimizer="adam", learning_rate=10.0).learning_rate == 10
-    assert presets.get("johnson", optimizer="momentum").learning_rate == 0
+    assert presets.get("gray_canvas").optimizer.learning_rate == 1
+    assert presets.get("gray_canvas", optimizer="adam").optimizer.learning_rate == 5
+    assert presets.get("keras_example", optimizer="adam").optimizer.learning_rate == 5
+    assert presets.get("keras_example", optimizer="sgd").optimizer.learning_rate == 100
+    assert presets.get("johnson", optimizer="adam", learning_rate=10.0).optimizer.learning_rate == 10
+    assert presets.get("johnson", optimizer="momentum").optimizer.learning_rate == 0

@@ -54,8 +54,8 @@ def test_rows_are_single_layers_and_growing_sets_of_layers(folder, asked, capsys
     assert [chosen.used_layers() for *_, chosen in photographs] == [((name,), ()) for name in names]
     assert [chosen.used_layers() for *_, chosen in textures] == [((), (*names[: n + 1],)) for n in range(5)]
     for number, (content, style, chosen) in enumerate(asked):
-        assert chosen.init == "noise", "a start from the picture itself would show nothing"
-        assert (chosen.preset, chosen.pooling, chosen.steps, chosen.seed) == (
+        assert chosen.start.init == "noise", "a start from the picture itself would show nothing"
+        assert (chosen.preset, chosen.network.pooling, chosen.scales.steps, chosen.start.seed) == (
             "gatys2015",
             "average",
             (100,),
@@ -65,7 +65,7 @@ def test_rows_are_single_layers_and_growing_sets_of_layers(folder, asked, capsys
         np.testing.assert_allclose(given, PHOTOGRAPH if number < 5 else PAINTING, atol=0.51 / 255)
         assert other is None
     for *_, chosen in textures:
-        np.testing.assert_allclose(sum(chosen.style_layer_weights), 1)
+        np.testing.assert_allclose(sum(chosen.style.layer_weights), 1)
     told = capsys.readouterr()
     assert "picture 8 of 10: style, relu1_1 to relu3_1" in told.err
     with Image.open(folder / "f.png") as figure:
@@ -86,8 +86,8 @@ def test_one_picture_gives_one_row_and_other_settings_are_taken_over(folder, ask
     assert _draw("--content=photo.png", "--output=f.png", *arguments) == 0
     assert len(asked) == 5
     for *_, chosen in asked:
-        assert (chosen.preset, chosen.size, chosen.steps) == ("johnson", 64, (3,))
-        assert (chosen.noise_levels, chosen.pooling) == (2, "average")
+        assert (chosen.preset, chosen.scales.size, chosen.scales.steps) == ("johnson", 64, (3,))
+        assert (chosen.start.noise_levels, chosen.network.pooling) == (2, "average")
     with Image.open(folder / "f.png") as figure:
         assert figure.height < 24 + 80
 

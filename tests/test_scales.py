@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nst_tf import errors
-from nst_tf.config import config, presets, scales
+from nst_tf.config import presets, scales
 from nst_tf.config.overrides import apply_overrides
-from nst_tf.network import vgg19
 
 DEFAULT = presets.DEFAULT
 SCALE = scales.Scale(300, 400, 1, 1.0)
@@ -107,14 +106,9 @@ def test_a_fixed_aspect_ratio_stretches_and_a_size_of_ones_own_does_not():
 
 def test_layers_without_weight_need_no_pixels():
     texture = apply_overrides(DEFAULT, {"content_weight": 0.0, "size": 16})
-    assert texture.used_layers() == ((), DEFAULT.style_layers)
+    assert texture.used_layers() == ((), DEFAULT.style.layers)
     shallow = apply_overrides(DEFAULT, {"style_weight": 0.0, "content_layers": ("relu1_1",), "size": 4})
     assert scales.plan_scales(shallow, 4, 4)[-1][:2] == (4, 4)
-
-
-def test_strides_are_those_of_the_network():
-    for layer in config.LAYERS:
-        assert scales._stride(layer) == vgg19.stride(layer)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +123,7 @@ def test_the_coarsest_scale_has_its_own_pixels_whatever_the_size(size, expected)
 
 def test_scales_as_large_as_the_result_are_one():
     plan = scales.plan_scales(apply_overrides(DEFAULT, {"size": 128}), 768, 1024)
-    assert plan == (scales.Scale(96, 128, sum(DEFAULT.steps), 1.0),)
+    assert plan == (scales.Scale(96, 128, sum(DEFAULT.scales.steps), 1.0),)
 
 
 def test_scales_of_one_size_are_one_scale():

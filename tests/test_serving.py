@@ -22,11 +22,11 @@ from tests import conftest, served
 
 LIMITS = requested.Limits(64 * 64, 100_000)
 SETTINGS = client.Settings(
-    num_steps=sum(served.CONFIG.steps),
-    size=served.CONFIG.size,
+    num_steps=sum(served.CONFIG.scales.steps),
+    size=served.CONFIG.scales.size,
     seed=0,
-    content_weight=served.CONFIG.content_weight,
-    style_weight=served.CONFIG.style_weight,
+    content_weight=served.CONFIG.content.weight,
+    style_weight=served.CONFIG.style.weight,
     total_variation_weight=0.0,
 )
 CONTENT, STYLE = served.decode(served.CONTENT), served.decode(served.STYLE)
@@ -74,7 +74,7 @@ OTHER_STYLE = served.decode(served.encode(conftest.smooth_picture(7, 40, 60)))
 @pytest.mark.parametrize("color", [None, "luminance"])
 def test_both_protocols_bring_the_local_picture_of_several_styles(color, addresses, narrow_weights):
     weights = (0.1, 0.7)  # which float32 rounds
-    chosen = presets.get(served.CONFIG, style_blend_weights=weights, color=color or served.CONFIG.color)
+    chosen = presets.get(served.CONFIG, style_blend_weights=weights, color=color or served.CONFIG.color.mode)
     images = [pictures.read(picture) for picture in (CONTENT, STYLE, OTHER_STYLE)]
     run = stylizer.Stylizer(images[0], images[1:], chosen, narrow_weights)
     run.run()
@@ -111,7 +111,7 @@ def test_what_the_model_refuses_is_said_in_a_line(addresses):
     too_large = presets.get("default", size=65)
     settings = client.Settings(
         num_steps=3,
-        size=too_large.size,
+        size=too_large.scales.size,
         seed=0,
         content_weight=1.0,
         style_weight=1.0,

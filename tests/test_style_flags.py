@@ -13,7 +13,8 @@ from PIL import Image
 
 from nst_tf import errors, runtime
 from nst_tf.commands import run_flags, stylize
-from nst_tf.config import config
+from nst_tf.config.config import Config
+from nst_tf.config.settings import COLORS, OUTSIDES, STYLE_BLENDS, STYLE_STATISTICS
 from tests import conftest
 from tests.test_end_to_end import _answer, _assert_one_line
 
@@ -138,7 +139,7 @@ def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
 # Values that may be right together, and some that never are.
 PLAUSIBLE = {
     "style": ["red.png", "red.png,blue.png", "red, blue.png", "red.png,", "gone.png", "#ff0000"],
-    "style_blend": config.STYLE_BLENDS,
+    "style_blend": STYLE_BLENDS,
     "style_blend_weights": ["1", "1,3", "0,1", "0,0", "1e31", ""],
     "style_scale": ["0.5", "4", "0", "1e30", "nan"],
     "style_size": ["0", "32", "2147483647", "-1"],
@@ -150,11 +151,11 @@ PLAUSIBLE = {
     "content_mask": ["mask.png", "square.png", "black.png", "photo.png", "gone.png", "#ffffff", "."],
     "content_regions": ["labels.png", "photo.jpg", "#ff0000", "mask.png"],
     "style_regions": ["#ff0000", "#ff0000,#0000ff", "labels.png", "labels.png,#0000ff", "#xyz", "", ","],
-    "outside": config.OUTSIDES,
+    "outside": OUTSIDES,
     "guide_erosion": ["0", "0.3", "1", "1e30", "-1"],
-    "style_statistics": config.STYLE_STATISTICS,
+    "style_statistics": STYLE_STATISTICS,
     "normalize_activations": ["true", "false", "perhaps"],
-    "color": config.COLORS,
+    "color": COLORS,
     "preset": ["default", "crowsonkb", "spst"],
     "content_weight": ["0", "1"],
     "init": ["noise", "mask.png"],
@@ -177,7 +178,7 @@ def test_any_flags_are_taken_or_refused_in_one_line(tmp_path_factory, values):
         try:
             with contextlib.redirect_stderr(io.StringIO()) as said:
                 run_flags.parse(["nst_tf", *(f"--{name}={value}" for name, value in arguments.items())])
-            assert isinstance(stylize.check(), config.Config)
+            assert isinstance(stylize.check(), Config)
         except errors.InputError as error:
             message = str(error)
         except SystemExit:

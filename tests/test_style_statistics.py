@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.losses import style_statistics
 from nst_tf.losses.style_statistics import STYLE_STATISTICS, Moments
 
@@ -67,7 +67,7 @@ ORACLES = {
 
 
 def test_table_equals_the_names_the_config_allows():
-    assert list(STYLE_STATISTICS) == list(config.STYLE_STATISTICS)
+    assert list(STYLE_STATISTICS) == list(settings.STYLE_STATISTICS)
     assert set(STYLE_STATISTICS) == set(ORACLES)
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from nst_tf import errors
-from nst_tf.config import config, presets
+from nst_tf.config import presets, settings
 from nst_tf.engine import color, images, stylizer
 from nst_tf.network import activation_normalization
 from tests import conftest
@@ -24,7 +24,7 @@ def make(narrow_weights, preset="default", **changes):
 
 
 def test_inits_equal_the_names_the_config_allows():
-    assert list(images.INITS) == list(config.INITS)
+    assert list(images.INITS) == list(settings.INITS)
 
 
 def test_losses_fall(narrow_weights):
@@ -75,7 +75,7 @@ def test_gradients_of_pooling_are_beside_their_pooling_and_in_no_loop(narrow_wei
     assert found
 
 
-@pytest.mark.parametrize("optimizer", config.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", settings.OPTIMIZERS)
 def test_single_steps_equal_one_run_bit_for_bit(narrow_weights, optimizer):
     options = {"optimizer": optimizer, "scales": (1.0,), "steps": (20,)}
     single, chunked, whole = (make(narrow_weights, **options) for _ in range(3))
@@ -177,7 +177,7 @@ def test_a_photograph_without_weight_lends_no_detail(narrow_weights):
     np.testing.assert_array_equal(with_detail, enlarged)
 
 
-@pytest.mark.parametrize("init", config.INITS)
+@pytest.mark.parametrize("init", settings.INITS)
 def test_inits(narrow_weights, init):
     run = make(narrow_weights, init=init, scales=(1.0,), steps=(2,))
     start = run.image.numpy()
@@ -268,7 +268,7 @@ def test_a_run_reports_at_the_steps_asked_for_and_comes_out_the_same(narrow_weig
 YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
-@pytest.mark.parametrize("init", config.INITS)
+@pytest.mark.parametrize("init", settings.INITS)
 def test_luminance_leaves_the_photographs_chroma(narrow_weights, init):
     """What is optimised is grey at every step; what is shown has the photograph's I and Q."""
     pale = (0.4 + 0.2 * CONTENT).astype(np.float32)  # far from the borders of the gamut

@@ -14,6 +14,7 @@ from sweeping import axes, painting
 from nst_tf import errors
 from nst_tf.callbacks import figures
 from nst_tf.commands import stylize
+from nst_tf.config import layers as vgg_layers
 from tests import conftest
 
 # Shallow layers, whose graphs are soon made.
@@ -25,10 +26,9 @@ ALLOWED = ("content_weight", "scales", "style")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A file of random weights."""
-    from nst_tf.network import vgg19
     from nst_tf.network import weights as loading
 
-    loaded = loading.load("random", vgg19.kernel_shapes(["relu1_1"]))
+    loaded = loading.load("random", vgg_layers.kernel_shapes(["relu1_1"]))
     arrays: dict[str, np.ndarray] = {}
     for name, (kernel, bias) in loaded.arrays.items():
         arrays |= {f"{name}_kernel": kernel, f"{name}_bias": bias}

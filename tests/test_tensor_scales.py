@@ -1,13 +1,11 @@
 """The plan as tensors is the plan in Python, whose errors and rounding it shares."""
 
-import dataclasses
-
 import hypothesis
 import hypothesis.strategies as st
 import tensorflow as tf
 
 from nst_tf import errors
-from nst_tf.config import config, presets, scales
+from nst_tf.config import presets, scales, settings
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.serving import tensor_scales
 
@@ -19,11 +17,10 @@ LAST = st.integers(1, 50)
 def configs(draw):
     """Returns a config with any rule of size, any scales and any proportions of steps."""
     shares = sorted(draw(st.lists(st.floats(0.05, 1.0), max_size=3)))
-    return dataclasses.replace(
-        presets.get(draw(st.sampled_from(["default", "tf_tutorial"]))),
-        size_side=draw(st.sampled_from(config.SIZE_SIDES)),
+    return presets.get(draw(st.sampled_from(["default", "tf_tutorial"]))).replace(
+        size_side=draw(st.sampled_from(settings.SIZE_SIDES)),
         aspect_ratio=draw(st.sampled_from([0.0, 1.5, 0.7])),
-        style_shape=draw(st.sampled_from(config.STYLE_SHAPES)),
+        style_shape=draw(st.sampled_from(settings.STYLE_SHAPES)),
         min_scale=draw(st.sampled_from([0, 0, 20, 128])),
         **draw(st.sampled_from([{}, {"style_scale": 0.37}, {"style_scale": 2.5}, {"style_size": 333}])),
         scales=(*shares, 1.0),
@@ -34,9 +31,9 @@ def configs(draw):
 @hypothesis.settings(max_examples=150, deadline=None)
 @hypothesis.given(configs(), st.integers(0, 3000), st.integers(1, 9000), SIDES, SIDES, SIDES, SIDES)
 def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_height, style_width):
-    side_and_shape = {"size_side": base.size_side, "aspect_ratio": base.aspect_ratio}
+    side_and_shape = {"size_side": base.scales.size_side, "aspect_ratio": base.scales.aspect_ratio}
     chosen = apply_overrides(base, {"size": size, "steps": num_steps, **side_and_shape})
-    assert chosen.min_scale == base.min_scale
+    assert chosen.scales.min_scale == base.scales.min_scale
     plan = tensor_scales.plan_scales(
         base, tf.constant(size), tf.constant(num_steps), tf.constant(height), tf.constant(width)
     )

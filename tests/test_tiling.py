@@ -1,6 +1,5 @@
 """Tiles are exact: the gradient of the whole picture, window by window, on any size, pooling and layers."""
 
-import dataclasses
 import itertools
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
-from nst_tf.config.config import PADDING, POOLING, STYLE_STATISTICS
+from nst_tf.config.settings import PADDING, POOLING, STYLE_STATISTICS
 from nst_tf.losses import objective, terms
 from nst_tf.losses.objective import Masks, Outside
 from nst_tf.losses.values import Losses
@@ -21,13 +21,12 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu5_1")
 
 
 def _config(**changes):
-    base = dataclasses.replace(
-        presets.get("gatys_pytorch"),
+    base = presets.get("gatys_pytorch").replace(
         style_layers=STYLE_LAYERS,
         style_layer_weights=(1.0,) * 4,
         content_weight=0.1,
     )
-    return dataclasses.replace(base, **changes)
+    return base.replace(**changes)
 
 
 def _judge(narrow_weights, config, tile):
@@ -81,7 +80,7 @@ def _steps_across(gradient, columns):
 def test_no_seam_where_tiles_meet(narrow_weights, monkeypatch, halo, seamless):
     """Across a tile's border the gradient changes as it does where the whole picture has no border."""
     if halo is not None:
-        monkeypatch.setattr(vgg19, "halo", lambda *_: halo)
+        monkeypatch.setattr(vgg_layers, "halo", lambda *_: halo)
     config, pictures = _config(), _pictures(96, 256)
     borders = (64, 128, 192)
     _, whole = _value_and_gradient(_judge(narrow_weights, config, 0), *pictures)
@@ -185,7 +184,7 @@ def test_with_regions_styles_and_a_frame_too(statistic, narrow_weights):
 def test_with_regions_a_smaller_halo_would_not_do_either(narrow_weights, monkeypatch):
     config = _config(style_layers=("relu5_1",), style_layer_weights=(1.0,), content_weight=0.0)
     _, whole = _guided_gradient(narrow_weights, config, 0, (143, 131))
-    monkeypatch.setattr(vgg19, "halo", lambda _: 32)
+    monkeypatch.setattr(vgg_layers, "halo", lambda _: 32)
     _, tiled = _guided_gradient(narrow_weights, config, 64, (143, 131))
     assert _error(tiled, whole) > 1e-3
 
@@ -202,7 +201,7 @@ def test_a_smaller_halo_would_not_do(narrow_weights, monkeypatch):
     config, pictures = _config(**deep), _pictures(201, 190)
     _, whole = _value_and_gradient(_judge(narrow_weights, config, 0), *pictures)
     _, right = _value_and_gradient(_judge(narrow_weights, config, 64), *pictures)
-    monkeypatch.setattr(vgg19, "halo", lambda _: 32)
+    monkeypatch.setattr(vgg_layers, "halo", lambda _: 32)
     _, tiled = _value_and_gradient(_judge(narrow_weights, config, 64), *pictures)
     assert np.linalg.norm(right - whole) / np.linalg.norm(whole) < 2e-5
     assert np.linalg.norm(tiled - whole) / np.linalg.norm(whole) > 1e-3
@@ -220,12 +219,12 @@ def test_losses_of_a_picture_are_those_of_its_tiles(narrow_weights):
 
 @pytest.mark.parametrize(("layer", "expected"), [("conv1_1", 1), ("relu1_2", 2), ("relu3_1", 12)])
 def test_halos(layer, expected):
-    assert vgg19.halo([layer]) == expected
+    assert vgg_layers.halo([layer]) == expected
 
 
 def test_the_halo_of_the_papers_layers_is_80():
     """2*1 + 2*2 + 4*4 + 4*8 + 16 = 70, rounded up to the stride."""
-    assert vgg19.halo(["relu1_1", "relu5_1"]) == 80
+    assert vgg_layers.halo(["relu1_1", "relu5_1"]) == 80
 
 
 def test_a_feature_sees_no_further_than_the_halo(narrow_weights):
@@ -233,7 +232,7 @@ def test_a_feature_sees_no_further_than_the_halo(narrow_weights):
     model = vgg19.build(["relu4_1"], narrow_weights.arrays)
     picture = np.random.default_rng(0).normal(size=(1, 160, 160, 3)).astype(np.float32)
     before = model(picture)["relu4_1"][0, 10, 10].numpy()
-    halo, first, last = vgg19.halo(["relu4_1"]), 80, 88  # the feature's own pixels
+    halo, first, last = vgg_layers.halo(["relu4_1"]), 80, 88  # the feature's own pixels
     changed = picture.copy()
     changed[:, : first - halo] += 10
     changed[:, last + halo :] += 10

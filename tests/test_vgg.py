@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config import settings
 from nst_tf.network import vgg19
 from tests import conftest
 
@@ -26,9 +27,9 @@ def _features(image, narrow_weights, **options):
 
 
 def test_names_equal_those_the_config_allows():
-    assert set(vgg19.LAYERS) == set(config.LAYERS)
-    assert list(vgg19.POOLING) == list(config.POOLING)
-    assert list(vgg19.PADDING) == list(config.PADDING)
+    assert set(vgg_layers.LAYERS) == set(vgg_layers.LAYERS)
+    assert list(vgg19.POOLING) == list(settings.POOLING)
+    assert list(vgg19.PADDING) == list(settings.PADDING)
 
 
 def test_preprocessing_equals_keras_own(image):
@@ -40,7 +41,7 @@ def test_kernel_shapes_equal_keras_vgg19():
     model = keras.applications.VGG19(include_top=False, weights=None)
     convolutions = [layer for layer in model.layers if "conv" in layer.name]
     expected = [tuple(layer.kernel.shape) for layer in convolutions]
-    assert list(vgg19.kernel_shapes(["relu5_4"]).values()) == expected
+    assert list(vgg_layers.kernel_shapes(["relu5_4"]).values()) == expected
 
 
 def test_signed_preprocessing_puts_middle_grey_at_zero(image):
@@ -54,7 +55,7 @@ def test_no_tensorflow_is_imported():
 
 
 def test_only_what_is_needed_is_built(narrow_weights):
-    assert list(vgg19.kernel_shapes(["relu2_1", "conv1_2"])) == ["conv1_1", "conv1_2", "conv2_1"]
+    assert list(vgg_layers.kernel_shapes(["relu2_1", "conv1_2"])) == ["conv1_1", "conv1_2", "conv2_1"]
     model = vgg19.build(["relu2_1"], narrow_weights.arrays)
     assert model.layers[-1].name == "relu2_1"
 
@@ -62,7 +63,7 @@ def test_only_what_is_needed_is_built(narrow_weights):
 def test_features_equal_plain_operations(image, narrow_weights):
     features = _features(image, narrow_weights)
     plain = vgg19.caffe255(image)
-    for name in vgg19.CONVOLUTIONS[:9]:
+    for name in vgg_layers.CONVOLUTIONS[:9]:
         kernel, bias = narrow_weights.arrays[name]
         if name in ("conv2_1", "conv3_1", "conv4_1"):
             plain = tf.nn.max_pool2d(plain, 2, 2, "VALID")
@@ -101,7 +102,7 @@ def test_pooling_equals_its_formula(narrow_weights, pooling, cell, precision):
     assert error < (1e-5 if precision == "float32" else 0.02)
 
 
-@pytest.mark.parametrize("pooling", config.POOLING)
+@pytest.mark.parametrize("pooling", settings.POOLING)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_dead_features_have_a_finite_gradient(narrow_weights, pooling, precision):
     """After a ReLU whole cells are 0; in a dark picture of the narrow network without biases all are."""
@@ -136,7 +137,7 @@ def test_replicate_padding_goes_on_with_the_border(image, narrow_weights, precis
 def test_stride_gives_the_size_of_features(narrow_weights, size):
     features = _features(tf.zeros([1, *size, 3]), narrow_weights)
     for layer, value in features.items():
-        assert tuple(value.shape[1:3]) == tuple(side // vgg19.stride(layer) for side in size)
+        assert tuple(value.shape[1:3]) == tuple(side // vgg_layers.stride(layer) for side in size)
 
 
 def test_bfloat16_is_close_to_float32(image, narrow_weights):

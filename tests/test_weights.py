@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from nst_tf import errors
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19, weights
 from tests import conftest
 
@@ -87,7 +88,7 @@ def test_what_keras_itself_saves_is_read(tmp_path):
     model = keras.applications.VGG19(include_top=False, weights=None)
     path = tmp_path / "saved.weights.h5"
     model.save_weights(path)
-    loaded = weights.load(str(path), vgg19.kernel_shapes(["relu5_4"]))
+    loaded = weights.load(str(path), vgg_layers.kernel_shapes(["relu5_4"]))
     for name, (kernel, bias) in loaded.arrays.items():
         layer = model.get_layer(name.replace("conv", "block").replace("_", "_conv"))
         np.testing.assert_array_equal(kernel, layer.kernel)
@@ -231,7 +232,7 @@ def test_the_packages_own_file_is_where_the_package_data_are():
 
 def test_the_packages_own_file_is_what_its_card_says():
     """VGG19 up to conv5_2 with half the filters, in eight bits."""
-    shapes = vgg19.kernel_shapes(["relu5_2"])
+    shapes = vgg_layers.kernel_shapes(["relu5_2"])
     loaded = weights.load("builtin", shapes)
     assert [kernel.shape[-1] for kernel, _ in loaded.arrays.values()] == [s[-1] // 2 for s in shapes.values()]
     assert loaded.sha256 in (weights.BUILTIN_FILE.parent / "README.md").read_text(encoding="utf-8")

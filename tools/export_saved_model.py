@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
                 f"{error}; install what serving needs: pip install '.[serving]'"
             ) from None
         note = ""
-        if chosen.history > export.MAX_HISTORY and _FLAGS.history is None:
-            note = f"; history {chosen.history} shortened to {export.MAX_HISTORY}"
+        if chosen.optimizer.history > export.MAX_HISTORY and _FLAGS.history is None:
+            note = f"; history {chosen.optimizer.history} shortened to {export.MAX_HISTORY}"
             chosen = presets.get(chosen, history=export.MAX_HISTORY)
         default = export.default_limits(chosen)
         limits = default._replace(

@@ -23,7 +23,7 @@ from absl import app, flags
 from requesting import files, settings, watching
 
 from nst_tf import errors, runtime
-from nst_tf.config import config
+from nst_tf.config.settings import COLORS
 from nst_tf.io import inputs
 from nst_tf.serving import client
 
@@ -40,7 +40,7 @@ flags.DEFINE_list(
     None,
     "several styles: a weight for each, of which only the proportions count [equal]",
 )
-flags.DEFINE_string("color", None, f"whose colours: {', '.join(config.COLORS)} [the model's own choice]")
+flags.DEFINE_string("color", None, f"whose colours: {', '.join(COLORS)} [the model's own choice]")
 flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
 flags.DEFINE_boolean("overwrite", False, "replace files that exist")
 flags.DEFINE_string("preset", None, "where settings that are not given come from: the server's own preset")

@@ -1,9 +1,8 @@
-"""The command's flags: made from the config's fields, parsed, and turned into changes of a config.
+"""The command's flags: made from the settings, parsed, and turned into changes of a config.
 
 Importing this defines them on `absl.flags.FLAGS`.
 """
 
-import dataclasses
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 from absl import flags
 
 from nst_tf import errors
-from nst_tf.config import config, fields, presets
+from nst_tf.config import presets, settings
 from nst_tf.config.overrides import SCALE_SETTINGS
 
 _FLAGS = flags.FLAGS
@@ -59,36 +58,18 @@ def _define_flags() -> None:
     flags.DEFINE_string("preset", "default", "the formulation by name; --list_presets lists them")
     flags.DEFINE_string("config", None, "start from a picture's manifest (its .json, or the picture itself)")
     flags.DEFINE_boolean("list_presets", False, "list the presets: source, character, cost in time")
-    for field in _flag_fields():
-        if _kind(field) is int and not _is_list(field):
-            flags.DEFINE_integer(field.name, None, _help(field))
-        elif _is_list(field):
-            flags.DEFINE_list(field.name, None, _help(field))
-        elif _kind(field) is bool:
-            flags.DEFINE_boolean(field.name, None, _help(field))
-        elif _kind(field) is float:
-            flags.DEFINE_float(field.name, None, _help(field))
+    define = {int: flags.DEFINE_integer, bool: flags.DEFINE_boolean, float: flags.DEFINE_float}
+    for name, field in settings.SETTINGS.items():
+        if settings.is_list(field):
+            flags.DEFINE_list(name, None, _help(name))
         else:
-            flags.DEFINE_string(field.name, None, _help(field))
+            define.get(settings.element_type(field), flags.DEFINE_string)(name, None, _help(name))
 
 
-def _flag_fields() -> list[dataclasses.Field[Any]]:
-    """Returns the config's fields that are flags: all that have a help text."""
-    return [field for field in dataclasses.fields(config.Config) if field.metadata.get("help")]
-
-
-def _kind(field: dataclasses.Field[Any]) -> type:
-    return fields.element_type(field)
-
-
-def _is_list(field: dataclasses.Field[Any]) -> bool:
-    return field.type != _kind(field)
-
-
-def _help(field: dataclasses.Field[Any]) -> str:
-    """Returns the field's help with the allowed names and the default preset's value."""
-    default = getattr(presets.PRESETS["default"].config, field.name)
-    if field.name == "steps":
+def _help(name: str) -> str:
+    """Returns a setting's help with the allowed names and the default preset's value."""
+    field, default = settings.SETTINGS[name], presets.DEFAULT.to_settings()[name]
+    if name == "steps":
         default = sum(default)
     names = field.metadata["names"]
     listed = f": {', '.join(names)}" if 0 < len(names) <= _MOST_NAMES_LISTED else ""
@@ -118,7 +99,7 @@ _SHOWING_FLAGS = ("save_every", "animation", "comparison", "plot", "logdir")
 def _help_text() -> str:
     """Returns what --help prints."""
     shown = _MAIN_FLAGS + _STYLE_FLAGS + _REGION_FLAGS
-    rest = [field.name for field in _flag_fields() if field.name not in shown]
+    rest = [name for name in settings.SETTINGS if name not in shown]
     rest[rest.index("scales") : rest.index("scales")] = list(SCALE_SETTINGS)
     return "\n".join(
         [
@@ -177,21 +158,21 @@ def _fail(message: str) -> NoReturn:
 def overrides() -> dict[str, Any]:
     """Returns {field: value} of the config's flags that were given, and of those that stand for a field."""
     given: dict[str, Any] = {name: _FLAGS[name].value for name in SCALE_SETTINGS}
-    for field in _flag_fields():
-        value = _FLAGS[field.name].value
-        if isinstance(value, list) and _kind(field) is not str:
-            value = tuple(_number(field, item) for item in value)
-        given[field.name] = tuple(value) if isinstance(value, list) else value
+    for name, field in settings.SETTINGS.items():
+        value = _FLAGS[name].value
+        if isinstance(value, list) and settings.element_type(field) is not str:
+            value = tuple(_number(name, item) for item in value)
+        given[name] = tuple(value) if isinstance(value, list) else value
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _number(field: dataclasses.Field[Any], text: str) -> float:
-    kind = _kind(field)
+def _number(name: str, text: str) -> float:
+    kind = settings.element_type(settings.SETTINGS[name])
     try:
         number: float = kind(text)
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
-        raise errors.InputError(f"{field.name}: {text!r}; allowed: {what}, with commas") from None
+        raise errors.InputError(f"{name}: {text!r}; allowed: {what}, with commas") from None
     return number
 
 

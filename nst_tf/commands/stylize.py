@@ -17,7 +17,7 @@ from absl import app, flags
 
 from nst_tf import errors, runtime
 from nst_tf.commands import run_flags
-from nst_tf.config import config, presets
+from nst_tf.config import config, presets, settings
 
 _FLAGS = flags.FLAGS
 
@@ -81,7 +81,7 @@ def _stylize() -> int:
     """Checks everything that can be checked early, paints, writes, says where the picture is."""
     with runtime.quiet():
         repeated, chosen, given, shown = _checked()
-    if chosen.convolution != "direct":
+    if chosen.network.convolution != "direct":
         runtime.use_onednn()
     runtime.use_tensorflow_backend()
     _show_warnings()
@@ -155,7 +155,7 @@ def _given(chosen: config.Config) -> Any:
 
     several = {name: inputs.listed(name, _FLAGS[name].value or []) for name in ("style", "style_regions")}
     single = _paths(("content", "content_mask", "content_regions"))
-    init = None if chosen.init in config.INITS else pathlib.Path(chosen.init)
+    init = None if chosen.start.init in settings.INITS else pathlib.Path(chosen.start.init)
     return inputs.InputPaths(
         styles=several["style"], style_regions=several["style_regions"], init=init, **single
     )
@@ -206,7 +206,7 @@ def _check_outputs(chosen: config.Config, given: Any, shown: Any) -> None:
 
     for name in ("trace", "save_every", "animation", "plot", "logdir"):
         if _FLAGS[name].value and not chosen.takes_steps():
-            raise errors.InputError(f"{name}: with --color={chosen.color} there are no steps to show")
+            raise errors.InputError(f"{name}: with --color={chosen.color.mode} there are no steps to show")
     output = _path("output")
     pictures.check_output(output, _FLAGS.overwrite)
     pictures.check_file(manifest.sidecar(output), _FLAGS.overwrite)
@@ -227,7 +227,7 @@ def _check_outputs(chosen: config.Config, given: Any, shown: Any) -> None:
 
 def _check_files_named(chosen: config.Config) -> None:
     """Checks that the files a run needs are named: pictures without weight are not needed."""
-    needed = {"content": chosen.content_weight, "style": chosen.style_weight, "output": True}
+    needed = {"content": chosen.content.weight, "style": chosen.style.weight, "output": True}
     for name, what in (("content", "photograph"), ("style", "painting"), ("output", "picture")):
         if needed[name] and _FLAGS[name].value in (None, "", [], [""]):
             raise errors.InputError(f"--{name}=FILE is missing: which {what}? --help explains")
@@ -253,16 +253,17 @@ def _summary(result: Any, seconds: float, describe: Callable[[Any], str]) -> str
     done = {"finished": "in", "stopped": "stopped after", "diverged": "given up after"}[result.outcome]
     return (
         f"{_FLAGS.output}: {width} x {height} pixels {done} {len(result.trace)} steps, {seconds:.0f} s;"
-        f" {describe(result.losses)}; {result.manifest['weights']['name']} weights, {result.config.precision}"
+        f" {describe(result.losses)}; {result.manifest['weights']['name']} weights,"
+        f" {result.config.network.precision}"
     )
 
 
 def _divergence(result: Any) -> str:
     """Returns why the loss of a run probably became infinite or NaN, and what to do."""
     saved = "the loss became infinite or NaN; the picture saved is the last good one"
-    if result.config.optimizer == "lbfgs" or len(result.trace) <= 1:
+    if result.config.optimizer.name == "lbfgs" or len(result.trace) <= 1:
         return f"{saved}. Weights so large that the loss overflows are the likely cause: make them smaller"
-    rate = result.config.learning_rate
+    rate = result.config.optimizer.learning_rate
     return f"{saved}. A learning rate of {rate:g} is the likely cause: try --learning_rate={rate / 10:g}"
 
 

@@ -1,13 +1,12 @@
 """What a person changes of a preset, and what that means for the rest of it."""
 
-import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_tf import errors
-from nst_tf.config import config, fields
+from nst_tf.config import settings
 from nst_tf.config.config import Config
 
 # What a person may say instead of `scales`, with its help text.
@@ -30,7 +29,7 @@ _WASSERSTEIN_WEIGHT = 100.0
 
 
 def apply_overrides(chosen: Config, changes: Mapping[str, Any]) -> Config:
-    """Returns the config with some fields replaced.
+    """Returns the config with some settings replaced.
 
     Some mean what a person means by them: `size` is the longest side of the result, whatever side the
     preset measures and whatever aspect ratio it has; `steps` may be one number, the evaluations in all, split
@@ -39,53 +38,57 @@ def apply_overrides(chosen: Config, changes: Mapping[str, Any]) -> Config:
     comes a rate or a weight that suits it. Lists may be any sequence.
 
     Raises:
-        InputError: There is no such field, or its value is not allowed.
+        InputError: There is no such setting, or its value is not allowed.
     """
-    names = [field.name for field in dataclasses.fields(Config) if field.name != "preset"]
     for name in changes:
-        if name not in names and name not in SCALE_SETTINGS:
-            raise errors.unknown_name("setting", name, [*names, *SCALE_SETTINGS])
+        if name not in settings.SETTINGS and name not in SCALE_SETTINGS:
+            raise errors.unknown_name("setting", name, [*settings.SETTINGS, *SCALE_SETTINGS])
     replaced = {name: _plain(value) for name, value in changes.items()}
     if "size" in replaced:
         replaced = {"size_side": "longest", "aspect_ratio": 0.0} | replaced
     for name, other, neutral in (("style_size", "style_scale", 1.0), ("style_scale", "style_size", 0)):
         if replaced.get(name):
             replaced = {other: neutral} | replaced
-    if replaced.get("optimizer", chosen.optimizer) != chosen.optimizer:
-        rate = config.LEARNING_RATES.get(str(replaced["optimizer"]), chosen.learning_rate)
+    if replaced.get("optimizer", chosen.optimizer.name) != chosen.optimizer.name:
+        rate = settings.LEARNING_RATES.get(str(replaced["optimizer"]), chosen.optimizer.learning_rate)
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
     if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
-        replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style_weight} | replaced
+        replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style.weight} | replaced
     factor = replaced.pop("scale_factor", None)
     # A min_scale of 0 asks for none; a factor of 0 is a mistake.
     asked = ["min_scale"] * bool(replaced.get("min_scale")) + ["scale_factor"] * (factor is not None)
     if asked:
         errors.require("scales" not in replaced, " and ".join(asked), "beside scales", "one or the other")
-        size: Any = replaced.get("size", chosen.size)
-        replaced |= _scales(dataclasses.replace(chosen, size=size), replaced, factor)
+        size: Any = replaced.get("size", chosen.scales.size)
+        replaced |= _scales(chosen.replace(size=size), replaced, factor)
     elif "scales" in replaced:
         replaced = {"min_scale": 0} | replaced
     replaced |= _steps(chosen, replaced)
-    return dataclasses.replace(chosen, **replaced)
+    return chosen.replace(**replaced)
 
 
 def _compares_grams_as_gatys_pytorch(chosen: Config) -> bool:
-    return (chosen.style_statistics, chosen.style_normalization) == ("gram", "gatys_pytorch")
+    return (chosen.style.statistics, chosen.style.normalization) == ("gram", "gatys_pytorch")
 
 
 def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the steps of each scale, where one number is to be split or the scales are others."""
     if not {"steps", "scales"} & set(replaced):
         return {}  # also where the last scale was given no step, which a split never leaves it
-    steps, scales = replaced.get("steps", sum(chosen.steps)), replaced.get("scales", chosen.scales)
+    steps, scales = (
+        replaced.get("steps", sum(chosen.scales.steps)),
+        replaced.get("scales", chosen.scales.shares),
+    )
     if isinstance(steps, tuple) and len(steps) == 1:  # as a flag has one number
         steps = steps[0]
     if not isinstance(steps, int) or isinstance(steps, bool) or not isinstance(scales, tuple):
         return {}
-    errors.require(0 < steps <= fields.LARGEST_INTEGER, "steps", steps, f"from 1 to {fields.LARGEST_INTEGER}")
+    errors.require(
+        0 < steps <= settings.LARGEST_INTEGER, "steps", steps, f"from 1 to {settings.LARGEST_INTEGER}"
+    )
     errors.require(scales, "scales", "none", "at least one, the last one 1")
-    same = len(scales) == len(chosen.steps)
-    return {"steps": _split(steps, chosen.steps if same else (1,) * len(scales))}
+    same = len(scales) == len(chosen.scales.steps)
+    return {"steps": _split(steps, chosen.scales.steps if same else (1,) * len(scales))}
 
 
 def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str, Any]:
@@ -96,19 +99,19 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
         replaced: What was asked for beside it.
         factor: That was asked for, or None: as many scales as there were.
     """
-    own = sized.scales
-    smallest = replaced.get("min_scale", sized.min_scale or round(own[0] * sized.size))
+    own = sized.scales.shares
+    smallest = replaced.get("min_scale", sized.scales.min_scale or round(own[0] * sized.scales.size))
     if factor is None and len(own) > 1:
         return {"min_scale": smallest}
     factor = _SCALE_FACTOR if factor is None else factor
     for name, value in {"min_scale": smallest, "scale_factor": factor}.items():
         good = isinstance(value, int | float) and not isinstance(value, bool)
         errors.require(good, name, repr(value), "a number")
-    errors.require(sized.size > 0, "scale_factor", f"with size {sized.size}", "with --size")
-    good = _SMALLEST_FACTOR <= factor <= fields.LARGEST_NUMBER
+    errors.require(sized.scales.size > 0, "scale_factor", f"with size {sized.scales.size}", "with --size")
+    good = _SMALLEST_FACTOR <= factor <= settings.LARGEST_NUMBER
     errors.require(good, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")
     errors.require(smallest > 0, "min_scale", smallest, "1 and above")
-    ratio = max(1.0, sized.size / smallest)
+    ratio = max(1.0, sized.scales.size / smallest)
     count = round(math.log(ratio) / math.log(factor))
     shares = [ratio ** (-index / max(1, count)) for index in reversed(range(1, count + 1))]
     return {"min_scale": smallest if count else 0, "scales": (*shares, 1.0)}

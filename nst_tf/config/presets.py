@@ -26,31 +26,32 @@ _NORMALIZED = 57.6
 # torch.optim.Adam's epsilon, in units of the gradient by normalised pixels.
 _TORCH_EPSILON = 1e-8 / _NORMALIZED
 
-GATYS2015 = config.Config(
-    preset="gatys2015",
-    content_layers=("relu4_2",),
-    content_weight=1.0,
-    content_normalization="half_sum",  # eq. 1
-    style_layers=_S5,
-    style_layer_weights=(0.2,) * 5,  # w_l = 1/5
-    style_weight=1e3,  # the paper's ratio alpha/beta is 1e-3 or 1e-4
-    style_normalization="gatys2015",  # eq. 4
-    total_variation="sum_absolute",
-    total_variation_weight=0.0,  # none in the paper
-    pooling="average",
-    init="noise",  # white noise; how strong the paper leaves open
-    optimizer="lbfgs",
-    learning_rate=1.0,
-    history=20,  # open in the paper
-    size=512,  # open in the paper
-    size_side="longest",
-    steps=(500,),  # open in the paper; the loss hardly falls after
+GATYS2015 = config.Config.from_settings(
+    "gatys2015",
+    {
+        "content_layers": ("relu4_2",),
+        "content_weight": 1.0,
+        "content_normalization": "half_sum",  # eq. 1
+        "style_layers": _S5,
+        "style_layer_weights": (0.2,) * 5,  # w_l = 1/5
+        "style_weight": 1e3,  # the paper's ratio alpha/beta is 1e-3 or 1e-4
+        "style_normalization": "gatys2015",  # eq. 4
+        "total_variation": "sum_absolute",
+        "total_variation_weight": 0.0,  # none in the paper
+        "pooling": "average",
+        "init": "noise",  # white noise; how strong the paper leaves open
+        "optimizer": "lbfgs",
+        "learning_rate": 1.0,
+        "history": 20,  # open in the paper
+        "size": 512,  # open in the paper
+        "size_side": "longest",
+        "steps": (500,),  # open in the paper; the loss hardly falls after
+    },
 )
 
-GRAY_CANVAS = dataclasses.replace(GATYS2015, preset="gray_canvas", init="gray")
+GRAY_CANVAS = GATYS2015.replace(preset="gray_canvas", init="gray")
 
-FIVE_CONTENT_LAYERS = dataclasses.replace(
-    GATYS2015,
+FIVE_CONTENT_LAYERS = GATYS2015.replace(
     preset="five_content_layers",
     content_layers=_S5,
     content_normalization="mean",
@@ -66,8 +67,7 @@ FIVE_CONTENT_LAYERS = dataclasses.replace(
     steps=(6000,),
 )
 
-UDACITY = dataclasses.replace(
-    GATYS2015,
+UDACITY = GATYS2015.replace(
     preset="udacity",
     content_normalization="mean",
     style_layer_weights=(1.0, 0.75, 0.2, 0.2, 0.2),
@@ -85,8 +85,7 @@ UDACITY = dataclasses.replace(
     steps=(2000,),
 )
 
-ANHTU96 = dataclasses.replace(
-    GATYS2015,
+ANHTU96 = GATYS2015.replace(
     preset="anhtu96",
     content_normalization="quarter_mean",  # S(DF) / (4 N M)
     style_weight=1e3,  # 1e4 for the stronger pictures
@@ -103,8 +102,7 @@ ANHTU96 = dataclasses.replace(
     steps=(500,),
 )
 
-GATYS_PYTORCH = dataclasses.replace(
-    GATYS2015,
+GATYS_PYTORCH = GATYS2015.replace(
     preset="gatys_pytorch",
     content_normalization="mean",
     style_layer_weights=(1.0,) * 5,  # the notebook's 1e3 / N^2 is in the normalisation
@@ -119,8 +117,7 @@ GATYS_PYTORCH = dataclasses.replace(
     steps=(500, 200),  # max_iter, max_iter_hr
 )
 
-JOHNSON = dataclasses.replace(
-    GATYS2015,
+JOHNSON = GATYS2015.replace(
     preset="johnson",
     content_weight=5.0,
     content_normalization="mean",
@@ -135,10 +132,9 @@ JOHNSON = dataclasses.replace(
     steps=(1000,),
 )
 
-NEURAL_STYLE_PT = dataclasses.replace(JOHNSON, preset="neural_style_pt", total_variation="sum_absolute")
+NEURAL_STYLE_PT = JOHNSON.replace(preset="neural_style_pt", total_variation="sum_absolute")
 
-CYSMITH = dataclasses.replace(
-    GATYS2015,
+CYSMITH = GATYS2015.replace(
     preset="cysmith",
     content_layers=("conv4_2",),  # before the ReLU
     content_weight=5.0,
@@ -151,8 +147,7 @@ CYSMITH = dataclasses.replace(
     steps=(1000,),
 )
 
-ANISHATHALYE = dataclasses.replace(
-    GATYS2015,
+ANISHATHALYE = GATYS2015.replace(
     preset="anishathalye",
     content_weight=5.0,
     content_normalization="mean",
@@ -168,8 +163,7 @@ ANISHATHALYE = dataclasses.replace(
     steps=(1000,),
 )
 
-GORDICALEKSA = dataclasses.replace(
-    GATYS2015,
+GORDICALEKSA = GATYS2015.replace(
     preset="gordicaleksa",
     content_weight=1e5,
     content_normalization="mean",
@@ -184,8 +178,7 @@ GORDICALEKSA = dataclasses.replace(
     steps=(1000,),
 )
 
-TF_TUTORIAL = dataclasses.replace(
-    GATYS2015,
+TF_TUTORIAL = GATYS2015.replace(
     preset="tf_tutorial",
     content_layers=("relu5_2",),
     content_weight=1e4,
@@ -203,8 +196,7 @@ TF_TUTORIAL = dataclasses.replace(
     steps=(1000,),  # 10 epochs of 100
 )
 
-KERAS_EXAMPLE = dataclasses.replace(
-    GATYS2015,
+KERAS_EXAMPLE = GATYS2015.replace(
     preset="keras_example",
     content_layers=("relu5_2",),
     content_weight=2.5e-8,
@@ -226,8 +218,7 @@ KERAS_EXAMPLE = dataclasses.replace(
     steps=(4000,),
 )
 
-CROWSONKB = dataclasses.replace(
-    GATYS2015,
+CROWSONKB = GATYS2015.replace(
     preset="crowsonkb",
     content_weight=0.015,
     content_normalization="mean",
@@ -253,8 +244,7 @@ CROWSONKB = dataclasses.replace(
     steps=(1000, 500, 500, 500, 500),  # initial_iterations, iterations
 )
 
-SPST = dataclasses.replace(
-    GATYS_PYTORCH,
+SPST = GATYS_PYTORCH.replace(
     preset="spst",
     style_statistics="gram_mean_std",
     moment_weight=1e4,
@@ -269,8 +259,7 @@ SPST = dataclasses.replace(
 
 # The formulation of GATYS_PYTORCH; what differs was chosen by looking at pictures (three photographs times
 # three paintings at 512 px) and by the losses after a fixed number of evaluations.
-DEFAULT = dataclasses.replace(
-    GATYS_PYTORCH,
+DEFAULT = GATYS_PYTORCH.replace(
     preset="default",
     # From a coarse start the style has a freer hand than from the photograph at full size: with 1 or 5
     # houses dissolved into the painting, with 20 they were there, with 50 they kept their windows.

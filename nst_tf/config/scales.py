@@ -1,11 +1,11 @@
 """The sizes of a run's pictures, from its config: arithmetic only."""
 
-import dataclasses
 import math
 from typing import NamedTuple
 
 from nst_tf import errors
 from nst_tf.config.config import Config
+from nst_tf.config.layers import stride
 
 
 class Scale(NamedTuple):
@@ -35,7 +35,7 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     plan: list[Scale] = []
     waiting = 0
     coarsest = _coarsest(config, height, width)
-    for exponent, num_steps in zip(exponents(config), config.steps, strict=True):
+    for exponent, num_steps in zip(exponents(config), config.scales.steps, strict=True):
         share = coarsest**exponent
         size = _fit(config, share, height, width)
         waiting += num_steps
@@ -66,11 +66,11 @@ def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[i
         raise errors.InputError(
             f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
-    sized, share = style_sized(config), scale.share * config.style_scale
-    if config.style_shape == "content":
+    sized, share = style_sized(config), scale.share * config.style.scale
+    if config.style.shape == "content":
         height, width = scale.height, scale.width
-        if not config.style_size:
-            sized, share = dataclasses.replace(sized, size=0), config.style_scale
+        if not config.style.size:
+            sized, share = sized.replace(size=0), config.style.scale
     size = _fit(sized, share, height, width)
     if min(size) >= needed:
         return size
@@ -80,46 +80,43 @@ def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[i
 
 def style_sized(config: Config) -> Config:
     """Returns the config for a style picture, which may have its own size; no aspect ratio stretches it."""
-    if config.style_size:
-        config = dataclasses.replace(config, size=config.style_size, size_side="longest")
-    return dataclasses.replace(config, aspect_ratio=0.0)
+    if config.style.size:
+        config = config.replace(size=config.style.size, size_side="longest")
+    return config.replace(aspect_ratio=0.0)
 
 
 def exponents(config: Config) -> list[float]:
     """Returns of every scale what power of the coarsest one's share its own is: from 1 down to 0."""
-    if config.scales[0] == 1:  # all of one size: the coarse ones are skipped, as their share is not below 1
-        return [1.0] * (len(config.scales) - 1) + [0.0]
-    return [math.log(share) / math.log(config.scales[0]) for share in config.scales]
+    if (
+        config.scales.shares[0] == 1
+    ):  # all of one size: the coarse ones are skipped, as their share is not below 1
+        return [1.0] * (len(config.scales.shares) - 1) + [0.0]
+    return [math.log(share) / math.log(config.scales.shares[0]) for share in config.scales.shares]
 
 
 def _coarsest(config: Config, height: int, width: int) -> float:
     """Returns the share of the coarsest scale: of `scales`, or as many pixels as `min_scale` says."""
-    if not config.min_scale:
-        return config.scales[0]
-    side = config.size or _side(config, height, width)
-    return min(1.0, config.min_scale / side)
+    if not config.scales.min_scale:
+        return config.scales.shares[0]
+    side = config.scales.size or _side(config, height, width)
+    return min(1.0, config.scales.min_scale / side)
 
 
 def _side(config: Config, height: float, width: float) -> float:
     """Returns the side that the config measures of a picture of that height and width."""
-    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
+    exact_width = height * config.scales.aspect_ratio if config.scales.aspect_ratio else width
     return {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}[
-        config.size_side
+        config.scales.size_side
     ]
 
 
 def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
     """Returns (height, width) scaled so that the side that the config measures has its size."""
-    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
-    factor = share * (config.size / _side(config, height, width) if config.size else 1.0)
+    exact_width = height * config.scales.aspect_ratio if config.scales.aspect_ratio else width
+    factor = share * (config.scales.size / _side(config, height, width) if config.scales.size else 1.0)
     return max(1, round(height * factor)), max(1, round(exact_width * factor))
 
 
 def pixels_needed(config: Config) -> int:
     """Returns how many pixels a side the deepest layer needs, to have one of its own."""
-    return max(_stride(layer) for layers in config.used_layers() for layer in layers)
-
-
-def _stride(layer: str) -> int:
-    """Returns the pixels of the image that one step in the layer's features spans."""
-    return 2 ** (int(layer[4]) - 1)
+    return max(stride(layer) for layers in config.used_layers() for layer in layers)

@@ -6,12 +6,13 @@ Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Sty
 which GPUs would round to ten bits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from nst_tf import errors
+from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
 # Y of YIQ, the space the paper names (ITU-R BT.601, 2.5.1).
@@ -121,11 +122,11 @@ def _transport(source: Tensor, target: Tensor) -> Tensor:
 
 
 # How covariances are split into roots, by name: (covariance, target covariance), [3, 3] each -> A, [3, 3].
-ROOTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "pca": _pca,
-    "cholesky": _cholesky,
-    "transport": _transport,
-}
+ROOTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = settings.COLOR_ROOTS.table(
+    pca=_pca,
+    cholesky=_cholesky,
+    transport=_transport,
+)
 
 
 def _root(covariance: Tensor) -> Tensor:
@@ -223,13 +224,13 @@ def _as_it_is(tensor: Tensor) -> Tensor:
 
 
 # The choices by name.
-COLORS: dict[str, Color] = {
-    "style": Color((), _keep, None, _as_it_is, _as_it_is),
-    "luminance": Color(("content",), _to_luminance, _put_chroma_back, luminance, _grey_part),
-    "statistics": Color(("content",), _match_styles, None, _as_it_is, _as_it_is),
+COLORS: Mapping[str, Color] = settings.COLORS.table(
+    style=Color((), _keep, None, _as_it_is, _as_it_is),
+    luminance=Color(("content",), _to_luminance, _put_chroma_back, luminance, _grey_part),
+    statistics=Color(("content",), _match_styles, None, _as_it_is, _as_it_is),
     # `recolor` makes the result: there are no steps.
-    "only": Color(("content", "style"), _keep, None, _as_it_is, _as_it_is),
-}
+    only=Color(("content", "style"), _keep, None, _as_it_is, _as_it_is),
+)
 
 
 def switched(index: Tensor) -> Color:

@@ -5,13 +5,14 @@ file, a Pillow image, an array) becomes that in `pictures.read` and leaves it in
 else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors
+from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
 # ImageNet's mean colour, which networks see as zero: `keras.applications.vgg19.preprocess_input`.
@@ -71,4 +72,6 @@ def gray(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
 
 
 # The image that a run starts from, by name: (content image, seed, noise in levels) -> image of its size.
-INITS: dict[str, Callable[[Tensor, int, float], Tensor]] = {"content": content, "noise": noise, "gray": gray}
+INITS: Mapping[str, Callable[[Tensor, int, float], Tensor]] = settings.INITS.table(
+    content=content, noise=noise, gray=gray
+)

@@ -38,27 +38,27 @@ def check(content: object, styles: Sequence[object], config: Config, init: objec
     Raises:
         InputError: One is missing, or is no image.
     """
-    if content is None and config.content_weight:
+    if content is None and config.content.weight:
         raise errors.InputError("content: no photograph; without one the content_weight must be 0")
-    if not styles and config.style_weight:
+    if not styles and config.style.weight:
         raise errors.InputError("style: no painting; without one the style_weight must be 0")
     config.blend_weights(len(styles))
-    color.check(config.color, content=content, style=styles or None)
+    color.check(config.color.mode, content=content, style=styles or None)
     for picture in (content, *styles, init):
         if picture is not None:
             images.check(picture)
-    if init is None and config.init not in images.INITS:
-        raise errors.InputError(f"init: {config.init!r} is a file; read it and give it as init_image")
-    if content is None and init is None and config.init == "content":
+    if init is None and config.start.init not in images.INITS:
+        raise errors.InputError(f"init: {config.start.init!r} is a file; read it and give it as init_image")
+    if content is None and init is None and config.start.init == "content":
         raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
 
 
 def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) -> tuple[Any, list[Tensor]]:
     """Returns the content image, if there is one, and the style images with the config's colours."""
-    chosen, contents = color.COLORS[config.color], [] if content is None else [content]
+    chosen, contents = color.COLORS[config.color.mode], [] if content is None else [content]
 
     def traced(contents: Sequence[Tensor], styles: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
-        return chosen.prepare(contents[0] if contents else None, styles, config.color_root)
+        return chosen.prepare(contents[0] if contents else None, styles, config.color.root)
 
     # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
     specs = [[ANY_IMAGE] * len(contents), [ANY_IMAGE] * len(styles)]
@@ -79,14 +79,14 @@ def network_weights(
         content: The content image [1, H, W, 3] as prepared, if there is one.
         styles: The style images, likewise.
     """
-    if not config.normalize_activations:
+    if not config.network.normalize_activations:
         return loaded
     return activation_normalization.normalized(
         loaded,
         [_small(image) for image in ([] if content is None else [content]) + list(styles)],
         [*sum(config.used_layers(), ())],
-        pooling=config.pooling,
-        padding=config.padding,
+        pooling=config.network.pooling,
+        padding=config.network.padding,
     )
 
 
@@ -196,7 +196,7 @@ class Inputs:
 
     def _is_framed(self) -> bool:
         """Returns whether the photograph is kept where there is no region, and there is such a place."""
-        if self._masks is None or self._config.outside != "keep":
+        if self._masks is None or self._config.regions.outside != "keep":
             return False
         return bool(tf.reduce_any(tf.reduce_sum(self._masks.content, axis=-1) < 1))
 

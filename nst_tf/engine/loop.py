@@ -92,34 +92,38 @@ def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
     along the gradient by 255^2.
     """
     levels = objective.PIXEL_LEVELS
-    share = tf.cast(pixels, tf.float64) / config.rate_pixels if config.rate_pixels else 1.0
-    decay = {"decay_rate": config.decay_rate, "decay_steps": config.decay_steps}
+    share = (
+        tf.cast(pixels, tf.float64) / config.optimizer.rate_pixels if config.optimizer.rate_pixels else 1.0
+    )
+    decay = {"decay_rate": config.optimizer.decay_rate, "decay_steps": config.optimizer.decay_steps}
     options: dict[str, dict[str, Any]] = {
         "lbfgs": {
-            "learning_rate": config.learning_rate,
-            "history": config.history,
-            "history_precision": config.pairs_precision(),
-            "preconditioner": config.preconditioner,
-            "preconditioned_scales": config.preconditioned_scales,
+            "learning_rate": config.optimizer.learning_rate,
+            "history": config.optimizer.history,
+            "history_precision": config.optimizer.pairs_precision(),
+            "preconditioner": config.optimizer.preconditioner,
+            "preconditioned_scales": config.optimizer.preconditioned_scales,
         },
         "adam": {
-            "learning_rate": config.learning_rate / levels,
-            "beta_1": config.beta_1,
-            "beta_2": config.beta_2,
-            "epsilon": config.epsilon * levels,
-            "carry": config.carry_moments,
+            "learning_rate": config.optimizer.learning_rate / levels,
+            "beta_1": config.optimizer.beta_1,
+            "beta_2": config.optimizer.beta_2,
+            "epsilon": config.optimizer.epsilon * levels,
+            "carry": config.optimizer.carry_moments,
         },
         "rmsprop": {
-            "learning_rate": config.learning_rate / levels,
-            "rho": config.rho,
-            "epsilon": config.epsilon * levels**2,
+            "learning_rate": config.optimizer.learning_rate / levels,
+            "rho": config.optimizer.rho,
+            "epsilon": config.optimizer.epsilon * levels**2,
         },
-        "sgd": {"learning_rate": config.learning_rate * share / levels**2, **decay},
+        "sgd": {"learning_rate": config.optimizer.learning_rate * share / levels**2, **decay},
         "momentum": {
-            "learning_rate": config.learning_rate * share / levels**2,
-            "friction": config.friction,
+            "learning_rate": config.optimizer.learning_rate * share / levels**2,
+            "friction": config.optimizer.friction,
             **decay,
         },
     }
-    made = rules.OPTIMIZERS[config.optimizer](**options[config.optimizer], clip=config.clip)
-    return wrappers.OUTPUTS[config.output_image](made)
+    made = rules.OPTIMIZERS[config.optimizer.name](
+        **options[config.optimizer.name], clip=config.optimizer.clip
+    )
+    return wrappers.OUTPUTS[config.optimizer.output_image](made)

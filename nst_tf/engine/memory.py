@@ -10,10 +10,11 @@ from typing import Any
 import psutil
 
 from nst_tf import errors, runtime
+from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.scales import Scale, plan_scales, style_size
-from nst_tf.network import convolutions, vgg19
+from nst_tf.network import convolutions
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,11 +119,11 @@ def fit(
         sized = apply_overrides(candidate, changes)
         return fits_at(plan_scales(sized, *content)[-1], sized, styles)
 
-    enlarged = config.style_size > 0 or config.style_scale > 1
+    enlarged = config.style.size > 0 or config.style.scale > 1
     if enlarged and fits({}, []):  # without the style pictures
         height, width = max((style_size(config, scale, *style) for style in styles), key=math.prod)
-        name, unit = ("style_size", 1) if config.style_size else ("style_scale", 0.1)
-        too_large = math.ceil(getattr(config, name) / unit)
+        name, unit = ("style_size", 1) if config.style.size else ("style_scale", 0.1)
+        too_large = math.ceil(config.to_settings()[name] / unit)
         largest = _largest(lambda count: fits({name: unit * count}, styles), too_large)
         allowed = f"--{name}={unit * largest:g}"
     else:
@@ -148,8 +149,10 @@ def exhausted(config: Config, scale: Scale) -> errors.InputError:
         config: As it was run.
         scale: Which of the scales it got to.
     """
-    smaller = [tile for tile in _TILES if not config.tile.isdecimal() or tile < int(config.tile)]
-    whole = "at once" if not config.tile.isdecimal() else f"in parts of {config.tile} pixels"
+    smaller = [
+        tile for tile in _TILES if not config.memory.tile.isdecimal() or tile < int(config.memory.tile)
+    ]
+    whole = "at once" if not config.memory.tile.isdecimal() else f"in parts of {config.memory.tile} pixels"
     way_out = f"--tile={smaller[0]} or a smaller --size" if smaller else "a smaller --size"
     return errors.InputError(
         f"tile: {scale.width} x {scale.height} pixels do not fit into memory {whole}; allowed: {way_out}"
@@ -176,12 +179,12 @@ def can_be_kept(
 def _tell(config: Config, chosen: Config, scale: Scale) -> None:
     """Says what was chosen, where that is more than to go on as usual."""
     told = []
-    if config.tile == "auto" and chosen.tile != "off":
-        told.append(f"parts of {chosen.tile} pixels")
-    if config.history_precision == "auto" and chosen.history_precision == "bfloat16":
+    if config.memory.tile == "auto" and chosen.memory.tile != "off":
+        told.append(f"parts of {chosen.memory.tile} pixels")
+    if config.optimizer.history_precision == "auto" and chosen.optimizer.history_precision == "bfloat16":
         told.append("L-BFGS history in bfloat16")
-    if chosen.history < config.history:
-        told.append(f"L-BFGS history {chosen.history} instead of {config.history}")
+    if chosen.optimizer.history < config.optimizer.history:
+        told.append(f"L-BFGS history {chosen.optimizer.history} instead of {config.optimizer.history}")
     if told:
         _LOG.warning(
             "memory: %d x %d pixels do not fit at once: %s", scale.width, scale.height, ", ".join(told)
@@ -203,16 +206,22 @@ def _largest(fits: Callable[[int], bool], too_large: int) -> int:
 
 def _candidates(config: Config) -> Iterator[Config]:
     """Yields ways to run the config, the best first."""
-    tiles = ["off", *map(str, _TILES)] if config.tile == "auto" else [config.tile]
+    tiles = ["off", *map(str, _TILES)] if config.memory.tile == "auto" else [config.memory.tile]
     for tile in tiles:
-        yield dataclasses.replace(config, tile=tile, history_precision=config.pairs_precision())
-    if config.optimizer != "lbfgs":
+        yield config.replace(tile=tile, history_precision=config.optimizer.pairs_precision())
+    if config.optimizer.name != "lbfgs":
         return
-    precision = "bfloat16" if config.history_precision == "auto" else config.history_precision
-    shortest = min(_SHORTEST_HISTORY, config.history) if config.tile == "auto" else config.history
-    for history in range(config.history, shortest - 1, -1):
+    precision = (
+        "bfloat16" if config.optimizer.history_precision == "auto" else config.optimizer.history_precision
+    )
+    shortest = (
+        min(_SHORTEST_HISTORY, config.optimizer.history)
+        if config.memory.tile == "auto"
+        else config.optimizer.history
+    )
+    for history in range(config.optimizer.history, shortest - 1, -1):
         for tile in tiles[1:] or tiles:  # the largest first: the smallest may save nothing, and takes longest
-            yield dataclasses.replace(config, tile=tile, history_precision=precision, history=history)
+            yield config.replace(tile=tile, history_precision=precision, history=history)
 
 
 def estimate(
@@ -227,15 +236,17 @@ def estimate(
     needs = _needs()
     base, in_network = needs.base, needs.per_pixel[precision]
     in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
-    convolution = convolutions.resolve(config.convolution, precision)
+    convolution = convolutions.resolve(config.network.convolution, precision)
     if convolution == "winograd":
         base, in_network = base + needs.winograd_base, in_network + needs.winograd_per_pixel
     elif convolution == "prepared":
         base += needs.prepared_base
     pairs = own_pixels * _pair_bytes(config)
-    if not config.tile.isdecimal():  # then the network's bytes have room for the rest that comes and goes
+    if (
+        not config.memory.tile.isdecimal()
+    ):  # then the network's bytes have room for the rest that comes and goes
         return base + pairs + pixels * in_network
-    side = int(config.tile) + 2 * vgg19.halo([*sum(config.used_layers(), ())])
+    side = int(config.memory.tile) + 2 * vgg_layers.halo([*sum(config.used_layers(), ())])
     in_window = min(pixels, side**2) * in_network
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
@@ -261,28 +272,33 @@ def _sizes(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> l
 def _is_countable(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> bool:
     """Returns whether the features of whole pictures, where it looks at whole ones, are not too many."""
     pixels = max(map(math.prod, _sizes(config, scale, styles)))
-    return config.tile.isdecimal() or not config.takes_steps() or pixels * vgg19.BLOCKS[0][1] <= _MOST_NUMBERS
+    return (
+        config.memory.tile.isdecimal()
+        or not config.takes_steps()
+        or pixels * vgg_layers.BLOCKS[0][1] <= _MOST_NUMBERS
+    )
 
 
 def _filters_at_last_scale(config: Config) -> bool:
     """Returns whether a preconditioner acts at the largest scale."""
-    there = config.preconditioned_scales == "all" or len(config.scales) == 1
-    return config.optimizer == "lbfgs" and config.preconditioner != "none" and there
+    there = config.optimizer.preconditioned_scales == "all" or len(config.scales.shares) == 1
+    return config.optimizer.name == "lbfgs" and config.optimizer.preconditioner != "none" and there
 
 
 def _pair_bytes(config: Config) -> float:
     """Returns what the history of L-BFGS takes for each pixel of the result."""
-    if config.optimizer != "lbfgs":
+    if config.optimizer.name != "lbfgs":
         return 0.0
-    share = {"float32": 1.0, "bfloat16": 0.5}[config.pairs_precision()]
-    return 2.0 * share * config.history * _BYTES_PER_PICTURE_PIXEL
+    share = {"float32": 1.0, "bfloat16": 0.5}[config.optimizer.pairs_precision()]
+    return 2.0 * share * config.optimizer.history * _BYTES_PER_PICTURE_PIXEL
 
 
 def _map_bytes(config: Config, precision: str) -> float:
     """Returns what the content's features, which are kept, take for each pixel of the result."""
     size = {"float32": 4, "bfloat16": 2}[precision]
     channels = [
-        vgg19.BLOCKS[int(layer[4]) - 1][1] / vgg19.stride(layer) ** 2 for layer in config.used_layers()[0]
+        vgg_layers.BLOCKS[int(layer[4]) - 1][1] / vgg_layers.stride(layer) ** 2
+        for layer in config.used_layers()[0]
     ]
     return size * sum(channels)
 

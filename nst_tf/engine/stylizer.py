@@ -5,7 +5,6 @@ here depends on a tensor.
 """
 
 import bisect
-import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors, runtime
+from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
 from nst_tf.config.scales import Scale, plan_scales
 from nst_tf.engine import color, images, inputs, loop
@@ -23,7 +23,7 @@ from nst_tf.io.masks import Regions
 from nst_tf.losses import objective
 from nst_tf.losses.objective import Targets, framed
 from nst_tf.losses.values import Losses
-from nst_tf.network import vgg19, weights
+from nst_tf.network import weights
 from nst_tf.network.convolutions import resolve
 from nst_tf.tensors import Tensor
 
@@ -71,7 +71,7 @@ class Stylizer(tf.Module):
             style_images: One or more like it, each of any size; none only where the style has no weight.
             config: What to do; `nst_tf.get_config` makes one.
             vgg_weights: The network's weights; None loads those that the config names.
-            init_image: The image to start from, like the others; None where `config.init` names one.
+            init_image: The image to start from, like the others; None where `config.start.init` names one.
             regions: Of the content image and of each style image; None for one that is all of it.
 
         Raises:
@@ -80,11 +80,13 @@ class Stylizer(tf.Module):
         super().__init__(name="stylizer")
         inputs.check(content_image, style_images, config, init_image)
         if not config.takes_steps():
-            raise errors.InputError(f"color: {config.color!r} takes no steps; stylize() makes that picture")
-        self.precision = runtime.resolve_precision(config.precision)
-        convolution = resolve(config.convolution, self.precision)
-        self.config = config = dataclasses.replace(config, convolution=convolution)
-        self._color = color.COLORS[config.color]
+            raise errors.InputError(
+                f"color: {config.color.mode!r} takes no steps; stylize() makes that picture"
+            )
+        self.precision = runtime.resolve_precision(config.network.precision)
+        convolution = resolve(config.network.convolution, self.precision)
+        self.config = config = config.replace(convolution=convolution)
+        self._color = color.COLORS[config.color.mode]
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
         self._inputs.check(self.scales[0])
@@ -92,7 +94,9 @@ class Stylizer(tf.Module):
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
-        tile = int(config.tile) if config.tile.isdecimal() else 0  # to find out what fits is for others
+        tile = (
+            int(config.memory.tile) if config.memory.tile.isdecimal() else 0
+        )  # to find out what fits is for others
         network_weights = inputs.network_weights(
             config, self.weights, self._inputs.content_image, self._inputs.style_images
         )
@@ -172,7 +176,7 @@ class Stylizer(tf.Module):
             self.image.value(),
             self._state.values(),
             images.resize(shaping_image, *self.scales[scale_index][:2]),
-            self.config.scale_detail if self.config.content_weight else 0.0,
+            self.config.scales.detail if self.config.content.weight else 0.0,
         )
         self.image.assign(image)
         self._good_image = None
@@ -271,8 +275,8 @@ class Stylizer(tf.Module):
         if init_image is not None:
             return self._color.judged(images.resize(tf.constant(init_image, tf.float32), height, width))
         resized = images.resize(self._inputs.shaping_image, height, width)
-        make = images.INITS[self.config.init]
-        return self._color.judged(make(resized, self.config.seed, self.config.noise_levels))
+        make = images.INITS[self.config.start.init]
+        return self._color.judged(make(resized, self.config.start.seed, self.config.start.noise_levels))
 
     def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""
@@ -293,7 +297,7 @@ def load_weights(config: Config) -> weights.Weights:
     Raises:
         InputError: They cannot be had, or lack a layer.
     """
-    return weights.load(config.weights, vgg19.kernel_shapes([*sum(config.used_layers(), ())]))
+    return weights.load(config.network.weights, vgg_layers.kernel_shapes([*sum(config.used_layers(), ())]))
 
 
 def _distance(stops: Sequence[int], step: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from nst_tf import errors
-from nst_tf.config import config
+from nst_tf.config import settings
 from nst_tf.config.config import Config
 from nst_tf.io import masks, pictures
 from nst_tf.io.pictures import Picture
@@ -106,7 +106,7 @@ def read(given: InputPaths, chosen: Config, changed: Collection[str] = ()) -> Re
     styles = [
         pictures.read(picture, errors.numbered("style", index)) for index, picture in enumerate(given.styles)
     ]
-    init = None if chosen.init in config.INITS else pictures.read(chosen.init, "init")
+    init = None if chosen.start.init in settings.INITS else pictures.read(chosen.start.init, "init")
     if content is None:
         return Read(content, styles, init, None)
     height, width = content.shape[1:3]
@@ -151,6 +151,6 @@ def _check(given: InputPaths, chosen: Config, changed: Collection[str]) -> None:
             continue
         if given.content is None:
             raise errors.InputError(f"{name}: there is no content picture that it could belong to")
-        if not chosen.style_weight or not chosen.takes_steps():
-            why = "with style_weight=0" if not chosen.style_weight else f"with color={chosen.color}"
+        if not chosen.style.weight or not chosen.takes_steps():
+            why = "with style_weight=0" if not chosen.style.weight else f"with color={chosen.color.mode}"
             raise errors.InputError(f"{name}: {why} nothing is painted that could be kept to a region")

@@ -17,14 +17,11 @@ import numpy as np
 from PIL import Image
 
 from nst_tf import errors
-from nst_tf.config import config
+from nst_tf.config import config, settings
 from nst_tf.io import masks, pictures
 
 # Versions that decide the picture's last bits.
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
-
-# Weights that are named by a word and not by a file.
-_NAMED_WEIGHTS = ("auto", "imagenet", "builtin", "random")
 
 
 def describe_inputs(inputs: Mapping[str, pictures.Picture]) -> dict[str, dict[str, str]]:
@@ -60,11 +57,11 @@ def make(
         weights: {"name", "sha256"} of what was used.
         losses: {term: value} of the finished picture.
     """
-    fields = dataclasses.asdict(chosen)
+    values = {"preset": chosen.preset} | chosen.to_settings()
     for name in ("weights", "init"):
-        fields[name] = pathlib.PurePath(fields[name]).name
+        values[name] = pathlib.PurePath(values[name]).name
     return {
-        "config": fields,
+        "config": values,
         "weights": dict(weights),
         "inputs": dict(inputs),
         "losses": dict(losses),
@@ -112,19 +109,19 @@ def to_config(manifest: Mapping[str, Any], path: str | os.PathLike[str]) -> conf
     Raises:
         InputError: A field is missing, unknown or not allowed.
     """
-    fields = {field.name: field for field in dataclasses.fields(config.Config)}
-    given = manifest["config"]
-    for name in given:
-        if name not in fields:
-            raise errors.unknown_name(f"config: {path}: setting", name, fields)
-    required = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
-    missing = [name for name in required if name not in given]
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in manifest["config"].items()
+    }
+    known = ["preset", *settings.SETTINGS]
+    for name in values:
+        if name not in known:
+            raise errors.unknown_name(f"config: {path}: setting", name, known)
+    required = [name for name, field in settings.SETTINGS.items() if field.default is dataclasses.MISSING]
+    missing = [name for name in ("preset", *required) if name not in values]
     if missing:
         raise errors.InputError(f"config: {path} lacks {', '.join(missing)}")
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    return config.Config(**values)
+    preset: Any = values.pop("preset")
+    return config.Config.from_settings(preset, values)
 
 
 def differences(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
@@ -149,9 +146,13 @@ def find_weights(chosen: config.Config, elsewhere: str | None) -> config.Config:
     A manifest names a file of weights without its folder; where it is not at hand, `elsewhere` (what the
     environment names) stands in.
     """
-    if chosen.weights in _NAMED_WEIGHTS or pathlib.Path(chosen.weights).is_file() or not elsewhere:
+    if (
+        chosen.network.weights in settings.WEIGHTS
+        or pathlib.Path(chosen.network.weights).is_file()
+        or not elsewhere
+    ):
         return chosen
-    return dataclasses.replace(chosen, weights=elsewhere)
+    return chosen.replace(weights=elsewhere)
 
 
 def _versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nst_tf.network import vgg19
+from nst_tf.config import layers as vgg_layers
 from nst_tf.tensors import Tensor
 
 # What erosion must leave of a region at a layer; where it would leave less, it reaches less far. A Gram
@@ -50,13 +50,13 @@ def at_layer(mask: Tensor, layer: str, erosion: float) -> Tensor:
 
     Args:
         mask: [1, H, W, R].
-        layer: A name from `vgg19.LAYERS`.
+        layer: A name from `vgg_layers.LAYERS`.
         erosion: A share of the layer's radius, 0 or more.
 
     Returns:
         [1, h, w, R].
     """
-    stride = vgg19.stride(layer)
+    stride = vgg_layers.stride(layer)
     guide = tf.nn.avg_pool2d(mask, stride, stride, "VALID")
     needed = _SMALLEST_SHARE * _sums(guide)
     # From the shortest reach to the longest: each one replaces the one before it where it leaves enough.
@@ -86,9 +86,9 @@ def _resized(mask: Tensor, height: Any, width: Any) -> Tensor:
 
 def _reaches(layer: str, erosion: float) -> list[int]:
     """Returns the reaches to try in pixels, the longest first."""
-    reach = round(erosion * vgg19.radius(layer))
+    reach = round(erosion * vgg_layers.radius(layer))
     reaches = [reach] if reach else []
-    while reach // 2 >= max(1, vgg19.stride(layer) // 2):
+    while reach // 2 >= max(1, vgg_layers.stride(layer) // 2):
         reach //= 2
         reaches.append(reach)
     return reaches

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config import settings
 from nst_tf.config.config import Config
 from nst_tf.losses import guides, style_statistics, terms
 from nst_tf.losses.style_statistics import Moments
 from nst_tf.losses.values import Losses
-from nst_tf.network import network, vgg19, weights
+from nst_tf.network import network, weights
 from nst_tf.tensors import Tensor
 
 # The published programs measure total variation and learning rates on the scale 0..255.
@@ -56,9 +58,9 @@ class Targets(NamedTuple):
 def loss_weights(config: Config) -> LossWeights:
     """Returns the weights of the terms that a config names."""
     return LossWeights(
-        tf.constant(config.content_weight, tf.float32),
-        tf.constant(config.style_weight, tf.float32),
-        tf.constant(config.total_variation_weight, tf.float32),
+        tf.constant(config.content.weight, tf.float32),
+        tf.constant(config.style.weight, tf.float32),
+        tf.constant(config.total_variation.weight, tf.float32),
     )
 
 
@@ -98,10 +100,12 @@ def _as_targets(moments: StyleMoments, shares: Tensor) -> tuple[StyleMoments, Te
 
 
 # How several styles become one objective, by name: (moments, shares [K, R]) -> those to compare with.
-BLENDS: Mapping[str, Callable[[StyleMoments, Tensor], tuple[StyleMoments, Tensor]]] = {
-    "losses": _as_losses,
-    "targets": _as_targets,
-}
+BLENDS: Mapping[str, Callable[[StyleMoments, Tensor], tuple[StyleMoments, Tensor]]] = (
+    settings.STYLE_BLENDS.table(
+        losses=_as_losses,
+        targets=_as_targets,
+    )
+)
 
 
 class Objective:
@@ -122,17 +126,17 @@ class Objective:
         """
         self._config = config
         self._content_layers, self._style_layers = config.used_layers()
-        self._statistic = style_statistics.STYLE_STATISTICS[config.style_statistics]
+        self._statistic = style_statistics.STYLE_STATISTICS[config.style.statistics]
         self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
         layers = list(dict.fromkeys((*self._content_layers, *self._style_layers)))
         self._network = network.Network(
             layers,
             vgg_weights,
-            config.pooling,
+            config.network.pooling,
             precision,
             tile,
-            padding=config.padding,
-            convolution=config.convolution,
+            padding=config.network.padding,
+            convolution=config.network.convolution,
         )
 
     @property
@@ -213,7 +217,7 @@ class Objective:
             moments: Of the styles, [K, R, ...] each.
             shares: [K, R], of the style loss.
         """
-        moments, shares = BLENDS[self._config.style_blend](moments, shares)
+        moments, shares = BLENDS[self._config.style.blend](moments, shares)
         return terms.StyleTargets(
             {layer: self._statistic.target(of_layer) for layer, of_layer in moments.items()}, shares
         )
@@ -245,7 +249,7 @@ class Objective:
             self._zeros(targets.content, targets.guides),
         )
         # The total variation needs no network, so that its gradient comes beside.
-        if self._config.total_variation_weight:
+        if self._config.total_variation.weight:
             gradient += tape.gradient(weighted, image)
         for outside in targets.outside:
             gradient *= outside.mask
@@ -258,16 +262,16 @@ class Objective:
         config, weights = self._config, targets.weights
         sizes = self._sizes(image, targets)
         # Dividing the features divides what is quadratic in them.
-        content = (weights.content / config.feature_divisor**2) * terms.content_loss(
-            statistics.content_error, sizes, config.content_normalization
+        content = (weights.content / config.network.feature_divisor**2) * terms.content_loss(
+            statistics.content_error, sizes, config.content.normalization
         )
-        layer_weights = dict(zip(config.style_layers, config.style_layer_weights, strict=True))
+        layer_weights = dict(zip(config.style.layers, config.style.layer_weights, strict=True))
         style = weights.style * terms.style_loss(
             self._moments(statistics, image, targets.guides),
             targets.styles,
             sizes,
             layer_weights,
-            config.style_normalization,
+            config.style.normalization,
             self._compared,
         )
         weighted = weights.total_variation * variation
@@ -276,14 +280,14 @@ class Objective:
     def _variation(self, image: Tensor) -> Tensor:
         """Returns the image's total variation; without weight it is not computed."""
         config = self._config
-        if not config.total_variation_weight:
+        if not config.total_variation.weight:
             return tf.constant(0.0)
-        return terms.TOTAL_VARIATION[config.total_variation](PIXEL_LEVELS * image)
+        return terms.TOTAL_VARIATION[config.total_variation.formula](PIXEL_LEVELS * image)
 
     def _compared(
         self, moments: style_statistics.Moments, kept: Mapping[str, Tensor], factor: Tensor
     ) -> Tensor:
-        return self._statistic.loss(moments, kept, factor, self._config.moment_weight)
+        return self._statistic.loss(moments, kept, factor, self._config.style.moment_weight)
 
     def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
         """Returns what is summed over pixels: for the style's moments, and the distance to the content."""
@@ -313,7 +317,7 @@ class Objective:
 
     def _moments(self, sums: terms.Statistics, image: Tensor, guided: dict[str, Tensor]) -> StyleMoments:
         """Returns the means over pixels of the divided features of an image, [R, ...] for R regions."""
-        divisor = self._config.feature_divisor
+        divisor = self._config.network.feature_divisor
         moments = {}
         for layer, gram in sums.gram_sums.items():
             # A region that a style picture lacks has no pixels, and statistics that nobody asks for.
@@ -331,7 +335,7 @@ class Objective:
 
     def _guides(self, mask: Tensor) -> dict[str, Tensor]:
         """Returns the guides of masks [1, H, W, R] at every style layer."""
-        erosion = self._config.guide_erosion
+        erosion = self._config.regions.guide_erosion
         return {layer: guides.at_layer(mask, layer, erosion) for layer in self._style_layers}
 
     def _sizes(self, image: Tensor, targets: Targets) -> dict[str, terms.LayerSize]:
@@ -351,5 +355,5 @@ _FEWEST_PIXELS = 1e-6
 def _pixels(image: Tensor, layer: str) -> Tensor:
     """Returns M, the number of pixels of the layer's features of the image, as float32."""
     height, width = tf.shape(image)[1], tf.shape(image)[2]
-    stride = vgg19.stride(layer)
+    stride = vgg_layers.stride(layer)
     return tf.cast((height // stride) * (width // stride), tf.float32)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
 Target = Mapping[str, Tensor]
@@ -162,8 +163,8 @@ def _spectral(values: Tensor, vectors: Tensor) -> Tensor:
 
 
 # What of a style is matched, by name.
-STYLE_STATISTICS: Mapping[str, StyleStatistic] = {
-    "gram": StyleStatistic(False, _gram_target, _gram_loss),
-    "gram_mean_std": StyleStatistic(True, _gram_mean_std_target, _gram_mean_std_loss),
-    "wasserstein": StyleStatistic(True, _wasserstein_target, _wasserstein_loss),
-}
+STYLE_STATISTICS: Mapping[str, StyleStatistic] = settings.STYLE_STATISTICS.table(
+    gram=StyleStatistic(False, _gram_target, _gram_loss),
+    gram_mean_std=StyleStatistic(True, _gram_mean_std_target, _gram_mean_std_loss),
+    wasserstein=StyleStatistic(True, _wasserstein_target, _wasserstein_loss),
+)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
 
@@ -150,36 +151,36 @@ def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # Total variation by name: image [1, H, W, 3] -> scalar.
-TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "sum_absolute": sum_absolute,
-    "half_sum_squares": half_sum_squares,
-    "sum_of_means_of_squares": sum_of_means_of_squares,
-    "sum_power_1_25": sum_power_1_25,
-    "nine_point_squares": nine_point_squares,
-}
+TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = settings.TOTAL_VARIATION.table(
+    sum_absolute=sum_absolute,
+    half_sum_squares=half_sum_squares,
+    sum_of_means_of_squares=sum_of_means_of_squares,
+    sum_power_1_25=sum_power_1_25,
+    nine_point_squares=nine_point_squares,
+)
 
 # What multiplies S(DF) in the content loss, by name, from a layer's size. A name says the formula
 # or its publisher; `config/presets.py` says which preset uses which.
-CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = {
-    "mean": lambda size: 1 / (size.channels * size.pixels),  # a mean of squares
-    "sum": lambda _: 1.0,
-    "half_sum": lambda _: 0.5,  # Gatys et al. 2015, eq. 1
-    "quarter_mean": lambda size: 1 / (4 * size.channels * size.pixels),
-    "half_root": lambda size: 1 / (2 * tf.sqrt(size.channels * size.pixels)),
-}
+CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = settings.CONTENT_NORMALIZATION.table(
+    mean=lambda size: 1 / (size.channels * size.pixels),  # a mean of squares
+    sum=lambda _: 1.0,
+    half_sum=lambda _: 0.5,  # Gatys et al. 2015, eq. 1
+    quarter_mean=lambda size: 1 / (4 * size.channels * size.pixels),
+    half_root=lambda size: 1 / (2 * tf.sqrt(size.channels * size.pixels)),
+)
 
 # What multiplies S(D(G/M)) in the style loss, by name, from a layer's size. Gram matrices are compared per
 # pixel, so that no target depends on the size of the style picture: a formula of the undivided G has its
 # factor of M^2 here.
-STYLE_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = {
-    "gatys2015": lambda size: 1 / (4 * size.channels**2),  # S(DG) / (4 N^2 M^2): Gatys et al. 2015, eq. 4
-    "gatys_pytorch": lambda size: 1e3 / size.channels**4,  # (1e3 / N^2) mean((D(G/M))^2): their notebook
-    "sum": lambda size: 1 / size.channels**2,  # S(D(G / (N M)))
-    "mean": lambda size: 1 / size.channels**4,  # mean((D(G / (N M)))^2)
-    "udacity": lambda size: size.pixels / size.channels**3,  # mean((DG)^2) / (N M)
+STYLE_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = settings.STYLE_NORMALIZATION.table(
+    gatys2015=lambda size: 1 / (4 * size.channels**2),  # S(DG) / (4 N^2 M^2): Gatys et al. 2015, eq. 4
+    gatys_pytorch=lambda size: 1e3 / size.channels**4,  # (1e3 / N^2) mean((D(G/M))^2): their notebook
+    sum=lambda size: 1 / size.channels**2,  # S(D(G / (N M)))
+    mean=lambda size: 1 / size.channels**4,  # mean((D(G / (N M)))^2)
+    udacity=lambda size: size.pixels / size.channels**3,  # mean((DG)^2) / (N M)
     # S(DG) / (4 * 3^2 * (pixels of the image)^2): the example takes the image's size at every layer.
-    "keras_example": lambda size: tf.square(size.pixels / size.image_pixels) / 36,
-}
+    keras_example=lambda size: tf.square(size.pixels / size.image_pixels) / 36,
+)
 
 
 def content_loss(

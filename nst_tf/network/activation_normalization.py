@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19, weights
 from nst_tf.tensors import Tensor
 
@@ -65,7 +66,7 @@ def mean_activations(
 
     The arguments are those of `normalized`.
     """
-    convolutions = list(vgg19.kernel_shapes(layers))
+    convolutions = list(vgg_layers.kernel_shapes(layers))
     relus = [conv.replace("conv", "relu") for conv in convolutions]
     needed = {conv: loaded.arrays[conv] for conv in convolutions}
     model = vgg19.build(relus, needed, pooling=pooling, padding=padding)

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 import keras
 
 from nst_tf import errors, runtime
+from nst_tf.config import settings
 from nst_tf.network import prepared, winograd
 
 # Layers by the name of the way; "auto" is for `resolve`, and TensorFlow's own where nobody asked it.
-LAYERS: Mapping[str, type[keras.layers.Conv2D]] = {
-    "auto": keras.layers.Conv2D,
-    "direct": keras.layers.Conv2D,
-    "winograd": winograd.Conv2D,
-    "prepared": prepared.Conv2D,
-}
+LAYERS: Mapping[str, type[keras.layers.Conv2D]] = settings.CONVOLUTIONS.table(
+    auto=keras.layers.Conv2D,
+    direct=keras.layers.Conv2D,
+    winograd=winograd.Conv2D,
+    prepared=prepared.Conv2D,
+)
 
 
 def resolve(convolution: str, precision: str) -> str:

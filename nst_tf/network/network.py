@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from nst_tf import tensors
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import convolutions, tiling, vgg19, weights
 from nst_tf.tensors import Tensor
 
@@ -58,7 +59,7 @@ class Network:
             convolution=convolutions.LAYERS[convolution],
         )
         self._preprocess = vgg19.PREPROCESSING[vgg_weights.preprocessing]
-        self._stride = max(vgg19.stride(layer) for layer in layers)
+        self._stride = max(vgg_layers.stride(layer) for layer in layers)
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -84,7 +85,7 @@ class Network:
         assembled = tiling.assemble(
             of_core,
             grid,
-            [tiling.core_spans(grid, vgg19.stride(layer)) for layer in layers],
+            [tiling.core_spans(grid, vgg_layers.stride(layer)) for layer in layers],
             [self._empty_map(layer, tf.shape(image)[2]) for layer in layers],
         )
         return dict(zip(layers, assembled, strict=True))
@@ -140,23 +141,25 @@ class Network:
 
     def _windows(self, image: Tensor) -> tiling.Grid:
         height, width = tf.shape(image)[1], tf.shape(image)[2]
-        return tiling.plan(height, width, self._tile, vgg19.halo(self._layers), self._stride)
+        return tiling.plan(height, width, self._tile, vgg_layers.halo(self._layers), self._stride)
 
     def _core_features(self, part: Tensor, window: tiling.Window) -> Maps:
         """Returns the features of a window that belong to its core."""
         features = self._features(part)
-        return {layer: tiling.core(features[layer], window, vgg19.stride(layer)) for layer in self._layers}
+        return {
+            layer: tiling.core(features[layer], window, vgg_layers.stride(layer)) for layer in self._layers
+        }
 
     def _window_sums(self, part: Tensor, window: tiling.Window, statistics: Statistics) -> Any:
         return statistics(
             self._core_features(part, window),
-            lambda layer, whole: tiling.cut_core(whole, window, vgg19.stride(layer)),
+            lambda layer, whole: tiling.cut_core(whole, window, vgg_layers.stride(layer)),
         )
 
     def _empty_map(self, layer: str, width: Tensor) -> Tensor:
         """Returns the layer's map of a picture of no rows, [1, 0, w, C]."""
         channels, dtype = self.channels(layer), self._model.output[layer].dtype
-        return tf.zeros(tf.stack([1, 0, width // vgg19.stride(layer), channels]), dtype)
+        return tf.zeros(tf.stack([1, 0, width // vgg_layers.stride(layer), channels]), dtype)
 
 
 def _whole(layer: str, whole: Tensor) -> Tensor:

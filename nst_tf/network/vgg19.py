@@ -15,18 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-# (convolutions, filters) of each block: arXiv:1409.1556, table 1, column E.
-BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
-
-# The names of the convolutions, from the input up.
-CONVOLUTIONS = tuple(
-    f"conv{block}_{index}"
-    for block, (count, _) in enumerate(BLOCKS, start=1)
-    for index in range(1, count + 1)
-)
-
-# Every layer that can be exposed, from the input up: each convolution, then its ReLU.
-LAYERS = tuple(name for conv in CONVOLUTIONS for name in (conv, conv.replace("conv", "relu")))
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config import settings
 
 # Mean colour (blue, green, red) of ImageNet on the scale 0..255, which the Oxford weights expect to be
 # subtracted: `keras.applications.vgg19.preprocess_input`, mode "caffe".
@@ -74,12 +64,12 @@ def _l2(size: int, **options: Any) -> Callable[[Any], Any]:
 # Pooling between the blocks: max as trained; average is what Gatys et al. 2015 found to give a better
 # gradient flow and smoother pictures. The others are crowsonkb/style-transfer-pytorch's, with the factors by
 # which it brings activations back to the scale that the weights were trained for.
-POOLING: Mapping[str, Callable[..., Callable[[Any], Any]]] = {
-    "max": keras.layers.MaxPooling2D,
-    "average": keras.layers.AveragePooling2D,
-    "average_rescaled": _average_rescaled,
-    "l2": _l2,
-}
+POOLING: Mapping[str, Callable[..., Callable[[Any], Any]]] = settings.POOLING.table(
+    max=keras.layers.MaxPooling2D,
+    average=keras.layers.AveragePooling2D,
+    average_rescaled=_average_rescaled,
+    l2=_l2,
+)
 
 
 def _replicate(features: Any) -> Any:
@@ -90,39 +80,10 @@ def _replicate(features: Any) -> Any:
 # What the first convolution sees beyond the picture, by name: (what is put around it, Keras' padding). Zeros,
 # of the preprocessed picture, as trained; its own border, against edge artefacts, in
 # crowsonkb/style-transfer-pytorch.
-PADDING: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "zeros": (lambda features: features, "same"),
-    "replicate": (_replicate, "valid"),
-}
-
-
-def kernel_shapes(layers: Sequence[str]) -> dict[str, tuple[int, int, int, int]]:
-    """Returns the kernel shape [3, 3, in, out] of each convolution that `layers` need."""
-    shapes, channels = {}, 3
-    for name in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
-        filters = BLOCKS[_block(name) - 1][1]
-        shapes[name] = (3, 3, channels, filters)
-        channels = filters
-    return shapes
-
-
-def stride(layer: str) -> int:
-    """Returns how many pixels of the image one step in `layer`'s features spans, each way."""
-    return 2 ** (_block(layer) - 1)
-
-
-def radius(layer: str) -> int:
-    """Returns how many pixels beyond its own cell of stride x stride a feature of `layer` sees, each way.
-
-    Each 3x3 convolution sees one step of its own stride to each side; pooling sees no further than its cell.
-    """
-    return sum(stride(name) for name in CONVOLUTIONS[: _depth(layer) + 1])
-
-
-def halo(layers: Sequence[str]) -> int:
-    """Returns the radius of the deepest of `layers`, rounded up to its stride."""
-    deepest = max(layers, key=_depth)
-    return -(-radius(deepest) // stride(deepest)) * stride(deepest)
+PADDING: Mapping[str, tuple[Callable[[Any], Any], str]] = settings.PADDING.table(
+    zeros=(lambda features: features, "same"),
+    replicate=(_replicate, "valid"),
+)
 
 
 def build(
@@ -137,7 +98,7 @@ def build(
     """Builds the frozen sub-model up to the deepest of `layers`.
 
     Args:
-        layers: Names from `LAYERS`.
+        layers: Names from `config.layers.LAYERS`.
         arrays: {convolution: (kernel [3, 3, in, out], bias [out])}; decides how many filters a layer
             has, so that tests may use narrow networks.
         pooling: A name from `POOLING`.
@@ -182,7 +143,7 @@ def connect(
 
     Args:
         inputs: A symbolic preprocessed picture [B, H, W, 3].
-        layers: Names from `LAYERS`.
+        layers: Names from `config.layers.LAYERS`.
         filters: How many filters each convolution has.
         pooling: A name from `POOLING`.
         padding: Of the first convolution, a name from `PADDING`.
@@ -196,10 +157,10 @@ def connect(
     """
     surround, first_padding = PADDING[padding]
     features, exposed = surround(inputs), {}
-    for conv in CONVOLUTIONS[: 1 + max(_depth(layer) for layer in layers)]:
-        if conv.endswith("_1") and _block(conv) > 1:
-            features = _pool(pooling, precision, _block(conv) - 1)(features)
-        mode = first_padding if conv == CONVOLUTIONS[0] else "same"
+    for conv in vgg_layers.CONVOLUTIONS[: 1 + max(vgg_layers.depth(layer) for layer in layers)]:
+        if conv.endswith("_1") and vgg_layers.block(conv) > 1:
+            features = _pool(pooling, precision, vgg_layers.block(conv) - 1)(features)
+        mode = first_padding if conv == vgg_layers.CONVOLUTIONS[0] else "same"
         # A convolution of 3x3 pixels; "same" pads with zeros. The ReLU is a layer of its own.
         features = convolution(
             filters[conv],
@@ -221,13 +182,3 @@ def connect(
 def _pool(pooling: str, precision: str, block: int) -> Callable[[Any], Any]:
     """Returns the 2x2 pooling after `block`; odd rows and columns at the end are dropped."""
     return POOLING[pooling](2, data_format="channels_last", dtype=precision, name=f"pool{block}")
-
-
-def _block(layer: str) -> int:
-    """Returns the number of the layer's block: 4 for "conv4_2" and for "relu4_2"."""
-    return int(layer[4])
-
-
-def _depth(layer: str) -> int:
-    """Returns the index of the layer's convolution in `CONVOLUTIONS`."""
-    return CONVOLUTIONS.index(layer.replace("relu", "conv"))

@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from nst_tf import errors
+from nst_tf.config import settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -211,12 +212,12 @@ def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
 
 
 # Sources by name; anything else is a path.
-_NAMED: Mapping[str, Callable[[Shapes], Weights]] = {
-    "auto": _auto,
-    "imagenet": _imagenet,
-    "builtin": _builtin,
-    "random": _random,
-}
+_NAMED: Mapping[str, Callable[[Shapes], Weights]] = settings.WEIGHTS.table(
+    auto=_auto,
+    imagenet=_imagenet,
+    builtin=_builtin,
+    random=_random,
+)
 
 # What a person is told who gets them instead of ImageNet's.
 _BUILTIN_WORTH = "trained by this project, quicker, and freer with the photograph than the ImageNet weights."

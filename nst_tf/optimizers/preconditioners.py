@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from nst_tf import tensors
+from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
 Filter = Callable[[Tensor], Tensor]
@@ -50,9 +51,9 @@ def _frequencies(size: Tensor, count: Tensor) -> Tensor:
 
 
 # Preconditioners by name. The filter lets large shapes move first, whose gradients a network spreads thin.
-PRECONDITIONERS: Mapping[str, Preconditioner] = {
-    "none": Preconditioner(tf.identity, tf.identity),
-    "inverse_sqrt_frequency": Preconditioner(
+PRECONDITIONERS: Mapping[str, Preconditioner] = settings.PRECONDITIONERS.table(
+    none=Preconditioner(tf.identity, tf.identity),
+    inverse_sqrt_frequency=Preconditioner(
         functools.partial(frequency_filter, exponent=-0.5), functools.partial(frequency_filter, exponent=0.5)
     ),
-}
+)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf.config import settings
 from nst_tf.optimizers import lbfgs as _lbfgs
 from nst_tf.optimizers.preconditioners import PRECONDITIONERS
 from nst_tf.tensors import Tensor
@@ -246,10 +247,10 @@ def evaluated_image(image: Tensor, state: Any) -> Tensor:
 
 
 # Optimisers by name.
-OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
-    "lbfgs": lbfgs,
-    "adam": adam,
-    "sgd": sgd,
-    "momentum": momentum,
-    "rmsprop": rmsprop,
-}
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = settings.OPTIMIZERS.table(
+    lbfgs=lbfgs,
+    adam=adam,
+    sgd=sgd,
+    momentum=momentum,
+    rmsprop=rmsprop,
+)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf.config import settings
 from nst_tf.optimizers import rules
 from nst_tf.tensors import Tensor
 
@@ -89,8 +90,8 @@ def average_iterate(inner: rules.Optimizer) -> rules.Optimizer:
 
 
 # Which image an optimiser puts out, by name: optimiser -> optimiser.
-OUTPUTS: Mapping[str, Callable[[rules.Optimizer], rules.Optimizer]] = {
-    "last": lambda optimizer: optimizer,
-    "best": best_iterate,
-    "average": average_iterate,
-}
+OUTPUTS: Mapping[str, Callable[[rules.Optimizer], rules.Optimizer]] = settings.OUTPUT_IMAGES.table(
+    last=lambda optimizer: optimizer,
+    best=best_iterate,
+    average=average_iterate,
+)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nst_tf import errors
-from nst_tf.config import config, fields
+from nst_tf.config.settings import COLORS, LARGEST_NUMBER, WITHOUT_STEPS
 from nst_tf.io import inputs, pictures
 from nst_tf.losses.values import Losses
 from nst_tf.serving import transports
@@ -103,7 +103,7 @@ def request_stylization(
         content: The photograph: a path, a Pillow image or an array.
         style: The painting, likewise, or a list of several.
         style_blend_weights: One for each painting, of which only the proportions count; None for equal ones.
-        color: Whose colours, one of `config.COLORS`; None for the model's own choice.
+        color: Whose colours, one of `COLORS`; None for the model's own choice.
         model: The model's name on the server.
         version: Its version; None for the newest.
         settings: Of the run; None for the model's own.
@@ -139,7 +139,7 @@ def request_stylization(
             )
         outputs = connection.predict(signature, asked, _PAINTED)
         steps = settings.num_steps if settings else None
-        steps = 0 if color in config.WITHOUT_STEPS else steps
+        steps = 0 if color in WITHOUT_STEPS else steps
         return _answer(outputs["image_bytes"], outputs["losses"], steps, steps)
 
 
@@ -211,17 +211,17 @@ def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> di
     errors.require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
     for weight in given:
         errors.require(
-            _is_number(weight, numbers.Real) and 0 <= weight <= fields.LARGEST_NUMBER,
+            _is_number(weight, numbers.Real) and 0 <= weight <= LARGEST_NUMBER,
             name,
             weight,
-            f"numbers from 0 to {fields.LARGEST_NUMBER:g}",
+            f"numbers from 0 to {LARGEST_NUMBER:g}",
         )
     shares = np.array(given, np.float32)
     errors.require(
         np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in given), "at least one above 0"
     )
-    if color is not None and color not in config.COLORS:
-        raise errors.unknown_name("color", color, config.COLORS)
+    if color is not None and color not in COLORS:
+        raise errors.unknown_name("color", color, COLORS)
     return {name: shares, "color": (color or "").encode()}
 
 

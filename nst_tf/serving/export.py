@@ -7,7 +7,6 @@ made. A record that fails would keep the version from loading.
 """
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -57,7 +56,9 @@ Requests = list[tuple[str, dict[str, np.ndarray]]]
 
 def default_limits(config: Config) -> Limits:
     """Returns limits that the config itself keeps within."""
-    return Limits(max(DEFAULT_MAX_PIXELS, config.size**2), max(DEFAULT_MAX_STEPS, sum(config.steps)))
+    return Limits(
+        max(DEFAULT_MAX_PIXELS, config.scales.size**2), max(DEFAULT_MAX_STEPS, sum(config.scales.steps))
+    )
 
 
 def export(
@@ -86,11 +87,11 @@ def export(
     """
     limits = limits or default_limits(config)
     _check(config, limits)
-    config = dataclasses.replace(config, convolution="direct")
+    config = config.replace(convolution="direct")
     folder = _version_folder(pathlib.Path(output), version)
     full = stateless.all_terms(config)
     loaded = vgg_weights or stylizer.load_weights(full)
-    judge = objective.Objective(full, loaded, config.precision)
+    judge = objective.Objective(full, loaded, config.network.precision)
     description = describe(config, limits, {"name": loaded.name, "sha256": loaded.sha256})
     # Versions of packages do not tell models apart: replicas may have been exported by different ones.
     identity = json.dumps([description["config"], description["weights"]])
@@ -121,35 +122,37 @@ def _check(config: Config, limits: Limits) -> None:
     Raises:
         InputError: It cannot.
     """
-    if config.precision == "auto":
+    if config.network.precision == "auto":
         raise errors.InputError(
             "precision: 'auto'; allowed: float32 or bfloat16, since the server's processor is not this one"
         )
-    if config.convolution not in ("auto", "direct"):
+    if config.network.convolution not in ("auto", "direct"):
         raise errors.InputError(
-            f"convolution: {config.convolution!r}; allowed: direct or auto, which is direct here: a"
+            f"convolution: {config.network.convolution!r}; allowed: direct or auto, which is direct here: a"
             " server's processor may have faster ones"
         )
-    if config.init not in images.INITS:
-        raise errors.InputError(f"init: {config.init!r} is a file; allowed: {', '.join(images.INITS)}")
+    if config.start.init not in images.INITS:
+        raise errors.InputError(f"init: {config.start.init!r} is a file; allowed: {', '.join(images.INITS)}")
     if not config.takes_steps():
         raise errors.InputError(
-            f"color: {config.color!r} takes no steps; export another and ask stylize_blend for this one"
+            f"color: {config.color.mode!r} takes no steps; export another and ask stylize_blend for this one"
         )
-    if config.normalize_activations:
+    if config.network.normalize_activations:
         raise errors.InputError(
             "normalize_activations: true; allowed: false, since a server's network cannot depend on a"
             " request's pictures"
         )
     if min(limits) < 1:
         raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
-    if config.size**2 > limits.max_pixels:
+    if config.scales.size**2 > limits.max_pixels:
         raise errors.InputError(
-            f"size: a square of {config.size} pixels a side is above max_pixels, {limits.max_pixels};"
+            f"size: a square of {config.scales.size} pixels a side is above max_pixels, {limits.max_pixels};"
             " allowed: a smaller size or more pixels"
         )
-    if sum(config.steps) > limits.max_steps:
-        raise errors.InputError(f"steps: {sum(config.steps)}; allowed: up to max_steps, {limits.max_steps}")
+    if sum(config.scales.steps) > limits.max_steps:
+        raise errors.InputError(
+            f"steps: {sum(config.scales.steps)}; allowed: up to max_steps, {limits.max_steps}"
+        )
     _check_state(config, limits)
 
 
@@ -159,14 +162,15 @@ def _check_state(config: Config, limits: Limits) -> None:
     Raises:
         InputError: It cannot.
     """
-    if config.pairs_precision() != "float32":
+    if config.optimizer.pairs_precision() != "float32":
         raise errors.InputError(
             "history_precision: 'bfloat16'; allowed: float32, which is what a state holds between requests"
         )
-    pictures = 2 * config.history if config.optimizer == "lbfgs" else 1
+    pictures = 2 * config.optimizer.history if config.optimizer.name == "lbfgs" else 1
     if pictures > 2 * MAX_HISTORY:
         raise errors.InputError(
-            f"history: {config.history}; allowed: up to {MAX_HISTORY}, since a client carries the pairs"
+            f"history: {config.optimizer.history}; allowed: up to {MAX_HISTORY}, since a client carries the"
+            " pairs"
         )
     most = _LARGEST_TENSOR_BYTES // (pictures * _BYTES_PER_PICTURE_PIXEL)
     if limits.max_pixels > most:

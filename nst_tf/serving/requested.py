@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf.config import config
 from nst_tf.config.config import Config
+from nst_tf.config.settings import COLORS
 from nst_tf.engine import color
 from nst_tf.losses.objective import loss_weights
 from nst_tf.serving import codec
@@ -50,12 +50,12 @@ def settings_of(config: Config) -> Settings:
     """Returns a config's own settings."""
     weights = loss_weights(config)
     return Settings(
-        tf.constant(sum(config.steps)),
-        tf.constant(config.size),
+        tf.constant(sum(config.scales.steps)),
+        tf.constant(config.scales.size),
         weights.content,
         weights.style,
         weights.total_variation,
-        tf.constant(config.seed),
+        tf.constant(config.start.seed),
     )
 
 
@@ -101,7 +101,7 @@ def each(styles: Styles, function: Callable[[Any], Any], spec: Any) -> Any:
 
 
 def requested_color(name: Tensor, own: str) -> Tensor:
-    """Returns whose colours are asked for, as an index into `config.COLORS`, [] int32.
+    """Returns whose colours are asked for, as an index into `COLORS`, [] int32.
 
     Args:
         name: [] string; an empty one stands for the model's own choice.
@@ -110,11 +110,11 @@ def requested_color(name: Tensor, own: str) -> Tensor:
     Raises:
         InvalidArgumentError: When it runs: there is no such name.
     """
-    is_chosen = tf.equal(tf.constant(config.COLORS), tf.where(tf.equal(name, ""), own, name))
+    is_chosen = tf.equal(tf.constant(COLORS), tf.where(tf.equal(name, ""), own, name))
     known = codec.check(
         tf.reduce_any(is_chosen),
         "color: ",
         name,
-        f"; allowed: {', '.join(config.COLORS)}, or an empty one for the model's own",
+        f"; allowed: {', '.join(COLORS)}, or an empty one for the model's own",
     )
     return codec.with_checks([known], tf.argmax(is_chosen, output_type=tf.int32))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from nst_tf.config import config
+from nst_tf.config.settings import COLORS, WITHOUT_STEPS
 from nst_tf.engine import color
 from nst_tf.losses.values import Losses
 from nst_tf.serving.requested import Settings, Styles, one_style
@@ -72,6 +72,6 @@ class Run:
         def recolored() -> tuple[Tensor, Tensor]:
             return self._painter.recolored(content, styles, settings), tf.zeros([len(Losses._fields)])
 
-        without_steps = [index for index, name in enumerate(config.COLORS) if name in config.WITHOUT_STEPS]
+        without_steps = [index for index, name in enumerate(COLORS) if name in WITHOUT_STEPS]
         stepless = tf.reduce_any(tf.equal(color_index, tf.constant(without_steps)))
         return tf.cond(stepless, recolored, painted)

@@ -4,7 +4,6 @@ Every input and every output has a leading batch dimension; items run one after 
 size. No variable is assigned.
 """
 
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
@@ -66,16 +65,16 @@ class ServedModel:
         """
         full = stateless.all_terms(defaults)
         # A request's size is the longest side, as everywhere where a person names one.
-        asked = apply_overrides(full, {"size": defaults.size})
+        asked = apply_overrides(full, {"size": defaults.scales.size})
         self._needed = scales.pixels_needed(full)
         self._decode = functools.partial(
             codec.decode, max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL, min_side=self._needed
         )
         decode = functools.partial(self._decode, name="style")
-        self._default_run = Run(StatelessRun(full, judge, limits), full.color, decode)
+        self._default_run = Run(StatelessRun(full, judge, limits), full.color.mode, decode)
         self._run = self._default_run
         if asked != full:
-            self._run = Run(StatelessRun(asked, judge, limits), full.color, decode)
+            self._run = Run(StatelessRun(asked, judge, limits), full.color.mode, decode)
         self._defaults, self._limits = defaults, limits
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
 
@@ -125,7 +124,7 @@ class ServedModel:
                 " style pictures; allowed: one for each",
             ),
         ]
-        index = codec.with_checks(checks, requested_color(items["color"], self._defaults.color))
+        index = codec.with_checks(checks, requested_color(items["color"], self._defaults.color.mode))
         with tf.control_dependencies(checks):
             data = tf.boolean_mask(items["style_bytes"], used)
             shares = tf.boolean_mask(weights, used)
@@ -169,7 +168,7 @@ class ServedModel:
         return tf.function(signature, autograph=False).get_concrete_function(**specs)
 
     def _paint_pixels(self, items: Items) -> Items:
-        settings = settings_of(dataclasses.replace(self._defaults, size=0))
+        settings = settings_of(self._defaults.replace(size=0))
         most = self._limits.max_pixels
         content = self._checked_pixels(items, "content", most)
         style = self._checked_pixels(items, "style", most * INPUT_PIXELS_PER_PIXEL)

@@ -4,7 +4,6 @@ The steps, the scales and the pictures are those of `stylizer`, through the same
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1], of sizes that only the graph knows.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -32,11 +31,10 @@ class State(NamedTuple):
 
 def all_terms(config: Config) -> Config:
     """Returns the config with a weight for every term, since a request may give it one."""
-    return dataclasses.replace(
-        config,
-        content_weight=config.content_weight or 1.0,
-        style_weight=config.style_weight or 1.0,
-        total_variation_weight=config.total_variation_weight or 1.0,
+    return config.replace(
+        content_weight=config.content.weight or 1.0,
+        style_weight=config.style.weight or 1.0,
+        total_variation_weight=config.total_variation.weight or 1.0,
     )
 
 
@@ -58,7 +56,7 @@ class StatelessRun:
         plan, content_image = self._checked(content_image, styles, settings)
         prepared = self._prepared(content_image, styles)
         image = images.resize(prepared, plan.heights[0], plan.widths[0])
-        image = images.INITS[self._config.init](image, settings.seed, self._config.noise_levels)
+        image = images.INITS[self._config.start.init](image, settings.seed, self._config.start.noise_levels)
         image = styles.color.judged(image)
         return State(image, self._optimizer(plan).init(image), tf.constant(0), tf.constant(0))
 
@@ -137,11 +135,11 @@ class StatelessRun:
         """Returns the content image with the styles' colours and no strokes, [1, H, W, 3] in [0, 1]."""
         plan, content_image = self._checked(content_image, styles, settings)
         found = each(styles, lambda index: color.statistics(styles.image(index)), requested.COLOR_STATISTICS)
-        recolored = color.recolor(content_image, found, styles.shares, self._config.color_root)
+        recolored = color.recolor(content_image, found, styles.shares, self._config.color.root)
         return images.resize(recolored, plan.heights[-1], plan.widths[-1])
 
     def _prepared(self, content_image: Tensor, styles: Styles) -> Tensor:
-        return styles.color.prepare(content_image, [], self._config.color_root)[0]
+        return styles.color.prepare(content_image, [], self._config.color.root)[0]
 
     def _value_and_gradient(self, image: Tensor, targets: Targets, styles: Styles) -> tuple[Losses, Tensor]:
         values, gradient = self._objective.value_and_gradient(image, targets)
@@ -188,7 +186,7 @@ class StatelessRun:
     ) -> State:
         index = state.scale_index
         last = tf.shape(plan.heights)[0] - 1
-        detail = tf.where(settings.content_weight > 0, self._config.scale_detail, 0.0)
+        detail = tf.where(settings.content_weight > 0, self._config.scales.detail, 0.0)
 
         def following() -> State:
             content = images.resize(prepared, plan.heights[index + 1], plan.widths[index + 1])
@@ -212,7 +210,7 @@ class StatelessRun:
         content = images.resize(prepared, plan.heights[index], plan.widths[index])
 
         def moments(style: Any) -> Any:
-            _, (image,) = styles.color.prepare(content_image, [styles.image(style)], self._config.color_root)
+            _, (image,) = styles.color.prepare(content_image, [styles.image(style)], self._config.color.root)
             size = self._style_size(plan, index, image, settings)
             return self._objective.style_moments(images.resize(image, *size))
 

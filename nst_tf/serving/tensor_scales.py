@@ -34,7 +34,7 @@ def plan_scales(config: Config, size: Tensor, num_steps: Tensor, height: Tensor,
         width: [] int32, of the content picture.
     """
     needed = scales.pixels_needed(config)
-    steps = _split(num_steps, config.steps)
+    steps = _split(num_steps, config.scales.steps)
     waiting = tf.constant(0)
     rows, kept, shares = [], [], []
     coarsest = _coarsest(config, size, height, width)
@@ -63,13 +63,13 @@ def style_size(
         width: [] int32, of the style picture.
     """
     needed, sized = scales.pixels_needed(config), scales.style_sized(config)
-    share = plan.shares[index] * config.style_scale
-    if config.style_size:
-        size = tf.constant(config.style_size)
-    if config.style_shape == "content":
+    share = plan.shares[index] * config.style.scale
+    if config.style.size:
+        size = tf.constant(config.style.size)
+    if config.style.shape == "content":
         height, width = plan.heights[index], plan.widths[index]
-        if not config.style_size:
-            size, share = tf.constant(0), tf.constant(config.style_scale, tf.float64)
+        if not config.style.size:
+            size, share = tf.constant(0), tf.constant(config.style.scale, tf.float64)
     fitted = tf.stack(_fit(sized, size, share, height, width))
     sides = tf.cast(tf.stack([height, width]), tf.float64)
     enlarged = tf.maximum(needed, _rounded(sides * (needed / tf.reduce_min(sides))))
@@ -79,24 +79,24 @@ def style_size(
 
 def _coarsest(config: Config, size: Tensor, height: Tensor, width: Tensor) -> Tensor:
     """Returns the share of the coarsest scale, [] float64."""
-    if not config.min_scale:
-        return tf.constant(config.scales[0], tf.float64)
+    if not config.scales.min_scale:
+        return tf.constant(config.scales.shares[0], tf.float64)
     own = _side(config, tf.cast(height, tf.float64), tf.cast(width, tf.float64))
     side = tf.where(size > 0, tf.cast(size, tf.float64), own)
-    return tf.minimum(tf.constant(1.0, tf.float64), config.min_scale / side)
+    return tf.minimum(tf.constant(1.0, tf.float64), config.scales.min_scale / side)
 
 
 def _side(config: Config, height: Tensor, width: Tensor) -> Tensor:
     """Returns the side that the config measures, [] float64."""
-    exact_width = height * config.aspect_ratio if config.aspect_ratio else width
-    return _SIDES[config.size_side](height, exact_width)
+    exact_width = height * config.scales.aspect_ratio if config.scales.aspect_ratio else width
+    return _SIDES[config.scales.size_side](height, exact_width)
 
 
 def _fit(config: Config, size: Tensor, share: Any, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
     """Returns (height, width) scaled so that the side that the config measures has its size."""
     exact_height, exact_width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
-    if config.aspect_ratio:
-        exact_width = exact_height * config.aspect_ratio
+    if config.scales.aspect_ratio:
+        exact_width = exact_height * config.scales.aspect_ratio
     side = _side(config, exact_height, exact_width)
     factor = share * tf.where(size > 0, tf.cast(size, tf.float64) / side, 1.0)
     return tf.maximum(1, _rounded(exact_height * factor)), tf.maximum(1, _rounded(exact_width * factor))

@@ -18,10 +18,11 @@ from benchmark import arithmetic, contenders, measuring, processes, quality, rep
 from PIL import Image
 
 from nst_tf import errors, runtime
+from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.engine import memory
 from nst_tf.losses import objective
-from nst_tf.network import vgg19, weights
+from nst_tf.network import weights
 from tests import conftest
 
 SIDE = 48
@@ -30,7 +31,7 @@ SIDE = 48
 @pytest.fixture(scope="module")
 def task():
     content, style = (conftest.smooth_picture(seed, 36, SIDE)[np.newaxis] for seed in (2, 3))
-    return contenders.Task(content, style, weights.load("random", vgg19.kernel_shapes(["relu5_2"])))
+    return contenders.Task(content, style, weights.load("random", vgg_layers.kernel_shapes(["relu5_2"])))
 
 
 def _loss_and_gradient(preset, task, image):
@@ -82,7 +83,7 @@ def test_pytorchs_objective_is_that_of_the_preset(task):
 
 def test_flops_of_a_step_are_the_published_ones():
     """VGG19's convolutions up to conv5_4 are 19.5e9 multiplications at 224 x 224."""
-    arrays = weights.load("random", vgg19.kernel_shapes(["relu5_4"])).arrays
+    arrays = weights.load("random", vgg_layers.kernel_shapes(["relu5_4"])).arrays
     chosen = presets.get("gatys_pytorch", content_layers=("relu5_4",), style_weight=0)
     np.testing.assert_allclose(arithmetic.flops(chosen, arrays, 224, 224), 2 * 2 * 19.5e9, rtol=0.005)
     with_style = presets.get("gatys_pytorch", content_weight=0)

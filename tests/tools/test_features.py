@@ -13,11 +13,12 @@ from PIL import Image
 from sample_pictures import album
 
 from nst_tf import errors
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19, weights
 from tests import conftest
 
 WINDOW, CROP = 40, 32
-FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg19.CONVOLUTIONS}
+FILTERS = {conv: conftest.NARROW[int(conv[4]) - 1] for conv in vgg_layers.CONVOLUTIONS}
 SETTINGS = training.Settings(
     minutes=0.5,
     width=1 / 16,
@@ -264,7 +265,7 @@ def test_the_training_network_is_vgg19_or_as_much_narrower_as_asked(width):
         for layer in network.build(WINDOW, {"picture": 2}, filters=network.filters(width)).layers
         if isinstance(layer, keras.layers.Conv2D)
     }
-    full = vgg19.kernel_shapes(["relu5_4"])
+    full = vgg_layers.kernel_shapes(["relu5_4"])
     assert kernels == {
         conv: (3, 3, 3 if conv == "conv1_1" else width * shape[2], width * shape[3])
         for conv, shape in full.items()
@@ -478,7 +479,7 @@ def test_quantisation_errs_by_half_a_level_at_most():
 
 def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, monkeypatch):
     _draw_small(monkeypatch)
-    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg19.kernel_shapes(["relu5_2"])}
+    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     measured = packing.mean_squares(arrays, "signed")
     assert set(measured) == set(packing.IMAGENET_MEAN_SQUARES)
     kernels, biases = packing.calibration(measured, packing.TARGETS)
@@ -498,7 +499,7 @@ def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, m
 
 def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_path):
     _draw_small(monkeypatch)
-    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg19.kernel_shapes(["relu5_2"])}
+    arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     contents = packing.pack(arrays, "signed", {"task": "a test"})
     assert contents == packing.pack(arrays, "signed", {"task": "a test"})
     (tmp_path / "packed.npz").write_bytes(contents)
@@ -521,7 +522,9 @@ def _draw_small(monkeypatch):
 
 def test_vgg19_in_eight_bits_fits_into_the_package():
     """16 MB, compressed or not."""
-    values = sum(np.prod(shape) + 8 * shape[-1] for shape in vgg19.kernel_shapes([network.DEEPEST]).values())
+    values = sum(
+        np.prod(shape) + 8 * shape[-1] for shape in vgg_layers.kernel_shapes([network.DEEPEST]).values()
+    )
     assert values < 16e6
 
 

@@ -11,7 +11,8 @@ from features import packing
 from PIL import Image
 from sample_pictures import album
 
-from nst_tf.network import vgg19, weights
+from nst_tf.config import layers as vgg_layers
+from nst_tf.network import weights
 from tests import conftest
 
 # Stands for the commands that lay out pictures themselves: writes the figures that they were told to.
@@ -85,7 +86,7 @@ def test_features_have_the_sizes_that_presets_are_made_for(drawn, monkeypatch, s
     """Over the samples; from JPEG here, which changes the sizes by less than 2 %."""
     monkeypatch.setattr(album, "draw", lambda name, _: Image.open(drawn / name))
     path = str(conftest.real_weights()) if source == "imagenet" else source
-    loaded = weights.load(path, vgg19.kernel_shapes(["relu5_2"]))
+    loaded = weights.load(path, vgg_layers.kernel_shapes(["relu5_2"]))
     found = packing.mean_squares(loaded.arrays, loaded.preprocessing)
     assert found == pytest.approx(dict(targets), rel=0.02)
 
@@ -134,13 +135,33 @@ def test_the_readmes_show_every_picture_that_is_made():
     assert shown == {path.stem for path in folder.glob("*.jpg")}
 
 
+CAPTIONS = f"""
+import runpy
+caption = runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r})["_caption"]
+settings = [dict(steps=240), dict(steps=12), dict(scales=(0.5, 1.0))]
+for shot in (*settings, dict(preset="default"), dict(style="a.jpg")):
+    print(caption(shot))
+"""
+
+
+def test_a_caption_says_which_value_is_the_default():
+    finished = _python("-c", CAPTIONS)
+    assert finished.stdout.splitlines() == [
+        "--steps=240 (default)",
+        "--steps=12",
+        "--scales=0.5,1",
+        "--preset=default",
+        "--style=a.jpg",
+    ], finished.stderr
+
+
 # Stands for what paints, which has tests of its own: the more steps, the lighter.
 QUICKLY = f"""
 import nst_tf, numpy, runpy, types
 def stylize(content, styles, *, style_regions, on_progress, preset="default", **overrides):
     chosen = nst_tf.get_config(preset, **overrides)
-    assert content.is_file() and styles[0].is_file() and chosen.size == 32
-    return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.steps) / 240, numpy.float32))
+    assert content.is_file() and styles[0].is_file() and chosen.scales.size == 32
+    return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.scales.steps) / 240, numpy.float32))
 nst_tf.stylize = stylize
 runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_name="__main__")
 """

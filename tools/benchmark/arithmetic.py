@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from benchmark import contenders, timing
 from nst_tf.config import config
+from nst_tf.config import layers as vgg_layers
 from nst_tf.engine import stylizer
 from nst_tf.losses import objective
-from nst_tf.network import vgg19, weights
+from nst_tf.network import weights
 
 # Large enough that a product runs at the machine's full rate, and no larger: 17 GFLOP.
 _MATRIX_SIDE = 2048
@@ -30,7 +31,7 @@ def flops(chosen: config.Config, arrays: weights.Arrays, height: int, width: int
         width: Likewise.
     """
     content, styles = chosen.used_layers()
-    shapes = {conv: arrays[conv][0].shape for conv in vgg19.kernel_shapes([*content, *styles])}
+    shapes = {conv: arrays[conv][0].shape for conv in vgg_layers.kernel_shapes([*content, *styles])}
     total = sum(4.0 * math.prod(shape) * _pixels(name, height, width) for name, shape in shapes.items())
     for layer in styles:
         channels = shapes[layer.replace("relu", "conv")][-1]
@@ -39,7 +40,7 @@ def flops(chosen: config.Config, arrays: weights.Arrays, height: int, width: int
 
 
 def _pixels(layer: str, height: int, width: int) -> int:
-    stride = vgg19.stride(layer)
+    stride = vgg_layers.stride(layer)
     return (height // stride) * (width // stride)
 
 
@@ -73,7 +74,7 @@ def measure(task: contenders.Task, precision: str, rounds: int) -> dict[str, flo
 
 def _network(task: contenders.Task, chosen: config.Config) -> Callable[[], Any]:
     """Returns one evaluation of loss and gradient."""
-    preset_loss = objective.Objective(chosen, task.weights, chosen.precision)
+    preset_loss = objective.Objective(chosen, task.weights, chosen.network.precision)
     targets = preset_loss.targets(tf.constant(task.content), [tf.constant(task.style)])
     image = tf.constant(task.content)
     any_image = tf.TensorSpec([1, None, None, 3])

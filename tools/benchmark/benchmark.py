@@ -89,7 +89,7 @@ def _measure() -> dict[str, Any]:
     with runtime.quiet():
         runtime.use_tensorflow_backend()
         from benchmark import contenders, measuring, report
-    machine, source = _machine(), _FLAGS.weights or presets.get("default").weights
+    machine, source = _machine(), _FLAGS.weights or presets.get("default").network.weights
     bfloat16 = machine["bfloat16 instructions"] if _FLAGS.bfloat16 is None else _FLAGS.bfloat16
     bench = measuring.Bench(content, style, source, _FLAGS.rounds, bfloat16=bfloat16)
     if not contenders.has_pytorch():

@@ -32,16 +32,16 @@ class Task:
 
 def formulation(preset: str, task: Task, precision: str, **overrides: Any) -> config.Config:
     """Returns a preset's formulation and optimiser at one scale, the size of the task's pictures."""
-    base = dataclasses.replace(
-        presets.get(preset),
-        size=max(task.content.shape[1:3]),
-        size_side="longest",
-        min_scale=0,
-        scales=(1.0,),
-        steps=(_MANY,),
-        tile="off",
-    )
-    return dataclasses.replace(base, **{"precision": precision, **overrides})
+    own: dict[str, Any] = {
+        "size": max(task.content.shape[1:3]),
+        "size_side": "longest",
+        "min_scale": 0,
+        "scales": (1.0,),
+        "steps": (_MANY,),
+        "tile": "off",
+        "precision": precision,
+    }
+    return presets.get(preset).replace(**{**own, **overrides})
 
 
 def _nst_tf(preset: str, precision: str) -> Callable[[Task], Step]:

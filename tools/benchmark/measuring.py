@@ -11,9 +11,10 @@ import numpy as np
 
 from benchmark import arithmetic, contenders, processes, quality, timing
 from nst_tf import errors, runtime
+from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets, scales
 from nst_tf.engine import images, memory
-from nst_tf.network import vgg19, weights
+from nst_tf.network import weights
 
 _GIB = 2.0**30
 
@@ -161,7 +162,7 @@ def _of_vgg19(source: str) -> weights.Weights:
 
     If "auto" cannot get ImageNet's they are random: a step takes the same time with any weights.
     """
-    shapes = vgg19.kernel_shapes(_LAYERS)
+    shapes = vgg_layers.kernel_shapes(_LAYERS)
     loaded = weights.load(source, shapes)
     if all(loaded.arrays[name][0].shape == shape for name, shape in shapes.items()):
         return loaded

@@ -143,7 +143,7 @@ def _until(
     for scale in run.scales[:-1]:
         run.advance(tf.constant(scale.num_steps))
         run.next_scale()
-    for _ in range(0, chosen.steps[-1], _STRIDE):
+    for _ in range(0, chosen.scales.steps[-1], _STRIDE):
         run.advance(tf.constant(_STRIDE)).numpy()
         with clock.stopped():
             value = value_of(run.image)

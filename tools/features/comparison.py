@@ -14,6 +14,7 @@ from PIL import Image
 
 import nst_tf
 from nst_tf.callbacks import figures
+from nst_tf.config import layers as vgg_layers
 from nst_tf.engine import images
 from nst_tf.losses import terms
 from nst_tf.network import vgg19, weights
@@ -51,7 +52,7 @@ class Metric:
             InputError: The weights cannot be had.
         """
         layers = [*_STYLE_LAYERS, _CONTENT_LAYER]
-        loaded = weights.load(source, vgg19.kernel_shapes(layers))
+        loaded = weights.load(source, vgg_layers.kernel_shapes(layers))
         self._model = vgg19.build(layers, loaded.arrays)
         self._preprocess = vgg19.PREPROCESSING[loaded.preprocessing]
 
@@ -128,7 +129,7 @@ class CachedStylizer:
         """
         self._folder, self._options = folder, {**options, "weights": source}
         # Names a kept picture: other weights, sizes and steps make another.
-        sha256 = weights.load(source, vgg19.kernel_shapes(["relu5_1"])).sha256
+        sha256 = weights.load(source, vgg_layers.kernel_shapes(["relu5_1"])).sha256
         self._prefix = "_".join([pathlib.PurePath(source).stem, sha256[:8], *map(str, options.values())])
 
     def stylize(self, content: pathlib.Path, style: pathlib.Path) -> np.ndarray:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from features import augmentation
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19
 
 # The layer that the classifiers read, and the last one of the shipped features: the deepest of any preset.
@@ -86,7 +87,7 @@ class Contrast(keras.layers.Layer):
     def __init__(self, layer: str, weight: float, **options: Any) -> None:
         """Takes the name of the layer whose features are the input, "relu4_2", and the weight of its loss."""
         super().__init__(dtype="float32", **options)
-        self._step = max(1, _PLACE // vgg19.stride(layer))
+        self._step = max(1, _PLACE // vgg_layers.stride(layer))
         self._weight = weight
         self._project = keras.layers.Dense(_EMBEDDING, dtype="float32")
         self._accuracy = keras.metrics.Mean(name=f"{layer}_accuracy")
@@ -120,7 +121,7 @@ class Contrast(keras.layers.Layer):
 
 def filters(width: float) -> dict[str, int]:
     """Returns {convolution: its number of filters, `width` times VGG19's}."""
-    return {conv: round(width * shape[-1]) for conv, shape in vgg19.kernel_shapes([_TOP]).items()}
+    return {conv: round(width * shape[-1]) for conv, shape in vgg_layers.kernel_shapes([_TOP]).items()}
 
 
 def fold(model: keras.Model, deepest: str = DEEPEST) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -137,7 +138,7 @@ def fold(model: keras.Model, deepest: str = DEEPEST) -> dict[str, tuple[np.ndarr
         {convolution: (kernel [3, 3, in, out], bias [out])}, float32.
     """
     folded = {}
-    for conv in vgg19.kernel_shapes([deepest]):
+    for conv in vgg_layers.kernel_shapes([deepest]):
         (kernel,) = (np.asarray(value, np.float64) for value in model.get_layer(conv).get_weights())
         norm = model.get_layer(_norm(conv))
         gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in norm.get_weights())

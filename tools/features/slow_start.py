@@ -15,6 +15,7 @@ import numpy as np
 
 from features import augmentation, dataset
 from nst_tf import errors
+from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19
 from nst_tf.network.weights import Arrays
 
@@ -89,7 +90,7 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
     """
     views = [_signed(windows), *(_signed(_moved(generator, windows, view)) for view in _VIEWS)]
     found: Arrays = {}
-    full = vgg19.kernel_shapes(list(filters))
+    full = vgg_layers.kernel_shapes(list(filters))
     for conv, number in filters.items():
         block = int(conv[4])
         if conv.endswith("_1") and block > 1:
@@ -99,7 +100,7 @@ def slow_filters(windows: np.ndarray, filters: Mapping[str, int], generator: np.
         total = _covariance(patches[0] - mean)
         changes = [_covariance(moved - moved.mean(axis=0)) for moved in (patches[0] - s for s in patches[1:])]
         change = np.tensordot(_SHARES[block], changes, 1) / 2
-        first = conv == vgg19.CONVOLUTIONS[0]
+        first = conv == vgg_layers.CONVOLUTIONS[0]
         kept = len(mean) if first else round(_KEPT[block] * full[conv][-1])
         try:
             slow = slow_features(total, change, kept, _FIRST_RIDGE if first else _RIDGE)

@@ -6,7 +6,6 @@ python tools/figures/make.py --samples=samples --output=tools/figures/pictures
 That takes about an hour on two cores; --only=steps makes steps.jpg alone.
 """
 
-import dataclasses
 import functools
 import pathlib
 import subprocess
@@ -161,9 +160,8 @@ def _caption(shot: Mapping[str, Any]) -> str:
     """Returns flags as they are typed, marked if they are the default."""
     texts = [f"--{name}={_typed(value)}" for name, value in shot.items()]
     default = nst_tf.get_config("default")
-    settings = {name: value for name, value in shot.items() if name not in ("style", "preset")}
-    fields = set(shot) <= {field.name for field in dataclasses.fields(default)} and "preset" not in shot
-    is_default = fields and nst_tf.get_config("default", **settings) == default
+    only_settings = shot.keys() <= default.to_settings().keys()
+    is_default = only_settings and nst_tf.get_config("default", **shot) == default
     return " ".join(texts) + (" (default)" if is_default else "")
 
 

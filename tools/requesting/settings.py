@@ -24,8 +24,8 @@ def complete(given: Mapping[str, object], preset: str | None) -> client.Settings
         InputError: A value is not allowed, or there is no such preset.
     """
     chosen = presets.get(preset or "default", **given)
-    values = {name: getattr(chosen, field) for field, name in NAMES.items()}
-    return client.Settings(**values | {"num_steps": sum(chosen.steps)})
+    values = {name: chosen.to_settings()[field] for field, name in NAMES.items()}
+    return client.Settings(**values | {"num_steps": sum(chosen.scales.steps)})
 
 
 def weights(typed: Sequence[str] | None) -> list[float] | None:

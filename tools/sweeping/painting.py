@@ -153,7 +153,7 @@ def _find_out(settings: axes.Settings, chosen: config.Config) -> _Wanted:
         for name in ("content", "style")
         for path in axes.files(_FLAGS[name].value)
     ]
-    memory.fit(chosen, runtime.resolve_precision(chosen.precision), shapes[0], shapes[1:])
+    memory.fit(chosen, runtime.resolve_precision(chosen.network.precision), shapes[0], shapes[1:])
     weights = stylizer.load_weights(chosen).sha256 if chosen.takes_steps() else ""
     inputs = {name: axes.files(flag.value) for name, flag in _given().items() if name != "weights"}
     hashes = [_sha256(path) for paths in inputs.values() for path in paths]
@@ -179,7 +179,7 @@ def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:
     inputs = {described.get("sha256") for described in found.get("inputs", {}).values()}
     compared = [field.name for field in dataclasses.fields(kept) if field.name not in _RESOLVED]
     return (
-        all(getattr(kept, name) == getattr(wanted.config, name) for name in compared)
+        all(kept.to_settings()[name] == wanted.config.to_settings()[name] for name in compared)
         and inputs <= wanted.inputs
         and found.get("weights", {}).get("sha256") == wanted.weights
     )
