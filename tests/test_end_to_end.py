@@ -21,6 +21,7 @@ from PIL import Image
 
 from nst_tf.commands import run_flags, stylize
 from nst_tf.config import config, presets
+from nst_tf.io import manifest, samples
 from tests import conftest, test_pictures
 
 # Quick settings with nothing to download, for the whole network and for its first layers.
@@ -133,6 +134,10 @@ MISTAKES = [
     (["--content_weight=0", "--output=out.png"], "--style=FILE is missing"),
     ([*FILES, "--output=out.png", "--content_weight=0", "--style_weight=0"], "both 0"),
     ([*FILES, "--output=out.png", "--init=contnt"], "nor a file; did you mean 'content'"),
+    (
+        [*FILES, "--output=out.png", "--init=sample:stroks"],
+        "'sample:stroks' is not one of sample:town, ",
+    ),
     ([*FILES, "--output=out.png", "--optimizer=adma"], "did you mean 'adam'"),
     ([*FILES, "--output=out.png", "--style_layers=relu1_1,relu9_1"], "style_layers: 'relu9_1'"),
     ([*FILES], "--output=FILE is missing"),
@@ -166,6 +171,19 @@ MISTAKES_WITH_FILES = [
     ([*FILES, f"--output={'x' * 247}.png"], "a file name of over 255 bytes"),
     ([*FILES, "--output=out.png", f"--init={'x' * 300}.png"], "File name too long"),
     ([*FILES, "--output=out.png", "--init=gone.png"], "init: there is no file gone.png"),
+    (
+        ["--content=sample:twon", FILES[1], "--output=out.png"],
+        "content: 'sample:twon' is not one of",
+    ),
+    (
+        [*FILES, "--style=sample:mosiac", "--output=out.png"],
+        "style 2: 'sample:mosiac' is not one of",
+    ),
+    ([*FILES, "--content_mask=sample:mask", "--output=out.png"], "did you mean 'sample:town_mask'?"),
+    (
+        ["--content=sample:town", FILES[1], f"--output={samples.to_path('sample:town')}", "--overwrite"],
+        "town.jpg is the content too",
+    ),
     ([*FILES, "--output=out.png", "--trace=out.png"], "trace: out.png is the output too"),
     ([*FILES, "--output=out.png", "--animation=a.gfi"], "animation format: '.gfi' is not one of"),
     ([*FILES, "--output=out.png", "--animation=no/a.gif"], "animation: there is no folder no"),
@@ -457,6 +475,31 @@ def test_a_manifest_makes_the_same_file_again(folder, monkeypatch):
         assert (folder / output).read_bytes() == (folder / "a.png").read_bytes()
     other = ["--content=photo.png", "--style=photo.png", "--config=a.png", "--output=d.png"]
     assert "style is not the picture" in _answer(other)[2]
+
+
+def test_samples_may_be_named_wherever_pictures_may(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    named = [
+        *("--content=sample:town", "--style=sample:strokes,sample:mosaic", "--style_regions=#ff0000,#0000ff"),
+        *("--content_mask=sample:town_mask", "--content_regions=sample:town_regions"),
+    ]
+    first = [*named, "--init=sample:strokes", "--comparison=c.png", "--output=town.jpg"]
+    assert _answer([*first, *QUICK])[0] == 0
+    assert (folder / "c.png").is_file()
+    made = manifest.read("town.jpg")
+    assert made["config"]["init"] == made["inputs"]["init"]["name"] == "sample:strokes"
+    assert made["inputs"]["style 2"]["name"] == "sample:mosaic"
+    # What the manifest names is enough to make the file again.
+    code, _, err = _answer([*named, "--config=town.jpg", "--output=again.jpg"])
+    assert (code, "not the" in err) == (0, False), err
+    assert (folder / "again.jpg").read_bytes() == (folder / "town.jpg").read_bytes()
+
+
+def test_an_output_may_be_called_like_a_sample(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    colors = ["--content=sample:town", "--style=sample:mosaic", "--color=only", "--size=48"]
+    assert _answer([*colors, "--output=sample:town.png"])[0] == 0
+    assert (folder / "sample:town.png").is_file()
 
 
 def test_alpha_is_kept(folder, monkeypatch):

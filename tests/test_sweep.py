@@ -165,6 +165,18 @@ def test_other_settings_other_inputs_and_other_weights_are_other_pictures(folder
     assert len(painted) == len(changes) + 2
 
 
+def test_samples_are_swept_as_files_are(folder, painted, capsys):
+    sides = ["--rows=style=sample:strokes,sample:mosaic", "--keep=kept", "--overwrite"]
+    arguments = [*sides, "--content=sample:town", "--color=only"]
+    assert _sweep(*arguments) == 0
+    assert "picture 2 of 2: style=mosaic" in capsys.readouterr().err
+    assert [asked["style"] for asked in painted] == [["sample:strokes"], ["sample:mosaic"]]
+    assert len(list((folder / "kept").glob("style=*.png"))) == 2
+    assert _sweep(*arguments) == 0
+    assert len(painted) == 2, "they are kept"
+    assert sweep._label({"style": "sample:mosaic"}, 100).height > sweep._label({"steps": "3"}, 100).height
+
+
 @pytest.mark.usefixtures("folder")
 def test_pictures_of_different_sizes_are_fitted_into_one_cell():
     assert _sweep("--columns=size=32,64", "--cell=40", "--color=only") == 0
@@ -206,6 +218,7 @@ def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(folder, monkeypatch, 
         (["--rows=content_weight=1,much"], "content_weight=much"),
         (["--rows=preset=default,johnsen"], "did you mean 'johnson'"),
         (["--rows=style=one.jpg,three.jpg"], "three.jpg"),
+        (["--rows=style=one.jpg,sample:mosiac"], "did you mean 'sample:mosaic'"),
         (["--rows=size=48,8", "--content_layers=relu5_1", "--weights=random"], "choose a larger size"),
         (["--rows=weights=random,none.h5"], "none.h5"),
         (["--rows=tile=auto,of"], "did you mean 'off'"),

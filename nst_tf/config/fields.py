@@ -31,10 +31,13 @@ def field(help_text: str, names: Sequence[str] = (), *, beside: str = "", **opti
     return dataclasses.field(metadata=metadata, **options)
 
 
+# The names of the package's own pictures begin with it (`io.samples`).
+SAMPLE_PREFIX = "sample:"
+
 # What a value may be that is not one of a field's names. Whether a file is there its reader finds out.
 _BESIDE: Mapping[str, Callable[[str], bool]] = {
     "": lambda _: False,
-    "a file": lambda text: bool(os.path.splitext(text)[1]),
+    "a file": lambda text: bool(os.path.splitext(text)[1]) or text.startswith(SAMPLE_PREFIX),
     "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= LARGEST_INTEGER,
 }
 
