@@ -974,7 +974,6 @@ MISTAKES = [
     ([*ASK, "--output=out.png", "--steps_now=0"], "steps_now: 0"),
     ([*ASK, "--output=out.png", "--timeout_s=-1"], "timeout_s: -1"),
     ([*ASK, "--output=out.png", "--style=gone.jpg"], "style 2: there is no file gone.jpg"),
-    ([*ASK, "--output=out.png", "--style=sample:strok"], "style: 'sample:strok' is not one of sample:town, "),
     ([*ASK[:2], "--style=", "--output=out.png"], "--style=FILE is missing"),
     ([*ASK, "--style=out.png", "--output=out.png", "--overwrite"], "output: out.png is the style too"),
     ([*ASK, "--output=out.png", "--style_blend_weights=1,2"], "style_blend_weights: 2 for 1 style pictures"),
@@ -989,6 +988,7 @@ MISTAKES = [
     ),
     ([*ASK, "--output=out.png", "--style=photo.png", "--steps_now=2"], "progress: a run in steps takes one"),
     (["--server=ftp://h", *FILES, "--output=out.png"], "server: 'ftp://h'"),
+    ([*ASK, "--output=out.png", "--style=sample:strok"], "style: 'sample:strok' is not one of sample:town, "),
 ]
 
 
