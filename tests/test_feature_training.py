@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 from feature_training import augmentation, contrast, crops, library, network, packing, slow_start, training
 from PIL import Image
-from sample_pictures import album
 
 from nst_tf import errors
 from nst_tf.config import layers as vgg_layers
@@ -477,8 +476,7 @@ def test_quantisation_errs_by_half_a_level_at_most():
     assert np.all(levels[..., 3] == 0)
 
 
-def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, monkeypatch):
-    _draw_small(monkeypatch)
+def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights):
     arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     measured = packing.mean_squares(arrays, "signed")
     assert set(measured) == set(packing.IMAGENET_MEAN_SQUARES)
@@ -497,8 +495,7 @@ def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, m
         np.testing.assert_allclose(after, biases["conv4_2"] * np.asarray(before), rtol=1e-3, atol=1e-2)
 
 
-def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_path):
-    _draw_small(monkeypatch)
+def test_a_packed_file_is_read_by_the_package(narrow_weights, tmp_path):
     arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     contents = packing.pack(arrays, "signed", {"task": "a test"})
     assert contents == packing.pack(arrays, "signed", {"task": "a test"})
@@ -511,13 +508,6 @@ def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_p
     for relu, value in packing.mean_squares(loaded.arrays, "signed").items():
         emphasis = {1: 7.0, 2: 3.2, 3: 2.2, 4: 2.0 if relu == "relu4_2" else 1.0, 5: 1.6}[int(relu[4])]
         np.testing.assert_allclose(value, emphasis**2 * packing.IMAGENET_MEAN_SQUARES[relu], rtol=1e-3)
-
-
-def _draw_small(monkeypatch):
-    """Puts small pictures in place of the samples, which take seconds to draw."""
-    small = [np.uint8(255 * conftest.smooth_picture(seed)) for seed in range(3)]
-    pictures = dict(zip(album.PICTURES, map(Image.fromarray, small), strict=True))
-    monkeypatch.setattr(album, "draw", lambda name, size: pictures[name] if size else None)
 
 
 def test_vgg19_in_eight_bits_fits_into_the_package():

@@ -17,6 +17,7 @@ import tool_flags
 from absl import app, flags
 
 from nst_tf import errors
+from nst_tf.io import samples
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("contents", None, "a folder of photographs, or one of them")
@@ -69,7 +70,10 @@ def _pictures(flag: str) -> list[pathlib.Path]:
     given = _FLAGS[flag].value
     if not given:
         tool_flags.fail(f"--{flag} is missing: a folder of pictures")
-    path = pathlib.Path(given)
+    try:
+        path = samples.to_path(given, flag)
+    except errors.InputError as error:
+        tool_flags.fail(str(error))
     found = sorted(path.iterdir()) if path.is_dir() else [path]
     pictures = [file for file in found if file.suffix.lower() in _EXTENSIONS and file.is_file()]
     if not pictures:

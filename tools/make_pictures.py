@@ -1,7 +1,6 @@
 """Makes the README's pictures anew, from the sample pictures.
 
-python tools/draw_samples.py --output=samples
-python tools/make_pictures.py --samples=samples --output=tools/pictures
+python tools/make_pictures.py --output=tools/pictures
 
 That takes about an hour on two cores; --only=steps makes steps.jpg alone.
 """
@@ -23,10 +22,11 @@ from PIL import Image
 import nst_tf
 from nst_tf import runtime
 from nst_tf.callbacks import figures
+from nst_tf.io import samples
 
 _OVERVIEW = "overview"
-_PHOTOGRAPH = "photograph.jpg"
-_PAINTINGS = ("strokes.jpg", "mosaic.jpg")
+_PHOTOGRAPH = "sample:town"
+_PAINTINGS = ("sample:strokes", "sample:mosaic")
 
 # {flag: values}: a strip for each flag, which shows what it does to the first painting's picture. The values
 # were chosen by looking: the default, and how far one may go to either side before the pictures say no more.
@@ -43,7 +43,7 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
 }
 
 # {strip: its pictures, each by the flags below it}, of flags that name several files.
-_BOTH = "strokes.jpg,mosaic.jpg"
+_BOTH = "sample:strokes,sample:mosaic"
 _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "styles": (
         {"style": _BOTH, "style_blend_weights": (3, 1)},
@@ -51,29 +51,29 @@ _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"style": _BOTH, "style_blend_weights": (1, 3)},
     ),
     "regions": (
-        {"style": "strokes.jpg", "content_mask": "mask.png"},
-        {"style": "strokes.jpg", "content_mask": "mask.png", "outside": "free"},
-        {"style": _BOTH, "content_regions": "regions.png", "style_regions": "#ff0000,#0000ff"},
+        {"style": "sample:strokes", "content_mask": "sample:town_mask"},
+        {"style": "sample:strokes", "content_mask": "sample:town_mask", "outside": "free"},
+        {"style": _BOTH, "content_regions": "sample:town_regions", "style_regions": "#ff0000,#0000ff"},
     ),
 }
 
 
 class _Command(NamedTuple):
-    """A command, run in the folder of samples, that lays out pictures itself."""
+    """A command that lays out pictures itself."""
 
     arguments: tuple[str, ...]  # of Python
     shown: tuple[str, ...]  # the flags that name files to show, one below the other
 
 
 _TOOLS = pathlib.Path(__file__).resolve().parent
-_BOTH_PICTURES = ("--content=photograph.jpg", "--style=strokes.jpg")
+_BOTH_PICTURES = ("--content=sample:town", "--style=sample:strokes")
 _COMMANDS: Mapping[str, _Command] = {
     "sweep": _Command(
         (
             str(_TOOLS / "sweep.py"),
-            "--content=photograph.jpg",
+            "--content=sample:town",
             "--rows=content_weight=20,200",
-            "--columns=style=strokes.jpg,mosaic.jpg",
+            "--columns=style=sample:strokes,sample:mosaic",
             "--size=128",
         ),
         ("output",),
@@ -82,13 +82,9 @@ _COMMANDS: Mapping[str, _Command] = {
     "watching": _Command(("-m", "nst_tf", *_BOTH_PICTURES, "--size=256"), ("comparison", "plot")),
 }
 
-# Fields of the command line that are files; below the folder of samples.
-_FILES = ("style", "content_mask", "content_regions")
-
 _NAMES = [_OVERVIEW, *_STRIPS, *_SHOTS, *_COMMANDS]
 
 _FLAGS = flags.FLAGS
-flags.DEFINE_string("samples", "samples", "the folder that draw_samples.py wrote")
 flags.DEFINE_string("output", "tools/pictures", "the folder to write to")
 flags.DEFINE_multi_enum("only", None, _NAMES, "a picture to make; may be repeated [all]")
 # A strip's pictures are up to 338 pixels wide.
@@ -107,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
     del argv
     output = pathlib.Path(_FLAGS.output)
     try:
-        given = [Image.open(_sample(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
+        given = [Image.open(samples.to_path(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
         for name in _FLAGS.only or _NAMES:
             sheet = _overview(given) if name == _OVERVIEW else _made(name)
             colors = _OVERVIEW_COLORS if name == _OVERVIEW else _STRIP_COLORS
@@ -138,7 +134,7 @@ def _commanded(command: _Command) -> Image.Image:
         # Each names its own; the run's picture, which none shows, has its place there too.
         named = {flag: pathlib.Path(folder) / f"{flag}.png" for flag in ("output", *command.shown)}
         arguments = [f"--{flag}={path}" for flag, path in named.items()]
-        subprocess.run([sys.executable, *command.arguments, *arguments], cwd=_FLAGS.samples, check=True)
+        subprocess.run([sys.executable, *command.arguments, *arguments], check=True)
         rows = [Image.open(named[flag]).convert("RGB") for flag in command.shown]
     for row in rows:
         row.thumbnail((_WIDTH, _WIDTH), Image.Resampling.LANCZOS)
@@ -169,23 +165,16 @@ def _typed(value: Any) -> str:
     return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
 
 
-def _sample(name: str) -> pathlib.Path:
-    return pathlib.Path(_FLAGS.samples) / name
-
-
 @functools.cache
 def _paint(settings: tuple[tuple[str, Any], ...]) -> Image.Image:
     """Returns the photograph painted with settings named as flags, once for all strips that show it."""
     given: dict[str, Any] = dict(settings)
     styles, colors = (given.pop(name, None) for name in ("style", "style_regions"))
-    files: dict[str, Any] = {name: _sample(given.pop(name)) for name in _FILES if name in given}
-    photograph = _sample(_PHOTOGRAPH) if given.get("content_weight", 1) else None
     image = nst_tf.stylize(
-        photograph,
-        [_sample(name) for name in styles.split(",")],
+        _PHOTOGRAPH if given.get("content_weight", 1) else None,
+        styles.split(","),
         style_regions=colors.split(",") if colors else (),
         on_progress=_show,
-        **files,
         **given,
     ).image
     return Image.fromarray(np.rint(image * 255).astype(np.uint8))
