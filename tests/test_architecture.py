@@ -25,7 +25,7 @@ def _imports(path: pathlib.Path, *, lazy_and_typing: bool) -> set[str]:
 # Modules whose import loads none of HEAVY: the command checks flags and files before it loads these.
 LIGHT_FILES = [
     PACKAGE / f"{name}.py"
-    for name in ("__init__", "__main__", "commands/stylize", "commands/run_flags", "errors")
+    for name in ("__init__", "__main__", "commands/stylize", "commands/run_flags", "errors", "io/samples")
 ]
 LIGHT_FILES += sorted((PACKAGE / "config").glob("*.py"))
 HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm"}

@@ -13,6 +13,7 @@ from absl import flags
 from nst_tf import errors
 from nst_tf.config import presets, settings
 from nst_tf.config.overrides import SCALE_SETTINGS
+from nst_tf.io import samples
 
 _FLAGS = flags.FLAGS
 
@@ -21,9 +22,13 @@ EXIT_MISTAKE = 2
 
 _HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})
 
-_INTRODUCTION = """Paints a photograph like a painting.
+_INTRODUCTION = f"""Paints a photograph like a painting.
 
   nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
+  nst_tf --content=sample:town --style=sample:strokes --output=picture.png
+
+Wherever a picture file may be named, so may one of the package's own:
+  {", ".join(samples.FILES)}
 """
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.io import masks, pictures
+from nst_tf.io import masks, pictures, samples
 from nst_tf.io.pictures import Picture
 
 # Fields of a config that do nothing without a picture of one of these kinds.
@@ -52,7 +52,7 @@ class InputPaths:
         """Yields the names and paths of those that are files."""
         for name, picture in self.named().items():
             if isinstance(picture, str | os.PathLike) and not masks.is_color(picture):
-                yield name, pathlib.Path(picture)
+                yield name, samples.to_path(picture, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from nst_tf import errors
 from nst_tf.config import config, settings
-from nst_tf.io import masks, pictures
+from nst_tf.io import masks, pictures, samples
 
 # Versions that decide the picture's last bits.
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
@@ -38,9 +38,8 @@ def _describe_input(picture: pictures.Picture) -> dict[str, str]:
         return {"name": "", "sha256": hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()}
     if masks.is_color(picture):
         return {"name": str(picture), "sha256": hashlib.sha256(str(picture).encode()).hexdigest()}
-    path = pathlib.Path(picture)
-    with path.open("rb") as file:
-        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    with samples.to_path(picture).open("rb") as file:
+        return {"name": pathlib.Path(picture).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def make(

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from nst_tf import errors
+from nst_tf.io import samples
 
 # What a user may hand in as a picture.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -47,7 +48,8 @@ def read(picture: Picture, name: str = "picture") -> np.ndarray:
     """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
 
     Args:
-        picture: A path, a Pillow image, or an array: [H, W, 3] or [H, W], uint8, or floats in [0, 1].
+        picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
+            [H, W], uint8, or floats in [0, 1].
         name: What the picture is, for error messages.
 
     Raises:
@@ -88,7 +90,10 @@ def read_text(path: pathlib.Path) -> str | None:
 @contextlib.contextmanager
 def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
     """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
-    path = pathlib.Path("the picture given") if isinstance(picture, Image.Image) else pathlib.Path(picture)
+    if isinstance(picture, Image.Image):
+        path = pathlib.Path("the picture given")
+    else:
+        path = samples.to_path(picture, name)
     try:
         if isinstance(picture, Image.Image):
             picture.load()

@@ -3,6 +3,8 @@
 import ast
 import dataclasses
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -10,7 +12,6 @@ import pytest
 import tensorflow as tf
 from features import augmentation, dataset, network, packing, slow_start, training
 from PIL import Image
-from sample_pictures import album
 
 from nst_tf import errors
 from nst_tf.config import layers as vgg_layers
@@ -477,8 +478,7 @@ def test_quantisation_errs_by_half_a_level_at_most():
     assert np.all(levels[..., 3] == 0)
 
 
-def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, monkeypatch):
-    _draw_small(monkeypatch)
+def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights):
     arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     measured = packing.mean_squares(arrays, "signed")
     assert set(measured) == set(packing.IMAGENET_MEAN_SQUARES)
@@ -497,8 +497,7 @@ def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights, m
         np.testing.assert_allclose(after, biases["conv4_2"] * np.asarray(before), rtol=1e-3, atol=1e-2)
 
 
-def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_path):
-    _draw_small(monkeypatch)
+def test_a_packed_file_is_read_by_the_package(narrow_weights, tmp_path):
     arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     contents = packing.pack(arrays, "signed", {"task": "a test"})
     assert contents == packing.pack(arrays, "signed", {"task": "a test"})
@@ -513,11 +512,15 @@ def test_a_packed_file_is_read_by_the_package(narrow_weights, monkeypatch, tmp_p
         np.testing.assert_allclose(value, emphasis**2 * packing.IMAGENET_MEAN_SQUARES[relu], rtol=1e-3)
 
 
-def _draw_small(monkeypatch):
-    """Puts small pictures in place of the samples, which take seconds to draw."""
-    small = [np.uint8(255 * conftest.smooth_picture(seed)) for seed in range(3)]
-    pictures = dict(zip(album.PICTURES, map(Image.fromarray, small), strict=True))
-    monkeypatch.setattr(album, "draw", lambda name, size: pictures[name] if size else None)
+@pytest.mark.parametrize(
+    ("source", "targets"), [("imagenet", packing.IMAGENET_MEAN_SQUARES), ("builtin", packing.TARGETS)]
+)
+def test_features_have_the_sizes_that_presets_are_made_for(source, targets):
+    """The constants are from the samples before they were JPEG, which changes sizes by less than 2 %."""
+    path = str(conftest.real_weights()) if source == "imagenet" else source
+    loaded = weights.load(path, vgg_layers.kernel_shapes(["relu5_2"]))
+    found = packing.mean_squares(loaded.arrays, loaded.preprocessing)
+    assert found == pytest.approx(dict(targets), rel=0.02)
 
 
 def test_vgg19_in_eight_bits_fits_into_the_package():
@@ -544,3 +547,13 @@ def test_no_tensorflow_is_imported():
                 for alias in node.names
             }
             assert "tensorflow" not in imported, path
+
+
+def test_a_mistake_gets_one_line():
+    tool = conftest.ROOT / "tools" / "features" / "compare.py"
+    environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, str(tool), "--contents=sample:twon"]
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert finished.returncode == 2
+    assert "contents: 'sample:twon' is not one of" in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The tools, as a person runs them."""
+"""The command that makes the pictures of the READMEs, as a person runs it."""
 
 import os
 import re
@@ -7,21 +7,17 @@ import sys
 
 import numpy as np
 import pytest
-from features import packing
 from PIL import Image
-from sample_pictures import album
 
-from nst_tf.config import layers as vgg_layers
-from nst_tf.network import weights
 from tests import conftest
 
 # Stands for the commands that lay out pictures themselves: writes the figures that they were told to.
 INSTEAD = f"""
 import runpy, subprocess, sys
 from PIL import Image
-def run(command, cwd, check):
+def run(command, check):
     named = dict(each.removeprefix("--").split("=", 1) for each in command[2:] if "=" in each)
-    assert cwd == named.pop("samples", cwd) and check
+    assert check
     for width, flag in ((1500, "comparison"), (400, "plot"), (300, "output")):
         if flag in named:
             Image.new("RGB", (width, 100), "teal").save(named[flag])
@@ -32,10 +28,7 @@ runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_nam
 
 @pytest.mark.parametrize(("name", "size"), [("watching", (1032, 69 + 8 + 100)), ("sweep", (300, 100))])
 def test_what_a_command_lays_out_is_shown(tmp_path, name, size):
-    for sample in NAMES:
-        Image.new("RGB", (8, 6)).save(tmp_path / sample)
-    folders = [f"--samples={tmp_path}", f"--output={tmp_path / 'made'}"]
-    finished = _python("-c", INSTEAD, *folders, f"--only={name}")
+    finished = _python("-c", INSTEAD, f"--output={tmp_path / 'made'}", f"--only={name}")
     assert finished.returncode == 0, finished.stderr
     with Image.open(tmp_path / "made" / f"{name}.jpg") as picture:
         assert picture.size == size
@@ -47,70 +40,26 @@ def _python(*arguments):
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
 
 
-def _run(tool, *arguments):
-    return _python(conftest.ROOT / "tools" / tool, *arguments)
+def _run(*arguments):
+    return _python(conftest.ROOT / "tools" / "figures" / "make.py", *arguments)
 
 
-NAMES = ["photograph.jpg", "strokes.jpg", "mosaic.jpg"]
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """The folder of samples at 256 pixels, drawn once: that takes seconds for each."""
-    folder = tmp_path_factory.mktemp("samples") / "drawn"
-    finished = _run("draw_samples.py", f"--output={folder}", "--size=256")
-    assert finished.returncode == 0, finished.stderr
-    return folder
-
-
-def test_the_samples_are_drawn_the_same_every_time(drawn, tmp_path):
-    # Once more in this process; one picture stands for all, whose chance comes the same way.
-    album.draw("mosaic.jpg", 256).save(tmp_path / "two.jpg", "JPEG", quality=92, subsampling=0)
-    assert (drawn / "mosaic.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
-    for name in NAMES:
-        with Image.open(drawn / name) as picture:
-            assert picture.size == (256, 192)
-            # Colourful, and neither flat nor noise: neighbours are alike, distant pixels are not.
-            pixels = np.asarray(picture, np.float64)
-            assert np.min(np.std(pixels, axis=(0, 1))) > 30
-            assert np.abs(np.diff(pixels, axis=1)).mean() < 0.7 * pixels.std()
-    again = _run("draw_samples.py", f"--output={drawn}")
-    assert again.returncode == 2
-    assert "--overwrite" in again.stderr
-
-
-@pytest.mark.parametrize(
-    ("source", "targets"), [("imagenet", packing.IMAGENET_MEAN_SQUARES), ("builtin", packing.TARGETS)]
-)
-def test_features_have_the_sizes_that_presets_are_made_for(drawn, monkeypatch, source, targets):
-    """Over the samples; from JPEG here, which changes the sizes by less than 2 %."""
-    monkeypatch.setattr(album, "draw", lambda name, _: Image.open(drawn / name))
-    path = str(conftest.real_weights()) if source == "imagenet" else source
-    loaded = weights.load(path, vgg_layers.kernel_shapes(["relu5_2"]))
-    found = packing.mean_squares(loaded.arrays, loaded.preprocessing)
-    assert found == pytest.approx(dict(targets), rel=0.02)
-
-
-@pytest.mark.parametrize("tool", ["draw_samples.py", "figures/make.py"])
-def test_help_lists_the_flags(tool):
-    finished = _run(tool, "--help")
+def test_help_lists_the_flags():
+    finished = _run("--help")
     assert finished.returncode == 0
     assert "--output" in finished.stdout
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "message"),
+    ("argument", "message"),
     [
-        ("draw_samples.py", [], "--output is missing"),
-        ("draw_samples.py", ["--output=x", "--size=3"], "--size=3"),
-        ("draw_samples.py", ["x"], "'x' is not a flag"),
-        ("figures/make.py", ["--otput=x"], "Did you mean: output"),
-        ("figures/make.py", ["--samples=/nowhere"], "No such file"),
-        ("figures/make.py", ["--only=overveiw"], "should be one of <overview|"),
+        ("x", "'x' is not a flag"),
+        ("--otput=x", "Did you mean: output"),
+        ("--only=overveiw", "should be one of <overview|"),
     ],
 )
-def test_a_mistake_gets_one_line(tool, arguments, message):
-    finished = _run(tool, *arguments)
+def test_a_mistake_gets_one_line(argument, message):
+    finished = _run(argument)
     assert finished.returncode == 2
     assert message in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
@@ -129,7 +78,7 @@ def test_the_readmes_show_every_picture_that_is_made():
         paths = [(readme.parent / link).resolve() for link in links]
         assert all(path.parent == folder and path.is_file() for path in paths), readme
         shown |= {path.stem for path in paths}
-    text = re.sub(r"\s+", "", _run("figures/make.py", "--help").stdout)
+    text = re.sub(r"\s+", "", _run("--help").stdout)
     names = re.findall(r"--only:<([\w|]+)>", text)
     assert shown == set("".join(names).split("|"))
     assert shown == {path.stem for path in folder.glob("*.jpg")}
@@ -160,7 +109,7 @@ QUICKLY = f"""
 import nst_tf, numpy, runpy, types
 def stylize(content, styles, *, style_regions, on_progress, preset="default", **overrides):
     chosen = nst_tf.get_config(preset, **overrides)
-    assert content.is_file() and styles[0].is_file() and chosen.scales.size == 32
+    assert (content, styles, chosen.scales.size) == ("sample:town", ["sample:strokes"], 32)
     return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.scales.steps) / 240, numpy.float32))
 nst_tf.stylize = stylize
 runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_name="__main__")
@@ -168,11 +117,7 @@ runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_nam
 
 
 def test_a_strip_shows_a_flags_values_side_by_side(tmp_path):
-    for seed, name in enumerate(NAMES):
-        pixels = np.rint(conftest.smooth_picture(seed) * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / name)
-    folders = [f"--samples={tmp_path}", f"--output={tmp_path / 'made'}"]
-    finished = _python("-c", QUICKLY, *folders, "--only=steps", "--size=32")
+    finished = _python("-c", QUICKLY, f"--output={tmp_path / 'made'}", "--only=steps", "--size=32")
     assert finished.returncode == 0, finished.stderr
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["steps.jpg"]
     with Image.open(tmp_path / "made" / "steps.jpg") as strip:

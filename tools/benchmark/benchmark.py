@@ -3,7 +3,6 @@
 Leave the machine to it: other work slows PyTorch, whose threads wait for each other, more than the rest.
 
 pip install -e '.[benchmark]'                     # PyTorch, for its baseline
-python tools/draw_samples.py --output=samples
 python tools/benchmark/benchmark.py --json=benchmark.json
 python tools/benchmark/benchmark.py --quick       # under three minutes; sizes too small to compare by
 
@@ -41,8 +40,8 @@ flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, as
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
 flags.DEFINE_bool("quick", False, "small sizes and few steps: whether it works, in under three minutes")
-flags.DEFINE_string("content", "samples/photograph.jpg", "the photograph")
-flags.DEFINE_string("style", "samples/strokes.jpg", "the painting")
+flags.DEFINE_string("content", "sample:town", "the photograph")
+flags.DEFINE_string("style", "sample:strokes", "the painting")
 flags.DEFINE_string("weights", None, "VGG19's weights, as nst_tf takes them, and where it does")
 flags.DEFINE_bool("bfloat16", None, "measure it too [if the machine has instructions for it]")
 flags.DEFINE_string("json", None, "a file to write the results to")

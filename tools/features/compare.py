@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from nst_tf import errors
+from nst_tf.io import samples
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
 import tool_flags
@@ -75,7 +76,10 @@ def _pictures(flag: str) -> list[pathlib.Path]:
     named = _FLAGS[flag].value
     if not named:
         tool_flags.fail(f"--{flag} is missing: a folder of pictures")
-    path = pathlib.Path(named)
+    try:
+        path = samples.to_path(named, flag)
+    except errors.InputError as error:
+        tool_flags.fail(str(error))
     found = sorted(path.iterdir()) if path.is_dir() else [path]
     pictures = [file for file in found if file.suffix.lower() in _EXTENSIONS and file.is_file()]
     if not pictures:

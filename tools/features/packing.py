@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sample_pictures import album
 
+from nst_tf.callbacks import figures
 from nst_tf.network import vgg19
 from nst_tf.network.weights import Arrays
 
-# Mean square of each layer's output after the ReLU, of Oxford's ImageNet weights, over the three sample
-# pictures at `_CALIBRATION_SIZE`; tests/test_tools.py compares it with the weights. Features of about
-# that size are what makes a preset's weights mean the same with other weights.
+# The pictures that features are measured on, and the longest side in pixels that `figures.fitted` gives them.
+_CALIBRATION_PICTURES, _CALIBRATION_SIZE = ("sample:town", "sample:strokes", "sample:mosaic"), 256
+
+# Mean square of each layer's output after the ReLU, of Oxford's ImageNet weights; a test compares it with the
+# weights. With features of about that size a preset's weights mean the same.
 IMAGENET_MEAN_SQUARES = {
     "relu1_1": 3131.2,
     "relu1_2": 57252.0,
@@ -34,7 +36,6 @@ IMAGENET_MEAN_SQUARES = {
     "relu5_1": 28126.0,
     "relu5_2": 5974.3,
 }
-_CALIBRATION_SIZE = 256
 
 # Factors of features over ImageNet's, by block. At ImageNet's sizes relu4_1 outweighs relu1_1 a thousand
 # times, and unlike ImageNet's ours does not determine colours and grain: pictures end in rainbows of one
@@ -98,8 +99,8 @@ def mean_squares(arrays: Arrays, preprocessing: str) -> dict[str, float]:
     relus = [conv.replace("conv", "relu") for conv in arrays]
     model = vgg19.build(relus, arrays)
     found: dict[str, list[float]] = {relu: [] for relu in relus}
-    for name in album.PICTURES:
-        pixels = np.asarray(album.draw(name, _CALIBRATION_SIZE), np.float32)[np.newaxis] / 255
+    for picture in _CALIBRATION_PICTURES:
+        pixels = np.asarray(figures.fitted(picture, _CALIBRATION_SIZE), np.float32)[np.newaxis] / 255
         features = model(vgg19.PREPROCESSING[preprocessing](pixels))
         for relu in relus:
             values = np.asarray(features[relu], np.float64)

@@ -1,7 +1,6 @@
 """Makes the pictures of the READMEs anew, from the sample pictures.
 
-python tools/draw_samples.py --output=samples
-python tools/figures/make.py --samples=samples --output=tools/figures/pictures
+python tools/figures/make.py --output=tools/figures/pictures
 
 That takes about an hour on two cores; --only=steps makes steps.jpg alone.
 """
@@ -21,13 +20,14 @@ from PIL import Image
 import nst_tf
 from nst_tf import runtime
 from nst_tf.callbacks import figures
+from nst_tf.io import samples
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
 import tool_flags
 
 _OVERVIEW = "overview"
-_PHOTOGRAPH = "photograph.jpg"
-_PAINTINGS = ("strokes.jpg", "mosaic.jpg")
+_PHOTOGRAPH = "sample:town"
+_PAINTINGS = ("sample:strokes", "sample:mosaic")
 
 # {flag: values}: a strip for each flag, which shows what it does to the first painting's picture. The values
 # were chosen by eye: the default, and about as far to either side as pictures still differ.
@@ -44,7 +44,7 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
 }
 
 # {strip: its pictures, each by the flags below it}, of flags that name several files.
-_BOTH = "strokes.jpg,mosaic.jpg"
+_BOTH = "sample:strokes,sample:mosaic"
 _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "styles": (
         {"style": _BOTH, "style_blend_weights": (3, 1)},
@@ -52,29 +52,29 @@ _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"style": _BOTH, "style_blend_weights": (1, 3)},
     ),
     "regions": (
-        {"style": "strokes.jpg", "content_mask": "mask.png"},
-        {"style": "strokes.jpg", "content_mask": "mask.png", "outside": "free"},
-        {"style": _BOTH, "content_regions": "regions.png", "style_regions": "#ff0000,#0000ff"},
+        {"style": "sample:strokes", "content_mask": "sample:town_mask"},
+        {"style": "sample:strokes", "content_mask": "sample:town_mask", "outside": "free"},
+        {"style": _BOTH, "content_regions": "sample:town_regions", "style_regions": "#ff0000,#0000ff"},
     ),
 }
 
 
 class _Command(NamedTuple):
-    """A command, run in the folder of samples, that lays out pictures itself."""
+    """A command that lays out pictures itself."""
 
     arguments: tuple[str, ...]  # of Python
     shown: tuple[str, ...]  # the flags that name files to show, one below the other
 
 
 _TOOLS = pathlib.Path(__file__).resolve().parents[1]
-_BOTH_PICTURES = ("--content=photograph.jpg", "--style=strokes.jpg")
+_BOTH_PICTURES = ("--content=sample:town", "--style=sample:strokes")
 _COMMANDS: Mapping[str, _Command] = {
     "sweep": _Command(
         (
             str(_TOOLS / "sweep.py"),
-            "--content=photograph.jpg",
+            "--content=sample:town",
             "--rows=content_weight=20,200",
-            "--columns=style=strokes.jpg,mosaic.jpg",
+            "--columns=style=sample:strokes,sample:mosaic",
             "--size=128",
         ),
         ("output",),
@@ -83,13 +83,9 @@ _COMMANDS: Mapping[str, _Command] = {
     "watching": _Command(("-m", "nst_tf", *_BOTH_PICTURES, "--size=256"), ("comparison", "plot")),
 }
 
-# Fields of the command line that are files; below the folder of samples.
-_FILES = ("style", "content_mask", "content_regions")
-
 _NAMES = [_OVERVIEW, *_STRIPS, *_SHOTS, *_COMMANDS]
 
 _FLAGS = flags.FLAGS
-flags.DEFINE_string("samples", "samples", "the folder that draw_samples.py wrote")
 flags.DEFINE_string("output", "tools/figures/pictures", "the folder to write to")
 flags.DEFINE_multi_enum("only", None, _NAMES, "a picture to make; may be repeated [all]")
 # A strip's pictures are up to 338 pixels wide.
@@ -108,9 +104,9 @@ def main(argv: Sequence[str]) -> int:
     del argv
     output = pathlib.Path(_FLAGS.output)
     try:
-        given = [Image.open(_sample(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
+        originals = [Image.open(samples.to_path(name)) for name in (_PHOTOGRAPH, *_PAINTINGS)]
         for name in _FLAGS.only or _NAMES:
-            sheet = _overview(given) if name == _OVERVIEW else _made(name)
+            sheet = _overview(originals) if name == _OVERVIEW else _made(name)
             colors = _OVERVIEW_COLORS if name == _OVERVIEW else _STRIP_COLORS
             output.mkdir(parents=True, exist_ok=True)
             sheet.save(output / f"{name}.jpg", subsampling=colors, **_JPEG)
@@ -122,10 +118,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _overview(given: Sequence[Image.Image]) -> Image.Image:
+def _overview(originals: Sequence[Image.Image]) -> Image.Image:
     """Paints the photograph like each painting and lays all pictures out in two rows."""
     painted = [_paint((("style", painting),)) for painting in _PAINTINGS]
-    return _stack([_row(given), _row(painted)], _GAP)
+    return _stack([_row(originals), _row(painted)], _GAP)
 
 
 def _made(name: str) -> Image.Image:
@@ -139,7 +135,7 @@ def _commanded(command: _Command) -> Image.Image:
         # `output` is always needed, whether it is shown or not.
         named = {flag: pathlib.Path(folder) / f"{flag}.png" for flag in ("output", *command.shown)}
         arguments = [f"--{flag}={path}" for flag, path in named.items()]
-        subprocess.run([sys.executable, *command.arguments, *arguments], cwd=_FLAGS.samples, check=True)
+        subprocess.run([sys.executable, *command.arguments, *arguments], check=True)
         rows = [Image.open(named[flag]).convert("RGB") for flag in command.shown]
     for row in rows:
         row.thumbnail((_WIDTH, _WIDTH), Image.Resampling.LANCZOS)
@@ -169,24 +165,17 @@ def _typed(value: Any) -> str:
     return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
 
 
-def _sample(name: str) -> pathlib.Path:
-    return pathlib.Path(_FLAGS.samples) / name
-
-
 @functools.cache
 def _paint(settings: tuple[tuple[str, Any], ...]) -> Image.Image:
     """Returns the photograph painted with settings named as flags, once for all strips that show it."""
-    given: dict[str, Any] = dict(settings)
-    styles, colors = (given.pop(name, None) for name in ("style", "style_regions"))
-    files: dict[str, Any] = {name: _sample(given.pop(name)) for name in _FILES if name in given}
-    photograph = _sample(_PHOTOGRAPH) if given.get("content_weight", 1) else None
+    options: dict[str, Any] = dict(settings)
+    styles, colors = (options.pop(name, None) for name in ("style", "style_regions"))
     image = nst_tf.stylize(
-        photograph,
-        [_sample(name) for name in styles.split(",")],
+        _PHOTOGRAPH if options.get("content_weight", 1) else None,
+        styles.split(","),
         style_regions=colors.split(",") if colors else (),
         on_progress=_show,
-        **files,
-        **given,
+        **options,
     ).image
     return Image.fromarray(np.rint(image * 255).astype(np.uint8))
 

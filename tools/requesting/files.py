@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterable
 
 from nst_tf import errors
-from nst_tf.io import pictures
+from nst_tf.io import pictures, samples
 from nst_tf.losses.values import Losses
 from nst_tf.serving import client
 
@@ -22,7 +22,7 @@ def check_output(output: pathlib.Path, overwrite: bool, given: Iterable[tuple[st
     """
     pictures.check_output(output, overwrite)
     for name, path in given:
-        if path.resolve() == output.resolve():
+        if samples.to_path(path, name).resolve() == output.resolve():
             raise errors.InputError(f"output: {output} is the {name} too; name another file")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nst_tf import errors
+from nst_tf.io import samples
 
 # One picture's own flags: {flag: its value as typed}.
 Settings = Mapping[str, str]
@@ -71,7 +72,7 @@ def files(value: object) -> list[pathlib.Path]:
     """Returns the files that are there among a flag's value or, where it is a list, its items."""
     items: Sequence[object] = value if isinstance(value, list | tuple) else [value]
     texts = [text for item in items if isinstance(item, str) for text in [item, *item.split(",")]]
-    paths = [pathlib.Path(os.path.expanduser(text)) for text in dict.fromkeys(texts) if text]
+    paths = [samples.to_path(os.path.expanduser(text)) for text in dict.fromkeys(texts) if text]
     return [path for path in paths if path.is_file()]
 
 
