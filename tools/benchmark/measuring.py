@@ -108,9 +108,9 @@ class Bench:
                 "seconds": list(baseline.seconds),
                 "roads": {
                     road: processes.call(
-                        quality.seconds_to, baseline, changes, task, prepare=_preparation(task)
+                        quality.seconds_to, baseline, overrides, task, prepare=_preparation(task)
                     )
-                    for road, changes in quality.roads(every_road).items()
+                    for road, overrides in quality.roads(every_road).items()
                 },
             }
         return found

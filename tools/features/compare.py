@@ -51,12 +51,12 @@ def main(argv: Sequence[str]) -> int:
     from features import comparison  # it loads TensorFlow
 
     options = {name: _FLAGS[name].value for name in ("preset", "size", "steps") if _FLAGS[name].value}
-    sources = [_FLAGS.imagenet if source == "imagenet" else source for source in _FLAGS.weights]
+    named = [_FLAGS.imagenet if source == "imagenet" else source for source in _FLAGS.weights]
     try:
         metric = comparison.Metric(_FLAGS.imagenet)
         stylizers = {
             name: comparison.CachedStylizer(source, output, options)
-            for name, source in zip(map(_name, _FLAGS.weights), sources, strict=True)
+            for name, source in zip(map(_name, _FLAGS.weights), named, strict=True)
         }
         rows = []
         for content, style in pairs:
