@@ -1,6 +1,6 @@
 """Python's way in: `stylize` a photograph, `paint` what has been loaded, `evaluate` a formulation.
 
-Pictures for people come as paths, Pillow images or arrays; see `pictures.read`.
+Pictures for people come as paths, samples such as "sample:town", Pillow images or arrays: `pictures.read`.
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ from PIL import Image
 from nst_tf import errors, runtime
 from nst_tf.callbacks import figures
 from nst_tf.config.config import Config
-from nst_tf.io import inputs, manifest, pictures
+from nst_tf.io import inputs, manifest, pictures, samples
 
 if typing.TYPE_CHECKING:
     from nst_tf.api import Result
@@ -105,7 +105,7 @@ def _short(value: str) -> str:
 def _files(value: str) -> list[pathlib.Path]:
     """Returns the files that are there among what a value names, with commas."""
     texts = dict.fromkeys([value, *value.split(",")])
-    paths = [pathlib.Path(os.path.expanduser(text)) for text in texts if text]
+    paths = [samples.to_path(os.path.expanduser(text)) for text in texts if text]
     return [path for path in paths if path.is_file()]
 
 

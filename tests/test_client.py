@@ -771,6 +771,17 @@ def test_the_tool_writes_the_picture(served, folder):
     assert [signature for signature, _ in model.calls] == ["serving_default"]
 
 
+def test_the_tool_sends_samples(rest, folder):
+    model, server = rest
+    named = ["--content=sample:town", "--style=sample:strokes"]
+    finished = _run(folder, f"--server={server}", *named, "--output=sample:town.png")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    ((_, inputs),) = model.calls
+    for name, sample in (("content_bytes", "sample:town"), ("style_bytes", "sample:strokes")):
+        with opened(inputs[name]) as sent:
+            np.testing.assert_array_equal(np.asarray(sent), pictures.to_uint8(pictures.read(sample)))
+
+
 def test_repeated_calls_are_not_talked_about(rest, folder):
     model, server = rest
     model.plan.append(ConnectionError())
@@ -981,6 +992,7 @@ MISTAKES = [
     ),
     ([*ASK, "--output=out.png", "--style=photo.png", "--steps_now=2"], "progress: a run in steps takes one"),
     (["--server=ftp://h", *FILES, "--output=out.png"], "server: 'ftp://h'"),
+    ([*ASK, "--output=out.png", "--style=sample:strok"], "style: 'sample:strok' is not one of sample:town, "),
 ]
 
 

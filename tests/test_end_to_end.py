@@ -22,6 +22,7 @@ from nst_tf.commands import main, run_flags
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.config.settings import INITS, OPTIMIZERS, PRECISIONS
+from nst_tf.io import manifest, samples
 from tests import conftest, test_pictures
 
 # Quick settings with nothing to download, for the whole network and for its first layers.
@@ -199,7 +200,19 @@ MISTAKES_WITH_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES + MISTAKES_WITH_FILES)
+MISTAKES_WITH_SAMPLES = [
+    ([*FILES, "--output=out.png", "--init=sample:stroks"], "'sample:stroks' is not one of sample:town, "),
+    (["--content=sample:twon", FILES[1], "--output=out.png"], "content: 'sample:twon' is not one of"),
+    ([*FILES, "--style=sample:mosiac", "--output=out.png"], "style 2: 'sample:mosiac' is not one of"),
+    ([*FILES, "--content_mask=sample:mask", "--output=out.png"], "did you mean 'sample:town_mask'?"),
+    (
+        ["--content=sample:town", FILES[1], f"--output={samples.to_path('sample:town')}", "--overwrite"],
+        "town.jpg is the content too",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES + MISTAKES_WITH_FILES + MISTAKES_WITH_SAMPLES)
 def test_a_mistake_gets_one_line_and_writes_nothing(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
@@ -450,6 +463,31 @@ def test_a_manifest_makes_the_same_file_again(folder, monkeypatch):
         assert (folder / output).read_bytes() == (folder / "a.png").read_bytes()
     other = ["--content=photo.png", "--style=photo.png", "--config=a.png", "--output=d.png"]
     assert "style is not the picture" in _answer(other)[2]
+
+
+def test_samples_may_be_named_wherever_pictures_may(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    named = [
+        *("--content=sample:town", "--style=sample:strokes,sample:mosaic", "--style_regions=#ff0000,#0000ff"),
+        *("--content_mask=sample:town_mask", "--content_regions=sample:town_regions"),
+    ]
+    first = [*named, "--init=sample:strokes", "--comparison=c.png", "--output=town.jpg"]
+    assert _answer([*first, *QUICK])[0] == 0
+    assert (folder / "c.png").is_file()
+    made = manifest.read("town.jpg")
+    assert made["config"]["init"] == made["inputs"]["init"]["name"] == "sample:strokes"
+    assert made["inputs"]["style 2"]["name"] == "sample:mosaic"
+    # What the manifest names is enough to make the file again.
+    code, _, err = _answer([*named, "--config=town.jpg", "--output=again.jpg"])
+    assert (code, "not the" in err) == (0, False), err
+    assert (folder / "again.jpg").read_bytes() == (folder / "town.jpg").read_bytes()
+
+
+def test_an_output_may_be_called_like_a_sample(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    colors = ["--content=sample:town", "--style=sample:mosaic", "--color=only", "--size=48"]
+    assert _answer([*colors, "--output=sample:town.png"])[0] == 0
+    assert (folder / "sample:town.png").is_file()
 
 
 def test_alpha_is_kept(folder, monkeypatch):

@@ -90,6 +90,12 @@ def test_one_picture_gives_one_row_and_other_settings_are_taken_over(folder, ask
         assert figure.height < 24 + 80
 
 
+def test_a_sample_is_reconstructed_as_a_file_is(folder, asked):
+    assert _draw("--content=sample:town", "--output=f.png") == 0
+    assert [content.shape for content, *_ in asked] == [(576, 768, 3)] * 5
+    assert (folder / "f.png").is_file()
+
+
 def test_a_shallow_layer_keeps_more_of_the_photograph_than_the_noise_it_starts_from():
     changes = {"weights": "random", "size": 0, "steps": 20, "precision": "float32"}
     made = reconstruct.Row("content", PHOTOGRAPH, "gatys2015", changes).paint(0)
@@ -109,6 +115,7 @@ def test_a_shallow_layer_keeps_more_of_the_photograph_than_the_noise_it_starts_f
         ([*BOTH, "--size=8"], "choose a larger size"),
         ([*BOTH, "--weights=none.h5"], "none.h5"),
         ([*BOTH, "--style=none.png"], "none.png"),
+        (["--content=sample:twon", "--output=f.png"], "did you mean 'sample:town'"),
     ],
 )
 def test_a_mistake_gets_one_line_before_anything_is_painted(folder, asked, capsys, arguments, message):

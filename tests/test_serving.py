@@ -11,8 +11,9 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from local_server.server import LocalServer
 
-from nst_tf import errors, local_server
+from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
@@ -41,7 +42,7 @@ def model(tmp_path_factory, narrow_weights):
 
 @pytest.fixture(scope="module")
 def server(model):
-    with local_server.LocalServer(model) as running:
+    with LocalServer(model) as running:
         yield running
 
 

@@ -159,6 +159,18 @@ def test_other_settings_other_inputs_and_other_weights_are_other_pictures(folder
     assert len(painted) == len(changes) + 2
 
 
+def test_samples_are_swept_as_files_are(folder, painted, capsys):
+    sides = ["--rows=style=sample:strokes,sample:mosaic", "--keep=kept", "--overwrite"]
+    arguments = [*sides, "--content=sample:town", "--color=only"]
+    assert _sweep(*arguments) == 0
+    assert "picture 2 of 2: style=mosaic" in capsys.readouterr().err
+    assert [style for style, _ in painted] == ["sample:strokes", "sample:mosaic"]
+    assert len(list((folder / "kept").glob("style=*.png"))) == 2
+    assert _sweep(*arguments) == 0
+    assert len(painted) == 2, "they are kept"
+    assert sweep._label({"style": "sample:mosaic"}, 100).height > sweep._label({"steps": "3"}, 100).height
+
+
 @pytest.mark.usefixtures("folder")
 def test_pictures_of_different_sizes_are_fitted_into_one_cell():
     assert _sweep("--columns=size=32,64", "--cell=40", "--color=only") == 0
@@ -205,6 +217,7 @@ def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(folder, monkeypatch, 
         (["--rows=steps=1", "--keep=one.jpg"], "is not a folder"),
         (["--rows=steps=1", "--output=nowhere/s.png"], "there is no folder"),
         (["--rows=steps=1", "--output=one.jpg"], "one.jpg exists"),
+        (["--rows=style=one.jpg,sample:mosiac"], "did you mean 'sample:mosaic'"),
     ],
 )
 def test_a_mistake_gets_one_line_before_anything_is_painted(folder, painted, capsys, arguments, message):

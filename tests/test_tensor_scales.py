@@ -31,7 +31,10 @@ def configs(draw):
 @hypothesis.settings(max_examples=150, deadline=None)
 @hypothesis.given(configs(), st.integers(0, 3000), st.integers(1, 9000), SIDES, SIDES, SIDES, SIDES)
 def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_height, style_width):
-    side_and_shape = {"size_side": base.scales.size_side, "aspect_ratio": base.scales.aspect_ratio}
+    side_and_shape = {
+        "size_side": base.scales.size_side,
+        "aspect_ratio": base.scales.aspect_ratio,
+    }
     chosen = apply_overrides(base, {"size": size, "steps": num_steps, **side_and_shape})
     assert chosen.scales.min_scale == base.scales.min_scale
     plan = tensor_scales.plan_scales(

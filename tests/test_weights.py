@@ -178,7 +178,7 @@ def test_a_pickle_in_an_npz_is_never_run(tmp_path):
 
 
 def _eight_bits(path, **more):
-    """Writes a file as `tools/train_features.py` does; returns what it is to be read as."""
+    """Writes a file as `tools/features/train.py` does; returns what it is to be read as."""
     named: dict[str, Any] = {"preprocessing": "signed"} | more
     expected = {}
     for name, (kernel, bias) in _arrays().items():

@@ -218,7 +218,7 @@ def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> None:
     Raises:
         InputError: They are not, or cannot, or an input would be replaced.
     """
-    from nst_tf.io import pictures
+    from nst_tf.io import pictures, samples
 
     wanted = {"server": "ADDRESS", "content": "FILE", "style": "FILE", "output": "FILE"}
     for name, what in wanted.items():
@@ -232,7 +232,7 @@ def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> None:
     output, overwrite = _path(values, "output"), values["overwrite"].value
     pictures.check_output(output, overwrite)
     for name, path in [("content", _path(values, "content")), *(("style", path) for path in styles)]:
-        if path.resolve() == output.resolve():
+        if samples.to_path(path, name).resolve() == output.resolve():
             raise errors.InputError(f"output: {output} is the {name} too; name another file")
     if values["previews"].value:
         _check_previews(_path(values, "previews"), overwrite)

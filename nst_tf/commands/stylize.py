@@ -13,13 +13,18 @@ from absl import flags
 
 from nst_tf import runtime
 from nst_tf.commands import presets, run_flags, terminal
+from nst_tf.io import samples
 
 if typing.TYPE_CHECKING:
     from nst_tf.api import Result
 
-INTRODUCTION = """Paints a photograph like a painting.
+INTRODUCTION = f"""Paints a photograph like a painting.
 
   nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
+  nst_tf --content=sample:town --style=sample:strokes --output=picture.png
+
+Wherever a picture file may be named, so may one of the package's own:
+  {", ".join(samples.FILES)}
 """
 
 _NAME = "stylize"

@@ -11,12 +11,13 @@ import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.io import manifest, masks, pictures
-from nst_tf.io.pictures import Picture, PictureFile
+from nst_tf.io import manifest, masks, pictures, samples
+from nst_tf.io.pictures import Picture
 
 # Fields of a config that do nothing without a picture of one of these kinds.
 _NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -24,6 +25,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "guide_erosion": ("content_mask", "content_regions"),
     "style_blend": ("style 2",),
 }
+# The pictures of which there is one at most, in the order of a manifest.
+_SINGLE = ("content", "init", "content_mask", "content_regions")
 _SAID = {"style 2": "a second style"}  # where the name of a picture is no name of a flag
 
 
@@ -40,9 +43,7 @@ class InputPaths:
 
     def named(self) -> dict[str, Picture]:
         """Returns {name in messages and manifests: picture} of those that are not None."""
-        single = {
-            name: getattr(self, name) for name in ("content", "init", "content_mask", "content_regions")
-        }
+        single = {name: getattr(self, name) for name in _SINGLE}
         several = {"style": self.styles, "style_regions": self.style_regions}
         listed = {
             errors.numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)
@@ -53,17 +54,17 @@ class InputPaths:
         """Yields the names and paths of those that are files."""
         for name, picture in self.named().items():
             if isinstance(picture, str | os.PathLike) and not masks.is_color(picture):
-                yield name, pathlib.Path(picture)
+                yield name, samples.to_path(picture, name)
 
     def as_files(self) -> "InputPaths":
         """Returns the same with a `PictureFile` for each path, so that each is read once."""
+        files = {name: _as_file(picture, name) for name, picture in self.named().items()}
         return InputPaths(
-            content=_as_file(self.content),
-            styles=[_as_file(picture) for picture in self.styles],
-            init=_as_file(self.init),
-            content_mask=_as_file(self.content_mask),
-            content_regions=_as_file(self.content_regions),
-            style_regions=[_as_file(picture) for picture in self.style_regions],
+            **{name: files.get(name) for name in _SINGLE},
+            styles=[files[errors.numbered("style", index)] for index in range(len(self.styles))],
+            style_regions=[
+                files[errors.numbered("style_regions", index)] for index in range(len(self.style_regions))
+            ],
         )
 
 
@@ -79,14 +80,11 @@ class LoadedInputs:
     descriptions: Mapping[str, Mapping[str, str]]  # {input: {"name", "sha256"}}, for the manifest
 
 
-_PictureOrNone = typing.TypeVar("_PictureOrNone", Picture, Picture | None)
-
-
-def _as_file(picture: _PictureOrNone) -> _PictureOrNone:
+def _as_file(picture: Picture, name: str) -> Picture:
     """Returns a path as a `PictureFile`, anything else as it is."""
-    if not isinstance(picture, str | os.PathLike) or isinstance(picture, PictureFile):
+    if isinstance(picture, Image.Image | np.ndarray) or masks.is_color(picture):
         return picture
-    return picture if masks.is_color(picture) else PictureFile(picture)
+    return pictures.as_file(picture, name)
 
 
 def as_list(given: Picture | Sequence[Picture] | None) -> list[Picture]:

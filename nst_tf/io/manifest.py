@@ -39,8 +39,8 @@ def _describe_input(picture: pictures.Picture) -> dict[str, str]:
         return {"name": "", "sha256": hashlib.sha256(pixels.data).hexdigest()}
     if masks.is_color(picture):
         return {"name": str(picture), "sha256": hashlib.sha256(str(picture).encode()).hexdigest()}
-    file = picture if isinstance(picture, pictures.PictureFile) else pictures.PictureFile(picture)
-    return {"name": file.path.name, "sha256": file.sha256}
+    file = pictures.as_file(picture)
+    return {"name": file.name, "sha256": file.sha256}
 
 
 def make(

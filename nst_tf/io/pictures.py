@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from nst_tf import errors
+from nst_tf.io import samples
 
 # What a user may hand in as a picture.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -48,9 +49,18 @@ _TEXT_KEY, _TEXT_TAG, _ORIENTATION_TAG = "nst_tf", 0x010E, 0x0112
 class PictureFile(os.PathLike[str]):
     """A picture file whose bytes are read once, when first needed: to be decoded and to be hashed."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Names the file; whether it can be read is found out later."""
-        self.path = pathlib.Path(path)
+    def __init__(self, picture: str | os.PathLike[str], name: str = "picture") -> None:
+        """Takes a path or a sample; whether the file can be read is found out later.
+
+        Args:
+            picture: As typed.
+            name: What the picture is, for error messages.
+
+        Raises:
+            InputError: There is no such sample.
+        """
+        self.name = pathlib.PurePath(picture).name
+        self.path = samples.to_path(picture, name)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -70,11 +80,17 @@ class PictureFile(os.PathLike[str]):
         return hashlib.sha256(self.data).hexdigest()
 
 
+def as_file(picture: str | os.PathLike[str], name: str = "picture") -> PictureFile:
+    """Returns the file of a path or a sample, as `PictureFile`."""
+    return picture if isinstance(picture, PictureFile) else PictureFile(picture, name)
+
+
 def read(picture: Picture, name: str = "picture") -> np.ndarray:
     """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
 
     Args:
-        picture: A path, a Pillow image, or an array: [H, W, 3] or [H, W], uint8, or floats in [0, 1].
+        picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
+            [H, W], uint8, or floats in [0, 1].
         name: What the picture is, for error messages.
 
     Raises:
@@ -112,7 +128,9 @@ def read_text(path: pathlib.Path) -> str | None:
 @contextlib.contextmanager
 def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
     """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
-    path = pathlib.Path("the picture given") if isinstance(picture, Image.Image) else pathlib.Path(picture)
+    if not isinstance(picture, Image.Image):
+        picture = as_file(picture, name)
+    path = picture.path if isinstance(picture, PictureFile) else "the picture given"
     try:
         if isinstance(picture, Image.Image):
             picture.load()
@@ -123,8 +141,7 @@ def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterato
             # mistake of the user's.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)
-            file = picture if isinstance(picture, PictureFile) else PictureFile(picture)
-            with Image.open(io.BytesIO(file.data)) as opened:
+            with Image.open(io.BytesIO(picture.data)) as opened:
                 opened.load()
                 yield opened
     except errors.InputError:
