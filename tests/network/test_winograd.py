@@ -8,7 +8,7 @@ from tensorflow.python.framework import ops
 
 from nst_tf import runtime
 from nst_tf.network import winograd
-from tests import differentiated
+from tests.support import gradients
 
 
 def _random(*shape, seed=0):
@@ -65,7 +65,7 @@ def test_the_layer_and_its_gradient_equal_keras(monkeypatch, onednn, least):
     monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     _work_from(monkeypatch, least)
     features = tf.constant(_random(1, 9, 14, 5))
-    found = [differentiated.of_layer(layer, features)[:2] for layer in _layers()]
+    found = [gradients.of_layer(layer, features)[:2] for layer in _layers()]
     for ours, keras_own in zip(*found, strict=True):
         np.testing.assert_allclose(ours, keras_own, atol=2e-4)
 
@@ -101,7 +101,7 @@ def test_few_channels_are_left_to_onednn_the_other_way_round(monkeypatch):
 @pytest.mark.parametrize("tile", [0, 32])
 def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, tile):
     (losses, gradient), (expected_losses, expected) = (
-        differentiated.of_objective(narrow_weights, tile, convolution=way, pooling="average")
+        gradients.of_objective(narrow_weights, tile, convolution=way, pooling="average")
         for way in ("winograd", "direct")
     )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
@@ -115,6 +115,6 @@ def test_a_gradient_is_registered_once_however_many_layers_are_traced():
     for _ in range(3):
         for ours, _ in [_layers(40, 33), _layers(140, 130)]:
             given = tf.constant(_random(1, 9, 14, ours.kernel.shape[2]))
-            differentiated.of_layer(ours, given)
+            gradients.of_layer(ours, given)
         counts.append(len(ops.gradient_registry.list()))
     assert counts[1] == counts[2]

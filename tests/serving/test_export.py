@@ -23,7 +23,8 @@ from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 from nst_tf.serving import export, stateless
 from nst_tf.serving.settings import Limits
-from tests import conftest, served
+from tests import conftest
+from tests.support import served
 
 LIMITS = Limits(64 * 64, 100_000)
 
@@ -236,7 +237,7 @@ def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
     names = [signature.inputs[name].name for name in inputs] + [signature.outputs["image"].name]
     for name, value in inputs.items():
         np.save(tmp_path / f"{name}.npy", value)
-    script = conftest.ROOT / "tests" / "c_api_process.py"
+    script = conftest.ROOT / "tests" / "support" / "c_api_process.py"
     command = [sys.executable, script, folder, *names, tmp_path]
     environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "3"}
     finished = subprocess.run(command, capture_output=True, text=True, env=environment)

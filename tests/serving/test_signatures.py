@@ -19,7 +19,8 @@ from nst_tf.engine import stylizer
 from nst_tf.io import pictures
 from nst_tf.serving import client, export
 from nst_tf.serving.settings import Limits
-from tests import conftest, served
+from tests import conftest
+from tests.support import served
 
 LIMITS = Limits(64 * 64, 100_000)
 SETTINGS = client.Settings(
