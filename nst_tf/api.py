@@ -291,5 +291,5 @@ def evaluate(
     normalized = network_weights(chosen, stylizer.load_weights(chosen), *prepared)
     judge = objective.Objective(chosen, normalized, precision)
     targets = judge.targets(*prepared)
-    judged = color.COLORS[chosen.color.mode].judged(tf.constant(read["image"]))
+    judged = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
     return Losses(*(float(value) for value in judge.evaluate(judged, targets)))

@@ -2,12 +2,13 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.config.config import Config
+from nst_tf.config.scales import NUMBERS, split_steps
 
 # What a person may say instead of `scales`, with its help text.
 SCALE_SETTINGS: Mapping[str, str] = {
@@ -88,7 +89,8 @@ def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:
     )
     errors.require(scales, "scales", "none", "at least one, the last one 1")
     same = len(scales) == len(chosen.scales.steps)
-    return {"steps": _split(steps, chosen.scales.steps if same else (1,) * len(scales))}
+    proportions = chosen.scales.steps if same else (1,) * len(scales)
+    return {"steps": split_steps(steps, proportions, NUMBERS)}
 
 
 def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str, Any]:
@@ -124,17 +126,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     return tuple(value) if isinstance(value, list) else value
-
-
-def _split(total: int, proportions: Sequence[int]) -> tuple[int, ...]:
-    """Returns whole numbers in these proportions that add up to `total`: largest remainders first."""
-    exact = [total * share / sum(proportions) for share in proportions]
-    parts = [math.floor(part) for part in exact]
-    # Ties go to the finer scales, which the eye judges.
-    order = sorted(range(len(exact)), key=lambda i: (exact[i] - parts[i], i), reverse=True)
-    for index in order[: total - sum(parts)]:
-        parts[index] += 1
-    if parts and not parts[-1]:  # at least one at the result's own size
-        parts[parts.index(max(parts))] -= 1
-        parts[-1] = 1
-    return tuple(parts)

@@ -1,28 +1,89 @@
-"""The sizes of a run's pictures, from its config: arithmetic only."""
+"""The sizes and the steps of a run's scales: arithmetic on numbers, or on tensors of a graph.
 
+A scalar here is a number, or a tensor where a graph is being built: `Arithmetic` has the operations that the
+two spell differently. Python's numbers and a graph's give the same sizes: both compute in double precision,
+in the same order.
+"""
+
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from nst_tf import errors
 from nst_tf.config.config import Config
 from nst_tf.config.layers import stride
 
+Scalar = Any  # a number or a tensor
+
+
+class Arithmetic(NamedTuple):
+    """Operations on scalars."""
+
+    double: Callable[[Scalar], Scalar]  # integer -> the same in double precision
+    floor: Callable[[Scalar], Scalar]  # to an integer
+    round: Callable[[Scalar], Scalar]  # to an integer, halves to the even one
+    power: Callable[[Scalar, float], Scalar]
+    minimum: Callable[[Scalar, Scalar], Scalar]
+    maximum: Callable[[Scalar, Scalar], Scalar]
+    where: Callable[[Scalar, Scalar, Scalar], Scalar]  # (condition, value if it holds, value if not)
+
+
+NUMBERS = Arithmetic(
+    double=lambda value: value,  # Python divides integers in double precision
+    floor=math.floor,
+    round=round,
+    power=lambda base, exponent: base**exponent,
+    minimum=min,
+    maximum=max,
+    where=lambda condition, value, other: value if condition else other,
+)
+
 
 class Scale(NamedTuple):
     """One size at which the image is optimised."""
 
-    height: int
-    width: int
-    num_steps: int
-    share: float  # of the final size
+    height: Scalar
+    width: Scalar
+    num_steps: Scalar
+    share: Scalar  # of the final size
+
+
+class SizeRule(NamedTuple):
+    """How large a picture becomes."""
+
+    size: Scalar  # pixels of the side that is measured; 0 keeps the picture's own size
+    side: str  # which side that is, one of `settings.SIZE_SIDES`
+    aspect_ratio: float  # width over height that the picture is stretched to; 0 keeps its own
+
+    def exact(self, height: Scalar, width: Scalar, ops: Arithmetic) -> tuple[Scalar, Scalar]:
+        """Returns height and width of a picture, the width by the aspect ratio."""
+        height, width = ops.double(height), ops.double(width)
+        return height, height * self.aspect_ratio if self.aspect_ratio else width
+
+    def measured(self, height: Scalar, width: Scalar, ops: Arithmetic) -> Scalar:
+        """Returns the side of a picture that the rule measures."""
+        height, width = self.exact(height, width, ops)
+        if self.side == "height":
+            return height
+        return (ops.maximum if self.side == "longest" else ops.minimum)(height, width)
+
+    def fit(self, share: Scalar, height: Scalar, width: Scalar, ops: Arithmetic) -> tuple[Scalar, Scalar]:
+        """Returns (height, width) of a picture by this rule, times a share; at least 1 pixel a side."""
+        size, side = ops.double(self.size), self.measured(height, width, ops)
+        factor = share * ops.where(self.size > 0, size / side, 1.0)
+        sides = self.exact(height, width, ops)
+        exact_height, exact_width = (ops.maximum(1, ops.round(each * factor)) for each in sides)
+        return exact_height, exact_width
+
+
+def size_rule(config: Config) -> SizeRule:
+    """Returns how large the result of a run is."""
+    return SizeRule(config.scales.size, config.scales.size_side, config.scales.aspect_ratio)
 
 
 def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
     """Returns the scales of a run on a content image of that height and width, coarse to fine.
-
-    The coarsest one has `min_scale` pixels, if that says how many, and those between are spread as `scales`
-    has them: strokes laid there are as large in a large picture as in a small one. A coarse scale at which
-    the deepest layer would have fewer than 2 x 2 pixels has nothing to match; its steps go to the next one.
 
     Raises:
         InputError: The picture or the result is too small for the deepest layer.
@@ -32,89 +93,140 @@ def plan_scales(config: Config, height: int, width: int) -> tuple[Scale, ...]:
         raise errors.InputError(
             f"picture: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
-    plan: list[Scale] = []
-    waiting = 0
-    coarsest = _coarsest(config, height, width)
-    for exponent, num_steps in zip(exponents(config), config.scales.steps, strict=True):
-        share = coarsest**exponent
-        size = _fit(config, share, height, width)
-        waiting += num_steps
-        if exponent and (share >= 1 or min(size) < 2 * needed or not num_steps):
-            continue
-        plan.append(Scale(*size, waiting, share))
-        waiting = 0
+    scales = all_scales(config, size_rule(config), config.scales.steps, height, width, NUMBERS)
+    plan = tuple(scale for scale, is_used in scales if is_used)
     if min(plan[-1][:2]) < needed:
         raise errors.InputError(
             f"size: the result would have {plan[-1].width} x {plan[-1].height} pixels; the deepest"
             f" layer chosen needs {needed} a side: choose a larger size"
         )
-    return tuple(plan)
+    return plan
+
+
+def all_scales(
+    config: Config,
+    rule: SizeRule,
+    steps: Sequence[Scalar],
+    height: Scalar,
+    width: Scalar,
+    ops: Arithmetic,
+) -> list[tuple[Scale, Scalar]]:
+    """Returns every scale of a config, coarse to fine, with whether a run takes it.
+
+    The coarsest one has `min_scale` pixels, if that says how many, and those between are spread as `scales`
+    has them: strokes laid there are as large in a large picture as in a small one. A coarse scale at which
+    the deepest layer would have fewer than 2 x 2 pixels has nothing to match; its steps go to the next one.
+
+    Args:
+        config: Of the run; its own size and steps are not read.
+        rule: The size of the result.
+        steps: Of every scale of the config.
+        height: Of the content image.
+        width: Of the content image.
+        ops: The operations on these scalars.
+    """
+    needed = pixels_needed(config)
+    found = []
+    waiting: Scalar = 0  # steps of the scales left out just before
+    coarsest = _coarsest(config, rule, height, width, ops)
+    for exponent, own_steps in zip(_exponents(config), steps, strict=True):
+        share = ops.power(coarsest, exponent)
+        scale = Scale(*rule.fit(share, height, width, ops), waiting + own_steps, share)
+        is_large = ops.minimum(scale.height, scale.width) >= 2 * needed
+        # The last scale, whose exponent is 0, is the result's.
+        is_used = (exponent == 0) | ((share < 1) & is_large & (own_steps > 0))
+        found.append((scale, is_used))
+        waiting = ops.where(is_used, 0, scale.num_steps)
+    return found
 
 
 def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[int, int]:
     """Returns the size (height, width) of a style picture at a scale.
 
-    That is the size by the result's own rule, or the scale's own where the config squashes style pictures,
-    times `style_scale`; or what `style_size` says. A narrow picture is kept large enough for the deepest
-    layer.
-
     Raises:
-        InputError: The picture itself is smaller than that.
+        InputError: The picture itself is smaller than the deepest layer needs.
     """
     needed = pixels_needed(config)
     if min(height, width) < needed:
         raise errors.InputError(
             f"style: {width} x {height} pixels; the deepest layer chosen needs {needed} a side"
         )
-    sized, share = style_sized(config), scale.share * config.style.scale
-    if config.style.shape == "content":
+    return size_of_style(config, size_rule(config), scale, height, width, NUMBERS)
+
+
+def size_of_style(
+    config: Config, rule: SizeRule, scale: Scale, height: Scalar, width: Scalar, ops: Arithmetic
+) -> tuple[Scalar, Scalar]:
+    """Returns the size (height, width) of a style picture at a scale.
+
+    That is the size by the result's own rule, or the scale's own where the config squashes style pictures,
+    times `style_scale`; or what `style_size` says. A narrow picture is kept large enough for the deepest
+    layer.
+
+    Args:
+        config: Of the run; its own size is not read.
+        rule: The size of the result. No aspect ratio stretches a style picture.
+        scale: One of the run.
+        height: Of the style picture.
+        width: Of the style picture.
+        ops: The operations on these scalars.
+    """
+    needed, style = pixels_needed(config), config.style
+    rule = SizeRule(style.size, "longest", 0.0) if style.size else rule._replace(aspect_ratio=0.0)
+    share = scale.share * style.scale
+    if style.shape == "content":
         height, width = scale.height, scale.width
-        if not config.style.size:
-            sized, share = sized.replace(size=0), config.style.scale
-    size = _fit(sized, share, height, width)
-    if min(size) >= needed:
-        return size
-    factor = needed / min(height, width)
-    return max(needed, round(height * factor)), max(needed, round(width * factor))
+        if not style.size:
+            rule, share = rule._replace(size=0), style.scale
+    fitted = rule.fit(share, height, width, ops)
+    is_enough = ops.minimum(*fitted) >= needed
+    factor = needed / ops.double(ops.minimum(height, width))
+    enlarged = (ops.maximum(needed, ops.round(ops.double(side) * factor)) for side in (height, width))
+    fitted_height, fitted_width = (
+        ops.where(is_enough, one, other) for one, other in zip(fitted, enlarged, strict=True)
+    )
+    return fitted_height, fitted_width
 
 
-def style_sized(config: Config) -> Config:
-    """Returns the config for a style picture, which may have its own size; no aspect ratio stretches it."""
-    if config.style.size:
-        config = config.replace(size=config.style.size, size_side="longest")
-    return config.replace(aspect_ratio=0.0)
+def split_steps(total: Scalar, proportions: Sequence[int], ops: Arithmetic) -> tuple[Scalar, ...]:
+    """Returns whole numbers in these proportions that add up to `total`: largest remainders first.
+
+    The last one is at least 1, so that there is a step at the result's own size.
+    """
+    exact = [ops.double(total) * share / sum(proportions) for share in proportions]
+    parts = [ops.floor(each) for each in exact]
+    remainders = [each - ops.double(part) for each, part in zip(exact, parts, strict=True)]
+    missing = total - sum(parts)
+    for index, own in enumerate(remainders):
+        # Of equal remainders the finer scale's comes first: the eye judges by that scale.
+        earlier = [other > own for other in remainders[:index]]
+        earlier += [other >= own for other in remainders[index + 1 :]]
+        rank = sum(ops.where(each, 1, 0) for each in earlier)
+        parts[index] += ops.where(rank < missing, 1, 0)
+    is_empty = parts[-1] < 1
+    largest = functools.reduce(ops.maximum, parts)
+    is_open = is_empty  # a step is still to be taken, from the first of the largest
+    for index, part in enumerate(parts):
+        is_taken = is_open & (part >= largest)
+        parts[index] = ops.where(is_taken, part - 1, part)
+        is_open = is_open & (part < largest)
+    return *parts[:-1], ops.where(is_empty, 1, parts[-1])
 
 
-def exponents(config: Config) -> list[float]:
-    """Returns of every scale what power of the coarsest one's share its own is: from 1 down to 0."""
-    if (
-        config.scales.shares[0] == 1
-    ):  # all of one size: the coarse ones are skipped, as their share is not below 1
-        return [1.0] * (len(config.scales.shares) - 1) + [0.0]
-    return [math.log(share) / math.log(config.scales.shares[0]) for share in config.scales.shares]
+def _exponents(config: Config) -> list[float]:
+    """Returns, for each scale, the power of the coarsest one's share that its own is: from 1 down to 0."""
+    shares = config.scales.shares
+    if shares[0] == 1:  # all of one size: the coarse ones are left out, as their share is not below 1
+        return [1.0] * (len(shares) - 1) + [0.0]
+    return [math.log(share) / math.log(shares[0]) for share in shares]
 
 
-def _coarsest(config: Config, height: int, width: int) -> float:
+def _coarsest(config: Config, rule: SizeRule, height: Scalar, width: Scalar, ops: Arithmetic) -> Scalar:
     """Returns the share of the coarsest scale: of `scales`, or as many pixels as `min_scale` says."""
     if not config.scales.min_scale:
-        return config.scales.shares[0]
-    side = config.scales.size or _side(config, height, width)
-    return min(1.0, config.scales.min_scale / side)
-
-
-def _side(config: Config, height: float, width: float) -> float:
-    """Returns the side that the config measures of a picture of that height and width."""
-    exact_width = height * config.scales.aspect_ratio if config.scales.aspect_ratio else width
-    return {"longest": max(height, exact_width), "shortest": min(height, exact_width), "height": height}[
-        config.scales.size_side
-    ]
-
-
-def _fit(config: Config, share: float, height: int, width: int) -> tuple[int, int]:
-    """Returns (height, width) scaled so that the side that the config measures has its size."""
-    exact_width = height * config.scales.aspect_ratio if config.scales.aspect_ratio else width
-    factor = share * (config.scales.size / _side(config, height, width) if config.scales.size else 1.0)
-    return max(1, round(height * factor)), max(1, round(exact_width * factor))
+        return ops.double(config.scales.shares[0])
+    side = ops.where(rule.size > 0, ops.double(rule.size), rule.measured(height, width, ops))
+    return ops.minimum(ops.double(1.0), config.scales.min_scale / side)
 
 
 def pixels_needed(config: Config) -> int:

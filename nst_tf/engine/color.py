@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from nst_tf import errors
 from nst_tf.config import settings
+from nst_tf.engine import images
 from nst_tf.tensors import Tensor
 
 # Y of YIQ, the space the paper names (ITU-R BT.601, 2.5.1).
@@ -37,9 +38,9 @@ class Color(NamedTuple):
     prepare: Callable[[Tensor, Sequence[Tensor], str], tuple[Tensor, list[Tensor]]]
     """(content image, style images, root) -> the content image and the style images to run with"""
     finish: Callable[[Tensor, Tensor], Tensor] | None
-    """(picture of the run, content image as given at its size) -> the picture to show, not clipped; None
-    where they are the same"""
-    judged: Callable[[Tensor], Tensor]
+    """(picture of the run, content image of any size) -> the picture to show, not clipped; None where they
+    are the same"""
+    to_loss_space: Callable[[Tensor], Tensor]
     """picture to show, or any other -> the image whose losses are the picture's"""
     project: Callable[[Tensor], Tensor]
     """gradient by the image -> the part of it that keeps the image one of this kind"""
@@ -182,6 +183,7 @@ def _put_chroma_back(picture: Tensor, content: Tensor) -> Tensor:
 
     I and Q are differences of colours: the same amount of all three leaves them alone and is added to Y.
     """
+    content = images.resize(content, tf.shape(picture)[1], tf.shape(picture)[2])
     return content + (luminance(picture) - luminance(content))
 
 
@@ -239,28 +241,24 @@ def switched(index: Tensor) -> Color:
     Its `prepare` takes no style, or one.
     """
 
-    def pick(function: Callable[[Color], Callable[[], Any]]) -> Any:
-        return tf.switch_case(index, [function(choice) for choice in COLORS.values()])
+    def pick(attribute: str) -> Callable[..., Any]:
+        """Returns the function that calls the chosen one's."""
+        functions = [getattr(choice, attribute) or _first for choice in COLORS.values()]
+        distinct = list(dict.fromkeys(functions))  # a branch each, since every branch is optimised
+        branch = tf.gather([distinct.index(function) for function in functions], index)
 
-    def prepare(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
-        return pick(lambda choice: lambda: _identities(choice.prepare(content, styles, root)))
+        def call(*arguments: Any) -> Any:
+            def called(function: Callable[..., Any]) -> Callable[[], Any]:
+                return lambda: tf.nest.map_structure(tf.identity, function(*arguments))
 
-    def finish(picture: Tensor, content: Tensor) -> Tensor:
-        return pick(lambda choice: lambda: _as_it_is((choice.finish or _first)(picture, content)))
+            return tf.switch_case(branch, [called(function) for function in distinct])
 
-    def judged(image: Tensor) -> Tensor:
-        return pick(lambda choice: lambda: tf.identity(choice.judged(image)))
+        return call
 
-    def project(gradient: Tensor) -> Tensor:
-        return pick(lambda choice: lambda: tf.identity(choice.project(gradient)))
-
-    return Color((), prepare, finish, judged, project)
+    return Color((), pick("prepare"), pick("finish"), pick("to_loss_space"), pick("project"))
 
 
 def _first(picture: Tensor, content: Tensor) -> Tensor:
+    """Returns the picture: what `Color.finish` would do where it is None."""
     del content
-    return tf.identity(picture)
-
-
-def _identities(tensors: Any) -> Any:
-    return tf.nest.map_structure(tf.identity, tensors)
+    return picture

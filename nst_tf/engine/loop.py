@@ -3,14 +3,15 @@
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Functions here are pure: what they change they return.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from nst_tf.config.config import Config
-from nst_tf.engine import images
-from nst_tf.losses import objective
+from nst_tf.engine import color, images
+from nst_tf.losses.objective import PIXEL_LEVELS, Objective, Outside, Targets, framed
 from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules, wrappers
 from nst_tf.tensors import Tensor
@@ -84,6 +85,100 @@ def enlarge(
     return enlarged, optimizer.resize(state, height, width)
 
 
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """What stays the same over a run, and the functions that make its images.
+
+    They are pure: what they change they return. The `Stylizer` drives them over variables, served runs over
+    the variables of a loop.
+    """
+
+    config: Config
+    color: color.Color
+    objective: Objective
+    optimizer: rules.Optimizer
+
+    def first_image(
+        self, shaping_image: Tensor, height: Any, width: Any, seed: Any, init_image: Tensor | None = None
+    ) -> Tensor:
+        """Returns the image that the run starts from, [1, height, width, 3].
+
+        Args:
+            shaping_image: The content image as prepared, or the style image whose shape the result has.
+            height: Of the first scale.
+            width: Of the first scale.
+            seed: Of the noise, where the config starts from noise.
+            init_image: The image to start from, of any size; None where the config names a start.
+        """
+        start = self.config.start
+        if init_image is None:
+            resized = images.resize(shaping_image, height, width)
+            image = images.INITS[start.init](resized, seed, start.noise_levels)
+        else:
+            image = images.resize(init_image, height, width)
+        return self.color.to_loss_space(image)
+
+    def take_steps(
+        self, image: Tensor, state: Any, targets: Targets, num_steps: Tensor
+    ) -> tuple[Tensor, Any, Tensor]:
+        """Minimises the objective against the targets of one scale: arguments and results of `minimize`."""
+
+        def value_and_gradient(image: Tensor) -> tuple[Losses, Tensor]:
+            values, gradient = self.objective.value_and_gradient(image, targets)
+            return values, self.color.project(gradient)
+
+        return minimize(value_and_gradient, self.optimizer, image, state, num_steps)
+
+    def next_scale(
+        self,
+        image: Tensor,
+        state: Any,
+        shaping_image: Tensor,
+        height: Any,
+        width: Any,
+        content_weight: Any,
+    ) -> tuple[Tensor, Any]:
+        """Returns the image and the state with which the scale of that height and width begins.
+
+        Args:
+            image: [1, h, w, 3], the image to evaluate next at the scale that ends.
+            state: The optimiser's state there.
+            shaping_image: As for `first_image`.
+            height: Of the scale that begins.
+            width: Of the scale that begins.
+            content_weight: A content image without weight lends no detail.
+        """
+        detail = tf.where(content_weight > 0, self.config.scales.detail, 0.0)
+        return enlarge(self.optimizer, image, state, images.resize(shaping_image, height, width), detail)
+
+    def picture(
+        self,
+        image: Tensor,
+        state: Any,
+        content_image: Tensor | None,
+        outside: Sequence[Outside] = (),
+    ) -> Tensor:
+        """Returns the picture so far, [1, h, w, 3] in [0, 1].
+
+        Args:
+            image: [1, h, w, 3], the image to evaluate next.
+            state: The optimiser's state.
+            content_image: [1, H, W, 3] as given, of any size; None only where the colours need none.
+            outside: What surrounds the painted part, at the size of the image.
+        """
+        picture = self.optimizer.output(image, state)
+        for each in outside:
+            picture = framed(picture, each)
+        picture = tf.clip_by_value(picture, 0.0, 1.0)
+        if self.color.finish is None:
+            return picture
+        return tf.clip_by_value(self.color.finish(picture, content_image), 0.0, 1.0)
+
+    def evaluate(self, picture: Tensor, targets: Targets) -> Losses:
+        """Returns the losses of a picture that `picture` returned, against the targets of its scale."""
+        return self.objective.evaluate(self.color.to_loss_space(picture), targets)
+
+
 def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
     """Returns the config's optimiser for a result of so many pixels, in units of the image.
 
@@ -91,7 +186,7 @@ def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
     Hence a step of Adam or RMSprop, which the gradient's size does not change, is divided by 255, and one
     along the gradient by 255^2.
     """
-    levels = objective.PIXEL_LEVELS
+    levels = PIXEL_LEVELS
     share = (
         tf.cast(pixels, tf.float64) / config.optimizer.rate_pixels if config.optimizer.rate_pixels else 1.0
     )

@@ -22,7 +22,7 @@ from nst_tf.engine.inputs import ANY_IMAGE
 from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
 from nst_tf.losses import objective
-from nst_tf.losses.objective import Targets, framed
+from nst_tf.losses.objective import Targets
 from nst_tf.losses.values import Losses
 from nst_tf.network import weights
 from nst_tf.network.convolutions import resolve
@@ -76,11 +76,12 @@ class Stylizer(tf.Module):
         self.precision = runtime.resolve_precision(config.network.precision)
         convolution = resolve(config.network.convolution, self.precision)
         self.config = config = config.replace(convolution=convolution)
-        self._color = color.COLORS[config.color.mode]
+        choice = color.COLORS[config.color.mode]
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
         self._inputs.check(self.scales[0])
-        if self._color.finish is not None:  # what it takes of the photograph, at the result's size
+        self._finishing_image: Any = None  # the photograph at the result's size, for its colours
+        if choice.finish is not None:
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
@@ -90,16 +91,25 @@ class Stylizer(tf.Module):
         network_weights = inputs.network_weights(
             config, self.weights, self._inputs.content_image, self._inputs.style_images
         )
-        self._objective = objective.Objective(config, network_weights, self.precision, tile)
-        self._build_targets = self._inputs.builder(self._objective)
-        self._optimizer = loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width)
-        image = self._first_image(init_image)
+        self._algorithm = loop.Algorithm(
+            config,
+            choice,
+            objective.Objective(config, network_weights, self.precision, tile),
+            loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width),
+        )
+        self._build_targets = self._inputs.builder(self._algorithm.objective)
+        image = self._algorithm.first_image(
+            self._inputs.shaping_image,
+            *self.scales[0][:2],
+            config.start.seed,
+            None if init_image is None else tf.constant(init_image, tf.float32),
+        )
         self.image = variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._good_image: Any = None  # the last one known to have a finite loss
         self._bad_evaluations = 0  # in a row, that were not finite
         self._targets = Variables(self._targets_of_scale())
-        self._state = Variables(self._optimizer.init(image))
+        self._state = Variables(self._algorithm.optimizer.init(image))
 
     @tf.function(autograph=False)
     def step(self) -> Losses:
@@ -124,17 +134,13 @@ class Stylizer(tf.Module):
 
     def _shown(self) -> Tensor:
         """Returns `picture()` as an image."""
-        image = self._optimizer.output(self.image.value(), self._state.values())
-        for outside in self._targets.values().outside:
-            image = framed(image, outside)
-        if self._color.finish is not None:
-            own = images.resize(self._finishing_image, *self.scales[self.scale_index][:2])
-            image = self._color.finish(tf.clip_by_value(image, 0.0, 1.0), own)
-        return tf.clip_by_value(image, 0.0, 1.0)
+        return self._algorithm.picture(
+            self.image.value(), self._state.values(), self._finishing_image, self._targets.values().outside
+        )
 
     def evaluate(self) -> Losses:
         """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
-        values = self._evaluate(self._color.judged(self._shown()))
+        values = self._evaluate(self._shown())
         return Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
@@ -161,12 +167,12 @@ class Stylizer(tf.Module):
         shaping_image = self._inputs.shaping_image
         # Before there is a state of that size, whose pairs are the largest of all.
         self._targets.assign(self._targets_of_scale())
-        image, state = loop.enlarge(
-            self._optimizer,
+        image, state = self._algorithm.next_scale(
             self.image.value(),
             self._state.values(),
-            images.resize(shaping_image, *self.scales[scale_index][:2]),
-            self.config.scales.detail if self.config.content.weight else 0.0,
+            shaping_image,
+            *self.scales[scale_index][:2],
+            self.config.content.weight,
         )
         self.image.assign(image)
         self._good_image = None
@@ -235,38 +241,21 @@ class Stylizer(tf.Module):
         """Makes the last image whose loss was finite, if there was any, the current one."""
         if self._good_image is not None:
             self.image.assign(self._good_image)
-        self._state.assign(self._optimizer.init(self.image.value()))
+        self._state.assign(self._algorithm.optimizer.init(self.image.value()))
 
     @tf.function(autograph=False, input_signature=[ANY_IMAGE])
     def _evaluate(self, image: Tensor) -> Losses:
-        return self._objective.evaluate(image, self._targets.values())
+        return self._algorithm.evaluate(image, self._targets.values())
 
     def _minimize(self, num_steps: Tensor) -> Tensor:
         targets = self._targets.values()
-        image, state, rows = loop.minimize(
-            lambda image: self._value_and_gradient(image, targets),
-            self._optimizer,
-            self.image.value(),
-            self._state.take(),
-            num_steps,
+        image, state, rows = self._algorithm.take_steps(
+            self.image.value(), self._state.take(), targets, num_steps
         )
         self.image.assign(image)
         self._steps_done.assign_add(num_steps)
         self._state.assign(state)
         return rows
-
-    def _value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[Losses, Tensor]:
-        values, gradient = self._objective.value_and_gradient(image, targets)
-        return values, self._color.project(gradient)
-
-    def _first_image(self, init_image: Tensor | None) -> Tensor:
-        """Returns the image to start from, of the first scale's size."""
-        height, width = self.scales[0][:2]
-        if init_image is not None:
-            return self._color.judged(images.resize(tf.constant(init_image, tf.float32), height, width))
-        resized = images.resize(self._inputs.shaping_image, height, width)
-        make = images.INITS[self.config.start.init]
-        return self._color.judged(make(resized, self.config.start.seed, self.config.start.noise_levels))
 
     def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""

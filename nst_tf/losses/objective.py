@@ -167,8 +167,7 @@ class Objective:
             outside: What surrounds what is painted, at the size of the content image.
         """
         styles = style_images if self._style_layers else ()
-        layers = self._content_layers
-        contents = self._network.maps(content_image, layers) if layers else {}
+        contents = self.content_targets(content_image)
         weights = weights or loss_weights(self._config)
         if not styles:
             return Targets(contents, terms.StyleTargets({}, tf.zeros([0, 1])), weights, {}, outside)
@@ -189,9 +188,10 @@ class Objective:
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
         return Targets(contents, self.style_targets(moments, blend), weights, guided, outside)
 
-    def targets_of(self, content_image: Tensor, styles: terms.StyleTargets, weights: LossWeights) -> Targets:
-        """Returns the targets of a content image and of styles whose targets are there, without regions."""
-        return Targets(self._network.maps(content_image, self._content_layers), styles, weights, {}, ())
+    def content_targets(self, content_image: Tensor) -> dict[str, Tensor]:
+        """Returns the features of a content image at the content layers, {layer: [1, h, w, C]}."""
+        layers = self._content_layers
+        return self._network.maps(content_image, layers) if layers else {}
 
     def moments_spec(self) -> Any:
         """Returns what `style_moments` returns without a mask, as `tf.TensorSpec`s."""

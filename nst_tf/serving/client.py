@@ -22,6 +22,8 @@ from nst_tf.config.settings import COLORS, LARGEST_NUMBER, WITHOUT_STEPS
 from nst_tf.io import inputs, pictures
 from nst_tf.losses.values import Losses
 from nst_tf.serving import transports
+from nst_tf.serving.settings import Settings as Settings
+from nst_tf.serving.settings import is_number
 
 # A whole run takes minutes on a processor: the default preset one and a half to three at 512 pixels on two
 # cores, and four times that at 1024.
@@ -30,35 +32,11 @@ TIMEOUT_S = 600.0
 # At 512 pixels on two cores 10 to 20 s, within the 30 s of TensorFlow Serving's REST; less at coarser scales.
 STEPS_NOW = 10
 
-_LARGEST = {np.int32: 2**31 - 1, np.float32: float(np.finfo(np.float32).max)}
 # What only `stylize_blend` takes, as messages name it.
 _BLENDED = "style_blend_weights or color"
 
 _PAINTED = ("image_bytes", "losses")
 _ADVANCED = ("preview_bytes", "losses", "state_bytes", "steps_done")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a request may set: all of it or nothing, since a signature needs all its inputs.
-
-    Raises:
-        InputError: A value is not of its type; what else is allowed the server says.
-    """
-
-    num_steps: int
-    size: int  # longest side of the result in pixels
-    seed: int
-    content_weight: float
-    style_weight: float
-    total_variation_weight: float
-
-    def __post_init__(self) -> None:
-        self.tensors()
-
-    def tensors(self) -> dict[str, transports.Input]:
-        """Returns {name: value} with the types that the signatures have."""
-        return {field.name: _scalar(field, getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +106,8 @@ def request_stylization(
         asked, signature = _blend(len(styles), style_blend_weights, color), "stylize_blend"
         errors.require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
         errors.require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
-    asked |= {"content_bytes": _encode(content, "content")} | (settings.tensors() if settings else {})
+    asked |= {"content_bytes": _encode(content, "content")}
+    asked |= settings.tensors() if settings else {}
     encoded = [_encode(picture, errors.numbered("style", index)) for index, picture in enumerate(styles)]
     asked |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
     connection = transports.connect(address, model, version, timeout_s)
@@ -211,7 +190,7 @@ def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> di
     errors.require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
     for weight in given:
         errors.require(
-            _is_number(weight, numbers.Real) and 0 <= weight <= LARGEST_NUMBER,
+            is_number(weight, numbers.Real) and 0 <= weight <= LARGEST_NUMBER,
             name,
             weight,
             f"numbers from 0 to {LARGEST_NUMBER:g}",
@@ -223,22 +202,6 @@ def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> di
     if color is not None and color not in COLORS:
         raise errors.unknown_name("color", color, COLORS)
     return {name: shares, "color": (color or "").encode()}
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _scalar(field: "dataclasses.Field[Any]", value: Any) -> np.int32 | np.float32:
-    """Returns a setting with its type on the wire."""
-    whole = field.type is int
-    kind = np.int32 if whole else np.float32
-    right = _is_number(value, numbers.Integral if whole else numbers.Real)
-    # NaN is not smaller than anything.
-    errors.require(
-        right and abs(value) <= _LARGEST[kind], field.name, value, "a whole number" if whole else "a number"
-    )
-    return kind(value)
 
 
 def _encode(picture: pictures.Picture, name: str) -> bytes:

@@ -58,6 +58,26 @@ _PNG_SIZE = slice(16, 24)
 _LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
+def measure(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
+    """Returns [height, width] int32 of a picture from its file's header, without decoding it.
+
+    Fails with INVALID_ARGUMENT where `decode` would refuse the header.
+
+    Args:
+        data: [] string, a PNG or a JPEG.
+        name: What the picture is, for messages.
+        max_pixels: A picture of more is refused.
+        min_side: A picture with fewer pixels a side is refused too.
+    """
+    is_jpeg, is_png = _is_jpeg(data), _is_png(data)
+    known = check(
+        is_jpeg | is_png, f"{name}: not a PNG or JPEG file; allowed: the bytes of one, not a path or base64"
+    )
+    data = with_checks([known], data)
+    size = tf.cond(is_jpeg, lambda: _jpeg_size(data), lambda: _png_size(data))
+    return with_checks(check_size(size[0], size[1], name, max_pixels, min_side), size)
+
+
 def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
     """Returns the image of a file's bytes; fails with INVALID_ARGUMENT where they cannot be used.
 
@@ -65,26 +85,19 @@ def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
     picture upright and convert it to sRGB before you send it (`client` does).
 
     Args:
-        data: [] string, a PNG or a JPEG.
-        name: What the picture is, for messages.
-        max_pixels: A picture of more is refused from its header, before it is decoded.
-        min_side: A picture with fewer pixels a side is refused too.
+        data: As for `measure`, whose checks come before the decoding.
+        name: As for `measure`.
+        max_pixels: As for `measure`.
+        min_side: As for `measure`.
 
     Returns:
         [1, H, W, 3] float32 in [0, 1].
     """
-    is_jpeg = tf.equal(tf.strings.substr(data, 0, len(_JPEG)), _JPEG)
-    is_png = tf.equal(tf.strings.substr(data, 0, len(_PNG)), _PNG) & tf.equal(
-        _slice(data, _PNG_CHUNK_NAME), b"IHDR"
-    )
-    known = check(
-        is_jpeg | is_png, f"{name}: not a PNG or JPEG file; allowed: the bytes of one, not a path or base64"
-    )
-    data = with_checks([known], data)
-    size = tf.cond(is_jpeg, lambda: _jpeg_size(data), lambda: _png_size(data))
-    data = with_checks(check_size(size[0], size[1], name, max_pixels, min_side), data)
+    size = measure(data, name, max_pixels, min_side)
+    with tf.control_dependencies([size]):
+        data = tf.identity(data)
     pixels = tf.cond(
-        is_jpeg,
+        _is_jpeg(data),
         # As Pillow decodes it; TensorFlow's default differs from it in most values.
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(data, channels=3),
@@ -109,6 +122,15 @@ def encode(image: Tensor) -> Tensor:
     """Returns the PNG bytes, [] string, of an image [1, H, W, 3], clipped and rounded as `pictures` does."""
     levels = tf.round(tf.clip_by_value(image[0], 0.0, 1.0) * 255.0)
     return tf.io.encode_png(tf.cast(levels, tf.uint8))
+
+
+def _is_jpeg(data: Tensor) -> Tensor:
+    return tf.equal(tf.strings.substr(data, 0, len(_JPEG)), _JPEG)
+
+
+def _is_png(data: Tensor) -> Tensor:
+    signature = tf.equal(tf.strings.substr(data, 0, len(_PNG)), _PNG)
+    return signature & tf.equal(_slice(data, _PNG_CHUNK_NAME), b"IHDR")
 
 
 def _jpeg_size(data: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from nst_tf.io import manifest
 from nst_tf.losses import objective
 from nst_tf.network import weights
 from nst_tf.serving import stateless
-from nst_tf.serving.requested import Limits
+from nst_tf.serving.settings import Limits, Settings
 from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 
 # What lies beside the graph for people and programs; a model server copies nothing of it into memory.
@@ -227,14 +227,10 @@ def warmup_requests(signatures: Mapping[str, Any], side: int) -> Requests:
     """
     content, style = np.linspace(0, 1, side * side * 6, dtype=np.float32).reshape([2, 1, side, side, 3])
     pictures = {"content_bytes": _png(content), "style_bytes": _png(style)}
-    run = pictures | {
-        "num_steps": np.array([1], np.int32),
-        "size": np.array([side], np.int32),
-        "content_weight": np.array([1.0], np.float32),
-        "style_weight": np.array([1.0], np.float32),
-        "total_variation_weight": np.array([0.0], np.float32),
-        "seed": np.array([0], np.int32),
-    }
+    settings = Settings(
+        num_steps=1, size=side, content_weight=1.0, style_weight=1.0, total_variation_weight=0.0, seed=0
+    )
+    run = pictures | {name: np.array([value]) for name, value in settings.tensors().items()}
     started = signatures["start"](**{name: tf.constant(value) for name, value in run.items()})
     state = {"state_bytes": started["state_bytes"].numpy(), "steps_now": np.array([1], np.int32)}
     blended = {name: value for name, value in run.items() if name != "style_bytes"} | {

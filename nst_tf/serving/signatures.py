@@ -14,11 +14,12 @@ import tensorflow as tf
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
+from nst_tf.config.settings import COLORS, WITHOUT_STEPS
 from nst_tf.losses import objective
-from nst_tf.serving import codec, stateless
-from nst_tf.serving.requested import Limits, Settings, requested_color, settings_of
-from nst_tf.serving.runs import Run
-from nst_tf.serving.stateless import State, StatelessRun
+from nst_tf.losses.values import Losses
+from nst_tf.serving import codec, settings, stateless
+from nst_tf.serving.settings import Limits
+from nst_tf.serving.stateless import Request, State, StatelessRun, Styles
 from nst_tf.tensors import Tensor
 
 Items = dict[str, Tensor]
@@ -27,14 +28,7 @@ Items = dict[str, Tensor]
 # bytes a pixel, a fiftieth or less of what the network takes for a pixel of the result.
 INPUT_PIXELS_PER_PIXEL = 16
 
-_SETTINGS = {
-    "num_steps": tf.int32,
-    "size": tf.int32,
-    "content_weight": tf.float32,
-    "style_weight": tf.float32,
-    "total_variation_weight": tf.float32,
-    "seed": tf.int32,
-}
+_SETTINGS = {name: tf.as_dtype(kind) for name, kind in settings.KINDS.items()}
 _PICTURES = {"content_bytes": tf.string, "style_bytes": tf.string}
 # One row for each item: S styles, of which those without weight are not looked at.
 _BLEND = {
@@ -44,7 +38,7 @@ _BLEND = {
     "color": tf.TensorSpec([None], tf.string, name="color"),
 }
 
-# Each style is decoded anew at every scale, and costs a step's time there.
+# Each style costs a step's time at every scale.
 MAX_STYLES = 16
 
 _TEXT = tf.TensorSpec([], tf.string)
@@ -54,27 +48,24 @@ _LOSSES = tf.TensorSpec([4], tf.float32)
 class ServedModel:
     """The functions of one formulation that a server offers."""
 
-    def __init__(self, defaults: Config, judge: objective.Objective, limits: Limits, identity: str) -> None:
+    def __init__(self, defaults: Config, of: objective.Objective, limits: Limits, identity: str) -> None:
         """Traces nothing yet.
 
         Args:
             defaults: The formulation, and what a request does not say.
-            judge: The objective of `stateless.all_terms(defaults)`.
+            of: The objective of `stateless.all_terms(defaults)`.
             limits: What a request may ask for.
             identity: What tells this model from others: states of others are refused.
         """
         full = stateless.all_terms(defaults)
         # A request's size is the longest side, as everywhere where a person names one.
-        asked = apply_overrides(full, {"size": defaults.scales.size})
+        sized = apply_overrides(full, {"size": defaults.scales.size})
         self._needed = scales.pixels_needed(full)
-        self._decode = functools.partial(
-            codec.decode, max_pixels=limits.max_pixels * INPUT_PIXELS_PER_PIXEL, min_side=self._needed
-        )
-        decode = functools.partial(self._decode, name="style")
-        self._default_run = Run(StatelessRun(full, judge, limits), full.color.mode, decode)
-        self._run = self._default_run
-        if asked != full:
-            self._run = Run(StatelessRun(asked, judge, limits), full.color.mode, decode)
+        most = limits.max_pixels * INPUT_PIXELS_PER_PIXEL
+        self._decode = functools.partial(codec.decode, max_pixels=most, min_side=self._needed)
+        self._measure = functools.partial(codec.measure, max_pixels=most, min_side=self._needed)
+        self._default_run = StatelessRun(full, of, limits)
+        self._run = self._default_run if sized == full else StatelessRun(sized, of, limits)
         self._defaults, self._limits = defaults, limits
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
 
@@ -95,12 +86,16 @@ class ServedModel:
         }
 
     def _paint_default(self, items: Items) -> Items:
-        content, style = self._decoded(items)
-        return _painted(self._default_run.stylize(content, style, settings_of(self._defaults)))
+        return self._painted(self._default_run, items | _settings_of(self._defaults))
 
     def _paint(self, items: Items) -> Items:
-        content, style = self._decoded(items)
-        return _painted(self._run.stylize(content, style, _settings(items)))
+        return self._painted(self._run, items)
+
+    def _painted(self, run: StatelessRun, items: Items) -> Items:
+        """Returns the answer to a request with one style."""
+        request, styles = self._request(run, items)
+        picture, losses = run.stylize(request, styles)
+        return {"image_bytes": codec.encode(picture), "losses": losses}
 
     def _paint_blend(self, items: Items) -> Items:
         weights = items["style_blend_weights"]
@@ -124,26 +119,34 @@ class ServedModel:
                 " style pictures; allowed: one for each",
             ),
         ]
-        index = codec.with_checks(checks, requested_color(items["color"], self._defaults.color.mode))
+        color_index = stateless.color_index(items["color"], self._defaults.color.mode)
+        color_index = codec.with_checks(checks, color_index)
         with tf.control_dependencies(checks):
-            data = tf.boolean_mask(items["style_bytes"], used)
+            files = tf.boolean_mask(items["style_bytes"], used)
             shares = tf.boolean_mask(weights, used)
         content = self._decode(items["content_bytes"], "content")
-        return _painted(self._run.blend(content, data, shares, index, _settings(items)))
+        styles = self._files(files, shares / tf.reduce_sum(shares))
+        request = self._run.request(content, styles, _settings(items), color_index)
+        without_steps = [index for index, name in enumerate(COLORS) if name in WITHOUT_STEPS]
+        picture, losses = tf.cond(
+            tf.reduce_any(tf.equal(color_index, tf.constant(without_steps))),
+            lambda: (self._run.recolored(request, styles), tf.zeros([len(Losses._fields)])),
+            lambda: self._run.stylize(request, styles),
+        )
+        return {"image_bytes": codec.encode(picture), "losses": losses}
 
     def _start(self, items: Items) -> Items:
-        content, style = self._decoded(items)
-        state, picture = self._run.start(content, style, _settings(items))
+        request, _ = self._request(self._run, items)
+        state, picture = self._run.start(request)
         return {"state_bytes": self._packed(items, state), "preview_bytes": codec.encode(picture)}
 
     def _advance(self, items: Items) -> Items:
-        content, style = self._decoded(items)
-        settings, steps_now = _settings(items), items["steps_now"]
+        request, styles = self._request(self._run, items)
+        steps_now = items["steps_now"]
         positive = codec.check(steps_now > 0, "steps_now: ", steps_now, "; allowed: 1 and above")
-        before = self._unpacked(items, content, style, settings)
-        state, picture, losses, done = self._run.advance(
-            content, style, settings, before, codec.with_checks([positive], steps_now)
-        )
+        steps_now = codec.with_checks([positive], steps_now)
+        before = self._unpacked(items, request)
+        state, picture, losses, done = self._run.advance(request, styles, before, steps_now)
         return {
             "state_bytes": self._packed(items, state),
             "preview_bytes": codec.encode(picture),
@@ -168,11 +171,12 @@ class ServedModel:
         return tf.function(signature, autograph=False).get_concrete_function(**specs)
 
     def _paint_pixels(self, items: Items) -> Items:
-        settings = settings_of(self._defaults.replace(size=0))
         most = self._limits.max_pixels
         content = self._checked_pixels(items, "content", most)
-        style = self._checked_pixels(items, "style", most * INPUT_PIXELS_PER_PIXEL)
-        return {"image": self._run.stylize(content, style, settings)[0][0]}
+        styles = stateless.one_style(self._checked_pixels(items, "style", most * INPUT_PIXELS_PER_PIXEL))
+        own = _settings_of(self._defaults.replace(size=0))
+        request = self._run.request(content, styles, own)
+        return {"image": self._run.stylize(request, styles)[0][0]}
 
     def _checked_pixels(self, items: Items, name: str, max_pixels: int) -> Tensor:
         pixels = items[name]
@@ -186,38 +190,59 @@ class ServedModel:
         )
         return codec.with_checks(checks, pixels)[tf.newaxis]
 
-    def _decoded(self, items: Items) -> tuple[Tensor, Tensor]:
-        return (
-            self._decode(items["content_bytes"], "content"),
-            self._decode(items["style_bytes"], "style"),
+    def _request(self, run: StatelessRun, items: Items) -> tuple[Request, Styles]:
+        """Returns the request of an item with one style."""
+        content = self._decode(items["content_bytes"], "content")
+        styles = stateless.one_style(self._decode(items["style_bytes"], "style"))
+        return run.request(content, styles, _settings(items)), styles
+
+    def _files(self, files: Tensor, shares: Tensor) -> Styles:
+        """Returns the styles of some files [K], each of which is decoded where it is needed."""
+
+        def each(function: Callable[[Tensor], Any], specs: Any) -> Any:
+            return tf.map_fn(
+                lambda file: function(self._decode(file, "style")),
+                files,
+                fn_output_signature=specs,
+                parallel_iterations=1,
+            )
+
+        sizes = tf.map_fn(
+            lambda file: self._measure(file, "style"), files, fn_output_signature=tf.TensorSpec([2], tf.int32)
         )
+        return Styles(sizes, shares, each)
 
     def _owner(self, items: Items) -> Tensor:
         """Returns what a state belongs to: this model, the pictures and the settings."""
-        settings = [tf.io.serialize_tensor(setting) for setting in _settings(items)]
+        serialized = [tf.io.serialize_tensor(setting) for setting in _settings(items).values()]
         pictures = [items[name] for name in _PICTURES]
-        return codec.fingerprint([tf.constant(self._identity), *pictures, *settings])
+        return codec.fingerprint([tf.constant(self._identity), *pictures, *serialized])
 
     def _packed(self, items: Items, state: State) -> Tensor:
         return codec.pack(tf.nest.flatten(state), self._owner(items))
 
-    def _unpacked(self, items: Items, content: Tensor, style: Tensor, settings: Settings) -> State:
+    def _unpacked(self, items: Items, request: Request) -> State:
         """Returns the state in a request: first where it stands, which decides the sizes of the rest."""
-        count = self._run.num_state_tensors(content, style, settings)
+        count = len(tf.nest.flatten(self._run.start(request)[0]))
         texts = codec.opened(items["state_bytes"], count, self._owner(items))
         scale_index, step = codec.parse(texts[-2:], [tf.constant(0), tf.constant(0)])
-        blank = self._run.blank(content, style, settings, scale_index)
+        blank = self._run.blank(request, scale_index)
+        most = request.plan.num_steps[blank.scale_index]
+        known = codec.check(step <= most, "state_bytes: at step ", step, " of ", most)
         tensors = codec.parse(texts[:-2], tf.nest.flatten(blank)[:-2])
-        return tf.nest.pack_sequence_as(blank, [*tensors, scale_index, step])
+        step = codec.with_checks([known], step)
+        return tf.nest.pack_sequence_as(blank, [*tensors, blank.scale_index, step])
 
 
-def _painted(result: tuple[Tensor, Tensor]) -> Items:
-    picture, losses = result
-    return {"image_bytes": codec.encode(picture), "losses": losses}
+def _settings(items: Items) -> Items:
+    """Returns the settings among the tensors of an item."""
+    return {name: items[name] for name in _SETTINGS}
 
 
-def _settings(items: Items) -> Settings:
-    return Settings(*(items[name] for name in _SETTINGS))
+def _settings_of(config: Config) -> Items:
+    """Returns a config's own settings."""
+    own = settings.Settings.of_config(config)
+    return {name: tf.constant(value) for name, value in own.tensors().items()}
 
 
 def _specs(types: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:

@@ -1,23 +1,129 @@
 """A whole run as functions of tensors: no variable is assigned, so that one model serves many at once.
 
-The steps, the scales and the pictures are those of `stylizer`, through the same `minimize` and `enlarge`.
-Images are `[1, H, W, 3]` float32 sRGB in [0, 1], of sizes that only the graph knows.
+The images are made by `engine.loop`, as those of the `Stylizer`, and the sizes by `config.scales`. Images are
+`[1, H, W, 3]` float32 sRGB in [0, 1], of sizes that only the graph knows.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from nst_tf.config import scales
 from nst_tf.config.config import Config
+from nst_tf.config.settings import COLORS
 from nst_tf.engine import color, images, loop
 from nst_tf.losses import objective
 from nst_tf.losses.objective import LossWeights, Targets
 from nst_tf.losses.values import Losses
-from nst_tf.serving import codec, requested, tensor_scales
-from nst_tf.serving.codec import check_size
-from nst_tf.serving.requested import Limits, Settings, Styles, each
+from nst_tf.serving import codec
+from nst_tf.serving.settings import Limits
 from nst_tf.tensors import Tensor
+
+Settings = Mapping[str, Tensor]  # {name of `settings.KINDS`: scalar}
+
+
+def _double(value: Any) -> Tensor:
+    """Returns a scalar in double precision; Python's numbers do not become float32 on the way."""
+    return tf.cast(value, tf.float64) if tf.is_tensor(value) else tf.constant(value, tf.float64)
+
+
+TENSORS = scales.Arithmetic(
+    double=_double,
+    floor=lambda value: tf.cast(tf.floor(value), tf.int32),
+    round=lambda value: tf.cast(tf.round(value), tf.int32),
+    power=lambda base, exponent: tf.pow(base, tf.constant(exponent, tf.float64)),
+    minimum=tf.minimum,
+    maximum=tf.maximum,
+    where=tf.where,
+)
+
+
+class Plan(NamedTuple):
+    """The scales of a run, S of them, coarse to fine."""
+
+    heights: Tensor  # [S] int32
+    widths: Tensor  # [S] int32
+    num_steps: Tensor  # [S] int32
+    shares: Tensor  # [S] float64, of the final size
+
+    def scale(self, index: Tensor) -> scales.Scale:
+        """Returns one of them."""
+        return scales.Scale(*(column[index] for column in self))
+
+
+def plan_scales(config: Config, size: Tensor, num_steps: Tensor, height: Tensor, width: Tensor) -> Plan:
+    """Returns what `scales.plan_scales` does for the config with that size and so many steps in all.
+
+    The last scale may be too small for the network; whoever calls checks it.
+
+    Args:
+        config: Says which side `size` is, the scales, and how steps are split over them.
+        size: [] int32, in pixels; 0 keeps the content's own.
+        num_steps: [] int32, at least 1.
+        height: [] int32, of the content picture.
+        width: [] int32, of the content picture.
+    """
+    rule = scales.size_rule(config)._replace(size=size)
+    steps = scales.split_steps(num_steps, config.scales.steps, TENSORS)
+    found, is_used = zip(
+        *scales.all_scales(config, rule, steps, height, width, TENSORS),
+        strict=True,
+    )
+    columns = (tf.stack(column) for column in zip(*found, strict=True))
+    return Plan(*(tf.boolean_mask(column, tf.stack(is_used)) for column in columns))
+
+
+def style_size(
+    config: Config, size: Tensor, plan: Plan, index: Tensor, height: Tensor, width: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Returns what `scales.style_size` does for a style picture at a scale of the plan, int32 both.
+
+    Args:
+        config: As for `plan_scales`.
+        size: As for `plan_scales`.
+        plan: Its scales.
+        index: [] int32, which of them.
+        height: [] int32, of the style picture.
+        width: [] int32, of the style picture.
+    """
+    rule = scales.size_rule(config)._replace(size=size)
+    return scales.size_of_style(config, rule, plan.scale(index), height, width, TENSORS)
+
+
+class Styles(NamedTuple):
+    """The K style pictures of a request."""
+
+    sizes: Tensor  # [K, 2] int32, height and width
+    shares: Tensor  # [K] float32, of the style; they add up to 1
+    each: Callable[[Callable[[Tensor], Any], Any], Any]
+    """(function of an image [1, h, w, 3], the `tf.TensorSpec`s of what it returns) -> what it returns for
+    every style, stacked"""
+
+
+def one_style(image: Tensor) -> Styles:
+    """Returns a single style picture, [1, h, w, 3]."""
+
+    def each(function: Callable[[Tensor], Any], specs: Any) -> Any:
+        del specs
+        return tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], function(image))
+
+    return Styles(tf.shape(image)[tf.newaxis, 1:3], tf.constant([1.0]), each)
+
+
+class Request(NamedTuple):
+    """A request that has passed all checks; tensors only, so that it may be an argument of a graph."""
+
+    content_image: Tensor  # [1, H, W, 3] as given
+    prepared: Tensor  # the same with the colours that the run works on
+    color_index: Tensor | None  # [] int32, whose colours the result has, in `COLORS`; None: the config's
+    shares: Tensor  # [K] float32, of `Styles`
+    settings: dict[str, Tensor]
+    plan: Plan
+
+    def steps_done(self, state: "State") -> Tensor:
+        """Returns how many steps a run has done, over all scales, [] int32."""
+        return tf.reduce_sum(self.plan.num_steps[: state.scale_index]) + state.step
 
 
 class State(NamedTuple):
@@ -27,6 +133,22 @@ class State(NamedTuple):
     optimizer: Any  # NamedTuple of tensors
     scale_index: Tensor  # [] int32
     step: Tensor  # [] int32, steps done at this scale
+
+
+class _Moments(NamedTuple):
+    """The moments of K styles at some scales in a row."""
+
+    first_scale: Tensor  # [] int32
+    moments: objective.StyleMoments  # [K, scales, R, ...] each
+
+    def at(self, scale_index: Tensor) -> objective.StyleMoments:
+        """Returns those at a scale, [K, R, ...] each."""
+        index = scale_index - self.first_scale
+        return tf.nest.map_structure(lambda stacked: tf.gather(stacked, index, axis=1), self.moments)
+
+
+# What `color.statistics` returns of one picture.
+_COLOR_STATISTICS = color.ColorStatistics(tf.TensorSpec([3], tf.float64), tf.TensorSpec([3, 3], tf.float64))
 
 
 def all_terms(config: Config) -> Config:
@@ -39,30 +161,117 @@ def all_terms(config: Config) -> Config:
 
 
 class StatelessRun:
-    """Runs of one formulation on any pictures with any settings; holds no state of theirs."""
+    """Runs of one formulation on any pictures with any settings; holds no state of theirs.
 
-    def __init__(self, config: Config, judge: objective.Objective, limits: Limits) -> None:
-        """Takes what all runs share.
+    What is worth it is a `tf.function`, traced once for all signatures.
+    """
+
+    def __init__(self, config: Config, of: objective.Objective, limits: Limits) -> None:
+        """Takes what all runs share; traces nothing yet.
 
         Args:
-            config: With all terms; its steps are proportions, its size is not looked at.
-            judge: The objective of that config.
+            config: With all terms; its steps are proportions, its size is not read.
+            of: The objective of that config.
             limits: What is refused with INVALID_ARGUMENT.
         """
-        self._config, self._objective, self._limits = config, judge, limits
+        self._config, self._objective, self._limits = config, of, limits
+        self._check = tf.function(self._checked, autograph=False)
+        self._moments = tf.function(self._moments_of_style, autograph=False)
+        self.start = tf.function(self._started, autograph=False)
+        self.blank = tf.function(self._blank, autograph=False)
+        self._take_steps = tf.function(self._steps_taken, autograph=False)
 
-    def start(self, content_image: Tensor, styles: Styles, settings: Settings) -> State:
-        """Returns the state before the first step."""
-        plan, content_image = self._checked(content_image, styles, settings)
-        prepared = self._prepared(content_image, styles)
-        image = images.resize(prepared, plan.heights[0], plan.widths[0])
-        image = images.INITS[self._config.start.init](image, settings.seed, self._config.start.noise_levels)
-        image = styles.color.judged(image)
-        return State(image, self._optimizer(plan).init(image), tf.constant(0), tf.constant(0))
+    def request(
+        self,
+        content_image: Tensor,
+        styles: Styles,
+        settings: Settings,
+        color_index: Tensor | None = None,
+    ) -> Request:
+        """Returns a request, whose picture and plan cannot be read before all checks have passed.
 
-    def blank(self, content_image: Tensor, styles: Styles, settings: Settings, scale_index: Tensor) -> State:
+        Args:
+            content_image: [1, H, W, 3].
+            styles: Its style pictures, of which only sizes and shares are read.
+            settings: Of the run.
+            color_index: [] int32, whose colours the result has, in `COLORS`; None for the config's own,
+                which makes a graph with less in it.
+        """
+        return self._check(content_image, styles.sizes, styles.shares, dict(settings), color_index)
+
+    def stylize(self, request: Request, styles: Styles) -> tuple[Tensor, Tensor]:
+        """Returns the picture of a whole run, [1, H, W, 3] in [0, 1], and its losses, [4]."""
+        state, _ = self.start(request)
+        return self.advance(request, styles, state, request.settings["num_steps"])[1:3]
+
+    def advance(
+        self, request: Request, styles: Styles, state: State, num_steps: Tensor
+    ) -> tuple[State, Tensor, Tensor, Tensor]:
+        """Takes some steps, from scale to scale; no more than are left.
+
+        Each style picture is decoded once: what is kept of it are its moments at the scales ahead.
+
+        Returns:
+            The state; the picture so far, [1, H, W, 3] in [0, 1]; its losses, [4]; the steps done, [] int32.
+        """
+        ahead = _scales_ahead(request, state, num_steps)
+        specs = tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), self._objective.moments_spec()
+        )
+        moments = styles.each(lambda image: self._moments(request, image, ahead), specs)
+        return self._take_steps(request, _Moments(ahead[0], moments), state, num_steps)
+
+    def recolored(self, request: Request, styles: Styles) -> Tensor:
+        """Returns the content image with the styles' colours and no strokes, [1, H, W, 3] in [0, 1]."""
+        found = styles.each(color.statistics, _COLOR_STATISTICS)
+        recolored = color.recolor(request.content_image, found, request.shares, self._config.color.root)
+        return images.resize(recolored, request.plan.heights[-1], request.plan.widths[-1])
+
+    def _checked(
+        self,
+        content_image: Tensor,
+        style_sizes: Tensor,
+        shares: Tensor,
+        settings: dict[str, Tensor],
+        color_index: Tensor | None,
+    ) -> Request:
+        """Returns the request of these tensors."""
+        limits, needed = self._limits, scales.pixels_needed(self._config)
+        num_steps = codec.with_checks(_setting_checks(settings, limits), settings["num_steps"])
+        height, width = tf.shape(content_image)[1], tf.shape(content_image)[2]
+        plan = plan_scales(self._config, settings["size"], num_steps, height, width)
+        checks = codec.check_size(
+            plan.heights[-1], plan.widths[-1], "size: the result", limits.max_pixels, needed
+        )
+
+        def checked_style(size: Tensor) -> Tensor:
+            last = tf.shape(plan.heights)[0] - 1
+            largest = style_size(self._config, settings["size"], plan, last, size[0], size[1])
+            what = "size: the style picture at that size"
+            own = codec.check_size(*largest, what, limits.max_pixels, needed)
+            return codec.with_checks(own, tf.constant(True))
+
+        checks.append(tf.map_fn(checked_style, style_sizes, fn_output_signature=tf.bool))
+        content_image = codec.with_checks(checks, content_image)
+        plan = Plan(*(codec.with_checks(checks, column) for column in plan))
+        prepared, _ = self._color(color_index).prepare(content_image, [], self._config.color.root)
+        return Request(content_image, prepared, color_index, shares, settings, plan)
+
+    def _color(self, index: Tensor | None) -> color.Color:
+        return color.COLORS[self._config.color.mode] if index is None else color.switched(index)
+
+    def _started(self, request: Request) -> tuple[State, Tensor]:
+        """Returns the state before the first step, and its picture."""
+        algorithm, plan = self._algorithm(request), request.plan
+        image = algorithm.first_image(
+            request.prepared, plan.heights[0], plan.widths[0], request.settings["seed"]
+        )
+        state = State(image, algorithm.optimizer.init(image), tf.constant(0), tf.constant(0))
+        return state, algorithm.picture(state.image, state.optimizer, request.content_image)
+
+    def _blank(self, request: Request, scale_index: Tensor) -> State:
         """Returns a state of the shapes that one has at a scale; fails where there is no such scale."""
-        plan, _ = self._checked(content_image, styles, settings)
+        plan = request.plan
         known = codec.check(
             (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
             "state_bytes: at scale ",
@@ -70,50 +279,43 @@ class StatelessRun:
         )
         index = codec.with_checks([known], scale_index)
         image = tf.zeros([1, plan.heights[index], plan.widths[index], 3])
-        return State(image, self._optimizer(plan).init(image), index, tf.constant(0))
+        return State(image, self._algorithm(request).optimizer.init(image), index, tf.constant(0))
 
-    def steps_done(self, content_image: Tensor, settings: Settings, state: State) -> Tensor:
-        """Returns how many steps a run has done, over all scales, [] int32."""
-        plan = self._plan(content_image, settings)
-        return tf.reduce_sum(plan.num_steps[: state.scale_index]) + state.step
+    def _moments_of_style(
+        self, request: Request, style_image: Tensor, scale_indices: Tensor
+    ) -> objective.StyleMoments:
+        """Returns the moments of a style picture [1, h, w, 3] at some scales [n], [n, R, ...] each."""
+        prepare = self._color(request.color_index).prepare
+        _, (image,) = prepare(request.content_image, [style_image], self._config.color.root)
+        height, width = tf.shape(image)[1], tf.shape(image)[2]
 
-    def advance(
-        self, content_image: Tensor, styles: Styles, settings: Settings, state: State, num_steps: Tensor
-    ) -> tuple[State, Tensor, Tensor]:
-        """Takes some steps, from scale to scale; no more than are left.
+        def at_scale(index: Tensor) -> objective.StyleMoments:
+            size = style_size(self._config, request.settings["size"], request.plan, index, height, width)
+            return self._objective.style_moments(images.resize(image, *size))
 
-        Returns:
-            The state; the picture so far, [1, H, W, 3] in [0, 1]; its losses, [4].
-        """
-        plan, content_image = self._checked(content_image, styles, settings)
-        state = self._checked_state(plan, state)
-        optimizer, prepared = self._optimizer(plan), self._prepared(content_image, styles)
+        specs = self._objective.moments_spec()
+        return tf.map_fn(at_scale, scale_indices, fn_output_signature=specs, parallel_iterations=1)
+
+    def _steps_taken(
+        self, request: Request, moments: _Moments, state: State, num_steps: Tensor
+    ) -> tuple[State, Tensor, Tensor, Tensor]:
+        """Returns what `advance` does, the styles' moments being there."""
+        plan, algorithm = request.plan, self._algorithm(request)
 
         def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
-            state = self._next_scale_if_due(plan, optimizer, state, prepared, settings)
-            targets = self._targets(plan, state.scale_index, prepared, content_image, styles, settings)
+            state = _next_scale_if_due(algorithm, request, state)
+            targets = self._targets(request, moments, state.scale_index)
             count = tf.minimum(left, plan.num_steps[state.scale_index] - state.step)
-            image, inner, _ = loop.minimize(
-                lambda image: self._value_and_gradient(image, targets, styles),
-                optimizer,
-                state.image,
-                state.optimizer,
-                count,
-            )
+            image, inner, _ = algorithm.take_steps(state.image, state.optimizer, targets, count)
             state = State(image, inner, state.scale_index, state.step + count)
             values = tf.cond(
                 tf.equal(left, count),
-                lambda: tf.stack(
-                    self._objective.evaluate(
-                        styles.color.judged(_picture(optimizer, state, content_image, styles)), targets
-                    )
-                ),
+                lambda: tf.stack(algorithm.evaluate(_picture(algorithm, request, state), targets)),
                 lambda: tf.zeros([len(Losses._fields)]),
             )
             return tf.constant(False), left - count, state, values
 
-        done = tf.reduce_sum(plan.num_steps[: state.scale_index]) + state.step
-        left = tf.minimum(num_steps, settings.num_steps - done)
+        left = tf.minimum(num_steps, request.settings["num_steps"] - request.steps_done(state))
         variables = (tf.constant(True), left, state, tf.zeros([len(Losses._fields)]))
         # Once at least: what has no steps left still has its losses.
         _, _, state, values = tf.while_loop(
@@ -123,114 +325,108 @@ class StatelessRun:
             shape_invariants=tf.nest.map_structure(_any_size, variables),
             parallel_iterations=1,
         )
-        check = _finite(optimizer.output(state.image, state.optimizer), values)
-        picture = _picture(optimizer, state, content_image, styles)
-        return state, codec.with_checks([check], picture), codec.with_checks([check], values)
+        check = _finite(algorithm.optimizer.output(state.image, state.optimizer), values)
+        picture = codec.with_checks([check], _picture(algorithm, request, state))
+        return state, picture, codec.with_checks([check], values), request.steps_done(state)
 
-    def picture(self, content_image: Tensor, styles: Styles, settings: Settings, state: State) -> Tensor:
-        """Returns the picture so far, [1, H, W, 3] in [0, 1]."""
-        return _picture(self._optimizer(self._plan(content_image, settings)), state, content_image, styles)
-
-    def recolored(self, content_image: Tensor, styles: Styles, settings: Settings) -> Tensor:
-        """Returns the content image with the styles' colours and no strokes, [1, H, W, 3] in [0, 1]."""
-        plan, content_image = self._checked(content_image, styles, settings)
-        found = each(styles, lambda index: color.statistics(styles.image(index)), requested.COLOR_STATISTICS)
-        recolored = color.recolor(content_image, found, styles.shares, self._config.color.root)
-        return images.resize(recolored, plan.heights[-1], plan.widths[-1])
-
-    def _prepared(self, content_image: Tensor, styles: Styles) -> Tensor:
-        return styles.color.prepare(content_image, [], self._config.color.root)[0]
-
-    def _value_and_gradient(self, image: Tensor, targets: Targets, styles: Styles) -> tuple[Losses, Tensor]:
-        values, gradient = self._objective.value_and_gradient(image, targets)
-        return values, styles.color.project(gradient)
-
-    def _plan(self, content_image: Tensor, settings: Settings) -> tensor_scales.Plan:
-        height, width = tf.shape(content_image)[1], tf.shape(content_image)[2]
-        return tensor_scales.plan_scales(self._config, settings.size, settings.num_steps, height, width)
-
-    def _optimizer(self, plan: tensor_scales.Plan) -> Any:
-        return loop.make_optimizer(self._config, plan.heights[-1] * plan.widths[-1])
-
-    def _checked(
-        self, content_image: Tensor, styles: Styles, settings: Settings
-    ) -> tuple[tensor_scales.Plan, Tensor]:
-        """Returns the plan and the content image, neither of which can be read before all checks."""
-        settings = settings._replace(
-            num_steps=codec.with_checks(requested.checks(settings, self._limits), settings.num_steps)
-        )
-        plan = self._plan(content_image, settings)
-        needed, most = scales.pixels_needed(self._config), self._limits.max_pixels
-        checks = check_size(plan.heights[-1], plan.widths[-1], "size: the result", most, needed)
-
-        def checked_style(index: Any) -> Tensor:
-            last = tf.shape(plan.heights)[0] - 1
-            size = self._style_size(plan, last, styles.image(index), settings)
-            own = check_size(*size, "size: the style picture at that size", most, needed)
-            return codec.with_checks(own, tf.constant(True))
-
-        checks.append(each(styles, checked_style, tf.TensorSpec([], tf.bool)))
-        return (
-            tensor_scales.Plan(*(codec.with_checks(checks, tensor) for tensor in plan)),
-            codec.with_checks(checks, content_image),
+    def _targets(self, request: Request, moments: _Moments, index: Tensor) -> Targets:
+        """Returns the targets at a scale."""
+        scale = request.plan.scale(index)
+        content = images.resize(request.prepared, scale.height, scale.width)
+        weights = (request.settings[f"{term}_weight"] for term in LossWeights._fields)
+        return Targets(
+            self._objective.content_targets(content),
+            self._objective.style_targets(moments.at(index), request.shares[:, tf.newaxis]),
+            LossWeights(*weights),
+            {},
+            (),
         )
 
-    def _checked_state(self, plan: tensor_scales.Plan, state: State) -> State:
-        """Returns the state, whose place in the plan there is."""
-        steps = plan.num_steps[state.scale_index]
-        good = codec.check(state.step <= steps, "state_bytes: at step ", state.step, " of ", steps)
-        return state._replace(step=codec.with_checks([good], state.step))
-
-    def _next_scale_if_due(
-        self, plan: tensor_scales.Plan, optimizer: Any, state: State, prepared: Tensor, settings: Settings
-    ) -> State:
-        index = state.scale_index
-        last = tf.shape(plan.heights)[0] - 1
-        detail = tf.where(settings.content_weight > 0, self._config.scales.detail, 0.0)
-
-        def following() -> State:
-            content = images.resize(prepared, plan.heights[index + 1], plan.widths[index + 1])
-            image, inner = loop.enlarge(optimizer, state.image, state.optimizer, content, detail)
-            return State(image, inner, index + 1, tf.constant(0))
-
-        due = tf.equal(state.step, plan.num_steps[index]) & (index < last)
-        return tf.cond(due, following, lambda: state)
-
-    def _targets(
-        self,
-        plan: tensor_scales.Plan,
-        index: Tensor,
-        prepared: Tensor,
-        content_image: Tensor,
-        styles: Styles,
-        settings: Settings,
-    ) -> Targets:
-        """Returns the targets at a scale, of the content image as prepared and as given."""
-        weights = LossWeights(settings.content_weight, settings.style_weight, settings.total_variation_weight)
-        content = images.resize(prepared, plan.heights[index], plan.widths[index])
-
-        def moments(style: Any) -> Any:
-            _, (image,) = styles.color.prepare(content_image, [styles.image(style)], self._config.color.root)
-            size = self._style_size(plan, index, image, settings)
-            return self._objective.style_moments(images.resize(image, *size))
-
-        stacked = each(styles, moments, self._objective.moments_spec())
-        asked = self._objective.style_targets(stacked, styles.shares[:, tf.newaxis])
-        return self._objective.targets_of(content, asked, weights)
-
-    def _style_size(
-        self, plan: tensor_scales.Plan, index: Tensor, style_image: Tensor, settings: Settings
-    ) -> tuple[Tensor, Tensor]:
-        height, width = tf.shape(style_image)[1], tf.shape(style_image)[2]
-        return tensor_scales.style_size(self._config, settings.size, plan, index, height, width)
+    def _algorithm(self, request: Request) -> loop.Algorithm:
+        pixels = request.plan.heights[-1] * request.plan.widths[-1]
+        return loop.Algorithm(
+            self._config,
+            self._color(request.color_index),
+            self._objective,
+            loop.make_optimizer(self._config, pixels),
+        )
 
 
-def _picture(optimizer: Any, state: State, content_image: Tensor, styles: Styles) -> Tensor:
-    picture = tf.clip_by_value(optimizer.output(state.image, state.optimizer), 0.0, 1.0)
-    if styles.color.finish is None:
-        return picture
-    own = images.resize(content_image, tf.shape(picture)[1], tf.shape(picture)[2])
-    return tf.clip_by_value(styles.color.finish(picture, own), 0.0, 1.0)
+def color_index(name: Tensor, own: str) -> Tensor:
+    """Returns whose colours are asked for, as an index into `COLORS`, [] int32.
+
+    Args:
+        name: [] string; an empty one stands for the model's own choice.
+        own: That choice.
+
+    Raises:
+        InvalidArgumentError: When it runs: there is no such name.
+    """
+    is_chosen = tf.equal(tf.constant(COLORS), tf.where(tf.equal(name, ""), own, name))
+    known = codec.check(
+        tf.reduce_any(is_chosen),
+        "color: ",
+        name,
+        f"; allowed: {', '.join(COLORS)}, or an empty one for the model's own",
+    )
+    return codec.with_checks([known], tf.argmax(is_chosen, output_type=tf.int32))
+
+
+def _setting_checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
+    """Returns the checks of what a request sets; they fail with INVALID_ARGUMENT."""
+    steps, size = settings["num_steps"], settings["size"]
+    most = limits.max_steps
+    found = [
+        codec.check((steps > 0) & (steps <= most), "num_steps: ", steps, f"; allowed: 1 to {most}"),
+        codec.check(size >= 0, "size: ", size, "; allowed: pixels of the longest side, or 0"),
+        codec.check(settings["seed"] >= 0, "seed: ", settings["seed"], "; allowed: 0 and above"),
+        codec.check(
+            (settings["content_weight"] > 0) | (settings["style_weight"] > 0),
+            "content_weight and style_weight: both 0; allowed: at least one above 0",
+        ),
+    ]
+    for name in (f"{term}_weight" for term in LossWeights._fields):
+        weight = settings[name]
+        good = tf.math.is_finite(weight) & (weight >= 0)
+        found.append(codec.check(good, f"{name}: ", weight, "; allowed: finite and not negative"))
+    return found
+
+
+def _scales_ahead(request: Request, state: State, num_steps: Tensor) -> Tensor:
+    """Returns the indices of the scales at which the next steps are taken, [n] int32, at least one."""
+    ends = tf.cumsum(request.plan.num_steps)  # [S], steps done when a scale ends
+    done = request.steps_done(state)
+    goal = done + tf.minimum(num_steps, ends[-1] - done)
+    first = tf.minimum(_count(ends <= done), tf.size(ends) - 1)
+    return tf.range(first, tf.maximum(first, _count(ends < goal)) + 1)
+
+
+def _count(conditions: Tensor) -> Tensor:
+    return tf.reduce_sum(tf.cast(conditions, tf.int32))
+
+
+def _next_scale_if_due(algorithm: loop.Algorithm, request: Request, state: State) -> State:
+    """Returns the state at the next scale, if the steps of this one are done and it is not the last."""
+    plan, index = request.plan, state.scale_index
+
+    def following() -> State:
+        scale = plan.scale(index + 1)
+        image, inner = algorithm.next_scale(
+            state.image,
+            state.optimizer,
+            request.prepared,
+            scale.height,
+            scale.width,
+            request.settings["content_weight"],
+        )
+        return State(image, inner, index + 1, tf.constant(0))
+
+    due = tf.equal(state.step, plan.num_steps[index]) & (index < tf.shape(plan.heights)[0] - 1)
+    return tf.cond(due, following, lambda: state)
+
+
+def _picture(algorithm: loop.Algorithm, request: Request, state: State) -> Tensor:
+    return algorithm.picture(state.image, state.optimizer, request.content_image)
 
 
 def _finite(image: Tensor, values: Tensor) -> tf.Operation:

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 from nst_tf import runtime
 from nst_tf.network import winograd
-from tests import differentiated
+from tests.support import gradients
 
 
 def _random(*shape, seed=0):
@@ -19,11 +20,17 @@ def _by_definition(features, kernel):
 
 
 def _work_from(monkeypatch, least):
-    """Has work from `least` on done by tiles: the function that decides is traced anew."""
+    """Has work from `least` on done by tiles."""
     monkeypatch.setattr(winograd, "_LEAST_WORK", {False: least, True: least})
-    decide = winograd._by_work
-    fresh = tf.function(decide.python_function, decide.input_signature, autograph=False)
-    monkeypatch.setattr(winograd, "_by_work", fresh)
+    _trace_anew(monkeypatch)
+
+
+def _trace_anew(monkeypatch):
+    """Replaces the functions that are traced once in a process."""
+    for name in ("_by_work", "_by_definition_with_gradient", "_by_work_with_gradient"):
+        once = getattr(winograd, name)
+        fresh = tf.function(once.python_function, once.input_signature, autograph=False)
+        monkeypatch.setattr(winograd, name, fresh)
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def test_the_layer_and_its_gradient_equal_keras(monkeypatch, onednn, least):
     monkeypatch.setattr(runtime, "uses_onednn", lambda: onednn)
     _work_from(monkeypatch, least)
     features = tf.constant(_random(1, 9, 14, 5))
-    found = [differentiated.of_layer(layer, features)[:2] for layer in _layers()]
+    found = [gradients.of_layer(layer, features)[:2] for layer in _layers()]
     for ours, keras_own in zip(*found, strict=True):
         np.testing.assert_allclose(ours, keras_own, atol=2e-4)
 
@@ -67,6 +74,7 @@ def test_small_work_is_done_by_the_definition(monkeypatch):
     """Bit for bit, which tiles are not."""
     monkeypatch.setattr(winograd, "_LEAST_CHANNELS", 1)
     monkeypatch.setattr(runtime, "uses_onednn", lambda: False)
+    _trace_anew(monkeypatch)
     features = tf.constant(_random(1, 9, 14, 5))
     ours, keras_own = (layer(features) for layer in _layers())
     np.testing.assert_array_equal(ours, keras_own)
@@ -78,9 +86,10 @@ def test_small_work_is_done_by_the_definition(monkeypatch):
 def test_few_channels_are_left_to_onednn_the_other_way_round(monkeypatch):
     """As the gradient of a convolution by the turned kernel; a picture's three channels as Keras does."""
     monkeypatch.setattr(runtime, "uses_onednn", lambda: True)
+    _trace_anew(monkeypatch)
     features = tf.constant(_random(1, 9, 14, 40))
     ours, keras_own = _layers(40, 33)
-    operations = tf.function(ours, autograph=False).get_concrete_function(features).graph.get_operations()
+    operations = winograd._by_definition_with_gradient.get_concrete_function().graph.get_operations()
     assert "Conv2DBackpropInput" in [operation.type for operation in operations]
     np.testing.assert_allclose(ours(features), keras_own(features), atol=1e-3)
     picture = tf.constant(_random(1, 9, 14, 3))
@@ -92,9 +101,20 @@ def test_few_channels_are_left_to_onednn_the_other_way_round(monkeypatch):
 @pytest.mark.parametrize("tile", [0, 32])
 def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, tile):
     (losses, gradient), (expected_losses, expected) = (
-        differentiated.of_objective(narrow_weights, tile, convolution=way, pooling="average")
+        gradients.of_objective(narrow_weights, tile, convolution=way, pooling="average")
         for way in ("winograd", "direct")
     )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-4)
     assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
     assert (gradient != expected).any()
+
+
+def test_a_gradient_is_registered_once_however_many_layers_are_traced():
+    """TensorFlow's registry keeps what `tf.custom_gradient` registers for ever, and with it the kernels."""
+    counts = []
+    for _ in range(3):
+        for ours, _ in [_layers(40, 33), _layers(140, 130)]:
+            given = tf.constant(_random(1, 9, 14, ours.kernel.shape[2]))
+            gradients.of_layer(ours, given)
+        counts.append(len(ops.gradient_registry.list()))
+    assert counts[1] == counts[2]

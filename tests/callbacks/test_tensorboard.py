@@ -11,7 +11,7 @@ from nst_tf import errors
 from nst_tf.callbacks import tensorboard
 from nst_tf.callbacks.tensorboard import TensorBoard
 from nst_tf.losses.values import Losses
-from tests import watched
+from tests.support import fake_run
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="TensorBoard is not installed"
@@ -31,7 +31,7 @@ def _events(folder):
 
 @needs_tensorboard
 def test_losses_of_every_step_and_some_pictures(tmp_path):
-    watched.run([TensorBoard(tmp_path / "logs")])
+    fake_run.run([TensorBoard(tmp_path / "logs")])
     events = _events(tmp_path / "logs")
     assert set(events) == {"picture", "scale", *(f"losses/{term}" for term in Losses._fields)}
     for term, first in (("total", 10.0), ("content", 4.0), ("style", 6.0)):
@@ -47,14 +47,14 @@ def test_losses_of_every_step_and_some_pictures(tmp_path):
     width, height, png = pictures[-1][1]
     assert (width, height) == (b"48", b"35")
     shown = tf.io.decode_png(png).numpy()
-    assert abs(float(shown.mean()) / 255 - watched.picture(10, 35, 48).mean()) < 0.005
+    assert abs(float(shown.mean()) / 255 - fake_run.picture(10, 35, 48).mean()) < 0.005
 
 
 @needs_tensorboard
 def test_a_folder_holds_one_run(tmp_path):
     (tmp_path / "events.out.tfevents.1.old").write_bytes(b"")
     (tmp_path / "mine.txt").write_bytes(b"")
-    watched.run([TensorBoard(tmp_path)], diverges_at=3)
+    fake_run.run([TensorBoard(tmp_path)], diverges_at=3)
     assert {step for step, _ in _events(tmp_path)["picture"]} < {0, 1, 2}
     assert (tmp_path / "mine.txt").is_file()
 
@@ -62,7 +62,7 @@ def test_a_folder_holds_one_run(tmp_path):
 @needs_tensorboard
 def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        watched.run([TensorBoard(tmp_path / "gone" / "logs")])
+        fake_run.run([TensorBoard(tmp_path / "gone" / "logs")])
     assert len(caplog.records) == 1
     assert "cannot be written to" in caplog.text
 

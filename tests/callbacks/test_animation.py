@@ -12,9 +12,9 @@ from nst_tf import errors
 from nst_tf.callbacks import animation
 from nst_tf.callbacks.animation import Animation
 from nst_tf.engine.progress import Progress
-from tests import watched
+from tests.support import fake_run
 
-RESULT = watched.picture(10, 35, 48)
+RESULT = fake_run.picture(10, 35, 48)
 
 
 def _grey(level):
@@ -50,7 +50,7 @@ def _frames(path):
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
 def test_a_run_moves_from_its_first_picture_to_its_result(tmp_path, suffix):
     moving = Animation(tmp_path / f"a{suffix}")
-    watched.run([moving])
+    fake_run.run([moving])
     moving.save(RESULT)
     frames, durations, loop = _frames(tmp_path / f"a{suffix}")
     assert {frame.size for frame in frames} == {(48, 36)}, "coarse ones enlarged, the sides even"
@@ -68,7 +68,7 @@ def test_a_run_moves_from_its_first_picture_to_its_result(tmp_path, suffix):
 def test_an_mp4_has_the_same_frames(tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     moving = Animation(tmp_path / "a.MP4")
-    watched.run([moving])
+    fake_run.run([moving])
     moving.save(RESULT)
     reader = imageio_ffmpeg.read_frames(str(tmp_path / "a.MP4"))
     about = next(reader)
@@ -85,7 +85,7 @@ def test_ffmpeg_starts_without_python_code_in_a_forked_child(tmp_path):
     forks = []
     os.register_at_fork(before=lambda: forks.append(1))  # for good: it stays, and does nothing else
     moving = Animation(tmp_path / "a.mp4")
-    watched.run([moving])
+    fake_run.run([moving])
     moving.save(RESULT)
     assert (tmp_path / "a.mp4").stat().st_size > 0
     assert not forks, "a fork in a process with gRPC's threads can hang"
@@ -93,17 +93,17 @@ def test_ffmpeg_starts_without_python_code_in_a_forked_child(tmp_path):
 
 def test_a_run_stopped_at_once_and_one_that_diverges_still_make_one(tmp_path):
     moving = Animation(tmp_path / "a.gif")
-    moving.on_begin(watched.SCALES, lambda: watched.picture(0, 17, 24))
+    moving.on_begin(fake_run.SCALES, lambda: fake_run.picture(0, 17, 24))
     moving.save(RESULT)
     assert len(_frames(tmp_path / "a.gif")[0]) == 2
-    watched.run([moving], diverges_at=3)
+    fake_run.run([moving], diverges_at=3)
     moving.save(RESULT)
     assert len(_frames(tmp_path / "a.gif")[0]) == 4
 
 
 def test_size_and_number_of_frames_are_bounded(tmp_path):
     moving = Animation(tmp_path / "a.gif")
-    large = watched.SCALES[1]._replace(height=1500, width=2000, num_steps=6000)
+    large = fake_run.SCALES[1]._replace(height=1500, width=2000, num_steps=6000)
     generator = np.random.default_rng(3)
 
     def picture():
@@ -145,7 +145,7 @@ def test_a_missing_ffmpeg_is_said(monkeypatch):
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     moving = Animation(tmp_path / "a.gif")
     (tmp_path / "a.gif").write_bytes(b"before")
-    watched.run([moving])
+    fake_run.run([moving])
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         moving.save(RESULT)

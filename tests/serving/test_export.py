@@ -21,10 +21,12 @@ from nst_tf.config import presets
 from nst_tf.config.settings import COLORS
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
-from nst_tf.serving import export, requested
-from tests import conftest, served
+from nst_tf.serving import export, stateless
+from nst_tf.serving.settings import Limits
+from tests import conftest
+from tests.support import served
 
-LIMITS = requested.Limits(64 * 64, 100_000)
+LIMITS = Limits(64 * 64, 100_000)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,8 @@ def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
 @pytest.mark.parametrize("own", COLORS)
 def test_without_a_name_the_colours_are_the_models_own(own):
     for name in COLORS:
-        assert COLORS[int(requested.requested_color(tf.constant(name), own))] == name
-    assert COLORS[int(requested.requested_color(tf.constant(""), own))] == own
+        assert COLORS[int(stateless.color_index(tf.constant(name), own))] == name
+    assert COLORS[int(stateless.color_index(tf.constant(""), own))] == own
 
 
 def test_of_a_blend_only_the_colours_may_be_asked_for(server):
@@ -235,7 +237,7 @@ def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
     names = [signature.inputs[name].name for name in inputs] + [signature.outputs["image"].name]
     for name, value in inputs.items():
         np.save(tmp_path / f"{name}.npy", value)
-    script = conftest.ROOT / "tests" / "c_api_process.py"
+    script = conftest.ROOT / "tests" / "support" / "c_api_process.py"
     command = [sys.executable, script, folder, *names, tmp_path]
     environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "3"}
     finished = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -423,8 +425,8 @@ def test_the_description_says_what_the_model_is(folder):
         ({"steps": 2_000_000}, LIMITS, "max_steps"),
         ({"history": 11}, LIMITS, "up to 10"),
         ({"history_precision": "bfloat16"}, LIMITS, "float32, which is what a state holds"),
-        ({"history": 10}, requested.Limits(10_000_000, 10), "steps|2 GB"),
-        ({"steps": 3}, requested.Limits(4096, 0), "limits"),
+        ({"history": 10}, Limits(10_000_000, 10), "steps|2 GB"),
+        ({"steps": 3}, Limits(4096, 0), "limits"),
     ],
 )
 def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):

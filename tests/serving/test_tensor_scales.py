@@ -7,7 +7,7 @@ import tensorflow as tf
 from nst_tf import errors
 from nst_tf.config import presets, scales, settings
 from nst_tf.config.overrides import apply_overrides
-from nst_tf.serving import tensor_scales
+from nst_tf.serving import stateless
 
 SIDES = st.integers(1, 5000)
 LAST = st.integers(1, 50)
@@ -37,7 +37,7 @@ def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_
     }
     chosen = apply_overrides(base, {"size": size, "steps": num_steps, **side_and_shape})
     assert chosen.scales.min_scale == base.scales.min_scale
-    plan = tensor_scales.plan_scales(
+    plan = stateless.plan_scales(
         base, tf.constant(size), tf.constant(num_steps), tf.constant(height), tf.constant(width)
     )
     try:
@@ -53,7 +53,7 @@ def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_
             style = scales.style_size(chosen, scale, style_height, style_width)
         except errors.InputError:
             return
-        sizes = tensor_scales.style_size(
+        sizes = stateless.style_size(
             base, tf.constant(size), plan, index, tf.constant(style_height), tf.constant(style_width)
         )
         assert tuple(int(side) for side in sizes) == style

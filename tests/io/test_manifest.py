@@ -39,7 +39,7 @@ def test_a_config_survives(name, tmp_path):
 
 
 def test_one_that_was_written_before_the_config_had_groups_still_loads():
-    path = pathlib.Path(__file__).with_name("manifest_of_flat_config.json")
+    path = conftest.ROOT / "tests" / "support" / "manifest_of_flat_config.json"
     expected = presets.get("crowsonkb", weights="builtin", precision="float32")
     found = manifest.read(path)
     assert manifest.to_config(found, path) == expected

@@ -14,7 +14,7 @@ from nst_tf.engine import images, stylizer
 from nst_tf.engine.progress import Progress
 from nst_tf.io import manifest, masks
 from tests import conftest
-from tests.test_end_to_end import _answer
+from tests.integration.test_end_to_end import _answer
 
 CONTENT = conftest.smooth_picture(2, 72, 96)[np.newaxis]
 # One red and one blue painting, so that one sees which was painted where.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from nst_tf import errors, runtime
 from nst_tf.config import settings
 from nst_tf.network import convolutions, prepared
-from tests import differentiated
+from tests.support import gradients
 
 needs_onednn = pytest.mark.skipif(not prepared.is_available(), reason="TensorFlow uses no oneDNN here")
 
@@ -42,7 +42,7 @@ def test_the_layer_and_its_gradient_equal_keras(monkeypatch, padding):
         layer = kind(4, 3, padding=padding)
         layer.build([None, None, None, 5])
         layer.set_weights([kernel, bias])
-        *values, graph = differentiated.of_layer(layer, features)
+        *values, graph = gradients.of_layer(layer, features)
         found.append(values)
         operations.append([operation.type for operation in graph.get_operations()])
         np.testing.assert_allclose(layer(features), found[0][0], atol=1e-5)  # no graph
@@ -57,7 +57,7 @@ def test_the_layer_and_its_gradient_equal_keras(monkeypatch, padding):
 def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, monkeypatch, tile):
     monkeypatch.setattr(prepared, "_LEAST_CHANNELS", 4)
     (losses, gradient), (expected_losses, expected) = (
-        differentiated.of_objective(narrow_weights, tile, convolution=way) for way in ("prepared", "direct")
+        gradients.of_objective(narrow_weights, tile, convolution=way) for way in ("prepared", "direct")
     )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert np.linalg.norm(gradient - expected) < 1e-5 * np.linalg.norm(expected)

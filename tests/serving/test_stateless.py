@@ -9,7 +9,8 @@ import tensorflow as tf
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
 from nst_tf.losses import objective
-from nst_tf.serving import requested, stateless
+from nst_tf.serving import stateless
+from nst_tf.serving.settings import Limits, Settings
 from tests import conftest
 
 ANY = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -17,10 +18,10 @@ CONTENT = conftest.smooth_picture(2, 48, 64)[np.newaxis]
 STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 
 
-def _painter(config, narrow_weights):
+def _stateless_run(config, narrow_weights):
     full = stateless.all_terms(config)
     judge = objective.Objective(full, narrow_weights, config.network.precision)
-    return stateless.StatelessRun(full, judge, requested.Limits(64 * 64, 1000))
+    return stateless.StatelessRun(full, judge, Limits(64 * 64, 1000))
 
 
 @pytest.mark.parametrize(
@@ -46,11 +47,12 @@ def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weigh
     fields |= {"style_layer_weights": (1.0, 0.5), "size": 24}
     fields |= {"scales": (0.5, 1.0), "min_scale": 0, "steps": (3, 4)}
     config = presets.get(preset, **changes).replace(precision="float32", **fields)
-    runs, settings = _painter(config, narrow_weights), requested.settings_of(config)
+    runs, settings = _stateless_run(config, narrow_weights), Settings.of_config(config).tensors()
 
     def whole(content, style):
-        styles = requested.one_style(style, config.color.mode)
-        return runs.advance(content, styles, settings, runs.start(content, styles, settings), 7)[1:]
+        styles = stateless.one_style(style)
+        tensors = {name: tf.constant(value) for name, value in settings.items()}
+        return runs.stylize(runs.request(content, styles, tensors), styles)
 
     picture, losses = tf.function(whole, [ANY, ANY], autograph=False)(CONTENT, STYLE)
     run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights)
@@ -62,7 +64,7 @@ def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weigh
 
 def test_the_settings_of_a_config_are_its_own():
     config = presets.get("johnson", seed=7)
-    settings = [value.numpy() for value in requested.settings_of(config)]
+    settings = list(Settings.of_config(config).tensors().values())
     expected = [1000, 512, 5.0, 100.0, 1e-3, 7]
     np.testing.assert_allclose(settings, expected, rtol=1e-7)
 

@@ -23,7 +23,8 @@ from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.config.settings import INITS, OPTIMIZERS, PRECISIONS
 from nst_tf.io import manifest, samples
-from tests import conftest, test_pictures
+from tests import conftest
+from tests.io import test_pictures
 
 # Quick settings with nothing to download, for the whole network and for its first layers.
 WHOLE = ["--weights=builtin", "--size=48", "--steps=6", "--precision=float32"]
@@ -290,7 +291,7 @@ def test_mistakes_found_out_late_get_one_line_too(folder):
     painted = ["--content=photo.png", "--style=painting.jpg", "--size=48", "--steps=2"]
     late = [*(arguments for arguments, _ in LATE_MISTAKES), painted]
     cases = [["--output=out.png", "--weights=builtin", *arguments] for arguments in late]
-    code = "from tests import test_end_to_end; test_end_to_end.answer_all()"
+    code = "from tests.integration import test_end_to_end; test_end_to_end.answer_all()"
     finished = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(cases),

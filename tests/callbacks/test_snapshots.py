@@ -9,29 +9,29 @@ from PIL import Image
 from nst_tf import errors
 from nst_tf.callbacks.snapshots import Snapshots
 from nst_tf.io import pictures
-from tests import watched
+from tests.support import fake_run
 
 
 def test_a_picture_every_so_many_steps_of_the_results_size(tmp_path):
     snapshots = Snapshots(tmp_path / "out.png", 4)
-    assert list(snapshots.on_begin(watched.SCALES, lambda: np.zeros((1, 1, 3)))) == [4, 8]
-    watched.run([snapshots])
+    assert list(snapshots.on_begin(fake_run.SCALES, lambda: np.zeros((1, 1, 3)))) == [4, 8]
+    fake_run.run([snapshots])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out-step0004.png", "out-step0008.png"]
     for step, atol in ((4, 1), (8, 0)):
         with Image.open(tmp_path / f"out-step{step:04d}.png") as saved:
             assert saved.size == (48, 35)
-            expected = pictures.to_uint8(watched.picture(step, 35, 48))
+            expected = pictures.to_uint8(fake_run.picture(step, 35, 48))
             np.testing.assert_allclose(np.asarray(saved, np.int16), expected, atol=atol)
 
 
 def test_a_run_that_diverges_has_no_picture(tmp_path):
-    watched.run([Snapshots(tmp_path / "out.png", 2)], diverges_at=5)
+    fake_run.run([Snapshots(tmp_path / "out.png", 2)], diverges_at=5)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_names_sort_as_the_steps_do(tmp_path):
     snapshots = Snapshots(tmp_path / "out.webp", 5000)
-    long = watched.SCALES[0]._replace(num_steps=20_000)
+    long = fake_run.SCALES[0]._replace(num_steps=20_000)
     assert list(snapshots.on_begin([long], lambda: np.zeros((1, 1, 3)))) == [5000, 10000, 15000, 20000]
     assert snapshots.path(5000).name == "out-step05000.webp"
 
@@ -62,6 +62,6 @@ def test_one_that_cannot_be_written_is_a_warning(tmp_path, caplog):
     snapshots = Snapshots(folder / "out.png", 4)
     folder.rmdir()
     with caplog.at_level(logging.WARNING):
-        watched.run([snapshots])
+        fake_run.run([snapshots])
     assert len(caplog.records) == 2
     assert "out-step0004.png could not be written" in caplog.text

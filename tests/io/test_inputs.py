@@ -15,7 +15,7 @@ from nst_tf.callbacks import report
 from nst_tf.config import presets
 from nst_tf.io import inputs, pictures
 from tests import conftest
-from tests.test_end_to_end import _answer
+from tests.integration.test_end_to_end import _answer
 
 LABELS = np.zeros((48, 64, 3), np.uint8)
 LABELS[:, :32, 0] = 255

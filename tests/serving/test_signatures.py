@@ -17,10 +17,12 @@ from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
 from nst_tf.io import pictures
-from nst_tf.serving import client, export, requested
-from tests import conftest, served
+from nst_tf.serving import client, export
+from nst_tf.serving.settings import Limits
+from tests import conftest
+from tests.support import served
 
-LIMITS = requested.Limits(64 * 64, 100_000)
+LIMITS = Limits(64 * 64, 100_000)
 SETTINGS = client.Settings(
     num_steps=sum(served.CONFIG.scales.steps),
     size=served.CONFIG.scales.size,

@@ -164,7 +164,7 @@ def test_a_choice_that_only_the_graph_knows_is_that_choice(index):
         for each in (switched, chosen):
             prepared, styles = each.prepare(content, [style], "pca")
             shown = each.finish(style, content) if each.finish else style
-            found.append([prepared, *styles, shown, each.judged(content), each.project(style)])
+            found.append([prepared, *styles, shown, each.to_loss_space(content), each.project(style)])
         return found
 
     came, expected = both(index, CONTENT, CONTENT[:, ::-1])
@@ -181,7 +181,7 @@ def test_one_graph_serves_all_sizes(name, root, tmp_path):
     def whole(content: Any, style: Any, picture: Any) -> Any:
         prepared, (styled,) = chosen.prepare(content, [style], root)
         shown = chosen.finish(picture, content) if chosen.finish else picture
-        return [prepared, styled, shown, chosen.judged(picture)]
+        return [prepared, styled, shown, chosen.to_loss_space(picture)]
 
     traced = tf.function(whole, [any_image] * 3, autograph=False)
     if root == "cholesky":

@@ -5,7 +5,8 @@ import pytest
 
 import nst_tf
 from nst_tf.config import presets
-from tests import conftest, oracle
+from tests import conftest
+from tests.support import oracle
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 80, 96) for seed in (1, 2, 3))
 

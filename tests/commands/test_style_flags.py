@@ -15,7 +15,7 @@ from nst_tf import runtime
 from nst_tf.commands import main
 from nst_tf.config.settings import COLORS, OUTSIDES, STYLE_BLENDS, STYLE_STATISTICS
 from tests import conftest
-from tests.test_end_to_end import _answer, _assert_one_line
+from tests.integration.test_end_to_end import _answer, _assert_one_line
 
 STYLES = "--style=red.png,blue.png"
 MASKED = ["--content=photo.png", STYLES, "--content_mask=mask.png"]

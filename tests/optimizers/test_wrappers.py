@@ -6,7 +6,7 @@ import tensorflow as tf
 from nst_tf.config import settings
 from nst_tf.engine import loop
 from nst_tf.optimizers import rules, wrappers
-from tests.test_optimizers import START, value_and_gradient
+from tests.optimizers.test_rules import START, value_and_gradient
 
 
 def _value(image):
