@@ -17,7 +17,8 @@ if typing.TYPE_CHECKING:
     from nst_tf.callbacks.tensorboard import TensorBoard
     from nst_tf.config.config import Config
     from nst_tf.config.presets import get as get_config
-    from nst_tf.engine.stylizer import Progress, Stylizer
+    from nst_tf.engine.progress import Progress
+    from nst_tf.engine.stylizer import Stylizer
     from nst_tf.errors import InputError
     from nst_tf.io.pictures import read as read_image
     from nst_tf.losses.values import Losses
@@ -50,7 +51,7 @@ _HOMES = {
     "Config": ("config.config", "Config"),
     "InputError": ("errors", "InputError"),
     "Losses": ("losses.values", "Losses"),
-    "Progress": ("engine.stylizer", "Progress"),
+    "Progress": ("engine.progress", "Progress"),
     "Result": ("api", "Result"),
     "Snapshots": ("callbacks.snapshots", "Snapshots"),
     "Stylizer": ("engine.stylizer", "Stylizer"),
@@ -64,7 +65,7 @@ _HOMES = {
 }
 
 # Modules that import neither TensorFlow nor Keras.
-_LIGHT = frozenset({"config.config", "errors", "config.presets"})
+_LIGHT = frozenset({"config.config", "config.presets", "engine.progress", "errors", "losses.values"})
 
 
 def __getattr__(name: str) -> object:

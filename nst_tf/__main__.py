@@ -1,6 +1,6 @@
 """`python -m nst_tf`."""
 
-from nst_tf.commands import stylize
+from nst_tf.commands import main
 
 if __name__ == "__main__":
-    stylize.run()
+    main.run()

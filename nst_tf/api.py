@@ -1,6 +1,6 @@
-"""Python's way in: `stylize` a photograph, `evaluate` a formulation.
+"""Python's way in: `stylize` a photograph, `paint` what has been loaded, `evaluate` a formulation.
 
-Pictures for people come as paths, Pillow images or arrays; see `pictures.read`.
+Pictures for people come as paths, samples such as "sample:town", Pillow images or arrays: `pictures.read`.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales
 from nst_tf.engine import color, images, memory, stylizer
 from nst_tf.engine.inputs import check, network_weights, prepare
+from nst_tf.engine.progress import Progress
 from nst_tf.io import inputs, manifest, pictures
 from nst_tf.losses import objective
 from nst_tf.losses.values import Losses
@@ -59,7 +60,7 @@ def stylize(
     content_mask: pictures.Picture | None = None,
     content_regions: pictures.Picture | None = None,
     style_regions: pictures.Picture | Sequence[pictures.Picture] = (),
-    on_progress: Callable[[stylizer.Progress], object] | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
     callbacks: Sequence[Callback] = (),
     **overrides: Any,
 ) -> Result:
@@ -92,32 +93,55 @@ def stylize(
             memory, which cannot be planned for, does not suffice.
     """
     chosen = presets.get(preset, **overrides)
-    if content is None and chosen.start.init == "content" and "init" not in overrides:
-        chosen = presets.get(chosen, init="noise")
-    given = inputs.InputPaths(
+    paths = inputs.InputPaths(
         content=content,
         styles=inputs.as_list(style),
-        init=None if chosen.start.init in images.INITS else chosen.start.init,
+        init=inputs.init_path(chosen),
         content_mask=content_mask,
         content_regions=content_regions,
         style_regions=inputs.as_list(style_regions),
     )
-    read = inputs.read(given, chosen, overrides)
-    chosen = _fitting(chosen, read)
-    # What the result says of its inputs is read now: after a long run a file may be gone.
-    alpha = None if content is None else pictures.read_alpha(content, "content")
-    described = manifest.describe_inputs(given.named())
+    if "init" not in overrides:
+        chosen = inputs.with_start(chosen, paths)
+    return paint(inputs.load(paths, chosen, overrides), chosen, on_progress=on_progress, callbacks=callbacks)
+
+
+def paint(
+    loaded: inputs.LoadedInputs,
+    chosen: config.Config,
+    *,
+    on_progress: Callable[[Progress], object] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
+    """Paints what `inputs.load` returned.
+
+    A large picture's memory is wanted during the run, which has copies of its own: keep no reference to
+    `loaded`.
+
+    Args:
+        loaded: The pictures.
+        chosen: The config, complete.
+        on_progress: As for `stylize`.
+        callbacks: As for `stylize`.
+
+    Raises:
+        InputError: As for `stylize`.
+    """
+    chosen = _fitting(chosen, loaded)
+    alpha, descriptions = loaded.alpha, loaded.descriptions
     if chosen.takes_steps():
-        run = stylizer.Stylizer(read.content, read.styles, chosen, init_image=read.init, regions=read.regions)
-        del read  # which the run has copies of
+        run = stylizer.Stylizer(
+            loaded.content, loaded.styles, chosen, init_image=loaded.init, regions=loaded.regions
+        )
+        del loaded
         made = _run(run, on_progress, callbacks)
     else:
-        made = _recolor(chosen, read.content, read.styles, callbacks)
+        made = _recolor(chosen, loaded.content, loaded.styles, callbacks)
     return Result(
         made.image,
         made.losses,
         made.config,
-        manifest.make(made.config, described, made.weights, made.losses._asdict() if made.trace else {}),
+        manifest.make(made.config, descriptions, made.weights, made.losses._asdict() if made.trace else {}),
         _resized_alpha(alpha, *made.image.shape[:2]),
         made.trace,
         made.outcome,
@@ -137,14 +161,14 @@ class _Made(NamedTuple):
 
 def _run(
     run: stylizer.Stylizer,
-    on_progress: Callable[[stylizer.Progress], object] | None,
+    on_progress: Callable[[Progress], object] | None,
     callbacks: Sequence[Callback],
 ) -> _Made:
     """Takes a run's steps and tells everybody."""
     recorder = report.Recorder()
     report_at = {step for each in callbacks for step in each.on_begin(run.scales, run.picture)}
 
-    def report_progress(progress: stylizer.Progress) -> object:
+    def report_progress(progress: Progress) -> object:
         for each in (recorder, *callbacks):
             each.on_step(progress)
         return on_progress(progress) if on_progress is not None else None
@@ -193,16 +217,16 @@ def _recolor(
     return _Made(image, unknown, chosen, {"name": "none", "sha256": ""}, (), "finished")
 
 
-def _fitting(chosen: config.Config, read: inputs.Read) -> config.Config:
+def _fitting(chosen: config.Config, loaded: inputs.LoadedInputs) -> config.Config:
     """Returns the config as it fits into memory."""
-    given = [image.shape[1:3] for image in (read.content, *read.styles) if image is not None]
-    if not given:
+    sizes = [image.shape[1:3] for image in (loaded.content, *loaded.styles) if image is not None]
+    if not sizes:
         return chosen.replace(tile="off") if chosen.memory.tile == "auto" else chosen
     precision = runtime.resolve_precision(chosen.network.precision)
-    styles = [image.shape[1:3] for image in read.styles]
-    num_regions = 0 if read.regions is None else len(read.regions.colors)
-    chosen = memory.fit(chosen, precision, given[0], styles, num_regions)
-    if not memory.can_be_kept(chosen, precision, given[0], styles, num_regions):
+    styles = [image.shape[1:3] for image in loaded.styles]
+    num_regions = 0 if loaded.regions is None else len(loaded.regions.colors)
+    chosen = memory.fit(chosen, precision, sizes[0], styles, num_regions)
+    if not memory.can_be_kept(chosen, precision, sizes[0], styles, num_regions):
         runtime.give_back_freed_memory()
     return chosen
 

@@ -11,9 +11,6 @@ from absl import flags
 _EXIT_MISTAKE = 2
 _HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})
 
-# Flags of nst_tf for tools that have its flags and run it several times: these are about one run.
-OF_ONE_RUN = ("trace", "save_every", "animation", "comparison", "plot", "logdir", "list_presets")
-
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags of the tool that runs; give it to `app.run` as `flags_parser`."""
@@ -29,13 +26,6 @@ def parse(argv: Sequence[str]) -> list[str]:
     if rest[1:]:
         fail(f"{rest[1]!r} is not a flag; --help lists all flags")
     return rest
-
-
-def refuse(names: Sequence[str], why: str) -> None:
-    """Ends the tool that runs if one of some flags was given."""
-    for name in names:
-        if flags.FLAGS[name].present:
-            fail(f"--{name}: {why}; leave it out")
 
 
 def fail(message: str) -> NoReturn:

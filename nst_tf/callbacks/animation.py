@@ -22,7 +22,7 @@ from nst_tf.config.scales import Scale
 from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
-    from nst_tf.engine.stylizer import Progress
+    from nst_tf.engine.progress import Progress
 
 # A GIF of 41 painted frames of 480 x 360 pixels had 4.1 MB, a WebP 1.2 MB, an MP4 1.6 MB; they play for less
 # than seven seconds.

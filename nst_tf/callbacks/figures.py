@@ -56,13 +56,8 @@ def save_comparison(
     pictures.write(np.asarray(sheet, np.float32) / 255.0, path)
 
 
-def shrunk(picture: pictures.Picture, name: str) -> Image.Image:
-    """Returns a picture no larger than a comparison needs it, to be kept until there is a result.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    image = pictures.read(picture, name)
+def shrunk(image: np.ndarray) -> Image.Image:
+    """Returns an image [1, H, W, 3] as large as a comparison needs it, to be kept during a run."""
     return _of_height(image, min(_HEIGHT, image.shape[1]))
 
 

@@ -48,7 +48,7 @@ class Outputs:
             figures.check_plot(plot)
         self._tensorboard = None if logdir is None else tensorboard.TensorBoard(logdir)
         self._comparison, self._logdir = comparison, logdir
-        self._given: tuple[Image.Image | None, list[Image.Image]] = (None, [])
+        self._compared: tuple[Image.Image | None, list[Image.Image]] = (None, [])
 
     def check(self, taken: Mapping[str, pathlib.Path], overwrite: bool) -> None:
         """Finds out before a run whether everything can be written.
@@ -69,16 +69,12 @@ class Outputs:
         if self._snapshots is not None:
             _check_snapshots(self._snapshots, taken, overwrite)
 
-    def read(self, content: pathlib.Path | None, styles: Sequence[pathlib.Path]) -> None:
-        """Keeps what a comparison will show of the inputs: after a long run a file may be gone.
-
-        Raises:
-            InputError: One cannot be read.
-        """
+    def keep(self, content: np.ndarray | None, styles: Sequence[np.ndarray]) -> None:
+        """Keeps, small, what a comparison will show of the inputs: images [1, H, W, 3]."""
         if self._comparison is not None:
-            self._given = (
-                None if content is None else figures.shrunk(content, "content"),
-                [figures.shrunk(style, "style") for style in styles],
+            self._compared = (
+                None if content is None else figures.shrunk(content),
+                [figures.shrunk(style) for style in styles],
             )
 
     def callbacks(self) -> list["Callback"]:
@@ -96,7 +92,7 @@ class Outputs:
         writers: dict[str, Callable[[pathlib.Path], None]] = {
             "animation": lambda _: self._animation.save(image) if self._animation else None,
             "plot": lambda path: figures.save_plot(trace, path),
-            "comparison": lambda path: figures.save_comparison(image, *self._given, path),
+            "comparison": lambda path: figures.save_comparison(image, *self._compared, path),
         }
         failures = []
         for name, path in self.files.items():

@@ -12,7 +12,7 @@ from typing import NamedTuple, TextIO
 from tqdm import tqdm
 
 from nst_tf.callbacks.callback import Callback
-from nst_tf.engine import stylizer
+from nst_tf.engine.progress import Progress
 from nst_tf.io import pictures
 
 
@@ -36,7 +36,7 @@ class Recorder(Callback):
         self._start = self._last = time.perf_counter()
         self.rows: list[TraceRow] = []
 
-    def on_step(self, progress: stylizer.Progress) -> None:
+    def on_step(self, progress: Progress) -> None:
         """Adds the rows of a report; the time since the last one is shared out evenly."""
         now = time.perf_counter()
         count = len(progress.losses)
@@ -60,19 +60,19 @@ class ProgressBar:
         self._next_line = 0.0
         self._first: tuple[float, int] | None = None  # when the first report came, and the work done by then
 
-    def __call__(self, progress: stylizer.Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Shows a report; a stream that has gone away is no reason to end a run."""
         with contextlib.suppress(OSError, ValueError):
             self._show(progress)
 
-    def _show(self, progress: stylizer.Progress) -> None:
+    def _show(self, progress: Progress) -> None:
         if self._stream.isatty():
             self._show_bar(progress)
         elif progress.step >= self._next_line or progress.step == progress.num_steps:
             self._next_line = progress.step + progress.num_steps / self._LINES
             print(_describe(progress) + self._time_left(progress), file=self._stream, flush=True)
 
-    def _time_left(self, progress: stylizer.Progress) -> str:
+    def _time_left(self, progress: Progress) -> str:
         """Returns an estimate by the work since the first report, before which there is much else to do."""
         now, (done, total) = time.perf_counter(), _work(progress)
         first, before = self._first = self._first or (now, done)
@@ -86,7 +86,7 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
 
-    def _show_bar(self, progress: stylizer.Progress) -> None:
+    def _show_bar(self, progress: Progress) -> None:
         done, total = _work(progress)
         if self._bar is None:
             self._bar = tqdm(
@@ -98,11 +98,12 @@ class ProgressBar:
                 dynamic_ncols=True,
                 leave=False,
             )
+        self._bar.total = total  # a server's client learns on the way how large later scales are
         self._bar.set_postfix_str(_describe(progress), refresh=False)
         self._bar.update(done - self._bar.n)
 
 
-def _work(progress: stylizer.Progress) -> tuple[int, int]:
+def _work(progress: Progress) -> tuple[int, int]:
     """Returns (done, in all) in evaluated pixels, which take equally long at every scale."""
     left_of_step, done, total = progress.step, 0, 0
     for scale in progress.scales:
@@ -113,7 +114,7 @@ def _work(progress: stylizer.Progress) -> tuple[int, int]:
     return done, total
 
 
-def _describe(progress: stylizer.Progress) -> str:
+def _describe(progress: Progress) -> str:
     """Returns where the run stands, the size being worked on and the latest losses."""
     scale, latest = progress.scales[progress.scale_index], progress.losses[-1]
     where = f"step {progress.step} of {progress.num_steps}, {scale.width} x {scale.height}"

@@ -19,7 +19,7 @@ from nst_tf.config.scales import Scale
 from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
-    from nst_tf.engine.stylizer import Progress
+    from nst_tf.engine.progress import Progress
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from nst_tf.callbacks import callback
 from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
-    from nst_tf.engine.stylizer import Progress
+    from nst_tf.engine.progress import Progress
 
 _log = logging.getLogger(__name__)
 

@@ -1,69 +1,115 @@
-"""The command's flags: made from the settings, parsed, and turned into changes of a config.
+"""The flags of a run, which several commands share: defined from the settings, read into a `Run`.
 
-Importing this defines them on `absl.flags.FLAGS`.
+Loads no TensorFlow: mistakes are found before that takes seconds.
 """
 
-import sys
-import textwrap
-from collections.abc import Sequence
-from typing import Any, NoReturn
+import dataclasses
+import os
+import pathlib
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
 from nst_tf import errors
 from nst_tf.config import presets, settings
+from nst_tf.config.config import Config
 from nst_tf.config.overrides import SCALE_SETTINGS
 
-_FLAGS = flags.FLAGS
+if typing.TYPE_CHECKING:
+    from nst_tf.callbacks.outputs import Outputs
+    from nst_tf.io.inputs import InputPaths, LoadedInputs
 
-# What a user's mistake exits with, as in Python's own argument parser.
-EXIT_MISTAKE = 2
-
-_HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})
-
-_INTRODUCTION = """Paints a photograph like a painting.
-
-  nst_tf --content=photo.jpg --style=painting.jpg --output=picture.png
-"""
-
-
-def _define_flags() -> None:
-    """Defines the command's own flags, then one for every field of the config that can be one."""
-    flags.DEFINE_string("content", None, "the photograph: a picture file")
-    flags.DEFINE_multi_string(
-        "style", None, "the painting: a picture file; several with commas, or the flag several times"
-    )
-    flags.DEFINE_string(
-        "content_mask", None, "a grey picture of the photograph's shape: style only where white"
-    )
-    flags.DEFINE_string(
-        "content_regions", None, "the photograph's regions in flat colours, each with a style of its own"
-    )
-    flags.DEFINE_multi_string(
-        "style_regions",
-        None,
+# Flags that name one file or folder, or say one thing, with their help.
+_SINGLE: Mapping[str, str] = {
+    "content": "the photograph: a picture file",
+    "content_mask": "a grey picture of the photograph's shape: style only where white",
+    "content_regions": "the photograph's regions in flat colours, each with a style of its own",
+    "output": "where to write the picture; the extension decides the format",
+    "trace": "where to write every evaluation's losses, as CSV",
+    "animation": "where to write the picture as it develops: .gif, .webp or .mp4",
+    "comparison": "where to write photograph, painting and result in one figure",
+    "plot": "where to write the losses as curves: .png, .svg or .pdf",
+    "logdir": "a folder for TensorBoard summaries of the run",
+    "config": "start from a picture's manifest (its .json, or the picture itself)",
+}
+# Those that name several.
+_SEVERAL: Mapping[str, str] = {
+    "style": "the painting: a picture file; several with commas, or the flag several times",
+    "style_regions": (
         "for each painting, what part of it the region of that colour is to look like: a picture in flat"
-        " colours, or one colour as '#ff0000' for all of it; with commas, or the flag several times",
-    )
+        " colours, or one colour as '#ff0000' for all of it; with commas, or the flag several times"
+    ),
+}
+
+# The flags most people need, in the order in which they meet them.
+MAIN = (
+    *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
+    *("config", "overwrite"),
+)
+# Those that say how large strokes are, and how several paintings go together.
+_OF_STYLES = ("style_scale", "style_size", "style_blend", "style_blend_weights")
+# Those that say where which style goes.
+_OF_REGIONS = ("content_mask", "outside", "content_regions", "style_regions", "guide_erosion")
+# Those that show how the picture comes about.
+_SHOWING = ("save_every", "animation", "comparison", "plot", "logdir")
+
+# Those of them that name a file or a folder.
+_SHOWN_IN = ("animation", "comparison", "plot", "logdir")
+
+# Those that a command with many runs refuses.
+OF_ONE_RUN = ("trace", *_SHOWING)
+
+# The thirty-two layer names would drown the help text.
+_MOST_NAMES_LISTED = 10
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the flags of inputs and outputs, then one for every setting."""
+    for name, text in _SINGLE.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    for name, text in _SEVERAL.items():
+        flags.DEFINE_multi_string(name, None, text, flag_values=values)
     for name, text in SCALE_SETTINGS.items():
-        flags.DEFINE_float(name, None, f"instead of scales: {text}")
-    flags.DEFINE_string("output", None, "where to write the picture; the extension decides the format")
-    flags.DEFINE_string("trace", None, "where to write every evaluation's losses, as CSV")
-    flags.DEFINE_integer("save_every", None, "save OUTPUT-step0020.EXT and so on, every so many steps", 1)
-    flags.DEFINE_string("animation", None, "where to write the picture as it develops: .gif, .webp or .mp4")
-    flags.DEFINE_string("comparison", None, "where to write photograph, painting and result in one figure")
-    flags.DEFINE_string("plot", None, "where to write the losses as curves: .png, .svg or .pdf")
-    flags.DEFINE_string("logdir", None, "a folder for TensorBoard summaries of the run")
-    flags.DEFINE_boolean("overwrite", False, "replace files that exist")
-    flags.DEFINE_string("preset", "default", "the formulation by name; --list_presets lists them")
-    flags.DEFINE_string("config", None, "start from a picture's manifest (its .json, or the picture itself)")
-    flags.DEFINE_boolean("list_presets", False, "list the presets: source, character, cost in time")
-    define = {int: flags.DEFINE_integer, bool: flags.DEFINE_boolean, float: flags.DEFINE_float}
+        flags.DEFINE_float(name, None, f"instead of scales: {text}", flag_values=values)
+    flags.DEFINE_integer(
+        "save_every", None, "save OUTPUT-step0020.EXT and so on, every so many steps", 1, flag_values=values
+    )
+    flags.DEFINE_boolean("overwrite", False, "replace files that exist", flag_values=values)
+    flags.DEFINE_string(
+        "preset", "default", "the formulation by name; nst_tf presets lists them", flag_values=values
+    )
+    of_type = {int: flags.DEFINE_integer, bool: flags.DEFINE_boolean, float: flags.DEFINE_float}
     for name, field in settings.SETTINGS.items():
         if settings.is_list(field):
-            flags.DEFINE_list(name, None, _help(name))
+            flags.DEFINE_list(name, None, _help(name), flag_values=values)
         else:
-            define.get(settings.element_type(field), flags.DEFINE_string)(name, None, _help(name))
+            of_type.get(settings.element_type(field), flags.DEFINE_string)(
+                name, None, _help(name), flag_values=values
+            )
+
+
+def names() -> list[str]:
+    """Returns the names of the flags that `define` defines."""
+    return [*_SINGLE, *_SEVERAL, *SCALE_SETTINGS, "save_every", "overwrite", "preset", *settings.SETTINGS]
+
+
+def groups(without: Collection[str] = ()) -> dict[str, list[str]]:
+    """Returns {heading: flags} for a command's help, without some flags, and without headings of none."""
+    rest = [name for name in settings.SETTINGS if name not in MAIN + _OF_STYLES + _OF_REGIONS]
+    rest[rest.index("scales") : rest.index("scales")] = list(SCALE_SETTINGS)
+    all_groups: Mapping[str, Sequence[str]] = {
+        "Flags; in brackets what the default preset has": MAIN,
+        "Flags for the size of strokes, and for several paintings": _OF_STYLES,
+        "Flags for a style in places, or a style for each place": _OF_REGIONS,
+        "Flags that show how the picture comes about": _SHOWING,
+        "Flags that change the preset's formulation": rest,
+    }
+    left = {
+        heading: [name for name in listed if name not in without] for heading, listed in all_groups.items()
+    }
+    return {heading: listed for heading, listed in left.items() if listed}
 
 
 def _help(name: str) -> str:
@@ -77,89 +123,32 @@ def _help(name: str) -> str:
     return f"{field.metadata['help']}{listed} [{shown}]"
 
 
-# The thirty-two layer names would drown the help text.
-_MOST_NAMES_LISTED = 10
+def refuse(values: flags.FlagValues, refused: Collection[str], why: str) -> None:
+    """Checks that some flags were not given.
 
-# The flags most people need, in the order in which they meet them; the others follow under their own heading.
-_MAIN_FLAGS = (
-    *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
-    *("config", "overwrite", "list_presets"),
-)
-
-# Those that say where which style goes.
-_REGION_FLAGS = ("content_mask", "outside", "content_regions", "style_regions", "guide_erosion")
-
-# Those that say how large strokes are, and how several paintings go together.
-_STYLE_FLAGS = ("style_scale", "style_size", "style_blend", "style_blend_weights")
-
-# Those that let one see how the picture comes about.
-_SHOWING_FLAGS = ("save_every", "animation", "comparison", "plot", "logdir")
+    Raises:
+        InputError: One was.
+    """
+    for name in refused:
+        if values[name].present:
+            raise errors.InputError(f"--{name}: {why}; leave it out")
 
 
-def _help_text() -> str:
-    """Returns what --help prints."""
-    shown = _MAIN_FLAGS + _STYLE_FLAGS + _REGION_FLAGS
-    rest = [name for name in settings.SETTINGS if name not in shown]
-    rest[rest.index("scales") : rest.index("scales")] = list(SCALE_SETTINGS)
-    return "\n".join(
-        [
-            _INTRODUCTION,
-            "Flags; in brackets what the default preset has:",
-            *map(_flag_text, _MAIN_FLAGS),
-            "\nFlags for the size of strokes, and for several paintings:",
-            *map(_flag_text, _STYLE_FLAGS),
-            "\nFlags for a style in places, or a style for each place:",
-            *map(_flag_text, _REGION_FLAGS),
-            "\nFlags that show how the picture comes about:",
-            *map(_flag_text, _SHOWING_FLAGS),
-            "\nFlags that change the preset's formulation:",
-            *map(_flag_text, rest),
-        ]
-    )
+def to_path(values: flags.FlagValues, name: str) -> pathlib.Path | None:
+    """Returns the path that a flag names, if any; a leading ~, which shells leave in it, is expanded."""
+    text = values[name].value
+    return pathlib.Path(os.path.expanduser(text)) if text else None
 
 
-# What absl puts after the help of a flag that may come several times; ours says so itself.
-_REPEATED = ";\n    repeat this option to specify a list of values"
+def overrides(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns {setting: value} of the flags that were given.
 
-
-def _flag_text(name: str) -> str:
-    """Returns a flag's part of the help: its name, and what it means, indented."""
-    head = f"--{name}" if _FLAGS[name].boolean else f"--{name}=..."
-    indent = " " * 27
-    return textwrap.fill(
-        _FLAGS[name].help.removesuffix(_REPEATED),
-        width=100,
-        initial_indent=f"  {head:<24} ",
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags; prints the help, or one line about a wrong flag, and exits where it must."""
-    if _HELP_FLAGS & set(argv[1:]):
-        print(_help_text())
-        sys.exit(0)
-    try:
-        rest: list[str] = _FLAGS(list(argv))
-    except flags.Error as error:
-        _fail(f"{' '.join(str(error).split())}; --help lists all flags")
-    if rest[1:]:
-        _fail(f"{rest[1]!r}: not a flag; files are named as in --content=FILE")
-    return rest
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"nst_tf: {message}", file=sys.stderr)
-    sys.exit(EXIT_MISTAKE)
-
-
-def overrides() -> dict[str, Any]:
-    """Returns {field: value} of the config's flags that were given, and of those that stand for a field."""
-    given: dict[str, Any] = {name: _FLAGS[name].value for name in SCALE_SETTINGS}
+    Raises:
+        InputError: An item of a list is no number.
+    """
+    given: dict[str, Any] = {name: values[name].value for name in SCALE_SETTINGS}
     for name, field in settings.SETTINGS.items():
-        value = _FLAGS[name].value
+        value = values[name].value
         if isinstance(value, list) and settings.element_type(field) is not str:
             value = tuple(_number(name, item) for item in value)
         given[name] = tuple(value) if isinstance(value, list) else value
@@ -176,4 +165,118 @@ def _number(name: str, text: str) -> float:
     return number
 
 
-_define_flags()
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as a person asks for it: what goes in, what is to be done, where what comes out goes."""
+
+    paths: "InputPaths"
+    config: Config
+    overrides: Mapping[str, Any]  # the settings that were given
+    output: pathlib.Path
+    outputs: "Outputs"  # the files beside the picture
+    repeated: Mapping[str, Any] | None  # the manifest that --config names
+
+    def load(self) -> "LoadedInputs":
+        """Reads the pictures and keeps what a comparison will show of them.
+
+        Raises:
+            InputError: One cannot be read, or they do not go with the settings.
+        """
+        from nst_tf.io import inputs
+
+        loaded = inputs.load(self.paths, self.config, self.overrides)
+        self.outputs.keep(loaded.content, loaded.styles)
+        return loaded
+
+
+def to_run(values: flags.FlagValues, *, preset: str | None = None, either: bool = False) -> Run:
+    """Returns the run that flags ask for; no picture is read yet.
+
+    Args:
+        values: The flags, parsed.
+        preset: The one to start from where none is given; None for the flag's default.
+        either: Whether a photograph or a painting alone is enough whatever has weight.
+
+    Raises:
+        InputError: A value is not allowed, or a file that is needed is not named.
+    """
+    from nst_tf.callbacks import outputs
+    from nst_tf.io import inputs
+
+    changes, repeated = overrides(values), _repeated(values)
+    base: str | Config = preset if preset and not values["preset"].present else values["preset"].value
+    if repeated is not None:
+        base = _repeated_config(values, repeated)
+    config = presets.get(base, **changes)
+    _check_files_named(values, config, either)
+    output = to_path(values, "output")
+    assert output is not None  # as was checked
+    beside = outputs.Outputs(
+        output, save_every=values["save_every"].value, **{name: to_path(values, name) for name in _SHOWN_IN}
+    )
+    several = {name: inputs.listed(name, values[name].value or []) for name in _SEVERAL}
+    paths = inputs.InputPaths(
+        content=to_path(values, "content"),
+        styles=several["style"],
+        init=inputs.init_path(config),
+        content_mask=to_path(values, "content_mask"),
+        content_regions=to_path(values, "content_regions"),
+        style_regions=several["style_regions"],
+    )
+    return Run(paths, inputs.with_start(config, paths), changes, output, beside, repeated)
+
+
+def _repeated(values: flags.FlagValues) -> dict[str, Any] | None:
+    """Returns the manifest that --config names, if it names one."""
+    from nst_tf.io import manifest
+
+    path = to_path(values, "config")
+    return None if path is None else manifest.read(path)
+
+
+def _repeated_config(values: flags.FlagValues, repeated: Mapping[str, Any]) -> Config:
+    from nst_tf.io import manifest
+
+    config = manifest.to_config(repeated, str(to_path(values, "config")))
+    return manifest.find_weights(config, os.environ.get(presets.WEIGHTS_VARIABLE))
+
+
+def _check_files_named(values: flags.FlagValues, config: Config, either: bool) -> None:
+    """Checks that the files a run needs are named: pictures without weight are not needed."""
+    needed = {"content": config.content.weight, "style": config.style.weight, "output": True}
+    for name, what in (("content", "photograph"), ("style", "painting"), ("output", "picture")):
+        required = name == "output" if either else needed[name]
+        if required and values[name].value in (None, "", [], [""]):
+            raise errors.InputError(f"--{name}=FILE is missing: which {what}? --help explains")
+    if not (values["content"].value or values["style"].value):
+        raise errors.InputError("--content=FILE and --style=FILE are both missing; name one at least")
+
+
+def check_outputs(values: flags.FlagValues, run: Run) -> None:
+    """Finds out before a run whether everything it writes can be written after it, and where to.
+
+    Raises:
+        InputError: It cannot, or would replace an input or another output, or would be empty.
+    """
+    from nst_tf.io import manifest, pictures
+
+    overwrite = values["overwrite"].value
+    for name in ("trace", "save_every", "animation", "plot", "logdir"):
+        if values[name].value and not run.config.takes_steps():
+            raise errors.InputError(
+                f"{name}: with --color={run.config.color.mode} there are no steps to show"
+            )
+    pictures.check_output(run.output, overwrite)
+    pictures.check_file(manifest.sidecar(run.output), overwrite)
+    written = {"output": run.output, "manifest": manifest.sidecar(run.output)}
+    if trace := to_path(values, "trace"):
+        written["trace"] = trace
+        pictures.check_file(trace, overwrite, "trace")
+    written |= run.outputs.files
+    read = dict(run.paths.files())
+    taken = {path.resolve(): name for name, path in read.items()}
+    for name, path in written.items():
+        other = taken.setdefault(path.resolve(), name)
+        if other != name:
+            raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
+    run.outputs.check(read | written, overwrite)

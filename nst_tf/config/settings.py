@@ -55,10 +55,13 @@ def setting(name: str, help_text: str, names: Sequence[str] = (), *, beside: str
     return dataclasses.field(metadata=metadata, **options)
 
 
+# The names of the package's own pictures begin with it: see `io/samples.py`.
+SAMPLE_PREFIX = "sample:"
+
 # What a value may be that is none of a setting's names. Whether there is such a file its reader finds out.
 _BESIDE: Mapping[str, Callable[[str], bool]] = {
     "": lambda _: False,
-    "a file": lambda text: bool(os.path.splitext(text)[1]),
+    "a file": lambda text: bool(os.path.splitext(text)[1]) or text.startswith(SAMPLE_PREFIX),
     "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= LARGEST_INTEGER,
 }
 

@@ -8,7 +8,7 @@ import bisect
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,9 +16,10 @@ import tensorflow as tf
 from nst_tf import errors, runtime
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
-from nst_tf.config.scales import Scale, plan_scales
+from nst_tf.config.scales import plan_scales
 from nst_tf.engine import color, images, inputs, loop
 from nst_tf.engine.inputs import ANY_IMAGE
+from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
 from nst_tf.losses import objective
 from nst_tf.losses.objective import Targets
@@ -32,17 +33,6 @@ OUTCOMES = ("finished", "stopped", "diverged")
 
 # L-BFGS shortens its step ten times for each trial that is not finite: ten in a row leave it nowhere to go.
 _PATIENCE = 10
-
-
-class Progress(NamedTuple):
-    """Where a run stands after some steps."""
-
-    scale_index: int
-    scales: tuple[Scale, ...]
-    step: int  # evaluations done, over all scales
-    num_steps: int  # evaluations in all, over all scales
-    losses: tuple[Losses, ...]  # of the evaluations since the last report, as floats
-    picture: Callable[[], np.ndarray]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
 
 
 class Stylizer(tf.Module):

@@ -1,6 +1,7 @@
-"""The pictures that a person gives to a run: their names, what they need of each other, reading them.
+"""The pictures that a person gives to a run: their names, what they need of each other, loading them.
 
-Loads no TensorFlow, so that the command finds mistakes before it does.
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Loads no TensorFlow, so that a command finds mistakes before
+it does.
 """
 
 import dataclasses
@@ -10,11 +11,12 @@ import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.io import masks, pictures
+from nst_tf.io import manifest, masks, pictures, samples
 from nst_tf.io.pictures import Picture
 
 # Fields of a config that do nothing without a picture of one of these kinds.
@@ -23,12 +25,14 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "guide_erosion": ("content_mask", "content_regions"),
     "style_blend": ("style 2",),
 }
+# The pictures of which there is one at most, in the order of a manifest.
+_SINGLE = ("content", "init", "content_mask", "content_regions")
 _SAID = {"style 2": "a second style"}  # where the name of a picture is no name of a flag
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputPaths:
-    """What came: paths, Pillow images or arrays; see `pictures.read`."""
+    """The pictures of a run as a user names them: paths, Pillow images or arrays; see `pictures.read`."""
 
     content: Picture | None = None
     styles: Sequence[Picture] = ()
@@ -38,10 +42,8 @@ class InputPaths:
     style_regions: Sequence[Picture] = ()  # a label picture for each style, or "#rrggbb" for all of it
 
     def named(self) -> dict[str, Picture]:
-        """Returns the pictures that there are, by the names that messages and manifests have for them."""
-        single = {
-            name: getattr(self, name) for name in ("content", "init", "content_mask", "content_regions")
-        }
+        """Returns {name in messages and manifests: picture} of those that are not None."""
+        single = {name: getattr(self, name) for name in _SINGLE}
         several = {"style": self.styles, "style_regions": self.style_regions}
         listed = {
             errors.numbered(kind, n): item for kind, all_ in several.items() for n, item in enumerate(all_)
@@ -52,17 +54,37 @@ class InputPaths:
         """Yields the names and paths of those that are files."""
         for name, picture in self.named().items():
             if isinstance(picture, str | os.PathLike) and not masks.is_color(picture):
-                yield name, pathlib.Path(picture)
+                yield name, samples.to_path(picture, name)
+
+    def as_files(self) -> "InputPaths":
+        """Returns the same with a `PictureFile` for each path, so that each is read once."""
+        files = {name: _as_file(picture, name) for name, picture in self.named().items()}
+        return InputPaths(
+            **{name: files.get(name) for name in _SINGLE},
+            styles=[files[errors.numbered("style", index)] for index in range(len(self.styles))],
+            style_regions=[
+                files[errors.numbered("style_regions", index)] for index in range(len(self.style_regions))
+            ],
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Read:
-    """The same as images, [1, H, W, 3] float32 sRGB in [0, 1]."""
+class LoadedInputs:
+    """The pictures of a run, read, decoded and hashed once."""
 
     content: np.ndarray | None
-    styles: list[np.ndarray]
+    styles: tuple[np.ndarray, ...]
     init: np.ndarray | None
     regions: masks.Regions | None
+    alpha: np.ndarray | None  # [H, W] float32 in [0, 1], of the content picture; None where it is opaque
+    descriptions: Mapping[str, Mapping[str, str]]  # {input: {"name", "sha256"}}, for the manifest
+
+
+def _as_file(picture: Picture, name: str) -> Picture:
+    """Returns a path as a `PictureFile`, anything else as it is."""
+    if isinstance(picture, Image.Image | np.ndarray) or masks.is_color(picture):
+        return picture
+    return pictures.as_file(picture, name)
 
 
 def as_list(given: Picture | Sequence[Picture] | None) -> list[Picture]:
@@ -90,33 +112,54 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
     return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
 
 
-def read(given: InputPaths, chosen: Config, changed: Collection[str] = ()) -> Read:
-    """Reads what a run needs.
+def init_path(config: Config) -> str | None:
+    """Returns the path of the picture to start from, where the config's `init` is one."""
+    return None if config.start.init in settings.INITS else config.start.init
+
+
+def with_start(config: Config, paths: InputPaths) -> Config:
+    """Returns the config with a start that is possible: without a photograph noise in place of it."""
+    if paths.content is None and config.start.init == "content":
+        return config.replace(init="noise")
+    return config
+
+
+def load(paths: InputPaths, config: Config, changed: Collection[str] = ()) -> LoadedInputs:
+    """Reads the pictures of a run, each once.
 
     Args:
-        given: The pictures.
-        chosen: The config of the run; where its `init` is a file, that is read.
+        paths: The pictures.
+        config: Of the run.
         changed: The settings that the user named, which must not be in vain.
 
     Raises:
-        InputError: One cannot be read, or they do not go together.
+        InputError: A picture cannot be read, or pictures and settings do not go together.
     """
-    _check(given, chosen, changed)
-    content = None if given.content is None else pictures.read(given.content, "content")
-    styles = [
-        pictures.read(picture, errors.numbered("style", index)) for index, picture in enumerate(given.styles)
-    ]
-    init = None if chosen.start.init in settings.INITS else pictures.read(chosen.start.init, "init")
-    if content is None:
-        return Read(content, styles, init, None)
-    height, width = content.shape[1:3]
-    sizes = [(image.shape[1], image.shape[2]) for image in styles]
-    found = masks.plan(
-        (height, width), sizes, given.content_mask, given.content_regions, list(given.style_regions) or None
+    _check(paths, config, changed)
+    paths = paths.as_files()
+    content, alpha = (
+        (None, None) if paths.content is None else pictures.read_with_alpha(paths.content, "content")
     )
-    if found is not None:
-        _check_styles(found, chosen.blend_weights(len(styles)))
-    return Read(content, styles, init, found)
+    styles = tuple(
+        pictures.read(picture, errors.numbered("style", index)) for index, picture in enumerate(paths.styles)
+    )
+    init = None if paths.init is None else pictures.read(paths.init, "init")
+    regions = None if content is None else _regions(paths, content, styles)
+    if regions is not None:
+        _check_styles(regions, config.blend_weights(len(styles)))
+    return LoadedInputs(content, styles, init, regions, alpha, manifest.describe_inputs(paths.named()))
+
+
+def _regions(paths: InputPaths, content: np.ndarray, styles: Sequence[np.ndarray]) -> masks.Regions | None:
+    """Returns the regions of the images, if a mask or label pictures ask for any."""
+    content_size, *style_sizes = [(image.shape[1], image.shape[2]) for image in (content, *styles)]
+    return masks.plan(
+        content_size,
+        style_sizes,
+        paths.content_mask,
+        paths.content_regions,
+        list(paths.style_regions) or None,
+    )
 
 
 def _check_styles(found: masks.Regions, weights: Sequence[float]) -> None:
@@ -134,14 +177,14 @@ def _check_styles(found: masks.Regions, weights: Sequence[float]) -> None:
             )
 
 
-def _check(given: InputPaths, chosen: Config, changed: Collection[str]) -> None:
+def _check(paths: InputPaths, config: Config, changed: Collection[str]) -> None:
     """Checks that the pictures and the settings go together.
 
     Raises:
         InputError: They do not.
     """
-    chosen.blend_weights(len(given.styles))
-    there = given.named()
+    config.blend_weights(len(paths.styles))
+    there = paths.named()
     for setting, needed in _NEEDED.items():
         if setting in changed and not set(needed) & set(there):
             missing = " or ".join(_SAID.get(name, name) for name in needed)
@@ -149,8 +192,8 @@ def _check(given: InputPaths, chosen: Config, changed: Collection[str]) -> None:
     for name in ("content_mask", "content_regions", "style_regions"):
         if name not in there:
             continue
-        if given.content is None:
+        if paths.content is None:
             raise errors.InputError(f"{name}: there is no content picture that it could belong to")
-        if not chosen.style.weight or not chosen.takes_steps():
-            why = "with style_weight=0" if not chosen.style.weight else f"with color={chosen.color.mode}"
+        if not config.style.weight or not config.takes_steps():
+            why = "with style_weight=0" if not config.style.weight else f"with color={config.color.mode}"
             raise errors.InputError(f"{name}: {why} nothing is painted that could be kept to a region")

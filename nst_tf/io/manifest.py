@@ -35,12 +35,12 @@ def describe_inputs(inputs: Mapping[str, pictures.Picture]) -> dict[str, dict[st
 def _describe_input(picture: pictures.Picture) -> dict[str, str]:
     """Returns the name and the SHA-256 of an input: of a file its bytes, otherwise its pixels."""
     if isinstance(picture, np.ndarray | Image.Image):
-        return {"name": "", "sha256": hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()}
+        pixels = np.ascontiguousarray(picture)
+        return {"name": "", "sha256": hashlib.sha256(pixels.data).hexdigest()}
     if masks.is_color(picture):
         return {"name": str(picture), "sha256": hashlib.sha256(str(picture).encode()).hexdigest()}
-    path = pathlib.Path(picture)
-    with path.open("rb") as file:
-        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    file = pictures.as_file(picture)
+    return {"name": file.name, "sha256": file.sha256}
 
 
 def make(

@@ -4,6 +4,8 @@ Inside they are images: `[1, H, W, 3]` float32 sRGB in [0, 1]; see `images`.
 """
 
 import contextlib
+import functools
+import hashlib
 import io
 import os
 import pathlib
@@ -17,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from nst_tf import errors
+from nst_tf.io import samples
 
 # What a user may hand in as a picture.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -43,11 +46,51 @@ _PART = 2**20  # numbers of a picture that are there as floats beside it, at mos
 _TEXT_KEY, _TEXT_TAG, _ORIENTATION_TAG = "nst_tf", 0x010E, 0x0112
 
 
+class PictureFile(os.PathLike[str]):
+    """A picture file whose bytes are read once, when first needed: to be decoded and to be hashed."""
+
+    def __init__(self, picture: str | os.PathLike[str], name: str = "picture") -> None:
+        """Takes a path or a sample; whether the file can be read is found out later.
+
+        Args:
+            picture: As typed.
+            name: What the picture is, for error messages.
+
+        Raises:
+            InputError: There is no such sample.
+        """
+        self.name = pathlib.PurePath(picture).name
+        self.path = samples.to_path(picture, name)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @functools.cached_property
+    def data(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return self.path.read_bytes()
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Their SHA-256, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def as_file(picture: str | os.PathLike[str], name: str = "picture") -> PictureFile:
+    """Returns the file of a path or a sample, as `PictureFile`."""
+    return picture if isinstance(picture, PictureFile) else PictureFile(picture, name)
+
+
 def read(picture: Picture, name: str = "picture") -> np.ndarray:
     """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
 
     Args:
-        picture: A path, a Pillow image, or an array: [H, W, 3] or [H, W], uint8, or floats in [0, 1].
+        picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
+            [H, W], uint8, or floats in [0, 1].
         name: What the picture is, for error messages.
 
     Raises:
@@ -59,19 +102,16 @@ def read(picture: Picture, name: str = "picture") -> np.ndarray:
         return _from_pillow(opened, name)
 
 
-def read_alpha(picture: Picture, name: str = "picture") -> np.ndarray | None:
-    """Reads a picture's alpha, upright, as [H, W] float32 in [0, 1]; None where it is opaque.
+def read_with_alpha(picture: Picture, name: str = "picture") -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads a picture as `read` does, and its alpha, [H, W] float32 in [0, 1]; None where it is opaque.
 
     Raises:
-        InputError: The file is missing or no picture.
+        InputError: As for `read`.
     """
     if isinstance(picture, np.ndarray):
-        return None
+        return _from_array(picture, name), None
     with decoded(picture, name) as opened:
-        if not opened.has_transparency_data:
-            return None
-        alpha = turned_upright(opened).convert("RGBA").getchannel("A")
-        return np.asarray(alpha, np.float32) / 255.0
+        return _from_pillow(opened, name), _alpha(opened)
 
 
 def read_text(path: pathlib.Path) -> str | None:
@@ -88,7 +128,9 @@ def read_text(path: pathlib.Path) -> str | None:
 @contextlib.contextmanager
 def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
     """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
-    path = pathlib.Path("the picture given") if isinstance(picture, Image.Image) else pathlib.Path(picture)
+    if not isinstance(picture, Image.Image):
+        picture = as_file(picture, name)
+    path = picture.path if isinstance(picture, PictureFile) else "the picture given"
     try:
         if isinstance(picture, Image.Image):
             picture.load()
@@ -99,7 +141,7 @@ def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterato
             # mistake of the user's.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path) as opened:
+            with Image.open(io.BytesIO(picture.data)) as opened:
                 opened.load()
                 yield opened
     except errors.InputError:
@@ -156,6 +198,14 @@ def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
     elif upright.mode in ("LA", "La"):
         upright = upright.getchannel("L")
     return _from_array(np.asarray(_to_srgb(upright, profile)), name)
+
+
+def _alpha(picture: Image.Image) -> np.ndarray | None:
+    """Returns the alpha of a Pillow picture, turned upright; None where it is opaque."""
+    if not picture.has_transparency_data:
+        return None
+    alpha = turned_upright(picture).convert("RGBA").getchannel("A")
+    return np.asarray(alpha, np.float32) / 255.0
 
 
 def turned_upright(picture: Image.Image) -> Image.Image:

@@ -8,11 +8,13 @@ N is a layer's number of channels, M its number of pixels (of a region: the sum 
 features as [M, N], G = F^T F the Gram matrix, S(.) a sum of squares, D a difference generated minus target.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import tensors
 from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
@@ -48,20 +50,31 @@ class StyleTargets(NamedTuple):
     shares: Tensor  # [K, R], of the style loss: blend weights times the region's share of the picture
 
 
-@tf.custom_gradient
-def _self_product(features: Tensor) -> Any:
+@functools.cache
+def _self_product_function(dtype: tf.DType) -> Any:
+    """Returns the function of features [M, C] that is F^T F in float32, traced once for a type."""
+
+    @tf.custom_gradient
+    def product(features: Tensor) -> Any:
+        wide = tf.cast(features, tf.float32)
+
+        def gradient(upstream: Tensor) -> Tensor:
+            symmetric = tf.cast(upstream + tf.transpose(upstream), features.dtype)
+            return tf.matmul(features, symmetric)
+
+        return tf.matmul(wide, wide, transpose_a=True), gradient
+
+    return tensors.noinline_function(product, input_signature=[tf.TensorSpec([None, None], dtype)])
+
+
+def _self_product(features: Tensor) -> Tensor:
     """Returns F^T F in float32 for F [M, C] of any float type.
 
-    The sum runs in float32 also for bfloat16 features: rounded sums would drown small entries. The
-    gradient, F (U + U^T), is rounded to the features' type in any case, so that it is also computed in it.
+    The sum runs in float32 also for bfloat16 features: rounded sums would drown small entries. The gradient,
+    F (U + U^T), is rounded to the features' type in any case, so that it is also computed in it.
     """
-    wide = tf.cast(features, tf.float32)
-
-    def gradient(upstream: Tensor) -> Tensor:
-        symmetric = tf.cast(upstream + tf.transpose(upstream), features.dtype)
-        return tf.matmul(features, symmetric)
-
-    return tf.matmul(wide, wide, transpose_a=True), gradient
+    channels = features.shape[-1]
+    return tf.ensure_shape(_self_product_function(features.dtype)(features), [channels, channels])
 
 
 def gram_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
+from tensorflow.python.eager import record
 
 from nst_tf import runtime
 from nst_tf.tensors import Tensor
@@ -90,13 +91,13 @@ class Conv2D(keras.layers.Conv2D):
         """Returns the convolution without its bias; called by Keras."""
         if self._turned is None or tf.executing_eagerly():
             return super().convolution_op(inputs, kernel)
-        own, turned = tf.convert_to_tensor(kernel), self._turned
+        kernel, turned = tf.convert_to_tensor(kernel), self._turned
 
-        @tf.custom_gradient
-        def convolution(features: Tensor) -> tuple[Tensor, Any]:
-            def gradient(upstream: Tensor) -> Tensor:
-                return tf.ensure_shape(convolve(upstream, turned), features.shape)
+        def gradient(upstream: Tensor) -> list[Tensor]:
+            return [tf.ensure_shape(convolve(upstream, turned), inputs.shape)]
 
-            return convolve(features, own), gradient
-
-        return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])
+        # `tf.custom_gradient` would keep the gradient of each trace, and so the kernels, for ever.
+        with record.stop_recording():
+            result = tf.ensure_shape(convolve(inputs, kernel), [*inputs.shape[:3], self.filters])
+        record.record_operation("PreparedConvolution", [result], [inputs], gradient)
+        return result

@@ -198,7 +198,8 @@ def value_and_gradient(
         with tf.GradientTape() as tape:
             tape.watch(part)
             of_window = tf.nest.flatten(statistics(part, window))
-        return [tape.gradient(of_window, part, output_gradients=upstream)]
+        gradient = tape.gradient(of_window, part, output_gradients=upstream)
+        return [tf.ensure_shape(gradient, part.shape)]
 
     spans = Spans(grid.rows[:, :2], grid.columns[:, 0])
     (gradient,) = assemble(pull, grid, [spans], [image[:, :0]])

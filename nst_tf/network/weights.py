@@ -43,7 +43,7 @@ _KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
 ANSWER_TIMEOUT_S = 15.0
 STALL_TIMEOUT_S = 30.0
 
-# The features that this project trained itself; `tools/train_features.py` makes the file.
+# The features that this project trained itself; `tools/features/train.py` makes the file.
 BUILTIN_FILE = pathlib.Path(__file__).parents[1] / "data" / "vgg19_builtin.npz"
 
 # Seed of the random filters: fixed, so that their hash names them.

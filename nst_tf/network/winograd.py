@@ -125,24 +125,44 @@ class Conv2D(keras.layers.Conv2D):
         """Returns the convolution without its bias; called by Keras."""
         if self._turned is None:
             return super().convolution_op(inputs, kernel)
-        own, turned = tf.convert_to_tensor(kernel), self._turned
-        tiles, turned_tiles = self._tiles or (None, None)
-
-        @tf.custom_gradient
-        def convolution(features: Tensor) -> tuple[Tensor, Any]:
-            def gradient(upstream: Tensor) -> Tensor:
-                return tf.ensure_shape(_convolved(upstream, turned, own, turned_tiles), features.shape)
-
-            return _convolved(features, own, turned, tiles), gradient
-
-        return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])
+        kernels = [tf.convert_to_tensor(kernel), self._turned]
+        convolve_once = _by_definition_with_gradient
+        if self._tiles is not None:
+            kernels += self._tiles
+            convolve_once = _by_work_with_gradient
+        return tf.ensure_shape(convolve_once(inputs, *kernels), [*inputs.shape[:3], self.filters])
 
 
-def _convolved(features: Tensor, kernel: Tensor, turned: Tensor, transformed: Tensor | None) -> Tensor:
-    """Returns the convolution by a kernel, whose `transform` is there where tiles may be faster."""
-    if transformed is None:
-        return _by_definition(features, kernel, turned)
-    return _by_work(features, kernel, turned, transformed)
+_ANY, _ANY_TILES = tf.TensorSpec([None] * 4), tf.TensorSpec([None] * 3)
+
+
+@tensors.noinline_function(input_signature=[_ANY] * 3)
+def _by_definition_with_gradient(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:
+    """Returns the convolution as TensorFlow computes it, with the gradient by the turned kernel."""
+
+    @tf.custom_gradient
+    def convolution(features: Tensor) -> tuple[Tensor, Any]:
+        return _by_definition(features, kernel, turned), lambda upstream: _by_definition(
+            upstream, turned, kernel
+        )
+
+    return convolution(features)
+
+
+@tensors.noinline_function(input_signature=[_ANY] * 3 + [_ANY_TILES] * 2)
+def _by_work_with_gradient(
+    features: Tensor, kernel: Tensor, turned: Tensor, tiles: Tensor, turned_tiles: Tensor
+) -> Tensor:
+    """Returns the convolution the way that is faster, with the gradient by the turned kernel likewise."""
+
+    @tf.custom_gradient
+    def convolution(features: Tensor) -> tuple[Tensor, Any]:
+        def gradient(upstream: Tensor) -> Tensor:
+            return _by_work(upstream, turned, kernel, turned_tiles)
+
+        return _by_work(features, kernel, turned, tiles), gradient
+
+    return convolution(features)
 
 
 def _by_definition(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:

@@ -1,0 +1,86 @@
+"""The command `export`: a formulation -> the run as a SavedModel in a version folder."""
+
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from nst_tf import errors, runtime
+from nst_tf.commands import terminal
+from nst_tf.config import presets
+
+INTRODUCTION = """Exports the whole optimisation loop as a SavedModel that TensorFlow Serving serves.
+
+  nst_tf export --output=saved_models/nst --precision=float32
+
+A preset's L-BFGS history above 10 is shortened to 10, since a client carries the pairs between two requests.
+--max_pixels and --max_steps bound what a request takes of a server's memory and time.
+"""
+
+# The flags by type, with their help.
+_STRINGS: Mapping[str, tuple[str | None, str]] = {
+    "output": ("saved_models/nst", "the model's folder; its name is the model's name"),
+    "preset": ("default", "the formulation; nst_tf presets lists them"),
+    "weights": (None, "VGG19 weights, as for nst_tf"),
+    "precision": (None, "type of the convolutions, float32 or bfloat16: what suits the server"),
+}
+_INTEGERS: Mapping[str, str] = {
+    "version": "the version's number; the next free one unless given",
+    "size": "longest side of a result in pixels; as the preset unless given",
+    "steps": "evaluations in all; as the preset unless given",
+    "history": "pairs that L-BFGS remembers, at most 10; as the preset unless given",
+    "max_pixels": "pixels of the largest result; 1024 x 1024 or size x size unless given",
+    "max_steps": "steps of the longest run; 6000 unless given",
+}
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    for name, (default, text) in _STRINGS.items():
+        flags.DEFINE_string(name, default, text, flag_values=values)
+    for name, text in _INTEGERS.items():
+        flags.DEFINE_integer(name, None, text, flag_values=values)
+
+
+def groups() -> Mapping[str, Sequence[str]]:
+    """Returns {heading: flags below it}."""
+    return {
+        "Flags of the model": ("output", "version", "precision", "weights"),
+        "Flags of what a request does not say": ("preset", "size", "steps", "history"),
+        "Flags of what a request may ask for": ("max_pixels", "max_steps"),
+    }
+
+
+def main(values: flags.FlagValues) -> int:
+    """Writes the version folder and says where it is.
+
+    Raises:
+        InputError: Something that the user gave cannot be used.
+    """
+    if not values["precision"].value:
+        raise errors.InputError(
+            "--precision is missing; allowed: float32, or bfloat16 for a server with instructions for it"
+        )
+    names = ("size", "steps", "history", "weights", "precision")
+    changes = {name: values[name].value for name in names if values[name].value is not None}
+    chosen = presets.get(values["preset"].value, **changes)
+    runtime.use_tensorflow_backend()
+    try:
+        with runtime.quiet():
+            from nst_tf.serving import export
+    except ImportError as error:
+        raise errors.InputError(
+            f"{error}; install what serving needs: pip install 'nst_tf[serving]'"
+        ) from None
+    note = ""
+    if chosen.optimizer.history > export.MAX_HISTORY and values["history"].value is None:
+        note = f"; history {chosen.optimizer.history} shortened to {export.MAX_HISTORY}"
+        chosen = presets.get(chosen, history=export.MAX_HISTORY)
+    given = {name: values[name].value for name in ("max_pixels", "max_steps")}
+    limits = export.default_limits(chosen)._replace(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    folder = export.export(chosen, values["output"].value, limits=limits, version=values["version"].value)
+    megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    bounds = f"results up to {limits.max_pixels} pixels and {limits.max_steps} steps"
+    terminal.say(f"{folder}: {megabytes:.0f} MB; {bounds}{note}")
+    return 0

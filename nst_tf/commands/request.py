@@ -1,0 +1,324 @@
+"""The command `request`: pictures and settings -> a model server -> a picture on disk."""
+
+import dataclasses
+import logging
+import os
+import pathlib
+import time
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from nst_tf import errors, runtime
+from nst_tf.commands import terminal
+from nst_tf.config import presets
+from nst_tf.config.scales import Scale
+from nst_tf.config.settings import COLORS
+
+if typing.TYPE_CHECKING:
+    from nst_tf.serving.client import Answer, Settings
+
+INTRODUCTION = """Asks a served model for a picture: a photograph, painted like a painting or like several.
+
+  nst_tf request --server=grpc://localhost:8500 --content=photo.jpg --style=painting.jpg \\
+    --output=picture.png
+  nst_tf request ... --style=one.jpg,two.jpg --style_blend_weights=3,7 --color=luminance
+
+Without any setting the model paints with its own. With --preset or --progress, several styles, their weights
+or --color, or any of --size, --num_steps, --seed and the three other weights, those not given come from the
+preset, "default" unless named. Name the one that the server's model was exported from: a client cannot see
+it. With --progress, Ctrl-C keeps the picture so far, and so does a server that fails on the way; it works
+with one style and the model's own colours only.
+"""
+
+_NAME = "request"
+
+# The flags by type, with their help; in brackets what `serving.client` has where they are not given.
+_STRINGS: Mapping[str, str] = {
+    "server": "grpc://HOST:8500, http://HOST:8501 or https://HOST",
+    "model": "the model's name on the server",
+    "content": "the photograph: a picture file",
+    "color": f"whose colours: {', '.join(COLORS)} [the model's own choice]",
+    "output": "where to write the picture; the extension decides the format",
+    "preset": "where settings that are not given come from: the server's own preset",
+    "previews": "a folder for the picture after every call; implies --progress",
+}
+_INTEGERS: Mapping[str, str] = {
+    "version": "the model's version; the newest unless given",
+    "size": "the result's longest side in pixels",
+    "num_steps": "steps in all",
+    "seed": "seed of everything random",
+    "steps_now": "how many steps at a time [10]; implies --progress",
+}
+_FLOATS: Mapping[str, str] = {
+    "content_weight": "weight of the content loss",
+    "style_weight": "weight of the style loss",
+    "total_variation_weight": "weight of the total variation",
+    "timeout_s": "seconds without an answer after which to give up a call [600]",
+}
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    for name, text in _STRINGS.items():
+        flags.DEFINE_string(name, "nst" if name == "model" else None, text, flag_values=values)
+    for name, text in _INTEGERS.items():
+        flags.DEFINE_integer(name, None, text, flag_values=values)
+    for name, text in _FLOATS.items():
+        flags.DEFINE_float(name, None, text, flag_values=values)
+    flags.DEFINE_multi_string(
+        "style",
+        None,
+        "the painting: a picture file; several with commas, or the flag several times",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "style_blend_weights",
+        None,
+        "several styles: a weight for each, of which only the proportions count [equal]",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean("overwrite", False, "replace files that exist", flag_values=values)
+    flags.DEFINE_boolean(
+        "progress", False, "ask for a few steps at a time and show how far it is", flag_values=values
+    )
+
+
+def groups() -> Mapping[str, Sequence[str]]:
+    """Returns {heading: flags below it}."""
+    return {
+        "Flags of the server": ("server", "model", "version", "timeout_s"),
+        "Flags of the pictures": ("content", "style", "output", "overwrite"),
+        "Flags of the run": (
+            *("preset", "size", "num_steps", "seed"),
+            *("content_weight", "style_weight", "total_variation_weight"),
+        ),
+        "Flags for several paintings, and for colours": ("style_blend_weights", "color"),
+        "Flags that show how the picture comes about": ("progress", "steps_now", "previews"),
+    }
+
+
+def main(values: flags.FlagValues) -> int:
+    """Asks, and says what came of it.
+
+    Raises:
+        InputError: Something that the user gave cannot be used, by this side or by the server.
+    """
+    from nst_tf.serving import client
+
+    try:
+        return _request(values)
+    except client.ServerError as error:
+        terminal.complain(_NAME, str(error))
+        return terminal.EXIT_FAILED
+    except OSError as error:
+        terminal.complain(_NAME, f"a picture could not be written: {error}")
+        return terminal.EXIT_FAILED
+    except KeyboardInterrupt:
+        terminal.complain(_NAME, "interrupted; no picture was written")
+        return terminal.EXIT_INTERRUPTED
+
+
+def _request(values: flags.FlagValues) -> int:
+    """Checks everything that can be checked early, asks, writes, says where the picture is."""
+    from nst_tf.io import inputs
+    from nst_tf.serving import client
+
+    # Of requests that are repeated urllib3 says something in words of its own.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    styles = inputs.listed("style", values["style"].value or [])
+    options: dict[str, Any] = {
+        "style_blend_weights": _weights(values["style_blend_weights"].value),
+        "settings": _settings(values, len(styles)),
+        **{name: values[name].value for name in ("color", "model", "version")},
+    }
+    options |= {
+        name: values[name].value for name in ("steps_now", "timeout_s") if values[name].value is not None
+    }
+    _check(values, styles)
+    with runtime.quiet():
+        client.check_server(values["server"].value)
+    watch = _Watch(_path(values, "previews") if values["previews"].value else None)
+    start = time.perf_counter()
+    try:
+        answer = client.request_stylization(
+            values["server"].value,
+            _path(values, "content"),
+            styles,
+            on_progress=watch if _in_steps(values) else None,
+            **options,
+        )
+    except BaseException as error:
+        watch.close()
+        if watch.last is None:
+            raise
+        terminal.say(_write(watch.last, _path(values, "output"), time.perf_counter() - start))
+        if isinstance(error, KeyboardInterrupt):
+            terminal.complain(_NAME, "interrupted; the picture is the last preview")
+            return terminal.EXIT_INTERRUPTED
+        raise
+    watch.close()
+    terminal.say(_write(answer, _path(values, "output"), time.perf_counter() - start))
+    return 0
+
+
+def _in_steps(values: flags.FlagValues) -> bool:
+    return bool(values["progress"].value or values["previews"].value or values["steps_now"].value is not None)
+
+
+def _blended(values: flags.FlagValues, num_styles: int) -> bool:
+    weighted = values["style_blend_weights"].value is not None
+    return num_styles > 1 or weighted or values["color"].value is not None
+
+
+def _settings(values: flags.FlagValues, num_styles: int) -> "Settings | None":
+    """Returns all settings of the run, where one is given or all are needed; None for the model's own.
+
+    Raises:
+        InputError: A value is not allowed, or there is no such preset.
+    """
+    from nst_tf.serving import client
+
+    # {setting of a config: its name in a request}
+    names = {
+        "steps" if field.name == "num_steps" else field.name: field.name
+        for field in dataclasses.fields(client.Settings)
+    }
+    given = {setting: values[name].value for setting, name in names.items()}
+    given = {setting: value for setting, value in given.items() if value is not None}
+    if not (given or values["preset"].value or _in_steps(values) or _blended(values, num_styles)):
+        return None
+    chosen = presets.get(values["preset"].value or "default", **given)
+    of_config = chosen.to_settings() | {"steps": sum(chosen.scales.steps)}
+    return client.Settings(**{name: of_config[setting] for setting, name in names.items()})
+
+
+def _weights(typed: Sequence[str] | None) -> list[float] | None:
+    """Returns the weights of several styles, None if none were typed.
+
+    Raises:
+        InputError: One is no number.
+    """
+    if typed is None:
+        return None
+    try:
+        return [float(text) for text in typed]
+    except ValueError:
+        came = ",".join(typed)
+        raise errors.InputError(
+            f"style_blend_weights: {came!r}; allowed: a number for each style, with commas"
+        ) from None
+
+
+def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> None:
+    """Finds out before anything is sent whether files are named and the results can be written.
+
+    Raises:
+        InputError: They are not, or cannot, or an input would be replaced.
+    """
+    from nst_tf.io import pictures, samples
+
+    wanted = {"server": "ADDRESS", "content": "FILE", "style": "FILE", "output": "FILE"}
+    for name, what in wanted.items():
+        if not values[name].value or values[name].value == [""]:
+            raise errors.InputError(f"--{name}={what} is missing; --help explains")
+    if _in_steps(values) and _blended(values, len(styles)):
+        raise errors.InputError(
+            "progress: a run in steps takes one style, no --style_blend_weights and no --color; leave these"
+            " out, or --progress, --steps_now and --previews"
+        )
+    output, overwrite = _path(values, "output"), values["overwrite"].value
+    pictures.check_output(output, overwrite)
+    for name, path in [("content", _path(values, "content")), *(("style", path) for path in styles)]:
+        if samples.to_path(path, name).resolve() == output.resolve():
+            raise errors.InputError(f"output: {output} is the {name} too; name another file")
+    if values["previews"].value:
+        _check_previews(_path(values, "previews"), overwrite)
+
+
+def _check_previews(folder: pathlib.Path, overwrite: bool) -> None:
+    """Finds out whether previews can be written to a folder, which need not be there yet.
+
+    Raises:
+        InputError: They cannot, or would replace others.
+    """
+    from nst_tf.io import pictures
+
+    if folder.is_dir():
+        pictures.check_file(folder / "step_0000.png", True, "previews")
+        if not overwrite and any(folder.glob("step_*.png")):
+            raise errors.InputError(f"previews: {folder} holds some already; use --overwrite to replace them")
+    elif folder.exists():
+        raise errors.InputError(f"previews: {folder} is a file; name a folder")
+    else:
+        pictures.check_file(folder, False, "previews")
+
+
+def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
+    """Returns the path that a flag names; a leading ~ is the home folder, which shells leave in a flag."""
+    return pathlib.Path(os.path.expanduser(values[name].value))
+
+
+def _write(answer: "Answer", output: pathlib.Path, seconds: float) -> str:
+    """Writes the picture; returns the line that says where it is and how it came about."""
+    from nst_tf.callbacks import report
+    from nst_tf.io import pictures
+
+    pictures.write(answer.image, output)
+    height, width = answer.image.shape[:2]
+    text = f"{output}: {width} x {height} pixels"
+    if answer.step == 0:
+        return f"{text} recoloured, {seconds:.0f} s"
+    stopped = f" after {answer.step} of {answer.num_steps} steps" if answer.step != answer.num_steps else ""
+    return f"{text}{stopped}, {seconds:.0f} s; {report.describe_losses(answer.losses)}"
+
+
+class _Watch:
+    """Takes the answers of a run in steps: shows how far it is, saves previews, keeps the last picture."""
+
+    def __init__(self, previews: pathlib.Path | None) -> None:
+        """Takes the folder for the pictures on the way, which is made for the first; None saves none."""
+        from nst_tf.callbacks import report
+
+        self.last: Answer | None = None
+        self._previews = previews
+        self._bar = report.ProgressBar()
+        self._scales: list[Scale] = []  # as far as they have been seen
+
+    def __call__(self, answer: "Answer") -> None:
+        """Takes an answer, for `client.request_stylization`."""
+        from nst_tf.engine.progress import Progress
+        from nst_tf.io import pictures
+
+        before, self.last = self.last, answer
+        if self._previews:
+            self._previews.mkdir(exist_ok=True)
+            pictures.write(answer.image, self._previews / f"step_{answer.step:04d}.png")
+        step, num_steps = answer.step or 0, answer.num_steps or 0
+        height, width = answer.image.shape[:2]
+        self._see(height, width, (before and before.step) or 0, num_steps)
+        self._bar(
+            Progress(
+                len(self._scales) - 1,
+                tuple(self._scales),
+                step,
+                num_steps,
+                (answer.losses,),
+                lambda: answer.image,
+            )
+        )
+
+    def close(self) -> None:
+        """Leaves the terminal's line."""
+        self._bar.close()
+
+    def _see(self, height: int, width: int, step_before: int, num_steps: int) -> None:
+        """Adds a picture's scale, if it is another; the one before ended about at its own last picture."""
+        if self._scales and self._scales[-1][:2] == (height, width):
+            return
+        earlier = sum(scale.num_steps for scale in self._scales[:-1])
+        if self._scales:
+            self._scales[-1] = self._scales[-1]._replace(num_steps=step_before - earlier)
+        self._scales.append(Scale(height, width, num_steps - step_before, 1.0))

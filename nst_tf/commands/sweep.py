@@ -1,0 +1,178 @@
+"""The command `sweep`: the values of one or two flags -> runs -> a sheet of their pictures."""
+
+import copy
+import pathlib
+import sys
+import time
+import typing
+from collections.abc import Mapping, Sequence
+
+from absl import flags
+
+from nst_tf import errors, runtime
+from nst_tf.commands import run_flags, stylize, terminal
+
+if typing.TYPE_CHECKING:
+    from nst_tf.sweep import Sweep
+
+INTRODUCTION = """Paints a picture for each value of one or two flags, and lays them out on a labelled sheet.
+
+  nst_tf sweep --content=photo.jpg --style=painting.jpg --output=sheet.png \\
+    --rows=content_weight=10,50,200 --columns=style_weight=1,10 --size=256
+  nst_tf sweep ... --columns=style=one.jpg,two.jpg,three.jpg --rows=color=style,luminance
+  nst_tf sweep ... --columns='scales=1;0.5,1;0.25,0.5,1'    semicolons where values have commas
+  nst_tf sweep ... --keep=swept    finished pictures stay there, and the same command paints the rest
+
+Every flag about one picture holds for all of them, or may be swept. All values are checked before the first
+picture is painted.
+"""
+
+_NAME = "sweep"
+_OWN = {
+    "rows": "FLAG=VALUE,VALUE,...: a row of pictures for each value",
+    "columns": "FLAG=VALUE,VALUE,...: a column of pictures for each value",
+    "keep": "the folder to keep every finished picture in, with its manifest",
+}
+
+# Flags of a run that are not about one picture of a sheet.
+_NOT_SWEPT = frozenset({"output", "overwrite", *run_flags.OF_ONE_RUN})
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines the flags of the sheet and those of a run."""
+    run_flags.define(values)
+    for name, text in _OWN.items():
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    flags.DEFINE_integer(
+        "cell",
+        None,
+        "longest side of a picture on the sheet; the largest's, at most 384",
+        32,
+        flag_values=values,
+    )
+
+
+def groups() -> Mapping[str, Sequence[str]]:
+    """Returns {heading: flags below it}."""
+    own = [*_OWN, "cell", "output", "overwrite"]
+    return {"Flags of the sheet, which --output names": own, **run_flags.groups(without=_NOT_SWEPT)}
+
+
+def swept() -> list[str]:
+    """Returns the flags that may be swept: those of a run that are about one picture."""
+    return [name for name in run_flags.names() if name not in _NOT_SWEPT]
+
+
+def main(values: flags.FlagValues) -> int:
+    """Checks, paints, lays out.
+
+    Raises:
+        InputError: Something that the user gave cannot be used.
+    """
+    terminal.hide_tensorflow_warnings()
+    try:
+        return _sweep(values)
+    except OSError as error:
+        raise errors.InputError(str(error)) from None
+    except KeyboardInterrupt:
+        return _interrupted(values)
+
+
+def _sweep(values: flags.FlagValues) -> int:
+    """Makes the sheet; returns the exit code.
+
+    Raises:
+        InputError: Something that the user gave cannot be used.
+        OSError: A picture cannot be written.
+    """
+    import numpy as np
+
+    from nst_tf import sweep
+    from nst_tf.io import pictures
+
+    run_flags.refuse(values, run_flags.OF_ONE_RUN, "a sheet has many runs")
+    output = run_flags.to_path(values, "output")
+    if output is None:
+        raise errors.InputError("--output=FILE is missing: where to write the sheet")
+    given = {side: values[side].value for side in ("rows", "columns") if values[side].value}
+    if not given:
+        raise errors.InputError("--rows and --columns are both missing; give one: --rows=FLAG=VALUE,VALUE")
+    axes = {side: sweep.parse_axis(side, text, swept()) for side, text in given.items()}
+    rows, columns = axes.get("rows"), axes.get("columns")
+    settings = sweep.product(rows, columns)
+    of_cells = [_values_of(values, of_cell) for of_cell in settings]
+    runs = [_checked(of_cell) for of_cell in of_cells]
+    cells = [
+        sweep.Cell(of_cell, run.paths, run.config, run.overrides, _asked(own))
+        for of_cell, own, run in zip(settings, of_cells, runs, strict=True)
+    ]
+    terminal.show_warnings()
+    made = sweep.Sweep(cells, run_flags.to_path(values, "keep"))
+    with made.folder() as folder:
+        painted = []
+        for number, (cell, run) in enumerate(zip(cells, runs, strict=True)):
+            text = f"picture {number + 1} of {len(cells)}: {sweep.label(cell.settings)}"
+            terminal.say(text, sys.stderr)
+            painted.append(_paint(made, number, run, pathlib.Path(folder)))
+            if painted[-1][1] == terminal.EXIT_INTERRUPTED:
+                return _interrupted(values)
+        sheet = sweep.sheet([path for path, _ in painted], rows, columns, values["cell"].value)
+        pictures.write(np.asarray(sheet, np.float32) / 255.0, output)
+    terminal.say(f"{output}: {len(painted)} pictures on {sheet.width} x {sheet.height} pixels")
+    return max(code for _, code in painted)
+
+
+def _paint(made: "Sweep", number: int, run: run_flags.Run, folder: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Paints a picture, or takes the one that is kept; returns its path and how its run exits.
+
+    Raises:
+        InputError: It cannot be painted after all.
+        OSError: It cannot be written.
+    """
+    start = time.perf_counter()
+    with terminal.RunWatch() as watch:
+        path, result = made.paint(number, folder, watch)
+    if result is None:
+        terminal.say(f"{path} is kept", sys.stderr)
+        return path, 0
+    stylize.tell(_NAME, run, result, str(path), time.perf_counter() - start, sys.stderr)
+    return path, terminal.EXIT_CODES[result.outcome]
+
+
+def _interrupted(values: flags.FlagValues) -> int:
+    kept = "what was finished is kept" if values["keep"].value else "with --keep=FOLDER it could go on"
+    terminal.complain(_NAME, f"interrupted; no sheet was written; {kept}")
+    return terminal.EXIT_INTERRUPTED
+
+
+def _values_of(values: flags.FlagValues, settings: Mapping[str, str]) -> flags.FlagValues:
+    """Returns the flags as if a picture's settings had been typed in place of what was.
+
+    Raises:
+        InputError: A value is not of the flag's type.
+    """
+    own = copy.deepcopy(values)
+    for name, text in settings.items():
+        own[name].unparse()  # or a flag that may be repeated would keep its earlier values
+        try:
+            own[name].parse(text)
+        except flags.Error as error:
+            raise errors.InputError(" ".join(str(error).split())) from None
+    return own
+
+
+def _checked(values: flags.FlagValues) -> run_flags.Run:
+    """Returns the run of a picture's flags, checked as the command that paints one does.
+
+    Raises:
+        InputError: Something that the user gave cannot be used.
+    """
+    with runtime.quiet():
+        run = run_flags.to_run(values)
+        run_flags.check_outputs(values, run)
+    return run
+
+
+def _asked(values: flags.FlagValues) -> list[str]:
+    """Returns the flags about one picture that were given, as text."""
+    return sorted(values[name].serialize() for name in swept() if values[name].present)

@@ -1,0 +1,288 @@
+"""One run for each of several settings, and a labelled sheet of their pictures.
+
+Settings are {flag: value as typed}: whatever flags a run has may be swept. TensorFlow is loaded once all
+inputs have been found good.
+"""
+
+import hashlib
+import itertools
+import os
+import pathlib
+import re
+import tempfile
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from nst_tf import errors, runtime
+from nst_tf.callbacks import figures
+from nst_tf.config.config import Config
+from nst_tf.io import inputs, manifest, pictures, samples
+
+if typing.TYPE_CHECKING:
+    from nst_tf.api import Result
+    from nst_tf.engine.progress import Progress
+
+Settings = Mapping[str, str]
+
+# Settings that a run itself resolves, by the machine and by what pictures there are: a manifest has what came
+# of them. What was asked for is in the name of the picture that is kept.
+_RESOLVED = frozenset({"weights", "precision", "convolution", "tile", "history", "history_precision", "init"})
+
+# Enough of a settings' text in a file's name to be recognised, and of a digest to tell names apart.
+_NAME_LENGTH, _DIGEST_LENGTH = 80, 10
+
+# As wide as the README's pictures where there are three: a sheet is looked at whole.
+_LARGEST_CELL = 384
+# A row's label is narrower than its pictures, but not narrower than a flag's name.
+_LABEL_SHARE, _LABEL_WIDTH = 0.5, 128
+# Flags whose value is shown as a picture above its label.
+_SHOWN = ("content", "style", "init")
+
+
+class Axis(NamedTuple):
+    """A flag and its values as typed, in order, along one side of a sheet."""
+
+    flag: str
+    values: tuple[str, ...]
+
+
+def parse_axis(side: str, text: str, allowed: Collection[str]) -> Axis:
+    """Returns an axis.
+
+    Args:
+        side: What messages call the side.
+        text: "flag=value,value,..."; where a semicolon is in it, semicolons and not commas divide.
+        allowed: The flags that may be swept.
+
+    Raises:
+        InputError: It has no values, or one twice, or the flag is not allowed.
+    """
+    flag, found, listed = text.removeprefix("--").partition("=")
+    divider = ";" if ";" in listed else ","
+    values = tuple(value.strip() for value in listed.split(divider) if value.strip())
+    if not found or not values:
+        raise errors.InputError(
+            f"{side}: {text!r} has no values; write --{side}=FLAG=VALUE,VALUE,... or, where values have"
+            f" commas, --{side}='FLAG=VALUE;VALUE;...'"
+        )
+    if flag not in allowed:
+        raise errors.unknown_name(side, flag, allowed)
+    if len(set(values)) < len(values):
+        raise errors.InputError(f"{side}: {text!r} has a value twice; each needs to be there once only")
+    return Axis(flag, values)
+
+
+def product(rows: Axis | None, columns: Axis | None) -> list[Settings]:
+    """Returns the settings of a sheet's pictures, row by row.
+
+    Raises:
+        InputError: Both axes are of one flag.
+    """
+    if rows and columns and rows.flag == columns.flag:
+        raise errors.InputError(f"columns: {columns.flag} is the rows' flag too; choose another")
+    pairs = itertools.product(_settings(rows), _settings(columns))
+    return [{**row, **column} for row, column in pairs]
+
+
+def _settings(axis: Axis | None) -> list[Settings]:
+    """Returns the settings along an axis; without one there is a single place, which sets nothing."""
+    return [{axis.flag: value} for value in axis.values] if axis else [{}]
+
+
+def label(settings: Settings) -> str:
+    """Returns settings for a person: of a file its name alone."""
+    return ", ".join(f"{flag}={_short(value)}" for flag, value in settings.items())
+
+
+def _short(value: str) -> str:
+    found = _files(value)
+    return ", ".join(path.stem for path in found) if found else value
+
+
+def _files(value: str) -> list[pathlib.Path]:
+    """Returns the files that are there among what a value names, with commas."""
+    texts = dict.fromkeys([value, *value.split(",")])
+    paths = [samples.to_path(os.path.expanduser(text)) for text in texts if text]
+    return [path for path in paths if path.is_file()]
+
+
+class Cell(NamedTuple):
+    """A picture of a sheet: its settings, and the run that they make."""
+
+    settings: Settings
+    paths: inputs.InputPaths
+    config: Config
+    overrides: Collection[str]  # the settings that were given, as `inputs.load` takes them
+    asked: Sequence[str]  # all that was asked for, as text: another text is another name of the picture kept
+
+
+class Painted(NamedTuple):
+    """Where a picture is, and what came of its run; None where it was kept from an earlier sweep."""
+
+    path: pathlib.Path
+    result: "Result | None"
+
+
+class _Wanted(NamedTuple):
+    """What a picture has to be, found out before any is painted."""
+
+    name: str
+    config: Config
+    inputs: Mapping[str, str]  # {input: SHA-256}
+    weights: str  # SHA-256; empty without a network
+
+
+class Sweep:
+    """The pictures of a sheet, each one a run: checked, painted, kept."""
+
+    def __init__(self, cells: Sequence[Cell], keep: pathlib.Path | None) -> None:
+        """Finds out for every picture whether it can be painted.
+
+        Args:
+            cells: The pictures.
+            keep: The folder that pictures are kept in, made once all is found good; None keeps none.
+
+        Raises:
+            InputError: One cannot be painted.
+        """
+        if keep is not None and keep.exists() and not keep.is_dir():
+            raise errors.InputError(f"keep: {keep} is not a folder; name another")
+        # First what needs no TensorFlow, which takes seconds to load. No picture is kept in memory.
+        with runtime.quiet():
+            seen = [_seen(inputs.load(cell.paths, cell.config, cell.overrides)) for cell in cells]
+        runtime.use_tensorflow_backend()
+        self._cells = list(cells)
+        self._wanted = [_find_out(cell, found) for cell, found in zip(cells, seen, strict=True)]
+        self._keep = keep
+
+    def paint(
+        self, number: int, folder: pathlib.Path, on_progress: Callable[["Progress"], object] | None = None
+    ) -> Painted:
+        """Paints a picture, or takes the one that is kept.
+
+        Args:
+            number: Which, from 0.
+            folder: For what is being painted, and for what is not kept: a run that is stopped or diverges is
+                not.
+            on_progress: As for `stylize`.
+
+        Raises:
+            InputError: An input is not as it was, or memory does not suffice.
+            OSError: The picture cannot be written.
+        """
+        from nst_tf import api
+
+        wanted, cell = self._wanted[number], self._cells[number]
+        kept = None if self._keep is None else self._keep / wanted.name
+        if kept is not None and _agrees(kept, wanted):
+            return Painted(kept, None)
+        made = folder / wanted.name
+        with runtime.quiet():
+            loaded = [
+                inputs.load(cell.paths, cell.config, cell.overrides)
+            ]  # to be taken out: see `api.paint`
+        result = api.paint(loaded.pop(), cell.config, on_progress=on_progress)
+        result.save(made)
+        if kept is None or result.outcome != "finished":
+            return Painted(made, result)
+        # The picture last: without its manifest beside it it would not be found to agree.
+        for path in (manifest.sidecar(made), made):
+            path.replace(kept.with_name(path.name))
+        return Painted(kept, result)
+
+    def folder(self) -> tempfile.TemporaryDirectory[str]:
+        """Returns a new folder for `paint`: in the one that keeps pictures, where they are moved to."""
+        if self._keep is not None:
+            self._keep.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=".sweep-", dir=self._keep)
+
+
+class _Seen(NamedTuple):
+    """What is left of inputs that were loaded: sizes (height, width) and SHA-256."""
+
+    sizes: list[tuple[int, int]]  # of the content, if any, and of the styles
+    num_styles: int
+    num_regions: int
+    hashes: dict[str, str]
+
+
+def _seen(loaded: inputs.LoadedInputs) -> _Seen:
+    images = [image for image in (loaded.content, *loaded.styles) if image is not None]
+    return _Seen(
+        [(image.shape[1], image.shape[2]) for image in images],
+        len(loaded.styles),
+        0 if loaded.regions is None else len(loaded.regions.colors),
+        {name: entry["sha256"] for name, entry in loaded.descriptions.items()},
+    )
+
+
+def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
+    """Returns what a picture has to be.
+
+    Raises:
+        InputError: The weights cannot be had, a picture is too small, or the run does not fit into memory.
+    """
+    with runtime.quiet():
+        from nst_tf.engine import memory, stylizer
+    precision = runtime.resolve_precision(cell.config.network.precision)
+    styles = seen.sizes[len(seen.sizes) - seen.num_styles :]
+    memory.fit(cell.config, precision, seen.sizes[0], styles, seen.num_regions)
+    weights = stylizer.load_weights(cell.config).sha256 if cell.config.takes_steps() else ""
+    asked = "\n".join([*cell.asked, *seen.hashes.values()])
+    digest = hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
+    text = re.sub(r"[^\w.=-]+", "_", label(cell.settings), flags=re.ASCII)[:_NAME_LENGTH]
+    return _Wanted(f"{text}-{digest}.png", cell.config, seen.hashes, weights)
+
+
+def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:
+    """Returns whether a picture is there and its manifest says that it is what is wanted."""
+    try:
+        found: dict[str, Any] = manifest.read(manifest.sidecar(path))
+        kept = manifest.to_config(found, path)
+        pictures.read(path)
+    except errors.InputError:
+        return False
+    before, now = kept.to_settings(), wanted.config.to_settings()
+    hashes = {name: entry.get("sha256") for name, entry in found.get("inputs", {}).items()}
+    return (
+        kept.preset == wanted.config.preset
+        and all(before[name] == now[name] for name in now if name not in _RESOLVED)
+        and hashes == wanted.inputs
+        and found.get("weights", {}).get("sha256") == wanted.weights
+    )
+
+
+def sheet(
+    paths: Sequence[pathlib.Path], rows: Axis | None, columns: Axis | None, side: int | None = None
+) -> Image.Image:
+    """Returns pictures in a grid of cells of one size, with labels to the left and above.
+
+    Args:
+        paths: Of the pictures, row by row.
+        rows: What changes from row to row, if anything.
+        columns: What changes from column to column, if anything.
+        side: The longest side of a picture in pixels; None for the largest's, at most 384.
+    """
+    side = side or min(_LARGEST_CELL, max(max(pictures.read(path).shape) for path in paths))
+    nothing = Image.new("RGB", (1, 1), "white")
+    narrow = max(_LABEL_WIDTH, round(side * _LABEL_SHARE))
+    heads, tops = _settings(rows), [_label(settings, side) for settings in _settings(columns)]
+    grid = []
+    for number, head in enumerate(heads):
+        cells = [figures.fitted(path, side) for path in paths[number * len(tops) : (number + 1) * len(tops)]]
+        grid.append([_label(head, narrow), *cells] if rows else cells)
+    if columns:
+        grid.insert(0, [nothing, *tops] if rows else tops)
+    return figures.grid(grid)
+
+
+def _label(settings: Settings, width: int) -> Image.Image:
+    """Returns the text of some settings and, where they name a picture, that picture above it."""
+    shown = [figures.caption(label(settings), width)]
+    for flag, value in settings.items():
+        if flag in _SHOWN:
+            shown = [*(figures.fitted(path, width // 2) for path in _files(value)), *shown]
+    return figures.grid([[picture] for picture in shown], gaps=(0, 4))

@@ -1,0 +1,256 @@
+"""The front end that all commands share, as a person meets it; what commands do has tests of its own."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from absl import flags
+
+from nst_tf import errors
+from nst_tf.commands import export, main, presets, reconstruct, request, run_flags, stylize, sweep, terminal
+from nst_tf.config.scales import Scale
+from nst_tf.engine.progress import Progress
+from nst_tf.losses.values import Losses
+from nst_tf.serving import client
+from tests import conftest
+
+MODULES = {
+    "stylize": stylize,
+    "presets": presets,
+    "sweep": sweep,
+    "reconstruct": reconstruct,
+    "export": export,
+    "request": request,
+}
+HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(conftest.ROOT)}
+NST_TF = [sys.executable, "-m", "nst_tf"]
+
+
+def _run(*arguments):
+    return subprocess.run([*NST_TF, *arguments], capture_output=True, text=True, env=ENVIRONMENT)
+
+
+def _defined(command):
+    values = flags.FlagValues()
+    MODULES[command].define(values)
+    return set(values)
+
+
+def test_every_command_is_known():
+    assert MODULES.keys() == main.COMMANDS.keys()
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_help_is_quick_and_complete(command):
+    times = []
+    for _ in range(3):  # the best of three, since other work may hold up one
+        start = time.monotonic()
+        finished = _run(command, "--help")
+        times.append(time.monotonic() - start)
+        if times[-1] < 1:
+            break
+    assert min(times) < 1
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert f"\n  {terminal.program(command)} " in finished.stdout or command == "presets"
+    not_shown = {
+        "sweep": run_flags.OF_ONE_RUN,
+        "reconstruct": {
+            *(*run_flags.OF_ONE_RUN, "config", "content_mask", "content_regions", "style_regions", "outside"),
+            *("guide_erosion", "style_blend", "style_blend_weights", "content_layers", "content_weight"),
+            *("style_layers", "style_layer_weights", "style_weight"),
+        },
+    }
+    shown = {line.split("=")[0].strip() for line in finished.stdout.splitlines() if line.startswith("  --")}
+    shown = {name.split()[0].removeprefix("--") for name in shown}
+    assert shown == _defined(command) - set(not_shown.get(command, ()))
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_help_loads_nothing_heavy(command):
+    code = f"from nst_tf.commands import main; main.main(['nst_tf', {command!r}, '--help']); import sys"
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules, file=sys.stderr)"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    assert not HEAVY & set(loaded.stderr.split())
+
+
+@pytest.mark.parametrize("flag", ["-h", "-help", "--help", "-?", "--helpshort", "--helpfull"])
+def test_help_may_be_asked_for_in_many_ways(flag, capsys):
+    assert main.main(["nst_tf", "presets", flag]) == 0
+    assert capsys.readouterr().out.startswith("Lists the formulations")
+
+
+def test_the_help_without_a_command_lists_the_commands_and_the_flags_of_painting(capsys):
+    assert main.main(["nst_tf", "--help"]) == 0
+    without = capsys.readouterr().out
+    assert main.main(["nst_tf", "stylize", "--help"]) == 0
+    assert capsys.readouterr().out == without
+    for name, entry in main.COMMANDS.items():
+        assert f"\n  {name:<24} {entry.summary}\n" in without
+    assert "--content_mask=" in without
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["swep"], "command: 'swep' is not one of stylize, presets, sweep, "),
+        (["swep"], "did you mean 'sweep'?"),
+        (["paint"], "command: 'paint' is not one of stylize, "),
+        ([""], "command: '' is not one of stylize, "),
+        (["photo.jpg"], "'photo.jpg': not a flag; files are named as in --content=FILE"),
+        (["--size=3", "sweep"], "'sweep': a command comes before its flags, as in nst_tf sweep --help"),
+        (["--", "photo.jpg"], "'photo.jpg': not a flag"),
+        (["--nocontent"], "Did you mean: content"),
+        (["--nooverwrite=3"], "--nooverwrite=3 does not take an argument; --help lists all flags"),
+        (["--flagfile=/nowhere/flags"], "Unable to open flagfile"),
+        (["--flagfile"], "--flagfile with no argument"),
+        (["--content"], "Missing value for flag --content"),
+        # What --undefok names may be there; the run goes on to its own mistake.
+        (["--undefok=unknown", "--unknown=3"], "--content=FILE is missing"),
+    ],
+)
+def test_a_mistake_gets_one_line(arguments, message, capsys):
+    assert main.main(["nst_tf", *arguments]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith("nst_tf: ")
+    assert message in line
+
+
+# {command: (a flag with a typo, what was meant)}.
+TYPOS = {
+    "stylize": ("--contnt=x", "content"),
+    "presets": ("--preset=x", None),  # it has no flag
+    "sweep": ("--colums=x", "columns"),
+    "reconstruct": ("--otput=x", "output"),
+    "export": ("--precison=x", "precision"),
+    "request": ("--pogress=x", "progress"),
+}
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_a_typo_in_a_flag_gets_one_line_with_a_hint(command, capsys):
+    typo, meant = TYPOS[command]
+    assert main.main(["nst_tf", command, typo]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nst_tf: " if command == "stylize" else f"nst_tf {command}: ")
+    assert "Unknown command line flag" in line
+    assert meant is None or f"Did you mean: {meant}" in line
+
+
+@pytest.mark.parametrize("command", [name for name in main.COMMANDS if name != "stylize"])
+def test_a_word_that_is_no_flag_gets_one_line(command, capsys):
+    assert main.main(["nst_tf", command, "photo.jpg"]) == 2
+    assert capsys.readouterr().err == f"nst_tf {command}: 'photo.jpg' is not a flag; --help lists all flags\n"
+
+
+def test_flags_may_be_kept_in_a_file(tmp_path, capsys):
+    (tmp_path / "flags").write_text("# of every run\n--pooling=mean\n--content=c.png\n--style=s.png\n")
+    assert main.main(["nst_tf", f"--flagfile={tmp_path / 'flags'}"]) == 2
+    assert "pooling: 'mean' is not one of max, average" in capsys.readouterr().err
+    (tmp_path / "flags").write_text("--help\n")
+    assert main.main(["nst_tf", "presets", f"--flagfile={tmp_path / 'flags'}"]) == 0
+    assert capsys.readouterr().out.startswith("Lists the formulations")
+    (tmp_path / "flags").write_bytes(b"\xff\xfe\x00")
+    assert main.main(["nst_tf", f"--flagfile={tmp_path / 'flags'}"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_flags_of_one_call_are_not_those_of_the_next(capsys):
+    assert main.main(["nst_tf", "--list_presets"]) == 0
+    assert main.main(["nst_tf"]) == 2
+    assert "--content=FILE is missing" in capsys.readouterr().err
+
+
+def test_presets_are_listed_by_a_command_as_by_the_flag():
+    listed = _run("presets")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout == _run("--list_presets").stdout
+    assert listed.stdout.startswith("preset ")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sweep", "--help"], ["presets"], ["--list_presets"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_gone_away_is_no_mistake(arguments, unbuffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    finished = subprocess.run(
+        [*NST_TF, *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writer)
+    assert (finished.returncode, finished.stderr) == (0, b"")
+
+
+def test_the_head_of_a_list_is_all_that_one_sees():
+    line = f"set -o pipefail; {sys.executable} -m nst_tf presets | head -1"
+    finished = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=ENVIRONMENT)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "preset                cost  source and character\n"
+
+
+@pytest.mark.parametrize(("closed", "code"), [("1>&-", 2), ("2>&-", 2), ("0<&- 1>&- 2>&-", 2)])
+def test_a_standard_stream_may_be_closed(closed, code):
+    """Of a run that gets as far as its files, by way of `runtime.quiet`."""
+    named = "--content=/nowhere.png --style=/nowhere.png --output=out.png"
+    line = f"{sys.executable} -m nst_tf {named} {closed}"
+    finished = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=ENVIRONMENT)
+    assert finished.returncode == code
+    assert finished.stdout == ""
+    expected = "nst_tf: content: there is no file /nowhere.png\n"
+    assert finished.stderr == ("" if "2>&-" in closed else expected)
+
+
+def test_what_standard_error_cannot_show_is_escaped(capsys):
+    assert main.main(["nst_tf", "--content=a\nb\udc80.png", "--style=s", "--output=o.png"]) == 2
+    assert "there is no file a\\nb\\udc80.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_ctrl_c_at_any_time_gets_one_line(command, capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MODULES[command], "main", interrupted)
+    assert main.main(["nst_tf", command]) == 130
+    name = "nst_tf" if command == "stylize" else f"nst_tf {command}"
+    assert capsys.readouterr().err == f"{name}: interrupted; nothing was written\n"
+
+
+PROGRESS = Progress(0, (Scale(6, 8, 2, 1.0),), 1, 2, (Losses(3, 1, 2, 0),), lambda: np.zeros((6, 8, 3)))
+
+
+def test_ctrl_c_stops_a_run_and_is_given_back(capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with terminal.RunWatch() as watch:
+        assert signal.getsignal(signal.SIGINT) == before, "there is no picture yet"
+        assert watch(PROGRESS) is False
+        assert signal.getsignal(signal.SIGINT) != before
+        signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == before, "a second one ends the process"
+        assert watch(PROGRESS) is True
+    assert "step 1 of 2, 8 x 6: content 1, style 2" in capsys.readouterr().err
+    with contextlib.suppress(errors.InputError), terminal.RunWatch() as watch:
+        watch(PROGRESS)
+        raise errors.InputError("a run that fails")
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_help_of_a_request_says_what_the_client_does():
+    values = flags.FlagValues()
+    request.define(values)
+    assert f"[{client.STEPS_NOW}]" in values["steps_now"].help
+    assert f"[{client.TIMEOUT_S:g}]" in values["timeout_s"].help

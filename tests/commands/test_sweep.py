@@ -1,0 +1,236 @@
+"""Sheets of pictures over the values of flags, painted in this process: a new one takes seconds to start."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_tf import api, errors, sweep
+from nst_tf.callbacks import figures
+from nst_tf.commands import main
+from nst_tf.commands import sweep as command
+from nst_tf.config import layers as vgg_layers
+from tests import conftest
+
+# Shallow layers, whose graphs are soon made.
+LAYERS = ["--content_layers=relu1_1", "--style_layers=relu1_1", "--style_layer_weights=1"]
+QUICK = [*LAYERS, "--size=48", "--steps=2", "--precision=float32"]
+ALLOWED = ("content_weight", "scales", "style")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of random weights."""
+    from nst_tf.network import weights as loading
+
+    loaded = loading.load("random", vgg_layers.kernel_shapes(["relu1_1"]))
+    arrays: dict[str, np.ndarray] = {}
+    for name, (kernel, bias) in loaded.arrays.items():
+        arrays |= {f"{name}_kernel": kernel, f"{name}_bias": bias}
+    path = tmp_path_factory.mktemp("weights") / "w.npz"
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, weights):
+    """The folder that sweeps run in, with a photograph and two paintings of other shapes."""
+    for seed, (name, *size) in enumerate([("photo.png", 48, 64), ("one.jpg", 64, 48), ("two.jpg", 48, 48)]):
+        Image.fromarray(np.uint8(255 * conftest.smooth_picture(seed, *size))).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NST_TF_WEIGHTS", str(weights))
+    return tmp_path
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """What was painted, a list of (painting's file, scales)."""
+    asked = []
+    paint = api.paint
+
+    def listening(loaded, chosen, **options):
+        asked.append((loaded.descriptions["style"]["name"], chosen.scales.shares))
+        return paint(loaded, chosen, **options)
+
+    monkeypatch.setattr(api, "paint", listening)
+    return asked
+
+
+def _sweep(*arguments):
+    named = ["--content=photo.png", "--style=one.jpg", "--output=s.png"]
+    return main.main(["nst_tf", "sweep", *named, *QUICK, *arguments])
+
+
+def _mistake(capsys, *arguments):
+    assert _sweep(*arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nst_tf sweep: ")
+    return line
+
+
+def test_commas_divide_values_unless_there_are_semicolons():
+    assert sweep.parse_axis("rows", "content_weight=1,10, 100", ALLOWED) == (
+        "content_weight",
+        ("1", "10", "100"),
+    )
+    assert sweep.parse_axis("rows", "--scales=1;0.5,1;", ALLOWED) == ("scales", ("1", "0.5,1"))
+    for text, message in [
+        ("content_weight", "no values; write --rows=FLAG=VALUE"),
+        ("content_weight=,", "no values"),
+        ("content_wieght=1", "did you mean 'content_weight'"),
+        ("scales=1,1", "twice"),
+    ]:
+        with pytest.raises(errors.InputError, match=message):
+            sweep.parse_axis("rows", text, ALLOWED)
+
+
+def test_every_flag_about_one_picture_may_be_swept():
+    assert {"content", "style", "preset", "config", "size", "steps", "seed", "clip"} <= set(command.swept())
+    assert not {"output", "overwrite", "trace", "comparison", "rows"} & set(command.swept())
+
+
+def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, painted, capsys):
+    sides = ["--rows=style=one.jpg,two.jpg", "--columns=scales=1;0.5,1", "--keep=kept", "--color=only"]
+    assert _sweep(*sides) == 0
+    assert painted == [(style, scales) for style in ("one.jpg", "two.jpg") for scales in ((1.0,), (0.5, 1.0))]
+    told = capsys.readouterr()
+    assert "picture 4 of 4: style=two, scales=0.5,1" in told.err
+    assert told.out.startswith("s.png: 4 pictures")
+    pictures = sorted(path for path in (folder / "kept").iterdir() if path.suffix == ".png")
+    assert len(pictures) == 4
+    assert all(path.with_name(f"{path.name}.json").is_file() for path in pictures)
+    with Image.open("s.png") as sheet:
+        first = sheet.tobytes()
+        pixels = np.asarray(sheet.convert("RGB"), np.float64)
+    label, cell, gap = 128, 48, 8
+    assert pixels.shape[1] == label + 2 * (cell + gap)
+    # The pictures are on the sheet as they were kept, row by row; the labels are in the places left.
+    tops: dict[bool, set[np.intp]] = {False: set(), True: set()}
+    for path in pictures:
+        row, column = path.name.startswith("style=two"), "0.5" in path.name
+        left = label + gap + column * (cell + gap)
+        kept = np.asarray(Image.open(path).convert("RGB"), np.float64)
+        differences = [
+            np.abs(pixels[top : top + kept.shape[0], left : left + cell] - kept).mean()
+            for top in range(pixels.shape[0] - kept.shape[0] + 1)
+        ]
+        assert min(differences) == 0
+        tops[row].add(np.argmin(differences))
+    (above,), (below,) = tops[False], tops[True]
+    assert below >= above + 36 + gap
+    assert (pixels[:28, label + gap :].min(axis=(0, 2)) < 128).any()
+    assert (pixels[:, :label].min(axis=(0, 2)) < 128).any()
+
+    # Once more: all are kept. One whose manifest does not agree, and one that was damaged, are painted anew.
+    painted.clear()
+    assert _sweep(*sides, "--overwrite") == 0
+    assert not painted
+    manifest = pathlib.Path(f"{pictures[0]}.json")
+    other = json.loads(manifest.read_text())
+    other["config"]["content_weight"] = 7.0
+    manifest.write_text(json.dumps(other))
+    pictures[3].write_bytes(b"")
+    assert _sweep(*sides, "--overwrite") == 0
+    assert len(painted) == 2
+    with Image.open("s.png") as sheet:
+        assert sheet.tobytes() == first
+
+
+def test_other_settings_other_inputs_and_other_weights_are_other_pictures(folder, painted, monkeypatch):
+    sides = ["--columns=seed=1", "--keep=kept", "--overwrite"]
+    changes = [
+        ["--color=only"],
+        ["--color=only", "--color_root=transport"],
+        ["--color=only", "--style=two.jpg"],
+        [],
+    ]
+    for change in changes:
+        assert _sweep(*sides, *change) == 0
+    assert len(painted) == len(changes)
+    assert len(list((folder / "kept").glob("*.png"))) == len(changes)
+    Image.open("two.jpg").rotate(180).save("one.jpg")
+    assert _sweep(*sides, "--color=only") == 0
+    assert len(painted) == len(changes) + 1, "another painting of the same name"
+    monkeypatch.setenv("NST_TF_WEIGHTS", "random")
+    assert _sweep(*sides) == 0
+    assert len(painted) == len(changes) + 2
+
+
+def test_samples_are_swept_as_files_are(folder, painted, capsys):
+    sides = ["--rows=style=sample:strokes,sample:mosaic", "--keep=kept", "--overwrite"]
+    arguments = [*sides, "--content=sample:town", "--color=only"]
+    assert _sweep(*arguments) == 0
+    assert "picture 2 of 2: style=mosaic" in capsys.readouterr().err
+    assert [style for style, _ in painted] == ["sample:strokes", "sample:mosaic"]
+    assert len(list((folder / "kept").glob("style=*.png"))) == 2
+    assert _sweep(*arguments) == 0
+    assert len(painted) == 2, "they are kept"
+    assert sweep._label({"style": "sample:mosaic"}, 100).height > sweep._label({"steps": "3"}, 100).height
+
+
+@pytest.mark.usefixtures("folder")
+def test_pictures_of_different_sizes_are_fitted_into_one_cell():
+    assert _sweep("--columns=size=32,64", "--cell=40", "--color=only") == 0
+    with Image.open("s.png") as sheet:
+        assert sheet.size[0] == 40 + 8 + 40
+        grey = np.asarray(sheet.convert("L"))[-30:]  # 40 x 30 each
+    assert (grey[:, 40:48] == 255).all()
+    assert grey[:, :40].std() > 5
+    assert np.abs(grey[:, :40].astype(float) - grey[:, 48:]).mean() < 8, "the same picture, enlarged"
+
+
+def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(folder, monkeypatch, capsys):
+    paint, calls = api.paint, []
+
+    def stopped(*arguments, on_progress, **options):
+        calls.append(options)
+        asked = (lambda _: True) if len(calls) == 2 else on_progress
+        return paint(*arguments, on_progress=asked, **options)
+
+    monkeypatch.setattr(api, "paint", stopped)
+    assert _sweep("--rows=steps=1,2", "--keep=kept") == 130
+    assert "interrupted" in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "s.png").exists()
+    assert len(list((folder / "kept").iterdir())) == 2, "one picture and its manifest"
+    assert _sweep("--rows=steps=1,2", "--keep=kept") == 0
+    assert len(calls) == 3
+    assert (folder / "s.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--rows and --columns are both missing"),
+        (["--rows=steps=1", "--columns=steps=2"], "steps is the rows' flag too"),
+        (["--rows=output=a.png,b.png"], "'output' is not one of"),
+        (["--rows=content_weight=1,-1"], "content_weight: -1"),
+        (["--rows=content_weight=1,much"], "content_weight=much"),
+        (["--rows=preset=default,johnsen"], "did you mean 'johnson'"),
+        (["--rows=style=one.jpg,three.jpg"], "three.jpg"),
+        (["--rows=size=48,8", "--content_layers=relu5_1", "--weights=random"], "choose a larger size"),
+        (["--rows=weights=random,none.h5"], "none.h5"),
+        (["--rows=tile=auto,of"], "did you mean 'off'"),
+        (["--rows=steps=1", "--trace=t.csv"], "--trace: a sheet has many runs; leave it out"),
+        (["--rows=steps=1", "--keep=one.jpg"], "is not a folder"),
+        (["--rows=steps=1", "--output=nowhere/s.png"], "there is no folder"),
+        (["--rows=steps=1", "--output=one.jpg"], "one.jpg exists"),
+        (["--rows=style=one.jpg,sample:mosiac"], "did you mean 'sample:mosaic'"),
+    ],
+)
+def test_a_mistake_gets_one_line_before_anything_is_painted(folder, painted, capsys, arguments, message):
+    before = sorted(folder.iterdir())
+    assert message in _mistake(capsys, *arguments)
+    assert not painted
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_label_shows_the_picture_that_it_names():
+    plain = sweep._label({"steps": "3"}, 100)
+    assert plain.tobytes() == figures.caption("steps=3", 100).tobytes()
+    shown = sweep._label({"style": "one.jpg"}, 100)
+    assert shown.height == plain.height + 4 + 50
+    assert np.asarray(shown)[:50, 35:65].std() > 5

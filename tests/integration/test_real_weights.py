@@ -1,0 +1,44 @@
+"""With Oxford's ImageNet weights, where they are at hand: formulas and pictures."""
+
+import numpy as np
+import pytest
+
+import nst_tf
+from nst_tf.config import presets
+from tests import conftest
+from tests.support import oracle
+
+IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 80, 96) for seed in (1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory):
+    """A file of seeded weights, for machines that have no real ones."""
+    path = tmp_path_factory.mktemp("weights") / "random.weights.h5"
+    oracle.random_vgg19().save_weights(path)
+    return str(path)
+
+
+def test_every_published_preset_has_an_oracle():
+    assert set(oracle.FORMULAS) == set(presets.PRESETS) - {"default"}
+
+
+@pytest.mark.parametrize("preset", oracle.FORMULAS)
+@pytest.mark.parametrize("kind", ["real", "random"])
+def test_every_preset_equals_its_oracle(kind, preset, random_weights):
+    """Content, style and total variation separately, on Keras' own VGG19."""
+    path = str(conftest.real_weights()) if kind == "real" else random_weights
+    expected = oracle.evaluate(preset, path, IMAGE, CONTENT, STYLE)
+    found = nst_tf.evaluate(IMAGE, CONTENT, STYLE, preset=preset, weights=path)
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-4)
+    np.testing.assert_allclose(found.total, sum(expected), rtol=1e-4)
+
+
+@pytest.mark.parametrize("preset", ["default", "gatys_pytorch"])
+def test_losses_fall_with_the_real_weights(preset):
+    path = str(conftest.real_weights())
+    result = nst_tf.stylize(CONTENT, STYLE, preset=preset, size=96, steps=60, weights=path)
+    options = {"preset": preset, "weights": path}
+    before = nst_tf.evaluate(CONTENT, CONTENT, STYLE, **options)
+    assert result.losses.total < 0.2 * before.total
+    assert result.losses.style < 0.1 * before.style

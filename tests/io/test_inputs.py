@@ -1,0 +1,152 @@
+"""The pictures of a run: named, then loaded once."""
+
+import collections
+import hashlib
+import io
+import pathlib
+import sys
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_tf.callbacks import report
+from nst_tf.config import presets
+from nst_tf.io import inputs, pictures
+from tests import conftest
+from tests.integration.test_end_to_end import _answer
+
+LABELS = np.zeros((48, 64, 3), np.uint8)
+LABELS[:, :32, 0] = 255
+LABELS[:, 32:, 2] = 255
+NAMES = ("content", "style", "init", "content_mask", "content_regions", "style_regions")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder, with a picture of every kind: the content has alpha and lies on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    for seed, name in enumerate(("content", "style", "init", "content_mask")):
+        picture = Image.fromarray(np.rint(255 * conftest.smooth_picture(seed)).astype(np.uint8))
+        if name == "content":
+            picture = picture.transpose(Image.Transpose.ROTATE_90)
+            picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture.save(tmp_path / f"{name}.png", exif=exif if name == "content" else b"")
+    Image.fromarray(LABELS).save(tmp_path / "content_regions.png")
+    Image.fromarray(LABELS[:, ::-1]).save(tmp_path / "style_regions.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def opened():
+    """How often each file was opened, {name: count}."""
+    counts: collections.Counter[str] = collections.Counter()
+    listening = True
+
+    def listen(event, arguments):
+        if listening and event == "open" and isinstance(arguments[0], str):
+            counts[pathlib.Path(arguments[0]).name] += 1
+
+    sys.addaudithook(listen)  # which stays as long as the process
+    yield counts
+    listening = False
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How often a file of some bytes was decoded, {SHA-256: count}."""
+    counts: collections.Counter[str] = collections.Counter()
+    decode = Image.open
+
+    def counting(file, *arguments, **options):
+        data = file.getvalue() if isinstance(file, io.BytesIO) else pathlib.Path(file).read_bytes()
+        counts[hashlib.sha256(data).hexdigest()] += 1
+        return decode(file, *arguments, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
+    return counts
+
+
+QUICK = ["--weights=builtin", "--size=48", "--steps=3", "--precision=float32", *conftest.SHALLOW_FLAGS]
+
+
+def test_the_command_opens_and_decodes_every_input_once(folder, opened, decoded):
+    named = [f"--{name}={name}.png" for name in NAMES]
+    shown = ["--output=out.jpg", "--comparison=c.jpg", "--trace=t.csv"]
+    code, _, err = _answer([*named, *shown, *QUICK])
+    assert code == 0, err
+    files = {f"{name}.png": (folder / f"{name}.png").read_bytes() for name in NAMES}
+    # Once more by this test, to hash it.
+    assert {name: opened[name] for name in files} == dict.fromkeys(files, 2)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    assert {name: decoded[digest] for name, digest in digests.items()} == dict.fromkeys(files, 1)
+    assert Image.open("c.jpg").width > 2 * 48
+
+
+@pytest.mark.usefixtures("folder")
+def test_no_picture_that_was_loaded_is_kept_during_the_run(monkeypatch):
+    loaded: list[weakref.ref[np.ndarray]] = []
+    alive: list[bool] = []
+    load = inputs.load
+
+    def watching(*arguments):
+        made = load(*arguments)
+        for array in (made.content, made.styles[0], made.init):
+            assert array is not None
+            assert array.base is not None
+            loaded.extend((weakref.ref(array), weakref.ref(array.base)))
+        return made
+
+    monkeypatch.setattr(inputs, "load", watching)
+    show = report.ProgressBar.__call__
+
+    def showing(self, progress):
+        alive.extend(ref() is not None for ref in loaded)
+        show(self, progress)
+
+    monkeypatch.setattr(report.ProgressBar, "__call__", showing)
+    named = [f"--{name}={name}.png" for name in NAMES]
+    code, _, err = _answer([*named, "--output=out.png", "--comparison=c.png", *QUICK])
+    assert code == 0, err
+    assert alive
+    assert not any(alive)
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_loaded_is_what_single_readers_return():
+    config = presets.get("default", init="init.png")
+    paths = inputs.InputPaths(
+        content="content.png",
+        styles=[pathlib.Path("style.png"), LABELS],
+        init=inputs.init_path(config),
+        content_regions="content_regions.png",
+        style_regions=["style_regions.png", "#ff0000"],
+    )
+    loaded = inputs.load(paths, config)
+    for found, name in ((loaded.content, "content"), (loaded.styles[0], "style"), (loaded.init, "init")):
+        np.testing.assert_array_equal(found, pictures.read(f"{name}.png"))
+    np.testing.assert_array_equal(loaded.styles[1], pictures.read(LABELS))
+    assert loaded.content is not None
+    assert loaded.alpha is not None
+    assert loaded.alpha.shape == loaded.content.shape[1:3] == (48, 64)
+    assert loaded.regions is not None
+    assert loaded.regions.colors == ("#0000ff", "#ff0000")
+    expected = {
+        **{name: f"{name}.png" for name in ("content", "init", "content_regions", "style", "style_regions")},
+        "style 2": "",
+        "style_regions 2": "#ff0000",
+    }
+    assert {name: entry["name"] for name, entry in loaded.descriptions.items()} == expected
+    data = pathlib.Path("content.png").read_bytes()
+    assert loaded.descriptions["content"]["sha256"] == hashlib.sha256(data).hexdigest()
+    assert loaded.descriptions["style 2"]["sha256"] == hashlib.sha256(LABELS.tobytes()).hexdigest()
+
+
+def test_without_a_photograph_a_run_starts_from_noise():
+    paths, config = inputs.InputPaths(styles=["style.png"]), presets.get("default", content_weight=0)
+    assert inputs.with_start(config, paths).start.init == "noise"
+    assert inputs.with_start(presets.get(config, init="gray"), paths).start.init == "gray"
+    assert inputs.with_start(config, inputs.InputPaths(content=LABELS)).start.init == "content"

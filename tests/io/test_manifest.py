@@ -1,0 +1,146 @@
+"""Manifests: what they say, and that they make the same picture again."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nst_tf
+from nst_tf import errors
+from nst_tf.config import config, presets, settings
+from nst_tf.io import manifest, pictures
+from tests import conftest
+
+CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (2, 3))
+CHOSEN = presets.get("default", weights="/somewhere/private/vgg.h5", size=48)
+INPUTS = manifest.describe_inputs({"content": CONTENT})
+MADE = manifest.make(CHOSEN, INPUTS, {"name": "x", "sha256": "0"}, {"total": 1.0})
+
+
+def test_it_holds_the_complete_config_and_no_folder():
+    again = json.loads(manifest.to_text(MADE))
+    assert "private" not in manifest.to_text(MADE)
+    assert set(again["config"]) == {"preset", *settings.SETTINGS}
+    assert again["config"]["weights"] == "vgg.h5"
+    assert list(again["inputs"]) == ["content"]
+    assert {"python", "nst_tf", "tensorflow", "keras", "numpy", "pillow"} == set(again["versions"])
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_config_survives(name, tmp_path):
+    chosen = presets.get(name, weights="builtin", precision="float32")
+    made = manifest.make(chosen, {}, {"name": "x", "sha256": "0"}, {})
+    (tmp_path / "a.json").write_text(manifest.to_text(made))
+    assert manifest.to_config(manifest.read(tmp_path / "a.json"), "a.json") == chosen
+
+
+def test_one_that_was_written_before_the_config_had_groups_still_loads():
+    path = conftest.ROOT / "tests" / "support" / "manifest_of_flat_config.json"
+    expected = presets.get("crowsonkb", weights="builtin", precision="float32")
+    found = manifest.read(path)
+    assert manifest.to_config(found, path) == expected
+    assert manifest.make(expected, {}, {}, {})["config"].keys() == found["config"].keys()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_it_travels_inside_the_picture(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    pictures.write(CONTENT, path, text=manifest.to_text(MADE))
+    assert manifest.read(path) == json.loads(manifest.to_text(MADE))
+
+
+def test_the_sidecar_is_named_after_the_picture():
+    assert manifest.sidecar("some/where/picture.png") == pathlib.Path("some/where/picture.png.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no manifest"),
+        ("{", "no manifest"),
+        ("[]", "no manifest"),
+        ("{}", "no manifest"),
+        ('{"config": 3}', "no manifest"),
+        ('{"config": {"preset": "default"}}', "lacks content_layers"),
+        ('{"config": {"stile_weight": 3}}', "did you mean 'style_weight'"),
+    ],
+)
+def test_a_broken_one_gets_one_line(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(errors.InputError, match=message) as caught:
+        manifest.to_config(manifest.read(tmp_path / "a.json"), "a.json")
+    assert "\n" not in str(caught.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(sorted(config.Config.__dataclass_fields__)), json_values)
+def test_any_value_of_any_field_is_taken_or_refused_in_one_line(name, value):
+    changed = {"config": {**MADE["config"], name: value}}
+    message = ""
+    try:
+        manifest.to_config(changed, "a.json")
+    except errors.InputError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_a_picture_without_a_manifest_says_so(tmp_path):
+    pictures.write(CONTENT, tmp_path / "a.png")
+    with pytest.raises(errors.InputError, match="no manifest"):
+        manifest.read(tmp_path / "a.png")
+    with pytest.raises(errors.InputError, match="there is no file"):
+        manifest.read(tmp_path / "b.png")
+    with pytest.raises(errors.InputError, match="cannot be read"):
+        manifest.read(tmp_path / "b.json")
+
+
+def test_differences_are_named():
+    inputs = manifest.describe_inputs({"content": STYLE})
+    other = manifest.make(CHOSEN, inputs, {"name": "y", "sha256": "1"}, {})
+    assert manifest.differences(MADE, MADE) == []
+    lines = manifest.differences(MADE, other)
+    assert len(lines) == 2
+    assert "content is not the picture" in lines[0]
+    assert "weights are not those" in lines[1]
+
+
+def test_weights_in_a_file_are_found_where_the_environment_says(tmp_path):
+    (tmp_path / "here.h5").write_bytes(b"")
+    named = presets.get(presets.DEFAULT, weights="gone.h5")
+    assert manifest.find_weights(named, None).network.weights == "gone.h5"
+    assert manifest.find_weights(named, "elsewhere.h5").network.weights == "elsewhere.h5"
+    there = presets.get(presets.DEFAULT, weights=str(tmp_path / "here.h5"))
+    assert manifest.find_weights(there, "elsewhere.h5") == there
+    assert manifest.find_weights(presets.DEFAULT, "elsewhere.h5") == presets.DEFAULT
+
+
+@pytest.mark.parametrize("color", settings.COLORS)
+def test_the_same_manifest_makes_the_same_picture_bit_for_bit(tmp_path, color):
+    options: dict[str, Any] = {
+        **conftest.SHALLOW,
+        "size": 48,
+        "steps": 9,
+        "weights": "builtin",
+        "precision": "float32",
+        "init": "noise",
+        "color": color,
+    }
+    first = nst_tf.stylize(CONTENT, STYLE, seed=5, **options)
+    first.save(tmp_path / "first.png")
+    for source in ("first.png", "first.png.json"):
+        read = manifest.read(tmp_path / source)
+        second = nst_tf.stylize(CONTENT, STYLE, preset=manifest.to_config(read, source))
+        np.testing.assert_array_equal(second.image, first.image)
+        assert manifest.differences(read, second.manifest) == []

@@ -1,0 +1,476 @@
+"""The exported model, restored and run the way a model server does it."""
+
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import hypothesis
+import hypothesis.strategies
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+import nst_tf
+from nst_tf import errors
+from nst_tf.config import presets
+from nst_tf.config.settings import COLORS
+from nst_tf.engine import stylizer
+from nst_tf.io import pictures
+from nst_tf.serving import export, stateless
+from nst_tf.serving.settings import Limits
+from tests import conftest
+from tests.support import served
+
+LIMITS = Limits(64 * 64, 100_000)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, narrow_weights):
+    """The version folder of a small model."""
+    output = tmp_path_factory.mktemp("models") / "nst"
+    return export.export(served.CONFIG, output, limits=LIMITS, vgg_weights=narrow_weights)
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    return served.Server(folder)
+
+
+def _local(config, narrow_weights, content=served.CONTENT, style=served.STYLE):
+    """Returns the finished picture and its losses by the command line's own way."""
+    images = [pictures.read(served.decode(data), "picture") for data in (content, style)]
+    run = stylizer.Stylizer(images[0], [images[1]], config, narrow_weights)
+    run.run()
+    return pictures.to_uint8(run.picture()), np.array(run.evaluate())
+
+
+def test_a_served_picture_is_the_local_one(server, narrow_weights):
+    picture, losses = _local(served.CONFIG, narrow_weights)
+    answer = server("serving_default", served.pictures())
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), picture)
+    np.testing.assert_array_equal(answer["losses"][0], losses.astype(np.float32))
+    same = server("stylize", served.pictures() | served.settings())
+    assert same["image_bytes"][0] == answer["image_bytes"][0]
+
+
+OTHER_STYLE = served.encode(conftest.smooth_picture(7, 40, 60))
+
+
+def _blend(styles=(served.STYLE, OTHER_STYLE), weights=(3.0, 7.0), color="style", **changes):
+    """Returns the inputs of `stylize_blend` for one item."""
+    return served.settings(**changes) | {
+        "content_bytes": np.array([served.CONTENT], object),
+        "style_bytes": np.array([styles], object),
+        "style_blend_weights": np.array([weights], np.float32),
+        "color": np.array([color], object),
+    }
+
+
+@pytest.mark.parametrize("color", ["style", "luminance", "statistics"])
+def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
+    changes = {"style_blend_weights": (3.0, 7.0), "color": color}
+    images = [
+        pictures.read(served.decode(data), "picture") for data in (served.CONTENT, served.STYLE, OTHER_STYLE)
+    ]
+    run = stylizer.Stylizer(images[0], images[1:], presets.get(served.CONFIG, **changes), narrow_weights)
+    run.run()
+    answer = server("stylize_blend", _blend(color=color))
+    np.testing.assert_array_equal(
+        served.decode(answer["image_bytes"][0]).astype(int), pictures.to_uint8(run.picture())
+    )
+    np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("own", COLORS)
+def test_without_a_name_the_colours_are_the_models_own(own):
+    for name in COLORS:
+        assert COLORS[int(stateless.color_index(tf.constant(name), own))] == name
+    assert COLORS[int(stateless.color_index(tf.constant(""), own))] == own
+
+
+def test_of_a_blend_only_the_colours_may_be_asked_for(server):
+    answer = server("stylize_blend", _blend(color="only"))
+    images = [served.decode(data) for data in (served.CONTENT, served.STYLE, OTHER_STYLE)]
+    expected = nst_tf.stylize(
+        images[0], images[1:], preset=served.CONFIG, color="only", style_blend_weights=(3, 7)
+    )
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), pictures.to_uint8(expected.image))
+    np.testing.assert_array_equal(answer["losses"], np.zeros([1, 4]))
+
+
+def test_a_style_without_weight_is_not_looked_at(server):
+    alone = server("stylize", served.pictures() | served.settings())
+    blended = server("stylize_blend", _blend((served.STYLE, b"no picture", b""), (2.0, 0.0, 0.0)))
+    assert blended["image_bytes"][0] == alone["image_bytes"][0]
+    np.testing.assert_array_equal(blended["losses"], alone["losses"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": (0.0, 0.0)}, "style_blend_weights: 0, 0; allowed: finite and not negative, of which 1"),
+        ({"weights": (1.0, -1.0)}, "style_blend_weights: 1, -1"),
+        ({"weights": (1.0, np.nan)}, "style_blend_weights: 1, nan"),
+        ({"styles": (served.STYLE,) * 17, "weights": (1.0,) * 17}, "of which 1 to 16"),
+        ({"weights": (1.0,)}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
+        ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only, or an empty"),
+        ({"styles": (served.STYLE, b"x")}, "style: not a PNG or JPEG"),
+        ({"color": "only", "size": -1}, "size: -1"),
+    ],
+)
+def test_what_a_blend_may_not_ask_for(changes, message, server):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        server("stylize_blend", _blend(**changes))
+
+
+def test_a_request_has_its_own_settings(server, narrow_weights):
+    changes = {"size": 40, "content_weight": 0.0, "total_variation_weight": 0.5, "seed": 5}
+    config = presets.get(served.CONFIG, steps=7, **changes)
+    picture, losses = _local(config, narrow_weights)
+    answer = server("stylize", served.pictures() | served.settings(num_steps=7, **changes))
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), picture)
+    np.testing.assert_array_equal(answer["losses"][0], losses.astype(np.float32))
+
+
+def test_size_0_keeps_the_photographs_own(server, narrow_weights):
+    content = served.encode(conftest.smooth_picture(4, 36, 52), "JPEG", quality=90)
+    picture, _ = _local(presets.get(served.CONFIG, size=0), narrow_weights, content)
+    answer = server("stylize", served.pictures(content) | served.settings(size=0))
+    assert picture.shape == (36, 52, 3)
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), picture)
+
+
+def test_pixels_in_and_out(server, narrow_weights):
+    content, style = conftest.smooth_picture(5, 40, 44), conftest.smooth_picture(6, 30, 60)
+    run = stylizer.Stylizer(
+        content[np.newaxis], [style[np.newaxis]], presets.get(served.CONFIG, size=0), narrow_weights
+    )
+    run.run()
+    answer = server("stylize_pixels", {"content": content[np.newaxis], "style": style[np.newaxis]})
+    np.testing.assert_array_equal(answer["image"][0], run.picture())
+
+
+def test_the_items_of_a_batch_are_worked_on_apart(server):
+    other = served.encode(conftest.smooth_picture(7, 60, 40))
+    one = server("stylize", served.pictures() | served.settings())
+    two = server("stylize", served.pictures(other, served.CONTENT) | served.settings(num_steps=4, seed=1))
+    items = [
+        served.pictures() | served.settings(),
+        served.pictures(other, served.CONTENT) | served.settings(num_steps=4, seed=1),
+    ]
+    both = server("stylize", {name: np.concatenate([item[name] for item in items]) for name in items[0]})
+    assert list(both["image_bytes"]) == [one["image_bytes"][0], two["image_bytes"][0]]
+    assert server("serving_default", {name: value[:0] for name, value in served.pictures().items()})[
+        "losses"
+    ].shape == (0, 4)
+
+
+@pytest.mark.parametrize("calls", [[9], [1, 2, 6], [3, 1, 1, 1, 1, 1, 1], [4, 100]])
+def test_a_run_in_parts_is_the_whole_run(server, calls):
+    run = served.pictures() | served.settings()
+    whole = server("stylize", run)
+    state = server("start", run)
+    assert served.decode(state["preview_bytes"][0]).shape == (9, 12, 3)
+    done = 0
+    for steps in calls:
+        inputs = {"state_bytes": state["state_bytes"], "steps_now": np.array([steps], np.int32)}
+        state = server("advance", run | inputs)
+        done = min(9, done + steps)
+        assert state["steps_done"][0] == done
+    assert state["preview_bytes"][0] == whole["image_bytes"][0]
+    np.testing.assert_array_equal(state["losses"], whole["losses"])
+
+
+def test_concurrent_requests_do_not_mix(server):
+    requests = [served.pictures() | served.settings(seed=i, size=32 + 2 * i) for i in range(8)]
+    alone = [server("stylize", request)["image_bytes"][0] for request in requests]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda request: server("stylize", request)["image_bytes"][0], requests))
+    assert together == alone
+    assert len(set(alone)) == 8
+
+
+def test_a_deadline_stops_a_long_loop(server):
+    endless = served.pictures() | served.settings(num_steps=100_000)
+    start = time.monotonic()
+    with pytest.raises(tf.errors.DeadlineExceededError):
+        server("stylize", endless, timeout_s=1.0)
+    assert time.monotonic() - start < 2
+
+
+# Runs where `nst_tf` cannot be imported.
+_FRESH = """
+import sys
+sys.modules["nst_tf"] = None
+import numpy as np, tensorflow as tf
+folder, inputs, output = sys.argv[1:]
+given = dict(np.load(inputs, allow_pickle=True))
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    signature = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder).signature_def["stylize"]
+    feeds = {signature.inputs[name].name: value for name, value in given.items()}
+    data = session.run(signature.outputs["image_bytes"].name, feeds)[0]
+open(output, "wb").write(data)
+"""
+
+
+def test_a_process_without_this_package_makes_the_same_picture(folder, server, tmp_path):
+    run = served.pictures() | served.settings()
+    np.savez(tmp_path / "inputs.npz", **run)
+    command = [sys.executable, "-c", _FRESH, folder, tmp_path / "inputs.npz", tmp_path / "out.png"]
+    environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "3"}
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert (tmp_path / "out.png").read_bytes() == server("stylize", run)["image_bytes"][0]
+
+
+def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
+    inputs = {
+        "content": conftest.smooth_picture(5, 40, 44)[np.newaxis],
+        "style": conftest.smooth_picture(6, 30, 60)[np.newaxis],
+    }
+    signature = server.signatures["stylize_pixels"]
+    names = [signature.inputs[name].name for name in inputs] + [signature.outputs["image"].name]
+    for name, value in inputs.items():
+        np.save(tmp_path / f"{name}.npy", value)
+    script = conftest.ROOT / "tests" / "support" / "c_api_process.py"
+    command = [sys.executable, script, folder, *names, tmp_path]
+    environment = {"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "3"}
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    expected = server("stylize_pixels", inputs)["image"]
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), expected)
+
+
+def test_warm_up_records_are_small_and_work(folder, server):
+    records = export.read_warmup(folder / export.WARMUP_FILE)
+    assert {signature for signature, _ in records} == set(server.signatures) - {"__saved_model_init_op"}
+    for signature, inputs in records:
+        known = server.signatures[signature]
+        assert set(inputs) == set(known.inputs)
+        outputs = server(signature, inputs)
+        assert set(outputs) == set(known.outputs)
+    assert (folder / export.WARMUP_FILE).stat().st_size < 200_000
+
+
+def test_no_python_no_xla_no_assignment_in_the_graph(folder):
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    functions = graph.library.function
+    nodes = [*graph.node, *(node for function in functions for node in function.node_def)]
+    kinds = {node.op for node in nodes}
+    assert "Conv2D" in kinds
+    assert not [kind for kind in kinds if "PyFunc" in kind or kind.startswith("Xla")]
+    assert not [node.name for node in nodes if node.attr["_XlaMustCompile"].b]
+    assert not [function.signature.name for function in functions if function.attr["_XlaMustCompile"].b]
+    # Only what restores the weights assigns, before the first request.
+    restoring = {function.signature.name for function in functions if "restore" in function.signature.name}
+    assigning = {
+        function.signature.name
+        for function in functions
+        if any("Assign" in node.op for node in function.node_def)
+    }
+    assert assigning <= restoring
+    outside = [node for node in graph.node if "Assign" in node.op]
+    assert all(node.name.startswith(("Assign", "save/", "AssignVariableOp")) for node in outside)
+
+
+# (inputs that differ from a good request's, part of the message)
+BAD = [
+    ({"content_bytes": b""}, "content: not a PNG or JPEG"),
+    ({"content_bytes": b"GIF89a" + bytes(100)}, "content: not a PNG or JPEG"),
+    ({"style_bytes": b"\x89PNG\r\n\x1a\n"}, "style: not a PNG or JPEG"),
+    ({"style_bytes": served.STYLE[:200]}, "JPEG"),
+    ({"content_bytes": served.CONTENT[:200]}, "PNG"),
+    ({"content_bytes": served.encode(np.zeros((257, 257, 3)))}, "257 x 257 pixels; allowed: at most 65536"),
+    ({"style_bytes": served.encode(np.zeros((3, 40, 3)))}, "style: 40 x 3 pixels; allowed: at least 4"),
+    ({"content_bytes": served.encode(np.zeros((2, 60, 3)))}, "content: 60 x 2 pixels; allowed: at least 4"),
+    ({"content_bytes": served.encode(np.zeros((4, 60, 3)))}, "size: the result: 48 x 3 pixels"),
+    ({"num_steps": 0}, "num_steps: 0; allowed: 1 to 100000"),
+    ({"num_steps": 100_001}, "num_steps: 100001"),
+    ({"size": -1}, "size: -1"),
+    ({"size": 3}, "allowed: at least 4 a side"),
+    ({"size": 2**31 - 1}, "allowed: at most 4096 in all"),
+    ({"seed": -1}, "seed: -1"),
+    ({"content_weight": np.nan}, "content_weight: nan"),
+    ({"style_weight": np.inf}, "style_weight: inf"),
+    ({"total_variation_weight": -1.0}, "total_variation_weight: -1"),
+    ({"content_weight": 0.0, "style_weight": 0.0}, "both 0"),
+    ({"style_weight": 3e38}, "the loss became infinite or NaN"),
+]
+
+
+def _changed(inputs, changes):
+    """Returns inputs of one item with some values replaced."""
+    return inputs | {name: np.array([value], inputs[name].dtype) for name, value in changes.items()}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_what_a_request_may_not_ask_for(changes, message, server):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        server("stylize", _changed(served.pictures() | served.settings(), changes))
+
+
+def test_batches_of_different_lengths_are_refused(server):
+    inputs = served.pictures() | served.settings()
+    inputs["size"] = np.array([48, 48], np.int32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="as many of each"):
+        server("stylize", inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "message"),
+    [
+        ("content", np.zeros((1, 0, 5, 3)), "content: 5 x 0 pixels"),
+        ("content", np.zeros((1, 65, 65, 3)), "at most 4096 in all"),
+        ("content", np.full((1, 30, 30, 3), 1.1), "values from 1.1"),
+        ("style", np.full((1, 30, 30, 3), np.nan), "style: values from"),
+        ("style", np.zeros((1, 3, 30, 3)), "at least 4 a side"),
+    ],
+)
+def test_pixels_that_are_no_picture_are_refused(name, pixels, message, server):
+    good = np.full((1, 30, 30, 3), 0.5, np.float32)
+    inputs = {"content": good, "style": good} | {name: pixels.astype(np.float32)}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        server("stylize_pixels", inputs)
+
+
+@pytest.fixture(scope="module")
+def started(server):
+    """A request and the answer of `start` to it."""
+    run = served.pictures() | served.settings()
+    return run, server("start", run)["state_bytes"]
+
+
+def _advance(server, run, state, steps=1):
+    return server("advance", run | {"state_bytes": state, "steps_now": np.array([steps], np.int32)})
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"num_steps": 8}, {"content_bytes": served.STYLE}])
+def test_a_state_belongs_to_its_pictures_and_settings(changes, server, started):
+    run, state = started
+    with pytest.raises(tf.errors.InvalidArgumentError, match="state_bytes: damaged, or of another model"):
+        _advance(server, _changed(run, changes), state)
+
+
+def test_a_damaged_state_is_refused(server, started):
+    run, state = started
+    with pytest.raises(tf.errors.InvalidArgumentError, match="steps_now: 0"):
+        _advance(server, run, state, 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="3 strings; allowed: the"):
+        _advance(server, run, state[:, :3])
+    for index in range(state.shape[1]):
+        for damaged in (b"", state[0, index][:-1], state[0, index][:-1] + b"\x7f", state[0, index - 1]):
+            changed = state.copy()
+            if damaged == state[0, index]:  # two tensors of the same value
+                continue
+            changed[0, index] = damaged
+            with pytest.raises(tf.errors.InvalidArgumentError, match="state_bytes"):
+                _advance(server, run, changed)
+    assert _advance(server, run, state)["steps_done"][0] == 1
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(
+    data=hypothesis.strategies.binary(max_size=200),
+    start=hypothesis.strategies.sampled_from(
+        [b"", served.CONTENT[:8], served.CONTENT[:33], served.STYLE[:30]]
+    ),
+)
+def test_any_bytes_get_an_answer(server, data, start):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        server("serving_default", served.pictures(start + data))
+
+
+def test_versions_are_numbered_and_whole(folder, tmp_path, narrow_weights, monkeypatch):
+    assert folder.name == "1"
+    assert [path.name for path in folder.parent.iterdir()] == ["1"]
+    with pytest.raises(errors.InputError, match="exists"):
+        export.export(served.CONFIG, folder.parent, version=1, limits=LIMITS)
+
+    def fail(*_, **__):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(RuntimeError):
+        export.export(served.CONFIG, tmp_path / "new", limits=LIMITS, vgg_weights=narrow_weights)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_the_description_says_what_the_model_is(folder):
+    description = json.loads((folder / "assets.extra" / "nst_tf.json").read_text())
+    assert description["config"]["history"] == 4
+    assert description["limits"] == {
+        "max_pixels": 4096,
+        "max_steps": 100_000,
+        "max_input_pixels": 65536,
+    }
+    assert description["weights"] == {"name": "narrow", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "limits", "message"),
+    [
+        ({"precision": "auto"}, LIMITS, "float32 or bfloat16"),
+        ({"convolution": "winograd"}, LIMITS, "direct or auto"),
+        ({"convolution": "prepared"}, LIMITS, "direct or auto"),
+        ({"init": "picture.png"}, LIMITS, "is a file"),
+        ({"color": "only"}, LIMITS, "ask stylize_blend"),
+        ({"normalize_activations": True}, LIMITS, "cannot depend on a request"),
+        ({"size": 65}, LIMITS, "max_pixels"),
+        ({"steps": 2_000_000}, LIMITS, "max_steps"),
+        ({"history": 11}, LIMITS, "up to 10"),
+        ({"history_precision": "bfloat16"}, LIMITS, "float32, which is what a state holds"),
+        ({"history": 10}, Limits(10_000_000, 10), "steps|2 GB"),
+        ({"steps": 3}, Limits(4096, 0), "limits"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):
+    with pytest.raises(errors.InputError, match=message):
+        export.export(presets.get(served.CONFIG, **changes), tmp_path / "nst", limits=limits)
+    assert not (tmp_path / "nst").exists()
+
+
+def _command(*arguments):
+    command = [sys.executable, "-m", "nst_tf", "export", *arguments]
+    environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_the_tool_exports_a_published_formulation(tmp_path):
+    """With a longer history than can be served, which is shortened."""
+    arguments = ["--preset=gatys_pytorch", "--size=32", "--steps=2", "--weights=builtin"]
+    limits = ["--max_pixels=4096", "--max_steps=7"]
+    finished = _command(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments, *limits)
+    assert finished.returncode == 0, finished.stderr
+    assert "results up to 4096 pixels and 7 steps" in finished.stdout
+    assert finished.stdout.startswith(f"{tmp_path / 'nst' / '1'}: ")
+    assert len(finished.stdout.splitlines()) == 1
+    assert "history 100 shortened to 10" in finished.stdout
+    assert finished.stderr == ""
+    description = json.loads((tmp_path / "nst" / "1" / "assets.extra" / "nst_tf.json").read_text())
+    assert description["config"]["history"] == 10
+    assert description["config"]["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--precision is missing"),
+        (["--precision=auto"], "precision: 'auto'; allowed: float32 or bfloat16"),
+        (["--precision=float16"], "precision: 'float16' is not one of"),
+        (["--precision=float32", "--preset=defualt"], "did you mean 'default'"),
+        (["--precison=float32"], "Did you mean: precision"),
+        (["--precision=float32", "--weights=gone.h5"], "there is no file gone.h5"),
+    ],
+)
+def test_a_mistake_with_the_tool_gets_one_line(arguments, message, tmp_path):
+    finished = _command(f"--output={tmp_path / 'nst'}", *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1, finished.stderr
+    assert not list(tmp_path.rglob("*/1"))

@@ -1,0 +1,191 @@
+"""The whole way: exported, served over loopback with the official protos, asked by the client."""
+
+import concurrent.futures
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from local_server.server import LocalServer
+
+from nst_tf import errors
+from nst_tf.config import presets
+from nst_tf.engine import stylizer
+from nst_tf.io import pictures
+from nst_tf.serving import client, export
+from nst_tf.serving.settings import Limits
+from tests import conftest
+from tests.support import served
+
+LIMITS = Limits(64 * 64, 100_000)
+SETTINGS = client.Settings(
+    num_steps=sum(served.CONFIG.scales.steps),
+    size=served.CONFIG.scales.size,
+    seed=0,
+    content_weight=served.CONFIG.content.weight,
+    style_weight=served.CONFIG.style.weight,
+    total_variation_weight=0.0,
+)
+CONTENT, STYLE = served.decode(served.CONTENT), served.decode(served.STYLE)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, narrow_weights):
+    """A model's folder, with version 1."""
+    folder = tmp_path_factory.mktemp("models") / "nst"
+    export.export(served.CONFIG, folder, limits=LIMITS, vgg_weights=narrow_weights)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with LocalServer(model) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def addresses(server):
+    """The same server by both protocols."""
+    return f"grpc://127.0.0.1:{server.grpc_port}", f"http://127.0.0.1:{server.rest_port}"
+
+
+@pytest.fixture(scope="module")
+def local_picture(narrow_weights):
+    images = [pictures.read(picture) for picture in (CONTENT, STYLE)]
+    run = stylizer.Stylizer(images[0], [images[1]], served.CONFIG, narrow_weights)
+    run.run()
+    return pictures.to_uint8(run.picture()), [float(value) for value in run.evaluate()]
+
+
+@pytest.mark.parametrize("settings", [None, SETTINGS])
+def test_both_protocols_bring_the_local_picture(settings, addresses, local_picture):
+    for address in addresses:
+        answer = client.request_stylization(address, CONTENT, STYLE, settings=settings)
+        np.testing.assert_array_equal(pictures.to_uint8(answer.image), local_picture[0])
+        np.testing.assert_allclose(answer.losses, local_picture[1], rtol=1e-6)
+
+
+OTHER_STYLE = served.decode(served.encode(conftest.smooth_picture(7, 40, 60)))
+
+
+@pytest.mark.parametrize("color", [None, "luminance"])
+def test_both_protocols_bring_the_local_picture_of_several_styles(color, addresses, narrow_weights):
+    weights = (0.1, 0.7)  # which float32 rounds
+    chosen = presets.get(served.CONFIG, style_blend_weights=weights, color=color or served.CONFIG.color.mode)
+    images = [pictures.read(picture) for picture in (CONTENT, STYLE, OTHER_STYLE)]
+    run = stylizer.Stylizer(images[0], images[1:], chosen, narrow_weights)
+    run.run()
+    for address in addresses:
+        answer = client.request_stylization(
+            *(address, CONTENT, [STYLE, OTHER_STYLE]),
+            style_blend_weights=weights,
+            color=color,
+            settings=SETTINGS,
+        )
+        np.testing.assert_array_equal(pictures.to_uint8(answer.image), pictures.to_uint8(run.picture()))
+        np.testing.assert_allclose(answer.losses, run.evaluate(), rtol=1e-6)
+
+
+def test_what_the_model_refuses_of_a_blend_is_said_in_a_line(addresses):
+    for address in addresses:
+        with pytest.raises(
+            errors.InputError, match=r"refused: style_blend_weights: 1, .*of which 1 to 16 above"
+        ):
+            client.request_stylization(address, CONTENT, [STYLE] * 17, settings=SETTINGS)
+
+
+def test_a_run_in_parts_brings_it_too(addresses, local_picture):
+    for address in addresses:
+        seen: list[client.Answer] = []
+        answer = client.request_stylization(
+            address, CONTENT, STYLE, settings=SETTINGS, steps_now=4, on_progress=seen.append
+        )
+        np.testing.assert_array_equal(pictures.to_uint8(answer.image), local_picture[0])
+        assert [each.step for each in seen] == [4, 8, 9]
+
+
+def test_what_the_model_refuses_is_said_in_a_line(addresses):
+    too_large = presets.get("default", size=65)
+    settings = client.Settings(
+        num_steps=3,
+        size=too_large.scales.size,
+        seed=0,
+        content_weight=1.0,
+        style_weight=1.0,
+        total_variation_weight=0.0,
+    )
+    for address in addresses:
+        with pytest.raises(errors.InputError, match="allowed: at most 4096 in all") as caught:
+            client.request_stylization(address, np.zeros((65, 65, 3)), STYLE, settings=settings)
+        assert "\n" not in str(caught.value)
+        assert "{{node" not in str(caught.value)
+
+
+def test_a_deadline_ends_a_long_run(addresses):
+    endless = client.Settings(
+        num_steps=100_000,
+        size=48,
+        seed=0,
+        content_weight=1.0,
+        style_weight=1.0,
+        total_variation_weight=0.0,
+    )
+    for address in addresses:
+        with pytest.raises(client.ServerError, match="gave no answer within 1 s"):
+            client.request_stylization(address, CONTENT, STYLE, settings=endless, timeout_s=1.0)
+
+
+def _post(address, document):
+    """Returns the HTTP code and the JSON of a prediction asked for by hand."""
+    request = urllib.request.Request(f"{address}/v1/models/nst:predict", json.dumps(document).encode())
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(
+    st.sampled_from([b"", served.CONTENT[:8], served.CONTENT[:33], served.STYLE[:30]]),
+    st.binary(max_size=100),
+)
+def test_hostile_bytes_get_a_400(addresses, start, rest):
+    import base64
+
+    text = base64.b64encode(start + rest).decode()
+    instance = {"content_bytes": {"b64": text}, "style_bytes": {"b64": text}}
+    code, answer = _post(addresses[1], {"instances": [instance]})
+    assert code == 400
+    assert answer["error"]
+
+
+def _served_version(address):
+    """Returns the number of the version that the server has available."""
+    with urllib.request.urlopen(f"{address}/v1/models/nst") as response:
+        statuses = json.load(response)["model_version_status"]
+    return max(int(status["version"]) for status in statuses if status["state"] == "AVAILABLE")
+
+
+def test_a_new_version_takes_over_without_a_failure(model, addresses, local_picture):
+    """Requests run all the while; each is answered by one version or the other."""
+    shutil.copytree(model / "1", model / "incoming")
+    (model / "incoming").rename(model / "2")
+    answers: list[np.ndarray] = []
+    before = _served_version(addresses[1])
+    deadline = time.monotonic() + 120
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        while _served_version(addresses[1]) == before and time.monotonic() < deadline:
+            answers += pool.map(
+                lambda address: client.request_stylization(address, CONTENT, STYLE).image, addresses
+            )
+    assert (before, _served_version(addresses[1])) == (1, 2)
+    answers.append(client.request_stylization(addresses[0], CONTENT, STYLE).image)
+    assert len(answers) > 2
+    for image in answers:
+        np.testing.assert_array_equal(pictures.to_uint8(image), local_picture[0])

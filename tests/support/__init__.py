@@ -1,0 +1,1 @@
+"""What tests share: oracles, fake runs, a session like a model server's."""

@@ -1,0 +1,266 @@
+"""The benchmark: baselines that minimise what nst_tf does, ratios measured in turn, the tool itself."""
+
+import contextlib
+import functools
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from benchmark import arithmetic, contenders, measuring, processes, quality, report, timing
+from PIL import Image
+
+from nst_tf import errors, runtime
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config import presets
+from nst_tf.engine import memory
+from nst_tf.losses import objective
+from nst_tf.network import weights
+from tests import conftest
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def task():
+    content, style = (conftest.smooth_picture(seed, 36, SIDE)[np.newaxis] for seed in (2, 3))
+    return contenders.Task(content, style, weights.load("random", vgg_layers.kernel_shapes(["relu5_2"])))
+
+
+def _loss_and_gradient(preset, task, image):
+    """Returns nst_tf's loss of an image and its gradient."""
+    chosen = contenders.formulation(preset, task, "float32")
+    preset_loss = objective.Objective(chosen, task.weights, "float32")
+    targets = preset_loss.targets(tf.constant(task.content), [tf.constant(task.style)])
+    values, gradient = preset_loss.value_and_gradient(tf.constant(image), targets)
+    return float(values.total), gradient.numpy()
+
+
+def _image(task):
+    noise = np.random.default_rng(0).normal(0, 0.1, task.content.shape)
+    return np.clip(task.content + noise, 0, 1).astype(np.float32)
+
+
+def test_the_tutorials_objective_is_that_of_the_preset(task):
+    from benchmark import tensorflow_tutorial
+
+    tutorial = tensorflow_tutorial.Tutorial(task.weights.arrays, task.content, task.style)
+    image = tf.constant(_image(task))
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        loss = tutorial.loss(image)
+    value, gradient = _loss_and_gradient("tf_tutorial", task, image)
+    np.testing.assert_allclose(float(loss), value, rtol=1e-4)
+    other = tape.gradient(loss, image).numpy()
+    assert np.linalg.norm(other - gradient) < 1e-3 * np.linalg.norm(gradient)
+
+
+def test_pytorchs_objective_is_that_of_the_preset(task):
+    torch = pytest.importorskip("torch", reason="PyTorch is not here: pip install -e '.[benchmark]'")
+    from benchmark import pytorch_gatys
+
+    gatys = pytorch_gatys.Gatys(task.weights.arrays, task.content, task.style)
+    pixels = pytorch_gatys.to_pixels(_image(task)).requires_grad_()
+    loss = gatys.loss(pixels)
+    loss.backward()
+    value, gradient = _loss_and_gradient("gatys_pytorch", task, _image(task))
+    np.testing.assert_allclose(loss.item(), value, rtol=1e-4)
+    other = 255 * pixels.grad.numpy().transpose(0, 2, 3, 1)[..., ::-1]
+    assert np.linalg.norm(other - gradient) < 1e-3 * np.linalg.norm(gradient)
+    np.testing.assert_allclose(pytorch_gatys.to_image(pixels), _image(task), atol=1e-6)
+    noted = pytorch_gatys.run(gatys, pixels.detach(), [1, 4], iter(range(9)).__next__)
+    assert [seconds for seconds, _ in noted] == [1, 2]
+    assert float(gatys.loss(pytorch_gatys.to_pixels(noted[1][1]))) < float(loss)
+    assert not torch.equal(pytorch_gatys.to_pixels(noted[0][1]), pytorch_gatys.to_pixels(noted[1][1]))
+
+
+def test_flops_of_a_step_are_the_published_ones():
+    """VGG19's convolutions up to conv5_4 are 19.5e9 multiplications at 224 x 224."""
+    arrays = weights.load("random", vgg_layers.kernel_shapes(["relu5_4"])).arrays
+    chosen = presets.get("gatys_pytorch", content_layers=("relu5_4",), style_weight=0)
+    np.testing.assert_allclose(arithmetic.flops(chosen, arrays, 224, 224), 2 * 2 * 19.5e9, rtol=0.005)
+    with_style = presets.get("gatys_pytorch", content_weight=0)
+    convolutions = 4 * (19.5e9 - 3 * 9 * 512 * 512 * 14 * 14)
+    grams = 4 * sum(c**2 * (224 // 2**n) ** 2 for n, c in enumerate((64, 128, 256, 512, 512)))
+    found = arithmetic.flops(with_style, arrays, 224, 224)
+    np.testing.assert_allclose(found, convolutions + grams, rtol=0.005)
+
+
+def test_ratios_are_those_within_a_round():
+    """Both took twice as long in the second round, when something else was going on."""
+    times = {"slow": [2.0, 4.0, 2.1], "fast": [1.0, 2.0, 1.0]}
+    assert timing.ratio(times, "slow", "fast") == 2.0
+    assert timing.medians(times) == {"slow": 2.1, "fast": 1.0}
+    calls: list[str] = []
+    found = timing.measure({name: functools.partial(calls.append, name) for name in "ab"}, 2)
+    assert "".join(calls) == "ababab"
+    assert [len(found[name]) for name in "ab"] == [2, 2]
+
+
+def test_each_road_has_all_that_came_before():
+    every = list(quality.roads(every=True).values())
+    assert [len(road) for road in every] == sorted(len(road) for road in every)
+    for earlier, later in itertools.pairwise(every):
+        assert earlier.items() <= later.items()
+    assert list(quality.roads(every=False).values()) == every[-1:]
+
+
+def test_seconds_to_a_value_ascend_and_end_where_it_is_out_of_reach(task):
+    first = quality.Objective("gatys_pytorch", task)(task.content)
+    baseline = quality.Baseline("gatys_pytorch", (5, 10, 15), (1.0, 2.0, 3.0), (first, 0.5 * first, 0.0))
+    changes = quality.roads(every=False).popitem()[1] | {"precision": "float32"}
+    easy, hard, never = quality.seconds_to(baseline, changes, task)
+    assert easy is not None
+    assert hard is not None
+    assert 0 < easy <= hard
+    assert never is None
+
+
+def test_a_table_has_a_line_for_each_row():
+    assert report.table(["a", "bb"], [["x", 1.2345], [12, None]]).splitlines() == [
+        " a    bb",
+        " x  1.23",
+        "12     -",
+    ]
+
+
+def test_a_process_of_its_own_takes_steps_and_tells_its_time_and_memory(task):
+    with processes.running(
+        "nst_tf float32", task, [runtime.use_onednn, runtime.keep_freed_memory]
+    ) as contender:
+        assert contender.startup_s > 0.5, "TensorFlow alone takes longer"
+        contender.step()
+        peak = contender.peak_bytes()
+    assert peak is None or 2**28 < peak < 2**34
+
+
+def test_what_a_process_of_its_own_returns_comes_back_and_its_failure_is_told():
+    assert processes.call(os.getpid) != os.getpid()
+    with pytest.raises(RuntimeError, match="sqrt: the process ended without an answer"):
+        processes.call(math.sqrt, -1.0)
+
+
+def test_without_imagenets_weights_filters_are_random_and_as_many(monkeypatch, capsys):
+    def refuse(_):
+        raise errors.InputError("weights: no way to them")
+
+    monkeypatch.setattr(weights, "_imagenet", refuse)
+    picture = np.zeros([1, SIDE, SIDE, 3], np.float32)
+    bench = measuring.Bench(picture, picture, "auto", 1, bfloat16=False)
+    assert bench.weights.name == "random filters"
+    assert bench.weights.arrays["conv5_2"][0].shape == (3, 3, 512, 512)
+    assert "random filters instead" in capsys.readouterr().out
+
+
+def _benchmark(folder, *arguments):
+    return subprocess.run(
+        [
+            sys.executable,
+            conftest.ROOT / "tools" / "benchmark" / "benchmark.py",
+            "--weights=random",
+            *arguments,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("photo.png", "painting.png"):
+        pixels = np.rint(conftest.smooth_picture(len(name), 36, SIDE) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
+    return tmp_path
+
+
+PICTURES = ["--content=photo.png", "--style=painting.png"]
+
+
+def test_the_tool_prints_tables_and_writes_json(folder):
+    few = ["--rows=arithmetic", "--rounds=1", "--sizes=32", "--json=found.json"]
+    finished = _benchmark(folder, *PICTURES, *few)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((folder / "found.json").read_text())
+    share = found["arithmetic"]["32"]["float32"]["share"]
+    assert share > 0
+    assert not {"steps", "quality"} & set(found)
+    assert f"{share:.3g}" in finished.stdout
+    assert finished.stderr == ""
+
+
+def test_steps_are_told_by_contender_and_ratio(task, monkeypatch):
+    """Contenders that only wait stand for the processes, which are tested above."""
+
+    @contextlib.contextmanager
+    def running(name, *_, **__):
+        waits = 0.06 if name == "TensorFlow's tutorial" else 0.01
+        yield types.SimpleNamespace(step=lambda: time.sleep(waits))
+
+    monkeypatch.setattr(processes, "running", running)
+    monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
+    found = measuring.Bench(task.content, task.style, "random", 3, bfloat16=False).steps([32, 48])
+    for row in found.values():
+        assert set(row["seconds"]) == {
+            name for names in contenders.available(bfloat16=False) for name in names
+        }
+        assert min(row["seconds"].values()) > 0.01
+        assert 2 < row["ratios"]["TensorFlow's tutorial / nst_tf float32, tutorial"] < 6.5
+    assert json.loads(json.dumps(found)) == found
+    assert f"{found['48']['seconds']['nst_tf float32']:.3g}" in report.steps(found)
+
+
+def test_sizes_that_do_not_fit_into_memory_are_left_out(task, monkeypatch, capsys):
+    bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
+    needed = {size: measuring._needed(bench._task(size)) for size in (32, 256)}
+    assert 1e9 < needed[32] < needed[256]
+    monkeypatch.setattr(measuring, "_cost", lambda *_: {"peak_gib": 1.0})
+    monkeypatch.setattr(memory, "available", lambda: 1.01 * needed[32])
+    assert list(bench.processes([32, 256])) == ["32"]
+    assert capsys.readouterr().out.startswith("processes at 256 pixels: left out, would take about")
+    with pytest.raises(errors.InputError, match="sizes: 256 do not fit into memory"):
+        bench.processes([256])
+    # Two of them run at once.
+    with pytest.raises(errors.InputError, match="sizes: 32 do not fit into memory"):
+        bench.steps([32])
+
+
+def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
+    """In this process: that others are started is tested above."""
+    monkeypatch.setattr(processes, "call", lambda function, *arguments, **_: function(*arguments))
+    monkeypatch.setattr(contenders, "has_pytorch", lambda: False)
+    bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
+    assert bench.quality(32, [2, 3], [], every_road=False) == {}
+    found = bench.quality(32, [2, 3], [1, 2], every_road=False)
+    tutorial = found["TensorFlow's tutorial"]
+    assert len(tutorial["values"]) == len(tutorial["seconds"]) == 2
+    assert len(tutorial["roads"]) == 1
+    assert json.loads(json.dumps(found)) == found
+    assert f"{tutorial['seconds'][1]:.3g}" in report.quality(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sizes=10"], "sizes: 10; allowed: whole numbers from 32, ascending"),
+        (["--evaluations=5,x"], "evaluations: 5,x; allowed: whole numbers from 1, ascending"),
+        (["--tutorial_steps=5,3"], "tutorial_steps: 5,3"),
+        (["--content=gone.png"], "content: there is no file gone.png"),
+        (["--json=no/found.json"], "json: there is no folder for no/found.json"),
+        (["--rows=speed"], "should be one of"),
+        (["--weights=builtin"], "weights: builtin has fewer filters than VGG19; allowed: imagenet, random,"),
+    ],
+)
+def test_a_mistake_gets_one_line(folder, arguments, message):
+    finished = _benchmark(folder, *PICTURES, *arguments)
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1

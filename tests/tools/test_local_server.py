@@ -1,0 +1,695 @@
+"""The local server over loopback, by TensorFlow Serving's own stubs and by HTTP, with a small model."""
+
+import base64
+import concurrent.futures
+import http.client
+import inspect
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import grpc
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+from local_server import models
+from local_server.server import LocalServer
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from nst_tf import errors
+from tests import conftest
+
+TensorProto = type(tf.make_tensor_proto(0))
+
+ENDLESS = 10**9  # steps that would take hours
+
+
+class Toy(tf.Module):
+    """A signature of each kind; `scale` multiplies by the version."""
+
+    def __init__(self, version):
+        """Takes the version."""
+        super().__init__()
+        self.factor = tf.Variable(float(version))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "content_bytes")])
+    def shout(self, content_bytes):
+        return {"image_bytes": tf.strings.join([content_bytes, "!"]), "text": content_bytes}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
+    def scale(self, x):
+        return {"y": self.factor * x}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "num_steps")])
+    def loop(self, num_steps):
+        body = lambda step, x: (step + 1, tf.tanh(x @ x))  # noqa: E731
+        steps, _ = tf.while_loop(lambda step, _: step < num_steps[0], body, [0, tf.eye(32)])
+        return {"steps_done": tf.fill([tf.size(num_steps)], steps)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "content_bytes")])
+    def short(self, content_bytes):
+        def check(one):
+            tf.debugging.Assert(tf.strings.length(one) <= 4, ["content_bytes: longer than 4 bytes"])
+            return tf.strings.length(one)
+
+        return {"length": tf.map_fn(check, content_bytes, fn_output_signature=tf.int32)}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.int64, "a"), tf.TensorSpec([None], tf.bool, "flag")],
+    )
+    def pair(self, a, flag):
+        return {"a": a, "flag": flag, "rank": tf.rank(a)}
+
+    def save(self, folder):
+        names = {"serving_default": self.shout}
+        names |= {name: getattr(self, name) for name in ("scale", "loop", "short", "pair")}
+        tf.saved_model.save(self, folder, signatures=names)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Versions 1 and 2, to be copied."""
+    folder = tmp_path_factory.mktemp("saved") / "toy"
+    for version in (1, 2):
+        Toy(version).save(str(folder / str(version)))
+    return folder
+
+
+class Client:
+    """One server's two ways in."""
+
+    def __init__(self, server):
+        """Takes the server."""
+        self.port, self.name = server.rest_port, server.name
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
+        self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def http(self, method, path, body=None):
+        """Returns the status and what the JSON says."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read() or "null")
+        finally:
+            connection.close()
+
+    def post(self, body, path=""):
+        body = body if isinstance(body, bytes) else json.dumps(body)
+        return self.http("POST", f"/v1/models/{self.name}{path}:predict", body)
+
+    def request(self, signature, version=None, **inputs):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = self.name, signature
+        if version is not None:
+            request.model_spec.version.value = version
+        for name, value in inputs.items():
+            proto = value if isinstance(value, TensorProto) else tf.make_tensor_proto(value)
+            request.inputs[name].CopyFrom(proto)
+        return request
+
+    def predict(self, signature, version=None, timeout=30.0, **inputs):
+        response = self.predictions.Predict(self.request(signature, version, **inputs), timeout=timeout)
+        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+    def loops_forever(self, seconds):
+        """Starts a prediction that only its deadline ends."""
+        return self.predictions.Predict.future(self.request("loop", num_steps=[ENDLESS]), timeout=seconds)
+
+
+SLOTS, REST_TIMEOUT_MS = 3, 700
+
+# How late an answer may be: a quiet machine needs less than a tenth of it.
+SLACK_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def client(saved):
+    with LocalServer(
+        saved, max_concurrent_requests=SLOTS, max_body_mb=1, rest_api_timeout_in_ms=REST_TIMEOUT_MS
+    ) as server:
+        yield Client(server)
+
+
+def _code(call):
+    """Returns the status code and the text of a call that fails."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value.code().name, caught.value.details()
+
+
+def _b64(data):
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def _until(found, seconds=8.0):
+    """Waits until something is so."""
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+BYTES = b"\xff\x00\x89PNG"
+
+
+def test_grpc_predicts(client):
+    outputs = client.predict("", content_bytes=[BYTES, b"b"])
+    assert outputs["image_bytes"].tolist() == [BYTES + b"!", b"b!"]
+    np.testing.assert_array_equal(client.predict("scale", x=[[1.5, -2.0]])["y"], [[3.0, -4.0]])
+    assert client.predict("loop", num_steps=[7])["steps_done"].tolist() == [7]
+    assert client.predict("pair", a=np.array([2**40]), flag=[True])["a"].tolist() == [2**40]
+
+
+def test_grpc_says_which_version_and_keeps_to_the_filter(client):
+    request = client.request("", version=2, content_bytes=[b"a"])
+    request.output_filter.append("text")
+    response = client.predictions.Predict(request)
+    assert list(response.outputs) == ["text"]
+    spec = response.model_spec
+    assert (spec.name, spec.signature_name, spec.version.value) == ("toy", "serving_default", 2)
+    # The field that TensorFlow Serving fills, not tensor_content.
+    y = client.predictions.Predict(client.request("scale", x=[[1.0, 2.0]])).outputs["y"]
+    assert list(y.float_val) == [2.0, 4.0]
+    request.output_filter.append("text")
+    assert _code(lambda: client.predictions.Predict(request))[0] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "answer"),
+    [
+        # Several outputs are named, a single one is not; bytes and text.
+        ("", {"inputs": ["a", _b64(b"b")]}, {"image_bytes": [_b64(b"a!"), _b64(b"b!")], "text": ["a", "b"]}),
+        ("", {"inputs": {"content_bytes": []}}, {"image_bytes": [], "text": []}),
+        (
+            "",
+            {"instances": [_b64(BYTES)]},
+            [{"image_bytes": _b64(BYTES + b"!"), "text": "\ufffd\0\ufffdPNG"}],
+        ),
+        (
+            "",
+            {"instances": [{"content_bytes": "\u00e9"}]},
+            [{"image_bytes": _b64(b"\xc3\xa9!"), "text": "\u00e9"}],
+        ),
+        ("scale", {"instances": [[1, 0.1], [0.5, 3]]}, [[2.0, 0.2], [1.0, 6.0]]),
+        ("scale", {"instances": [{"x": [1, 0.1]}]}, [[2.0, 0.2]]),
+        ("scale", {"inputs": {"x": [[1, 0.1]]}}, [[2.0, 0.2]]),
+        ("loop", {"instances": [7, 9]}, [7, 7]),
+        (
+            "pair",
+            {"inputs": {"a": [2**53 + 1], "flag": [True]}},
+            {"a": [2**53 + 1], "flag": [True], "rank": 1},
+        ),
+    ],
+)
+def test_rest_predicts(client, name, body, answer):
+    key = "predictions" if "instances" in body else "outputs"
+    for path in ("", "/versions/2"):
+        assert client.post({"signature_name": name, **body}, path) == (200, {key: answer})
+
+
+def test_rest_writes_what_json_has_no_numbers_for(client):
+    code, answer = client.post(b'{"signature_name": "scale", "inputs": [[NaN, -Infinity]]}')
+    assert code == 200
+    np.testing.assert_array_equal(answer["outputs"], [[np.nan, -np.inf]])
+
+
+def test_metadata_and_status_are_the_same_both_ways(client):
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "toy"
+    response = client.predictions.GetModelMetadata(request)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    assert response.model_spec.version.value == 2
+    assert signatures.signature_def["scale"].inputs["x"].dtype == tf.float32.as_datatype_enum
+    code, found = client.http("GET", "/v1/models/toy/metadata")
+    assert code == 200
+    assert found["model_spec"] == {"name": "toy", "signature_name": "", "version": "2"}
+    described = found["metadata"]["signature_def"]["signature_def"]["scale"]["inputs"]["x"]
+    shape = {"dim": [{"size": "-1", "name": ""}, {"size": "2", "name": ""}], "unknown_rank": False}
+    assert described == {"dtype": "DT_FLOAT", "tensor_shape": shape, "name": "scale_x:0"}
+
+    status = get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = "toy"
+    (version,) = client.models.GetModelStatus(status).model_version_status
+    assert (version.version, version.state, version.status.error_code) == (2, version.AVAILABLE, 0)
+    one = {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    for path in ("/v1/models/toy", "/v1/models/toy/versions/2", "/V1/MODELS/toy"):
+        assert client.http("GET", path) == (200, {"model_version_status": [one]})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "text"),
+    [
+        ("GET", "/v1/models/toy/versions/1", 404, "Could not find version 1 of model toy"),
+        ("GET", "/v1/models/other", 404, "Could not find any versions of model other"),
+        ("GET", "/v1/models/other/metadata", 404, "Servable not found for request: Latest(other)"),
+        (
+            "POST",
+            "/v1/models/toy/versions/1:predict",
+            404,
+            "Servable not found for request: Specific(toy, 1)",
+        ),
+        ("POST", "/v1/models/other:predict", 404, "Servable not found for request: Latest(other)"),
+        ("GET", "/v1/models/toy:predict", 400, "Malformed request: GET /v1/models/toy:predict"),
+        ("POST", "/v1/models/toy", 400, "Malformed request: POST /v1/models/toy"),
+        ("DELETE", "/v1/models/toy", 400, "Malformed request: DELETE /v1/models/toy"),
+        ("BREW", "/v1/models/toy", 405, "not allowed"),
+        ("GET", "/v1/models/toy/versions/x", 400, "Malformed request"),
+        ("GET", f"/v1/models/toy/versions/{'9' * 30}", 400, "Malformed request"),
+        ("GET", "/v1//models/%ff%00/../toy", 400, "Malformed request"),
+        ("GET", "/", 404, "nothing at /"),
+        ("POST", "/v2/models/toy:predict", 404, "nothing at /v2/models/toy:predict"),
+    ],
+)
+def test_what_is_not_there_is_said_to_be_so(client, method, path, code, text):
+    found, answer = client.http(method, path, '{"inputs": ["a"]}' if method == "POST" else None)
+    assert found == code
+    assert text in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "JSON Parse error"),
+        (b"[]", "expected an object"),
+        (b'{"inputs": ["a"]', "JSON Parse error"),
+        (b'{"inputs": ["\xff"]}', "JSON Parse error: 'utf-8'"),
+        (b'{"inputs": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"inputs": ' + b"[" * 100 + b"]" * 100 + b"}", "content_bytes"),
+        (b'{"inputs": ["\\ud800"]}', "content_bytes"),
+        (b'{"inputs": [' + b"1" * 5000 + b"]}", "JSON Parse error"),
+        ({}, "one of 'instances' (rows) and 'inputs' (columns)"),
+        ({"inputs": ["a"], "instances": ["a"]}, "one of 'instances'"),
+        ({"inputs": ["a"], "signature_name": 3}, "signature_name"),
+        ({"inputs": ["a"], "signature_name": "shout"}, 'key "shout" not found; there are loop, pair,'),
+        ({"inputs": {}, "signature_name": "__saved_model_init_op"}, "not found"),
+        ({"instances": []}, "not empty"),
+        ({"instances": "a"}, "instances: allowed: a list"),
+        ({"instances": [{"content_bytes": "a"}, "b"]}, "the same inputs: content_bytes"),
+        ({"instances": ["b", {"content_bytes": "a"}]}, 'allowed: {"b64": "..."}'),
+        ({"inputs": {"content": ["a"]}}, "inputs: content; this signature takes content_bytes"),
+        ({"inputs": {"content_bytes": ["a"], "more": 1}}, "inputs: content_bytes, more; this"),
+        ({"signature_name": "pair", "inputs": {"a": [1]}}, "this signature takes a, flag"),
+        ({"signature_name": "pair", "inputs": [1]}, "this signature takes a, flag"),
+        ({"inputs": [{"b64": "a*"}]}, "content_bytes"),
+        ({"inputs": [{"b64": "a"}]}, "content_bytes"),
+        ({"inputs": [{"b64": 3}]}, "content_bytes"),
+        ({"inputs": [3]}, "content_bytes: JSON of the types int; allowed"),
+        ({"inputs": [None]}, "content_bytes: JSON of the types NoneType"),
+        ({"inputs": "a"}, "content_bytes: shape []; allowed: [any]"),
+        ({"inputs": [["a"], "b"]}, "lists of different lengths"),
+        ({"signature_name": "scale", "inputs": [[1, 2, 3]]}, "x: shape [1, 3]; allowed: [any, 2]"),
+        ({"signature_name": "scale", "inputs": [[True, 2]]}, "x: JSON of the types bool, int"),
+        ({"signature_name": "scale", "inputs": [[1e39, 2]]}, "x: overflow"),
+        ({"signature_name": "scale", "inputs": [[16777217, 2]]}, "would round"),
+        ({"signature_name": "loop", "inputs": [1.0]}, "num_steps: JSON of the types float"),
+        ({"signature_name": "loop", "inputs": [2**31]}, "num_steps: "),
+        ({"signature_name": "pair", "instances": [{"a": 1, "flag": True}]}, "ask with 'inputs'"),
+        ({"signature_name": "short", "inputs": ["a", "long one"]}, "content_bytes: longer than 4 bytes"),
+    ],
+)
+def test_a_bad_body_gets_one_clear_line(client, body, text):
+    code, answer = client.post(body)
+    assert code == 400, answer
+    assert text in answer["error"]
+    assert "\n" not in answer["error"]
+
+
+def _tensor(dtype=tf.float32, sizes=(1, 2), **fields):
+    proto = TensorProto(dtype=dtype.as_datatype_enum, **fields)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code", "text"),
+    [
+        ({}, "INVALID_ARGUMENT", "inputs: none; this signature takes x"),
+        ({"y": [[1.0, 2.0]]}, "INVALID_ARGUMENT", "inputs: y; this signature takes x"),
+        ({"x": [[1.0, 2.0, 3.0]]}, "INVALID_ARGUMENT", "x: shape [1, 3]; allowed: [any, 2]"),
+        ({"x": [[1, 2]]}, "INVALID_ARGUMENT", "x: a tensor of data type 3; allowed: float32"),
+        ({"x": ["a"]}, "INVALID_ARGUMENT", "x: a tensor of data type 7; allowed: float32"),
+        (
+            {"x": _tensor(sizes=[2**40, 2], float_val=[1.0])},
+            "INVALID_ARGUMENT",
+            "allowed: up to 1048576 bytes",
+        ),
+        ({"x": _tensor(sizes=[-1, 2])}, "INVALID_ARGUMENT", "x: shape [-1, 2]"),
+        ({"x": _tensor(tensor_content=b"abc")}, "INVALID_ARGUMENT", "x: "),
+        ({"x": _tensor(float_val=[1.0] * 9)}, "INVALID_ARGUMENT", "x: "),
+        ({"x": _tensor(tf.variant)}, "INVALID_ARGUMENT", "x: "),
+    ],
+)
+def test_grpc_refuses_tensors_that_do_not_fit(client, inputs, code, text):
+    found, details = _code(lambda: client.predict("scale", **inputs))
+    assert found == code
+    assert text in details
+
+
+def test_grpc_has_tensorflow_servings_codes(client):
+    assert _code(lambda: client.predict("no", x=[1.0]))[0] == "FAILED_PRECONDITION"
+    assert _code(lambda: client.predict("scale", version=1, x=[1.0]))[0] == "NOT_FOUND"
+    found = _code(lambda: client.predict("short", content_bytes=[b"too long"]))
+    assert found == ("INVALID_ARGUMENT", "content_bytes: longer than 4 bytes")
+    request = client.request("scale", x=[1.0])
+    request.model_spec.version_label = "stable"
+    assert _code(lambda: client.predictions.Predict(request))[0] == "INVALID_ARGUMENT"
+    metadata = get_model_metadata_pb2.GetModelMetadataRequest(model_spec={"name": "toy"})
+    assert _code(lambda: client.predictions.GetModelMetadata(metadata))[0] == "INVALID_ARGUMENT"
+    status = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "other"})
+    assert _code(lambda: client.models.GetModelStatus(status))[0] == "NOT_FOUND"
+
+
+def test_what_is_too_long_is_refused(client):
+    for size in (1_100_000, 9_000_000):
+        body = b'{"inputs": ["' + b"a" * size + b'"]}'
+        with socket.create_connection(("127.0.0.1", client.port)) as connection:
+            head = f"POST /v1/models/toy:predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body[:1_000_000])
+            if size < 2_000_000:
+                connection.sendall(body[1_000_000:])
+            assert connection.recv(12) == b"HTTP/1.1 413"
+    found, details = _code(lambda: client.predict("", content_bytes=[b"a" * 1_100_000]))
+    assert (found, "larger than max" in details) == ("RESOURCE_EXHAUSTED", True)
+    assert client.post({"inputs": ["a" * 900_000]})[0] == 200
+
+
+def test_a_body_that_breaks_off_hurts_no_one(client):
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(b'POST /v1/models/toy:predict HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"inp')
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert b" 400 " in connection.recv(100)
+    assert client.post({"inputs": ["a"]})[0] == 200
+
+
+def test_a_deadline_ends_a_loop(client):
+    start = time.monotonic()
+    code, answer = client.post({"signature_name": "loop", "inputs": [ENDLESS]})
+    assert (code, answer["error"]) == (504, "Timed out waiting for notification")
+    assert time.monotonic() - start < REST_TIMEOUT_MS / 1000 + SLACK_S
+    start = time.monotonic()
+    assert _code(client.loops_forever(0.5).result)[0] == "DEADLINE_EXCEEDED"
+    assert time.monotonic() - start < 0.5 + SLACK_S
+    # All have ended on the server too: there is room for as many as may run.
+    _until(lambda: client.post({"inputs": ["a"]})[0] == 200, SLACK_S)
+
+
+def test_too_many_predictions_are_refused_and_status_is_not(client):
+    running = [client.loops_forever(3.0) for _ in range(SLOTS)]
+    # Refused before it is read, or for what it says; never run: loops may keep all of TensorFlow's threads.
+    _until(lambda: client.post({})[0] == 429, 2.5)
+    code, details = _code(lambda: client.predict("", content_bytes=[b"a"]))
+    assert (code, details.startswith(f"{SLOTS} predictions are running")) == ("RESOURCE_EXHAUSTED", True)
+    assert client.http("GET", "/v1/models/toy")[0] == 200
+    running[0].cancel()  # frees nothing: the prediction runs until its deadline
+    assert client.post({"inputs": ["a"]})[0] == 429
+    for call in running[1:]:
+        assert _code(call.result)[0] == "DEADLINE_EXCEEDED"
+    _until(lambda: client.post({"inputs": ["a"]})[0] == 200, SLACK_S)
+
+
+KEYS = st.sampled_from(["b64", "x", "content_bytes", "num_steps"]) | st.text(max_size=3)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "instances": JSON,
+        "inputs": JSON,
+        "signature_name": st.sampled_from(["scale", "short", "pair"]) | JSON,
+    },
+)
+# Whatever quick machines take for one example, a busy one may take much longer.
+HOSTILE = hypothesis.settings(max_examples=30, deadline=None, database=None)
+
+
+@HOSTILE
+@hypothesis.given(body=st.binary(max_size=60) | BODIES)
+def test_no_body_does_harm(client, body):
+    code, answer = client.post(body)
+    assert code == 200 or (400 <= code < 500 and set(answer) == {"error"}), answer
+    assert client.post({"inputs": ["a"]})[0] == 200
+
+
+TENSORS = st.builds(
+    _tensor,
+    st.sampled_from([tf.string, tf.float32, tf.int64, tf.resource]),
+    st.lists(st.sampled_from([-1, 0, 1, 2, 2**40, 2**62]), max_size=4),
+    string_val=st.lists(st.binary(max_size=8), max_size=3),
+    tensor_content=st.binary(max_size=8),
+)
+
+
+@HOSTILE
+@hypothesis.given(value=st.lists(st.binary(max_size=8), min_size=1, max_size=3) | TENSORS)
+def test_no_tensor_does_harm(client, value):
+    code = grpc.StatusCode.OK
+    try:
+        lengths = client.predict("short", content_bytes=value)["length"].tolist()
+        assert isinstance(value, TensorProto) or lengths == [len(one) for one in value]
+    except grpc.RpcError as error:
+        code = error.code()
+    if isinstance(value, list) and max(map(len, value)) <= 4:
+        assert code == grpc.StatusCode.OK
+    assert code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
+    assert client.predict("short", content_bytes=[b"abc"])["length"].tolist() == [3]
+
+
+def test_what_is_no_message_does_no_harm(client):
+    call = client.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    assert _code(lambda: call(b"\xff\xfe garbage"))[0] == "INTERNAL"
+    call = client.channel.unary_unary("/tensorflow.serving.PredictionService/Classify")
+    assert _code(lambda: call(b""))[0] == "UNIMPLEMENTED"
+    assert client.predict("loop", num_steps=[1])["steps_done"].tolist() == [1]
+
+
+def _place(source, target):
+    """Copies a version to where it is seen only once it is complete."""
+    shutil.copytree(source, target.with_name("new"))
+    target.with_name("new").rename(target)
+
+
+def _ask_all_the_time(client, by_rest, stop):
+    """Returns the different answers: versions, or what failed."""
+    answers: set[Any] = set()
+    while not stop.is_set():
+        try:
+            if by_rest:
+                code, answer = client.post({"signature_name": "scale", "inputs": [[1, 1]]})
+                answers.add(answer["outputs"][0][0] if code == 200 else str(answer))
+            else:
+                answers.add(float(client.predict("scale", x=[[1.0, 1.0]])["y"][0, 0]))
+        except Exception as error:
+            answers.add(error)
+    return answers
+
+
+def test_versions_come_and_go_and_no_request_fails(saved, tmp_path, caplog):
+    _place(saved / "1", tmp_path / "1")
+    stop = threading.Event()
+    with (
+        LocalServer(tmp_path, model_name="toy", rest_api_timeout_in_ms=2500) as server,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        client = Client(server)
+        asking = [pool.submit(_ask_all_the_time, client, by_rest, stop) for by_rest in (True, False, True)]
+
+        def serves(version):
+            return client.predict("scale", x=[[1.0, 1.0]])["y"][0, 0] == version
+
+        def states():
+            found = client.http("GET", "/v1/models/toy")[1]["model_version_status"]
+            return {int(one["version"]): one["state"] for one in found}
+
+        try:
+            slow = pool.submit(client.post, {"signature_name": "loop", "inputs": [ENDLESS]})
+            _place(saved / "2", tmp_path / "2")
+            _until(lambda: serves(2))
+            assert states() == {2: "AVAILABLE", 1: "UNLOADING"}
+            assert _code(lambda: client.predict("scale", version=1, x=[[1.0, 1.0]]))[0] == "NOT_FOUND"
+            # It was kept until its request had its time.
+            assert slow.result()[0] == 504
+            _until(lambda: states() == {2: "AVAILABLE", 1: "END"})
+
+            (tmp_path / "new").mkdir()
+            (tmp_path / "new" / "saved_model.pb").write_bytes(b"no model")
+            (tmp_path / "new").rename(tmp_path / "3")
+            _until(lambda: states().get(3) == "END")
+            why = client.http("GET", "/v1/models/toy/versions/3")[1]["model_version_status"][0]["status"]
+            assert why["error_code"] != "OK"
+            assert serves(2)
+            (tmp_path / "3").rename(tmp_path / "gone")
+            shutil.rmtree(tmp_path / "2")
+            _until(lambda: serves(1))
+        finally:
+            stop.set()
+        for asked in asking:
+            assert asked.result() == {1.0, 2.0}
+        shutil.rmtree(tmp_path / "1")
+        _until(lambda: client.post({"inputs": ["a"]})[0] == 404)
+    assert len([one for one in caplog.messages if one.startswith("toy: version 3 cannot be loaded: ")]) == 1
+
+
+def test_a_version_that_failed_is_tried_again_once_its_files_change(saved, tmp_path):
+    versions = models.Versions(tmp_path, "toy")
+    assert not versions.refresh()
+    (tmp_path / "1").mkdir()
+    assert not versions.refresh()
+    for path in ("x1", "1x", "-1", "1.5", "9" * 19):
+        (tmp_path / path).mkdir()
+    shutil.copytree(saved / "1", tmp_path / "1", dirs_exist_ok=True)
+    assert versions.refresh()
+    versions.close()
+
+
+def test_stopping_lets_what_runs_end_and_takes_no_more(saved, monkeypatch):
+    begun, run = threading.Semaphore(0), models.Version.run
+
+    def noted(*args, **kwargs):
+        begun.release()
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(models.Version, "run", noted)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with LocalServer(saved, rest_api_timeout_in_ms=3000) as server:
+            client = Client(server)
+            client.predict("scale", x=[[1.0, 1.0]])  # connects, which takes seconds on a busy machine
+            slow = pool.submit(client.post, {"signature_name": "loop", "inputs": [ENDLESS]})
+            call = client.loops_forever(3.0)
+            # A server that stops refuses what has not come in; what has is given 5 s, more than both need.
+            for _ in range(3):
+                assert begun.acquire(timeout=30.0)
+        assert slow.result()[0] == 504
+    code, why = _code(call.result)
+    assert code == "DEADLINE_EXCEEDED", why
+    assert _code(lambda: client.predict("scale", x=[[1.0, 1.0]]))[0] == "UNAVAILABLE"
+    with pytest.raises(ConnectionError):
+        client.post({"inputs": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("Timed out", "Timed out"),
+        ("Graph execution error:\n\nassertion failed: [a: [1, 2]; b]\n\t [[{{node A/B}}]]", "a: [1, 2]; b"),
+        ("Graph execution error:\n\nassertion failed: [a is] [3]\n\t [[{{node A}}]]\n\t [[B]]", "a is 3"),
+        (
+            "Graph execution error:\n\nDetected at node 'a/b' defined at (most recent call last):\n  File x\n"
+            "Node: 'a/b'\n2 root error(s) found.\n  (0) INVALID_ARGUMENT: bad: very\n\t [[{{node a/b}}]]\n"
+            "  (1) INVALID_ARGUMENT: bad\n0 successful operations.",
+            "bad: very",
+        ),
+    ],
+)
+def test_tensorflows_messages_become_one_line(message, line):
+    assert models.readable(message) == line
+
+
+def test_long_messages_are_cut():
+    error = models.invalid("\u00e9" * 2000 + "\ud800")
+    assert len(error.message.encode()) == 1024
+
+
+def test_mistakes_are_input_errors(saved, tmp_path):
+    with pytest.raises(errors.InputError, match="not a folder that holds"):
+        LocalServer(tmp_path / "none")
+    with pytest.raises(errors.InputError, match="not a folder that holds"):
+        LocalServer(saved / "1")
+    with pytest.raises(errors.InputError, match="model name"):
+        LocalServer(saved, model_name="a/b")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name in ("port", "rest_api_port"):
+            with pytest.raises(errors.InputError, match=f"{port} cannot be listened on"):
+                LocalServer(saved, **{name: port})
+    with pytest.raises(errors.InputError, match="cannot be listened on"):
+        LocalServer(saved, host="a..b")
+
+
+@pytest.fixture
+def tool():
+    """Starts the tool as a person does; what still runs at the end is killed."""
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, str(conftest.ROOT / "tools" / "local_server" / "serve.py"), *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(conftest.ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_tool_serves_until_a_signal(tool, saved, tmp_path):
+    """Three at once, since each takes seconds to load TensorFlow."""
+    free = ("--port=0", "--rest_api_port=0")
+    serving = tool(f"--model_base_path={saved}", *free)
+    waiting = tool(f"--model_base_path={tmp_path}", "--model_name=later", *free)
+    mistaken = tool(f"--model_base_path={tmp_path / 'none'}")
+    line = serving.stdout.readline()
+    assert line.startswith("toy: gRPC at 127.0.0.1:")
+    channel = grpc.insecure_channel(line.split()[3].rstrip(","))
+    status = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "toy"})
+    found = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status, timeout=30)
+    assert found.model_version_status[0].version == 2
+    serving.send_signal(signal.SIGINT)
+    assert waiting.stdout.readline().startswith("later: gRPC at")
+    waiting.send_signal(signal.SIGTERM)
+    ends = [process.communicate(timeout=60)[1] for process in (serving, waiting, mistaken)]
+    assert [process.returncode for process in (serving, waiting, mistaken)] == [0, 0, 2], ends
+    assert ends[0] == "toy: version 2 is served from now on\n"
+    assert ends[1] == "later: no version to serve yet; waiting for a folder named 1, 2, ...\n"
+    assert ends[2].startswith("serve: ")
+    assert len(ends[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--model_base_path is missing"),
+        (["--model_base_path=x", "--prt=1"], "Unknown command line flag 'prt'"),
+        (["--model_base_path=x", "--port=70000"], "--port=70000"),
+    ],
+)
+def test_a_bad_flag_gets_one_line_at_once(tool, arguments, message):
+    process = tool(*arguments)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1
+
+
+def test_help_lists_the_librarys_defaults(tool):
+    process = tool("--help")
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    defaults = inspect.signature(LocalServer).parameters
+    for name in ("host", "max_concurrent_requests", "max_body_mb", "rest_api_timeout_in_ms"):
+        described = stdout.partition(f"--{name}:")[2].partition("\n  --")[0]
+        assert f"default: '{defaults[name].default}'" in described

@@ -1,0 +1,1 @@
+"""nst_tf measured beside other programs: `benchmark.py` is the command, `measuring.py` has its rows."""

@@ -1,0 +1,134 @@
+"""Contenders in processes of their own, as users run them: none has another's threads or freed memory."""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import pathlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmark import contenders
+from nst_tf import runtime
+
+_Connection = multiprocessing.connection.Connection
+Preparation = Sequence[Callable[[], object]]
+
+# Not getrusage(2), whose peak a process inherits from the one that started it.
+_STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) kB")
+
+
+class Running:
+    """A contender that takes steps on request; its first step, at the start, is not measured."""
+
+    def __init__(self, ask: Callable[[object], Any], startup_s: float) -> None:
+        """Takes a function that sends the process a question and returns its answer."""
+        self._ask, self.startup_s = ask, startup_s
+
+    def step(self) -> None:
+        """Takes one step, to its end."""
+        self._ask("step")
+
+    def peak_bytes(self) -> int | None:
+        """Returns the peak memory of the process; None on systems other than Linux."""
+        found: int | None = self._ask("peak")
+        return found
+
+
+@contextlib.contextmanager
+def running(name: str, task: contenders.Task, prepare: Preparation = ()) -> Iterator[Running]:
+    """Starts a contender; ends it with the block.
+
+    Args:
+        name: Of the contender.
+        task: Its input.
+        prepare: Functions that its process calls before it loads TensorFlow, as the command nst_tf does.
+
+    Raises:
+        RuntimeError: The process ended without an answer.
+    """
+    start = time.time()
+    with _process(prepare, _take_steps, name, task) as connection:
+        first = _received(connection, name)
+
+        def ask(question: object) -> Any:
+            connection.send(question)
+            return _received(connection, name)
+
+        yield Running(ask, first - start)
+        connection.send(None)
+
+
+def call(function: Callable[..., Any], *arguments: Any, prepare: Preparation = ()) -> Any:
+    """Returns the result of a module's function, called in a process of its own.
+
+    Args:
+        function: The function.
+        *arguments: Its arguments.
+        prepare: As for `running`.
+
+    Raises:
+        RuntimeError: The process ended without an answer.
+    """
+    with _process(prepare, _answer) as connection:
+        connection.send((function, arguments))
+        return _received(connection, function.__name__)
+
+
+@contextlib.contextmanager
+def _process(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
+    """Starts a process, whose last argument is its side of a connection; waits for the process to end."""
+    context = multiprocessing.get_context("spawn")
+    own, other = context.Pipe()
+    process = context.Process(target=_begin, args=(prepare, target, *arguments, other))
+    process.start()
+    other.close()
+    try:
+        with own:
+            yield own
+    finally:
+        process.join()
+
+
+def _begin(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> None:
+    """In the new process: prepares it, then calls the target."""
+    for each in prepare:
+        each()
+    target(*arguments)
+
+
+def _received(connection: _Connection, name: str) -> Any:
+    try:
+        return connection.recv()
+    except EOFError:
+        raise RuntimeError(f"{name}: the process ended without an answer") from None
+
+
+def _take_steps(name: str, task: contenders.Task, connection: _Connection) -> None:
+    """In the new process: sends the time after the first step, then answers questions until one is None."""
+    with runtime.quiet():
+        step = contenders.named(name)(task)
+        step()
+    connection.send(time.time())
+    with contextlib.suppress(EOFError):  # the process that asks has ended
+        while (question := connection.recv()) is not None:
+            if question == "step":
+                step()
+            connection.send(_peak() if question == "peak" else None)
+
+
+def _answer(connection: _Connection) -> None:
+    """In the new process: sends the result of a function."""
+    with runtime.quiet():  # to receive the function is to import its module, and TensorFlow
+        function, arguments = connection.recv()
+        answer = function(*arguments)
+    connection.send(answer)
+
+
+def _peak() -> int | None:
+    """Returns the peak memory of this process, in bytes."""
+    if not _STATUS.exists():
+        return None
+    found = _PEAK.search(_STATUS.read_text(encoding="ascii", errors="replace"))
+    return int(found[1]) * 1024 if found else None

@@ -1,0 +1,74 @@
+"""The benchmark's results as tables of text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark import contenders
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns rows below their heads, columns aligned to the right."""
+    cells = [list(heads), *([_text(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def steps(found: Mapping[str, Any]) -> str:
+    """Returns the seconds of a step by size, and their ratios."""
+    sizes = list(found)
+    names = list(next(iter(found.values()))["seconds"])
+    ratios = list(next(iter(found.values()))["ratios"])
+    seconds = [[name, *(found[size]["seconds"].get(name) for size in sizes)] for name in names]
+    times = [[name, *(found[size]["ratios"].get(name) for size in sizes), _aim(name)] for name in ratios]
+    return (
+        f"Seconds of a step, by longest side\n{table(['', *sizes], seconds)}\n\n"
+        f"How many times as long, in turn\n{table(['', *sizes, 'aim'], times)}"
+    )
+
+
+def _aim(name: str) -> float | None:
+    return next((aim for pair, aim in contenders.AIMS.items() if " / ".join(pair) == name), None)
+
+
+def quality(found: Mapping[str, Any]) -> str:
+    """Returns the seconds until a baseline's values, by road."""
+    parts = []
+    for name, rows in found.items():
+        heads = ["after evaluations", *map(str, rows["evaluations"])]
+        lines = [["objective", *rows["values"]], [f"{name}, s", *rows["seconds"]]]
+        for road, seconds in rows["roads"].items():
+            lines.append([f"nst_tf, {road}, s", *seconds])
+            pairs = zip(rows["seconds"], seconds, strict=True)
+            lines.append(["times as fast", *(a / b if b else None for a, b in pairs)])
+        parts.append(f"Seconds until the objective of {rows['preset']} is as low\n{table(heads, lines)}")
+    return "\n\n".join(parts)
+
+
+def arithmetic(found: Mapping[str, Any]) -> str:
+    """Returns a step's rate and its share of a matrix product's, by size and precision."""
+    rows = [
+        [size, precision, each["gflops"], each["matrix_gflops"], each["share"], each["other_share"]]
+        for size, by_precision in found.items()
+        for precision, each in by_precision.items()
+    ]
+    heads = ["size", "precision", "GFLOP/s", "of a matrix product", "share", "optimiser and loop"]
+    return f"Arithmetic of a step of gatys_pytorch\n{table(heads, rows)}"
+
+
+def processes(found: Mapping[str, Any]) -> str:
+    """Returns start-up and peak memory, by size and contender."""
+    rows = [
+        [size, name, each["startup_s"], each["peak_gib"]]
+        for size, by_name in found.items()
+        for name, each in by_name.items()
+    ]
+    heads = ["size", "", "start to first step, s", "peak memory, GiB"]
+    return f"A process of its own\n{table(heads, rows)}"

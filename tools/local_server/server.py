@@ -1,0 +1,246 @@
+"""A local stand-in for TensorFlow Serving, for tests and for trying a model out without Docker.
+
+It answers the same requests for predictions, metadata and status, by gRPC and REST; README.md lists what
+differs. A prediction ends at its gRPC deadline or at REST's time-out, even within a loop; it runs until then
+also if its client has gone away, since a session cannot cancel a single run.
+"""
+
+import concurrent.futures
+import contextlib
+import logging
+import math
+import os
+import pathlib
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from local_server import models, rest
+from local_server.models import ServingError, Versions, invalid, numpy_type
+from nst_tf import errors
+
+_LOG = logging.getLogger(__name__)
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+# Threads beyond those that predict: for status and metadata, and to refuse predictions above the limit.
+_SPARE_THREADS = 16
+
+# Time between two reads of the folder; TensorFlow Serving reads it once a second.
+_POLL_S = 0.5
+
+# Time for running requests to end by themselves when the server stops.
+_GRACE_S = 5.0
+
+# The fields of a TensorProto by type, as TensorFlow Serving fills them: some clients read no others.
+_FIELDS = {"float32": "float_val", "float64": "double_val", "int32": "int_val", "int64": "int64_val"}
+_FIELDS |= {"bool": "bool_val", "object": "string_val"}
+
+
+@contextlib.contextmanager
+def _aborting(context: Any) -> Iterator[None]:
+    """Ends a request that fails with its status."""
+    try:
+        yield
+    except ServingError as error:
+        context.abort(_CODES[error.code], error.message)
+
+
+class _Services(
+    prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
+):
+    """PredictionService and ModelService; all other methods are UNIMPLEMENTED."""
+
+    def __init__(self, versions: Versions, slot: Callable[[], Any], max_bytes: int) -> None:
+        self._versions, self._slot, self._max_bytes = versions, slot, max_bytes
+
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+        spec, response = request.model_spec, predict_pb2.PredictResponse()
+        name = spec.signature_name or "serving_default"
+        with _aborting(context), self._slot(), self._versions.use(spec) as version:
+            timeout_ms = _timeout_ms(context)
+            outputs = version.run(name, request.inputs, self._read, request.output_filter, timeout_ms)
+            for key, array in outputs.items():
+                _write(array, response.outputs[key])
+            response.model_spec.name, response.model_spec.signature_name = spec.name, name
+            response.model_spec.version.value = version.number
+        return response
+
+    def _read(self, name: str, tensor: Any, info: Any) -> np.ndarray:
+        """Returns the array of a TensorProto."""
+        if tensor.dtype != info.dtype:
+            raise invalid(f"{name}: a tensor of data type {tensor.dtype}; allowed: {numpy_type(info)}")
+        sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
+        # One value may stand for all of a shape: a few bytes for more than any memory holds.
+        if min(sizes, default=0) < 0 or math.prod(sizes) * numpy_type(info).itemsize > self._max_bytes:
+            raise invalid(f"{name}: shape {sizes}; allowed: up to {self._max_bytes} bytes")
+        try:
+            return tf.make_ndarray(tensor)
+        except (TypeError, ValueError) as error:
+            raise invalid(f"{name}: {error}") from None
+
+    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with _aborting(context), self._versions.use(request.model_spec) as version:
+            if set(request.metadata_field) != {"signature_def"}:
+                raise invalid("metadata_field: allowed: signature_def")
+            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=version.signatures)
+            response.metadata["signature_def"].Pack(signatures)
+            response.model_spec.name = request.model_spec.name
+            response.model_spec.version.value = version.number
+        return response
+
+    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        with _aborting(context):
+            return self._versions.status(request.model_spec)
+
+
+def _timeout_ms(context: Any) -> int:
+    """Returns the time until a request's deadline; 0 if it has none."""
+    left_s = context.time_remaining()
+    if left_s is None or left_s > 2**31:  # gRPC's infinity
+        return 0
+    if left_s <= 0:
+        raise ServingError(tf.errors.DEADLINE_EXCEEDED, "the deadline has passed")
+    return math.ceil(left_s * 1000)
+
+
+def _write(array: np.ndarray, tensor: Any) -> None:
+    """Fills a TensorProto."""
+    field = _FIELDS.get(array.dtype.name)
+    if field is None:
+        tensor.CopyFrom(tf.make_tensor_proto(array))
+        return
+    tensor.dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    for size in array.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    getattr(tensor, field).extend(array.ravel().tolist())
+
+
+class LocalServer:
+    """Serves the model `name` at `host`, `grpc_port` and `rest_port` while its context lasts."""
+
+    def __init__(
+        self,
+        model_base_path: str | os.PathLike[str],
+        *,
+        model_name: str = "",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        rest_api_port: int = 0,
+        max_concurrent_requests: int = 8,
+        max_body_mb: int = 512,
+        rest_api_timeout_in_ms: int = 30_000,
+    ) -> None:
+        """Opens both ports; requests are answered within the context.
+
+        Args:
+            model_base_path: The folder of the version folders.
+            model_name: The model's name in requests; by default the folder's name.
+            host: The address to listen on; the default is reached from this machine only.
+            port: gRPC's port; 0: any free one, as `grpc_port` says.
+            rest_api_port: REST's port; 0: any free one, as `rest_port` says.
+            max_concurrent_requests: How many predictions may run at a time; more are refused.
+            max_body_mb: The longest request in MiB. The default has room for the state of a run at
+                1024 x 1024 pixels: 288 MB, and a third more in base64.
+            rest_api_timeout_in_ms: The longest time for a prediction by REST; 0: no limit.
+
+        Raises:
+            InputError: There is no such folder, or a port cannot be listened on.
+        """
+        models.hide_loading_advice()
+        base_path = pathlib.Path(model_base_path).expanduser()
+        if not base_path.is_dir() or (base_path / "saved_model.pb").exists():
+            raise errors.InputError(
+                f"{base_path}: not a folder that holds folders named 1, 2, ...; export to it"
+            )
+        self.name, self.host = model_name or base_path.resolve().name, f"[{host}]" if ":" in host else host
+        if not re.fullmatch("[^/:]+", self.name):
+            raise errors.InputError(f"model name: {self.name!r}; allowed: any text without / and :")
+        self._versions = Versions(base_path, self.name)
+        self._slots, self._limit = threading.Semaphore(max_concurrent_requests), max_concurrent_requests
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        threads, max_bytes = max_concurrent_requests + _SPARE_THREADS, max_body_mb * 2**20
+        app = rest.make_app(self._versions, self._slot, rest_api_timeout_in_ms)
+        self._rest = rest.HttpServer(app, _listen(host, rest_api_port), threads, max_bytes)
+        self._grpc = grpc.server(
+            concurrent.futures.ThreadPoolExecutor(threads),
+            # Without the last, a second server would share the port unnoticed.
+            options=[
+                ("grpc.max_receive_message_length", max_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=threads,
+        )
+        services = _Services(self._versions, self._slot, max_bytes)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
+        _listen(host, port).close()  # its error gives the reason, gRPC's does not
+        self.grpc_port = self._grpc.add_insecure_port(f"{self.host}:{port}")
+        self.rest_port = self._rest.port
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Lets a prediction through, or refuses it if the limit of running ones is reached."""
+        if not self._slots.acquire(blocking=False):
+            message = f"{self._limit} predictions are running, which is the limit; try again later"
+            raise ServingError(tf.errors.RESOURCE_EXHAUSTED, message)
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def __enter__(self) -> Self:
+        """Loads the newest version, if there is one yet, and starts to answer."""
+        if not self._versions.refresh():
+            _LOG.warning("%s: no version to serve yet; waiting for a folder named 1, 2, ...", self.name)
+        self._watcher.start()
+        self._grpc.start()
+        self._rest.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_POLL_S):
+            self._versions.refresh()
+
+    def __exit__(self, *_: object) -> None:
+        """Refuses new requests, gives running ones a few seconds, then ends them."""
+        self._stopping.set()
+        ended = self._grpc.stop(_GRACE_S)
+        self._rest.drain(_GRACE_S)
+        ended.wait()
+        self._watcher.join()
+        self._versions.close()
+        self._rest.stop()
+
+    def wait(self) -> None:
+        """Returns at SIGINT (Ctrl-C) or SIGTERM; a second one ends the process. For the main thread."""
+        received: list[Any] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: received.append(signal.signal(number, signal.SIG_DFL)))
+        while not received:
+            time.sleep(0.1)  # not an event: its lock could be held when the signal comes
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens; raises `InputError` if that fails."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise errors.InputError(f"{host}:{port} cannot be listened on: {error}; 0: any free port") from None

@@ -1,1 +1,0 @@
-"""What `reconstruct_layers.py` is made of: the reconstructions of one picture, planned, painted, laid out."""

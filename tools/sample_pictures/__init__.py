@@ -1,1 +1,0 @@
-"""What draw_samples.py draws, in parts; `canvas` states the conventions."""
