@@ -7,6 +7,7 @@ in the same order.
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ class Arithmetic(NamedTuple):
     """Operations on scalars."""
 
     double: Callable[[Scalar], Scalar]  # integer -> the same in double precision
+    divide: Callable[[Scalar, int], Scalar]
     floor: Callable[[Scalar], Scalar]  # to an integer
     round: Callable[[Scalar], Scalar]  # to an integer, halves to the even one
     power: Callable[[Scalar, float], Scalar]
@@ -31,6 +33,7 @@ class Arithmetic(NamedTuple):
 
 NUMBERS = Arithmetic(
     double=lambda value: value,  # Python divides integers in double precision
+    divide=operator.truediv,
     floor=math.floor,
     round=round,
     power=lambda base, exponent: base**exponent,
@@ -193,7 +196,7 @@ def split_steps(total: Scalar, proportions: Sequence[int], ops: Arithmetic) -> t
 
     The last one is at least 1, so that there is a step at the result's own size.
     """
-    exact = [ops.double(total) * share / sum(proportions) for share in proportions]
+    exact = [ops.divide(ops.double(total) * share, sum(proportions)) for share in proportions]
     parts = [ops.floor(each) for each in exact]
     remainders = [each - ops.double(part) for each, part in zip(exact, parts, strict=True)]
     missing = total - sum(parts)

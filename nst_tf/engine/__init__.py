@@ -1,1 +1,1 @@
-"""The run: pictures, scales, steps, picture. Open `stylizer.py` first, then `loop.py`."""
+"""A run: from pictures, over scales and steps, to the result. Open `stylizer.py` first, then `loop.py`."""

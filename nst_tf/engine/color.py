@@ -1,4 +1,6 @@
-"""Whose colours the result has: what goes into a run, and what is shown of it.
+"""The colours of the result: the photograph's, the painting's, or a mixture.
+
+A choice of colours changes the pictures before a run and its picture afterwards.
 
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1]; statistics of colours are float64. The methods are those of
 Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style Transfer"
@@ -19,13 +21,13 @@ from nst_tf.tensors import Tensor
 # Y of YIQ, the space the paper names (ITU-R BT.601, 2.5.1).
 _LUMINANCE = (0.299, 0.587, 0.114)
 
-# A standard deviation of one level, below which a picture has no colours but the rounding of its file:
-# that is not to be amplified. The authors' program adds a variance of 1e-5, about its square, to all.
+# A standard deviation of one level of 255. Smaller variation is the rounding of a picture file, which must
+# not be amplified. The authors' program adds about its square, 1e-5, to all variances.
 _SMALLEST_DEVIATION = 1 / 255
 
 
 class ColorStatistics(NamedTuple):
-    """What matching makes equal."""
+    """Mean and covariance of an image's colours, which `match` makes equal to those of another."""
 
     mean: Tensor  # [3] float64
     covariance: Tensor  # [3, 3] float64, over all pixels
@@ -34,24 +36,24 @@ class ColorStatistics(NamedTuple):
 class Color(NamedTuple):
     """One choice of colours."""
 
-    needs: tuple[str, ...]  # of "content" and "style", which pictures it cannot do without
+    needs: tuple[str, ...]  # pictures that it cannot do without, of "content" and "style"
     prepare: Callable[[Tensor, Sequence[Tensor], str], tuple[Tensor, list[Tensor]]]
-    """(content image, style images, root) -> the content image and the style images to run with"""
+    """(content image, style images, root) -> content image and style images to run with"""
     finish: Callable[[Tensor, Tensor], Tensor] | None
-    """(picture of the run, content image of any size) -> the picture to show, not clipped; None where they
+    """(picture of the run, content image of any size) -> the picture to show, not clipped; None where the two
     are the same"""
     to_loss_space: Callable[[Tensor], Tensor]
-    """picture to show, or any other -> the image whose losses are the picture's"""
+    """picture to show -> the image of which its losses are computed"""
     project: Callable[[Tensor], Tensor]
-    """gradient by the image -> the part of it that keeps the image one of this kind"""
+    """gradient by the image -> the part of it that keeps the image in the loss space"""
 
 
 def check(name: str, **images: object) -> None:
-    """Checks that the pictures that a choice of colours needs are there.
+    """Checks that a choice of colours has the pictures that it needs.
 
     Args:
         name: The choice.
-        **images: "content" and "style"; what is not there is None.
+        **images: "content" and "style"; None for a missing one.
 
     Raises:
         InputError: One is missing.
@@ -74,15 +76,15 @@ def statistics(image: Tensor) -> ColorStatistics:
 
 
 def match(image: Tensor, target: ColorStatistics, root: str) -> Tensor:
-    """Returns the image with its colours moved and turned to the target's mean and covariance, not clipped.
+    """Returns the image with its colours transformed to the target's mean and covariance, not clipped.
 
-    p' = A (p - mean) + target mean, with A covariance A^T = target covariance. That leaves A free up to a
-    rotation, which the root decides. In a direction in which the image has no variance the result has none
-    either: a grey image stays a gradation of one colour.
+    p' = A (p - mean) + target mean, with A covariance A^T = target covariance. A is determined up to a
+    rotation, which the root chooses. Where the image has no variance in some direction, the result has none
+    either: a grey image becomes shades of one colour.
 
     Args:
         image: [1, H, W, 3].
-        target: Of the colours to have.
+        target: The statistics that the result has.
         root: One of `ROOTS`.
     """
     source = statistics(image)
@@ -102,18 +104,18 @@ def _linear(image: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _pca(source: Tensor, target: Tensor) -> Tensor:
-    """Returns A = target^(1/2) source^(-1/2) with symmetric roots: the paper's "Image Analogies"."""
+    """Returns A = target^(1/2) source^(-1/2) with symmetric roots, the paper's "Image Analogies" method."""
     return _root(target) @ _inverse_root(source)
 
 
 def _cholesky(source: Tensor, target: Tensor) -> Tensor:
-    """Returns A = L_target L_source^(-1) with Cholesky's roots; blue follows red and green, in this order."""
+    """Returns A = L_target L_source^(-1) with Cholesky factors of channels in the order red, green, blue."""
     rotation = _triangular(source)[1]
     return _triangular(target)[0] @ tf.transpose(rotation) @ _inverse_root(source)
 
 
 def _transport(source: Tensor, target: Tensor) -> Tensor:
-    """Returns A = S^(-1) (S target S)^(1/2) S^(-1), S = source^(1/2): colours move the least on average.
+    """Returns A = S^(-1) (S target S)^(1/2) S^(-1), S = source^(1/2), which moves colours least on average.
 
     Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping"; "sym" in the authors'
     program.
@@ -122,7 +124,7 @@ def _transport(source: Tensor, target: Tensor) -> Tensor:
     return inverse @ _root(root @ target @ root) @ inverse
 
 
-# How covariances are split into roots, by name: (covariance, target covariance), [3, 3] each -> A, [3, 3].
+# Matrices A of `match` by name: (covariance, target covariance), [3, 3] each -> A, [3, 3].
 ROOTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = settings.COLOR_ROOTS.table(
     pca=_pca,
     cholesky=_cholesky,
@@ -131,13 +133,13 @@ ROOTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = settings.COLOR_ROOTS.t
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """Returns the symmetric square root; what rounding has made negative is zero."""
+    """Returns the symmetric square root; eigenvalues that rounding made negative count as zero."""
     values, vectors = tf.linalg.eigh(covariance)
     return vectors * tf.sqrt(tf.maximum(values, 0.0)) @ tf.transpose(vectors)
 
 
 def _inverse_root(covariance: Tensor) -> Tensor:
-    """Returns the symmetric root's inverse, zero in directions that have no variance to speak of."""
+    """Returns the inverse of the symmetric root, zero in directions with less than `_SMALLEST_DEVIATION`."""
     values, vectors = tf.linalg.eigh(covariance)
     enough = values > _SMALLEST_DEVIATION**2
     inverse = tf.where(enough, tf.math.rsqrt(tf.where(enough, values, 1.0)), 0.0)
@@ -145,9 +147,9 @@ def _inverse_root(covariance: Tensor) -> Tensor:
 
 
 def _triangular(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns Cholesky's root L and the rotation that makes it of the symmetric one, L = S Q.
+    """Returns the Cholesky factor L and the rotation Q with L = S Q, S the symmetric root.
 
-    By QR of the symmetric root, which there is for covariances of any rank too.
+    Computed by QR of the symmetric root, which works for covariances of any rank.
     """
     root = _root(covariance)
     rotation, upper = tf.linalg.qr(root)
@@ -157,13 +159,13 @@ def _triangular(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _keep(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
-    """Leaves all as it is: the result has the painting's colours."""
+    """Returns the pictures unchanged: the result has the painting's colours."""
     del root
     return content, list(styles)
 
 
 def _to_luminance(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
-    """Makes all grey, each style's luminance with the content's mean and standard deviation."""
+    """Returns grey pictures, each style's with the mean and the standard deviation of the content's."""
     del root
     grey = luminance(content)
     return grey, [_match_luminance(luminance(style), grey) for style in styles]
@@ -181,34 +183,33 @@ def _match_luminance(style: Tensor, content: Tensor) -> Tensor:
 def _put_chroma_back(picture: Tensor, content: Tensor) -> Tensor:
     """Returns Y of the picture with I and Q of the content.
 
-    I and Q are differences of colours: the same amount of all three leaves them alone and is added to Y.
+    I and Q are differences of channels: adding the same amount to all three channels changes Y alone.
     """
     content = images.resize(content, tf.shape(picture)[1], tf.shape(picture)[2])
     return content + (luminance(picture) - luminance(content))
 
 
 def _grey_part(gradient: Tensor) -> Tensor:
-    """Returns the mean over channels: with it a grey image stays grey.
+    """Returns the gradient's mean over channels, with which a grey image stays grey.
 
-    One channel is optimised, as the paper has it. Without this the image took on 5 levels of colour, which
-    the end throws away, and after 60 steps the loss of what was left was twice as high.
+    One channel is optimised, as in the paper: colour that the image took on would be lost at the end.
     """
     return tf.repeat(tf.reduce_mean(gradient, axis=-1, keepdims=True), 3, axis=-1)
 
 
 def _match_styles(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
-    """Gives every style the content's colours."""
+    """Returns the content and every style with the content's colours."""
     target = statistics(content)
     return content, [_clipped(match(style, target, root)) for style in styles]
 
 
 def recolor(content: Tensor, found: ColorStatistics, shares: Tensor, root: str) -> Tensor:
-    """Returns the content image with the colours of S styles, the weighted mean of theirs.
+    """Returns the content image with the weighted mean of the colour statistics of S styles.
 
     Args:
         content: [1, H, W, 3].
         found: Statistics of the styles, [S, ...] each.
-        shares: [S], that add up to 1.
+        shares: [S], weights that add up to 1.
         root: One of `ROOTS`.
     """
     wide = tf.cast(shares, tf.float64)
@@ -230,21 +231,21 @@ COLORS: Mapping[str, Color] = settings.COLORS.table(
     style=Color((), _keep, None, _as_it_is, _as_it_is),
     luminance=Color(("content",), _to_luminance, _put_chroma_back, luminance, _grey_part),
     statistics=Color(("content",), _match_styles, None, _as_it_is, _as_it_is),
-    # `recolor` makes the result: there are no steps.
+    # `recolor` makes the result, without steps.
     only=Color(("content", "style"), _keep, None, _as_it_is, _as_it_is),
 )
 
 
 def switched(index: Tensor) -> Color:
-    """Returns the choice at an index of `COLORS`, [] int32, that only the graph knows.
+    """Returns the choice at an index of `COLORS`, a tensor [] int32.
 
-    Its `prepare` takes no style, or one.
+    Its `prepare` takes one style or none.
     """
 
     def pick(attribute: str) -> Callable[..., Any]:
-        """Returns the function that calls the chosen one's."""
+        """Returns a function that calls this attribute of the choice."""
         functions = [getattr(choice, attribute) or _first for choice in COLORS.values()]
-        distinct = list(dict.fromkeys(functions))  # a branch each, since every branch is optimised
+        distinct = list(dict.fromkeys(functions))  # one branch each: TensorFlow optimises every branch
         branch = tf.gather([distinct.index(function) for function in functions], index)
 
         def call(*arguments: Any) -> Any:
@@ -259,6 +260,6 @@ def switched(index: Tensor) -> Color:
 
 
 def _first(picture: Tensor, content: Tensor) -> Tensor:
-    """Returns the picture: what `Color.finish` would do where it is None."""
+    """Returns the picture unchanged: `Color.finish` of choices that have none."""
     del content
     return picture

@@ -1,8 +1,7 @@
-"""Images as tensors: resize, and what a run may start from.
+"""Images as tensors: checks, resizing, and the images that a run may start from.
 
-THE image convention of this project: `[1, H, W, 3]` float32 sRGB in [0, 1]. A picture for people (a
-file, a Pillow image, an array) becomes that in `pictures.read` and leaves it in `pictures.write`, nowhere
-else.
+The image convention of this project: `[1, H, W, 3]` float32 sRGB in [0, 1]. Only `pictures.read` makes images
+of files, Pillow images and arrays, and only `pictures.write` makes files of images.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,15 +14,15 @@ from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
-# ImageNet's mean colour, which networks see as zero: `keras.applications.vgg19.preprocess_input`.
+# ImageNet's mean colour, which preprocessing maps to zero: `keras.applications.vgg19.preprocess_input`.
 _MEAN_COLOR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 
 
 def check(picture: Any) -> None:
-    """Checks that a picture is an image by the convention.
+    """Checks that a picture keeps to the image convention.
 
     Raises:
-        InputError: It is of another shape, or beyond [0, 1].
+        InputError: It has another shape, or values outside [0, 1].
     """
     array = np.asarray(picture)
     if array.ndim != 4 or array.shape[0] != 1 or array.shape[-1] != 3 or 0 in array.shape:
@@ -33,10 +32,9 @@ def check(picture: Any) -> None:
 
 
 def resize(image: Tensor, height: Any, width: Any) -> Tensor:
-    """Returns the image at another size: cubic, antialiased where it shrinks, kept in [0, 1].
+    """Returns the image at another size: bicubic, antialiased where it shrinks, clipped to [0, 1].
 
-    What has that size already stays as it is. TensorFlow sees that itself only where the graph knows the
-    sizes; where it does not, it resizes, and the last bits change.
+    An image that already has the size is not resampled, which would change its last bits.
     """
     same = tf.reduce_all(tf.equal(tf.shape(image)[1:3], (height, width)))
     resized = tf.cond(
@@ -48,30 +46,30 @@ def resize(image: Tensor, height: Any, width: Any) -> Tensor:
 
 
 def high_frequency_residual(image: Tensor, height: Any, width: Any) -> Tensor:
-    """Returns what the image loses at that smaller size and back at its own; about 0 on average."""
+    """Returns the high-frequency residual: the image minus itself shrunk to that size and enlarged again."""
     size = tf.shape(image)
     return image - resize(resize(image, height, width), size[1], size[2])
 
 
 def content(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
-    """Starts from the content image."""
+    """Returns the content image."""
     del seed, noise_levels
     return tf.identity(content_image)
 
 
 def noise(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
-    """Starts from normal noise around the mean colour of photographs, the same for the same seed."""
+    """Returns normal noise around the mean colour of photographs, the same for the same seed."""
     normal = tf.random.stateless_normal(tf.shape(content_image), (seed, 0))
     return tf.constant(_MEAN_COLOR) + noise_levels / 255.0 * normal
 
 
 def gray(content_image: Tensor, seed: int, noise_levels: float) -> Tensor:
-    """Starts from a blank canvas of middle grey."""
+    """Returns a canvas of middle grey."""
     del seed, noise_levels
     return tf.fill(tf.shape(content_image), 0.5)
 
 
-# The image that a run starts from, by name: (content image, seed, noise in levels) -> image of its size.
+# Images that a run may start from, by name: (content image, seed, noise in levels) -> image of its size.
 INITS: Mapping[str, Callable[[Tensor, int, float], Tensor]] = settings.INITS.table(
     content=content, noise=noise, gray=gray
 )

@@ -1,4 +1,4 @@
-"""The pictures of a run, with their regions: checked, with the config's colours, at any scale.
+"""The pictures of a run and their regions: checked, given the config's colours, resized for each scale.
 
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1], masks `[1, H, W, R]` in [0, 1] for R regions.
 """
@@ -19,24 +19,23 @@ from nst_tf.losses.objective import Masks, Objective, Outside, Targets
 from nst_tf.network import activation_normalization, weights
 from nst_tf.tensors import Tensor
 
-# An image of any size, for the graphs.
+# The type of an image of any size.
 ANY_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
-
-# Longest side of the pictures over which a network is normalised: means over more positions are hardly
-# others, and the features of all its layers are in memory at once.
+# Longest side of the pictures over which a network is normalised: means over more positions hardly differ,
+# and the features of all its layers are in memory at once.
 _NORMALIZING_SIDE = 512
 
-# Width of the soft edge between what is painted and the photograph around it, as a share of the longest
-# side: a stroke's width or so, 8 pixels of 512.
+# Width of the soft edge between the painted part and the photograph around it, as a share of the longest
+# side: about a stroke's width, 8 pixels of 512.
 _EDGE_SHARE = 1 / 64
 
 
 def check(content: object, styles: Sequence[object], config: Config, init: object) -> None:
-    """Checks that what has weight has a picture, and that there is a picture to start from.
+    """Checks that every loss with a weight has its picture, and that the run has a picture to start from.
 
     Raises:
-        InputError: One is missing, or is no image.
+        InputError: A picture is missing, or is no image.
     """
     if content is None and config.content.weight:
         raise errors.InputError("content: no photograph; without one the content_weight must be 0")
@@ -54,15 +53,15 @@ def check(content: object, styles: Sequence[object], config: Config, init: objec
 
 
 def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) -> tuple[Any, list[Tensor]]:
-    """Returns the content image, if there is one, and the style images with the config's colours."""
+    """Returns the content image (None without one) and the style images, with the config's colours."""
     chosen, contents = color.COLORS[config.color.mode], [] if content is None else [content]
 
     def traced(contents: Sequence[Tensor], styles: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
         return chosen.prepare(contents[0] if contents else None, styles, config.color.root)
 
-    # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
+    # Of unknown size, as in all graphs here: TensorFlow rewrites graphs of known sizes, with other rounding.
     specs = [[ANY_IMAGE] * len(contents), [ANY_IMAGE] * len(styles)]
-    # As arrays: of one that becomes a tensor here, TensorFlow keeps two copies as long as the tensor.
+    # As arrays: TensorFlow would keep two copies of an array that becomes a tensor here.
     arguments = [[np.asarray(image, np.float32) for image in group] for group in (contents, styles)]
     prepared, prepared_styles = tf.function(traced, specs, autograph=False)(*arguments)
     return prepared, list(prepared_styles)
@@ -71,13 +70,13 @@ def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) ->
 def network_weights(
     config: Config, loaded: weights.Weights, content: Tensor | None, styles: Sequence[Tensor]
 ) -> weights.Weights:
-    """Returns the weights of the config's network: normalised over a run's own pictures if so wished.
+    """Returns the network's weights, normalised over the run's own pictures where the config says so.
 
     Args:
         config: Of the run.
-        loaded: The weights that it names.
-        content: The content image [1, H, W, 3] as prepared, if there is one.
-        styles: The style images, likewise.
+        loaded: The weights that the config names.
+        content: The prepared content image [1, H, W, 3], or None.
+        styles: The prepared style images.
     """
     if not config.network.normalize_activations:
         return loaded
@@ -91,7 +90,7 @@ def network_weights(
 
 
 def _small(image: Tensor) -> Tensor:
-    """Returns the image, made smaller where its longest side is above `_NORMALIZING_SIDE`."""
+    """Returns the image, shrunk so that its longest side is at most `_NORMALIZING_SIDE`."""
     height, width = image.shape[1:3]
     factor = min(1.0, _NORMALIZING_SIDE / max(height, width))
     return images.resize(image, max(1, round(height * factor)), max(1, round(width * factor)))
@@ -107,13 +106,13 @@ class Inputs:
         config: Config,
         regions: Regions | None = None,
     ) -> None:
-        """Checks and prepares the pictures; those of styles without weight are left out.
+        """Checks and prepares the pictures; leaves out styles without weight.
 
         Args:
             content_image: [1, H, W, 3], of any size; None only where the content has no weight.
-            style_images: One or more like it; none only where the style has no weight.
+            style_images: One or more, likewise; none only where the style has no weight.
             config: Of the run.
-            regions: One style statistic for each; None for the whole picture as one.
+            regions: Regions, each with its own style statistics; None for one region, the whole picture.
 
         Raises:
             InputError: A picture is missing or cannot be used.
@@ -130,7 +129,6 @@ class Inputs:
             self._masks = Masks(
                 _batched(regions.content), tuple(_batched(regions.styles[index]) for index in used)
             )
-        # Of any size, as in all graphs here: a graph that knows sizes is rewritten, and rounds otherwise.
         any_mask = tf.TensorSpec([1, None, None, 0 if regions is None else regions.content.shape[-1]])
         self._framed = self._is_framed()
         self._specs = [
@@ -142,28 +140,28 @@ class Inputs:
 
     @property
     def shaping_image(self) -> Tensor:
-        """The image whose shape the result has: a texture, which has no content, has the painting's."""
+        """The image whose shape the result has: the content image, or without one the first style image."""
         return self.style_images[0] if self.content_image is None else self.content_image
 
     def check(self, scale: Scale) -> None:
         """Checks that the style pictures are large enough at a scale.
 
         Raises:
-            InputError: One is not.
+            InputError: One is too small.
         """
         for image in self.style_images:
             style_size(self._config, scale, *image.shape[1:3])
 
-    def builder(self, judge: Objective) -> Any:
-        """Returns the graph that makes targets of what `at` returns."""
+    def builder(self, objective: Objective) -> Any:
+        """Returns the graph that computes the targets of the pictures that `at` returns."""
         return tf.function(
-            lambda *pictures: self._build(judge, *pictures),
+            lambda *pictures: self._build(objective, *pictures),
             self._specs,
             autograph=False,
         )
 
     def at(self, scale: Scale) -> tuple[list[Tensor], ...]:
-        """Returns what the graph takes at a scale: content image, styles, masks, and the frame's mask."""
+        """Returns the pictures at a scale: lists of content images, styles, masks, and painted parts."""
         contents = []
         if self.content_image is not None:
             contents.append(images.resize(self.content_image, scale.height, scale.width))
@@ -179,14 +177,14 @@ class Inputs:
 
     def _build(
         self,
-        judge: Objective,
+        objective: Objective,
         contents: Sequence[Tensor],
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
         frames: Sequence[Tensor],
     ) -> Targets:
         content = contents[0] if contents else None
-        return judge.targets(
+        return objective.targets(
             content,
             styles,
             shares=self._shares,
@@ -195,13 +193,13 @@ class Inputs:
         )
 
     def _is_framed(self) -> bool:
-        """Returns whether the photograph is kept where there is no region, and there is such a place."""
+        """Returns whether the photograph is kept outside the regions and some pixel is outside of them."""
         if self._masks is None or self._config.regions.outside != "keep":
             return False
         return bool(tf.reduce_any(tf.reduce_sum(self._masks.content, axis=-1) < 1))
 
     def _frame(self, mask: Tensor) -> Tensor:
-        """Returns what is painted of the content image, [1, H, W, 1], with a soft edge."""
+        """Returns the mask of the painted part of the content image, [1, H, W, 1], with a soft edge."""
         painted = tf.clip_by_value(tf.reduce_sum(mask, axis=-1, keepdims=True), 0.0, 1.0)
         return guides.soft_edge(painted, round(_EDGE_SHARE * max(mask.shape[1:3])))
 

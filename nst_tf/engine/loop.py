@@ -1,6 +1,6 @@
-"""The optimisation loop, and the optimiser that a config names.
+"""The optimisation loop, the images of a run, and the optimiser that a config names.
 
-Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Functions here are pure: what they change they return.
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. All functions are pure: they assign no variable.
 """
 
 import dataclasses
@@ -28,14 +28,15 @@ def minimize(
 ) -> tuple[Tensor, Any, Tensor]:
     """Runs steps of an optimiser in one `tf.while_loop`.
 
-    State in is state out: 12 steps and then 8 are 20 steps, bit for bit. A step is one evaluation.
+    The returned state continues the run: 12 steps and then 8 are 20 steps, bit for bit. A step is one
+    evaluation of losses and gradient.
 
     Args:
         value_and_gradient: image -> (Losses, gradient).
         optimizer: The update rule.
         image: [1, H, W, 3], the image to evaluate first.
         state: The optimiser's state.
-        num_steps: How many, an integer or an int32 scalar.
+        num_steps: An integer or an int32 scalar.
 
     Returns:
         The image to evaluate next, the state, and the `Losses` of each evaluation, [num_steps, 4].
@@ -52,7 +53,7 @@ def minimize(
         step,
         (tf.constant(0), image, state, rows),
         maximum_iterations=num_steps,
-        parallel_iterations=1,  # the iterations depend on each other: do not keep buffers for more
+        parallel_iterations=1,  # iterations depend on each other: keep buffers for one
     )
     return image, state, rows.stack()
 
@@ -64,21 +65,21 @@ def enlarge(
     content_image: Tensor,
     detail: Tensor,
 ) -> tuple[Tensor, Any]:
-    """Returns the image and the state with which the next scale begins: the picture so far, enlarged.
+    """Returns the image and the state with which the next scale begins: the enlarged picture so far.
 
     Args:
         optimizer: The update rule.
         image: [1, h, w, 3], the image to evaluate next at the scale that ends.
         state: The optimiser's state there.
         content_image: [1, H, W, 3], at the next scale.
-        detail: [], the share of what the content image shows at that scale only that joins the picture. An
-            enlarged picture has no fine features, and where there are none the style loss, of fourth order
-            in them, is a saddle: it hardly says which way to go.
+        detail: [], the share of the content image's high-frequency residual that is added to the picture.
+            An enlarged picture has no fine features, and without them the style loss, of fourth order in
+            the features, has a saddle point.
     """
     picture = optimizer.output(image, state)
     (height, width), small = (tf.unstack(tf.shape(each)[1:3]) for each in (content_image, picture))
     fine = detail * images.high_frequency_residual(content_image, *small)
-    del content_image  # as all below: of a large picture the state wants their memory
+    del content_image  # like `fine` below, so that the optimiser's state has the memory
     enlarged = images.resize(picture, height, width) + fine
     del fine
     enlarged = tf.clip_by_value(enlarged, 0.0, 1.0)
@@ -87,10 +88,10 @@ def enlarge(
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """What stays the same over a run, and the functions that make its images.
+    """The choices that stay the same over a run, and the functions that make the run's images.
 
-    They are pure: what they change they return. The `Stylizer` drives them over variables, served runs over
-    the variables of a loop.
+    Two drivers share them: the `Stylizer`, which keeps the image in variables, and `serving.stateless`, which
+    keeps it in a loop.
     """
 
     config: Config
@@ -104,11 +105,11 @@ class Algorithm:
         """Returns the image that the run starts from, [1, height, width, 3].
 
         Args:
-            shaping_image: The content image as prepared, or the style image whose shape the result has.
+            shaping_image: The prepared content image; without one the style image whose shape the result has.
             height: Of the first scale.
             width: Of the first scale.
             seed: Of the noise, where the config starts from noise.
-            init_image: The image to start from, of any size; None where the config names a start.
+            init_image: An image of any size to start from; None to start as the config says.
         """
         start = self.config.start
         if init_image is None:
@@ -121,7 +122,7 @@ class Algorithm:
     def take_steps(
         self, image: Tensor, state: Any, targets: Targets, num_steps: Tensor
     ) -> tuple[Tensor, Any, Tensor]:
-        """Minimises the objective against the targets of one scale: arguments and results of `minimize`."""
+        """Minimises the objective with the targets of one scale; arguments and results as of `minimize`."""
 
         def value_and_gradient(image: Tensor) -> tuple[Losses, Tensor]:
             values, gradient = self.objective.value_and_gradient(image, targets)
@@ -146,7 +147,7 @@ class Algorithm:
             shaping_image: As for `first_image`.
             height: Of the scale that begins.
             width: Of the scale that begins.
-            content_weight: A content image without weight lends no detail.
+            content_weight: Without weight the content image adds no detail.
         """
         detail = tf.where(content_weight > 0, self.config.scales.detail, 0.0)
         return enlarge(self.optimizer, image, state, images.resize(shaping_image, height, width), detail)
@@ -163,8 +164,8 @@ class Algorithm:
         Args:
             image: [1, h, w, 3], the image to evaluate next.
             state: The optimiser's state.
-            content_image: [1, H, W, 3] as given, of any size; None only where the colours need none.
-            outside: What surrounds the painted part, at the size of the image.
+            content_image: [1, H, W, 3] of any size, not prepared; None only where `Color.finish` is None.
+            outside: The surroundings of the painted part, at the size of the image.
         """
         picture = self.optimizer.output(image, state)
         for each in outside:
@@ -175,16 +176,16 @@ class Algorithm:
         return tf.clip_by_value(self.color.finish(picture, content_image), 0.0, 1.0)
 
     def evaluate(self, picture: Tensor, targets: Targets) -> Losses:
-        """Returns the losses of a picture that `picture` returned, against the targets of its scale."""
+        """Returns the losses of a picture, as `picture` returns it, with the targets of its scale."""
         return self.objective.evaluate(self.color.to_loss_space(picture), targets)
 
 
 def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
-    """Returns the config's optimiser for a result of so many pixels, in units of the image.
+    """Returns the config's optimiser for a result with that number of pixels, in units of the image.
 
-    The config's units are levels of 0..255. With an image of unit range the gradient is 255 times as large.
-    Hence a step of Adam or RMSprop, which the gradient's size does not change, is divided by 255, and one
-    along the gradient by 255^2.
+    The config's units are levels of 0..255; an image in [0, 1] has a gradient 255 times as large. Adam and
+    RMSprop, whose steps do not depend on the gradient's size, have their rate divided by 255, gradient
+    descent by 255^2.
     """
     levels = PIXEL_LEVELS
     share = (

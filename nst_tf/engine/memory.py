@@ -1,4 +1,4 @@
-"""How much memory a run needs, and how it is made to fit: found out before it starts."""
+"""The memory that a run needs, estimated before it starts, and the choices that make the run fit."""
 
 import dataclasses
 import logging
@@ -21,64 +21,61 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class _Needs:
-    """What a run takes in bytes, by what computes it."""
+    """The bytes that a run takes on one kind of processor."""
 
-    base: float  # whatever the picture
-    per_pixel: Mapping[str, float]  # that the network looks at, in it and its gradient, by precision
-    # What convolutions by Winograd take beside: kernels as they want them, tiles of features.
+    base: float  # for a picture of any size
+    per_pixel: Mapping[str, float]  # for each pixel in the network and its gradient, by precision
+    # In addition for Winograd's convolutions: transformed kernels, tiles of features.
     winograd_base: float = 0.4e9
     winograd_per_pixel: float = 0.0
-    prepared_base: float = 0.08e9  # kernels turned round, and both as oneDNN wants them: measured 72 MB
+    prepared_base: float = 0.08e9  # in addition for prepared convolutions: reordered kernels, measured 72 MB
 
 
-# Measured as peak memory of whole runs on two cores (TensorFlow 2.21; default preset at 512, 1024 and 1536
-# pixels, by Winograd with oneDNN at 512, 1024 and 2048; gatys_pytorch at 1024). Without oneDNN TensorFlow's
-# convolutions lay out their input anew, and bfloat16, emulated, is taken to need no less. The GPU was an H100
-# (512 to 3072 pixels, without the history); its base is for the workspaces that cuDNN tries.
+# Measured as peak memory of whole runs with TensorFlow 2.21, on two cores at 512 to 2048 pixels and on an
+# H100 at 512 to 3072, whose base holds cuDNN's workspaces. bfloat16 without oneDNN is emulated and assumed to
+# need as much as float32.
 _NEEDS = {
     "gpu": _Needs(1.5e9, {"float32": 2150.0, "bfloat16": 1350.0}),
     "onednn": _Needs(0.95e9, {"float32": 2000.0, "bfloat16": 1150.0}, winograd_per_pixel=800.0),
     "plain": _Needs(0.95e9, {"float32": 3600.0, "bfloat16": 3600.0}, winograd_per_pixel=200.0),
 }
 
-# Numbers that a tensor may have: in places TensorFlow counts them in 32 bits, where a GPU's operation ends
-# the process instead of failing. The largest tensors are the features of the first block.
+# The most numbers in a tensor: some TensorFlow operations count them in 32 bits, and on a GPU more end the
+# process. The largest tensors are the features of the first block.
 _MOST_NUMBERS = 2**31 - 1
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
-_PICTURES_WITHOUT_STEPS = 10  # in memory at once, where only colours are changed
+_PICTURES_WITHOUT_STEPS = 10  # in memory at once in a run without steps
 
-# Pictures of the result's size beside the pairs, where the network does not look at whole ones: those held
-# from step to step, with the result's bytes; and those that come and go while the optimiser makes a step, or
-# filters one by frequency. Measured at 2048 and 4096 pixels, the filter at 8192.
+# Pictures of the result's size in memory in a run with tiles, without the pairs: from step to step, in
+# addition while the optimiser makes a step, and in addition while it filters one by frequency. Measured at
+# 2048, 4096 and (the filter) 8192 pixels.
 _HELD_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 4.25, 5, 6
 
-# Before the first step, while targets are made: the content picture as read and as sized, the first image
-# and what it is made of, every map of features twice; of the pixels of the largest picture a style picture,
-# likewise as read and as sized.
+# In memory while targets are computed: pictures of the result's size (the content picture as read and
+# resized, the first image and its source), style pictures (as read and resized), copies of every feature map.
 _TARGET_PICTURES, _STYLE_PICTURES, _TARGET_MAPS = 4, 2, 2
 
-# What each pixel that the network looks at takes for each region after the first: its features, weighed by
-# the region's guide, at every style layer. Measured at 384 x 288 pixels: 550 with 4 regions and 390 with 12
-# in float32, 390 with 4 in bfloat16.
+# For each region after the first and each pixel in the network: features times the region's guide, at every
+# style layer. Measured 390 to 550 with 4 to 12 regions.
 _REGION_BYTES_PER_PIXEL = 550.0
 
-# Beside the result, of the pixels of the largest picture, for each region masks and guides, whole and eroded,
-# in float32.
+# For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
+# float32.
 _GUIDE_BYTES_PER_PIXEL = 16
 
-# How much more a process takes that keeps what it frees: measured 1.5 times at 1024 and 1.6 at 2048 pixels
-# (gatys_pytorch with 10 pairs, float32, no network instructions, 8 and 4 steps), and some reserve.
+# The memory of a process that keeps the memory it frees, relative to one that gives it back: measured 1.5 and
+# 1.6, with some reserve.
 _KEPT_FACTOR = 2.0
 
-# Sides of tiles that are tried, largest first: with a halo of 80 pixels on each side, one of 256 does 2.6
-# times the work of its core, one of 1024 1.3 times.
+# Sides of tiles to try, largest first. With its halo of 80 pixels a tile of 256 takes 2.6 times the work of
+# its core, a tile of 1024 1.3 times.
 _TILES = (1024, 768, 512, 384, 256)
 
-# The shortest history that is chosen for want of memory: Nocedal and Wright, "Numerical Optimization",
-# section 7.2, recommend 3 to 20 pairs.
+# The shortest history that is chosen to save memory: Nocedal and Wright, "Numerical Optimization", section
+# 7.2, recommend 3 to 20 pairs.
 _SHORTEST_HISTORY = 3
 
-_CGROUP = pathlib.Path("/sys/fs/cgroup")  # where Linux says what a container may use, and uses
+_CGROUP = pathlib.Path("/sys/fs/cgroup")  # Linux' files on a container's memory
 
 
 def fit(
@@ -88,21 +85,21 @@ def fit(
     styles: Sequence[tuple[int, int]],
     num_regions: int = 0,
 ) -> Config:
-    """Returns the config with what "auto" leaves open chosen so that the run fits into the free memory.
+    """Returns the config with its "auto" settings replaced so that the run fits into the free memory.
 
-    Whole pictures where they fit; else the largest tile; and where not even the smallest fits, the pairs of
-    L-BFGS in bfloat16, and of these as many as do, again with the largest tile. A tile that was chosen is
-    kept, and the history with it.
+    Tries in this order: whole pictures; tiles, the largest first; the pairs of L-BFGS in bfloat16, then fewer
+    and fewer of them, again with the largest tile that fits. A tile that the config names stays, and with it
+    the length of the history.
 
     Args:
-        config: The run.
+        config: Of the run.
         precision: "float32" or "bfloat16".
         content: (height, width) of the content picture as read.
         styles: The same of the style pictures.
-        num_regions: With guides of their own; 0 without masks.
+        num_regions: Regions with guides of their own; 0 without masks.
 
     Raises:
-        InputError: Nothing fits; says how much the run needs and the largest size that fits.
+        InputError: Nothing fits. The message says how much the run needs and the largest size that fits.
     """
     scale, free = plan_scales(config, *content)[-1], available()
 
@@ -112,7 +109,7 @@ def fit(
 
     for candidate in _candidates(config):
         if fits_at(scale, candidate, styles):
-            _tell(config, candidate, scale)
+            _warn(config, candidate, scale)
             return candidate
 
     def fits(changes: Mapping[str, Any], styles: Sequence[tuple[int, int]]) -> bool:
@@ -128,8 +125,8 @@ def fit(
         allowed = f"--{name}={unit * largest:g}"
     else:
         name, height, width = "size", scale.height, scale.width
-        judged = [] if enlarged else styles
-        allowed = f"--size={_largest(lambda size: fits({'size': size}, judged), max(height, width))}"
+        counted = [] if enlarged else styles
+        allowed = f"--size={_largest(lambda size: fits({'size': size}, counted), max(height, width))}"
     needed = estimate(candidate, precision, scale, styles, num_regions)
     if needed <= free:
         raise errors.InputError(
@@ -143,11 +140,11 @@ def fit(
 
 
 def exhausted(config: Config, scale: Scale) -> errors.InputError:
-    """Returns what to tell where memory did not suffice after all: a GPU's, of which others take some too.
+    """Returns the error for a run whose memory did not suffice after all, as on a GPU that others use too.
 
     Args:
-        config: As it was run.
-        scale: Which of the scales it got to.
+        config: Of the run, as `fit` returned it.
+        scale: The scale at which the run failed.
     """
     smaller = [
         tile for tile in _TILES if not config.memory.tile.isdecimal() or tile < int(config.memory.tile)
@@ -166,46 +163,46 @@ def can_be_kept(
     styles: Sequence[tuple[int, int]],
     num_regions: int = 0,
 ) -> bool:
-    """Returns whether a run would fit into the free memory if the process kept what it frees.
+    """Returns whether a run would fit into the free memory if the process kept the memory that it frees.
 
-    Arguments are those of `fit`, the config as it returns it.
+    Arguments are those of `fit`, with the config that `fit` returned.
     """
     if runtime.gpu_memory_bytes() is not None:
-        return True  # what is large is not in this process' memory
+        return True  # large tensors are in the GPU's memory
     scale = plan_scales(config, *content)[-1]
     return _KEPT_FACTOR * estimate(config, precision, scale, styles, num_regions) <= available()
 
 
-def _tell(config: Config, chosen: Config, scale: Scale) -> None:
-    """Says what was chosen, where that is more than to go on as usual."""
-    told = []
+def _warn(config: Config, chosen: Config, scale: Scale) -> None:
+    """Logs a warning if the chosen config saves memory: tiles, or another history than the config's."""
+    savings = []
     if config.memory.tile == "auto" and chosen.memory.tile != "off":
-        told.append(f"parts of {chosen.memory.tile} pixels")
+        savings.append(f"parts of {chosen.memory.tile} pixels")
     if config.optimizer.history_precision == "auto" and chosen.optimizer.history_precision == "bfloat16":
-        told.append("L-BFGS history in bfloat16")
+        savings.append("L-BFGS history in bfloat16")
     if chosen.optimizer.history < config.optimizer.history:
-        told.append(f"L-BFGS history {chosen.optimizer.history} instead of {config.optimizer.history}")
-    if told:
+        savings.append(f"L-BFGS history {chosen.optimizer.history} instead of {config.optimizer.history}")
+    if savings:
         _LOG.warning(
-            "memory: %d x %d pixels do not fit at once: %s", scale.width, scale.height, ", ".join(told)
+            "memory: %d x %d pixels do not fit at once: %s", scale.width, scale.height, ", ".join(savings)
         )
 
 
 def _largest(fits: Callable[[int], bool], too_large: int) -> int:
-    """Returns the largest size below one that does not fit, by bisection; 0 if none does."""
+    """Returns the largest size below `too_large` that fits, by bisection; 0 if none does."""
     low, high = 0, too_large
     while high - low > 1:
         middle = (low + high) // 2
         try:
             good = fits(middle)
-        except errors.InputError:  # too small for the network, which is not for lack of memory
+        except errors.InputError:  # too small for the network, whatever the memory
             good = True
         low, high = (middle, high) if good else (low, middle)
     return low
 
 
 def _candidates(config: Config) -> Iterator[Config]:
-    """Yields ways to run the config, the best first."""
+    """Yields the configs to try, in the order of `fit`."""
     tiles = ["off", *map(str, _TILES)] if config.memory.tile == "auto" else [config.memory.tile]
     for tile in tiles:
         yield config.replace(tile=tile, history_precision=config.optimizer.pairs_precision())
@@ -220,14 +217,14 @@ def _candidates(config: Config) -> Iterator[Config]:
         else config.optimizer.history
     )
     for history in range(config.optimizer.history, shortest - 1, -1):
-        for tile in tiles[1:] or tiles:  # the largest first: the smallest may save nothing, and takes longest
+        for tile in tiles[1:] or tiles:
             yield config.replace(tile=tile, history_precision=precision, history=history)
 
 
 def estimate(
     config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]], num_regions: int = 0
 ) -> float:
-    """Returns about how many bytes a run takes at its last scale, whose style pictures are the largest."""
+    """Returns about how many bytes a run takes at its last scale, where pictures are largest."""
     if not config.takes_steps():
         per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
         return _NEEDS["plain"].base + scale.height * scale.width * per_picture_pixel
@@ -242,9 +239,8 @@ def estimate(
     elif convolution == "prepared":
         base += needs.prepared_base
     pairs = own_pixels * _pair_bytes(config)
-    if (
-        not config.memory.tile.isdecimal()
-    ):  # then the network's bytes have room for the rest that comes and goes
+    if not config.memory.tile.isdecimal():
+        # Temporary tensors of the optimiser fit into the memory that the network has freed.
         return base + pairs + pixels * in_network
     side = int(config.memory.tile) + 2 * vgg_layers.halo([*sum(config.used_layers(), ())])
     in_window = min(pixels, side**2) * in_network
@@ -252,25 +248,25 @@ def estimate(
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
     targets = in_window + _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
     for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
-    # While the optimiser makes a step, the network's memory is free again; but it is in pieces.
+    # While the optimiser makes a step, the network's memory is free again but fragmented, so that both count.
     steps = in_window + pairs + maps + (_HELD_PICTURES + for_step) * picture
     return base + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
 
 
 def _needs() -> _Needs:
-    """Returns what a run takes on what TensorFlow would compute it by."""
+    """Returns the needs on the processor that TensorFlow uses."""
     if runtime.gpu_memory_bytes() is not None:
         return _NEEDS["gpu"]
     return _NEEDS["onednn" if runtime.uses_onednn() else "plain"]
 
 
 def _sizes(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Returns (height, width) of the pictures that the network looks at, the result's first."""
+    """Returns (height, width) of the network's input pictures, the result's first."""
     return [(scale.height, scale.width), *(style_size(config, scale, *style) for style in styles)]
 
 
 def _is_countable(config: Config, scale: Scale, styles: Sequence[tuple[int, int]]) -> bool:
-    """Returns whether the features of whole pictures, where it looks at whole ones, are not too many."""
+    """Returns whether the features of every input picture, unless in tiles, have at most `_MOST_NUMBERS`."""
     pixels = max(map(math.prod, _sizes(config, scale, styles)))
     return (
         config.memory.tile.isdecimal()
@@ -280,13 +276,13 @@ def _is_countable(config: Config, scale: Scale, styles: Sequence[tuple[int, int]
 
 
 def _filters_at_last_scale(config: Config) -> bool:
-    """Returns whether a preconditioner acts at the largest scale."""
+    """Returns whether a preconditioner is applied at the last scale."""
     there = config.optimizer.preconditioned_scales == "all" or len(config.scales.shares) == 1
     return config.optimizer.name == "lbfgs" and config.optimizer.preconditioner != "none" and there
 
 
 def _pair_bytes(config: Config) -> float:
-    """Returns what the history of L-BFGS takes for each pixel of the result."""
+    """Returns the bytes of L-BFGS's history for each pixel of the result."""
     if config.optimizer.name != "lbfgs":
         return 0.0
     share = {"float32": 1.0, "bfloat16": 0.5}[config.optimizer.pairs_precision()]
@@ -294,7 +290,7 @@ def _pair_bytes(config: Config) -> float:
 
 
 def _map_bytes(config: Config, precision: str) -> float:
-    """Returns what the content's features, which are kept, take for each pixel of the result."""
+    """Returns the bytes of the content's features, kept as targets, for each pixel of the result."""
     size = {"float32": 4, "bfloat16": 2}[precision]
     channels = [
         vgg_layers.BLOCKS[int(layer[4]) - 1][1] / vgg_layers.stride(layer) ** 2
@@ -304,7 +300,7 @@ def _map_bytes(config: Config, precision: str) -> float:
 
 
 def available() -> float:
-    """Returns how many bytes a run may take: of the GPU, or still of the machine and its container if any."""
+    """Returns the free bytes: of the GPU, or of the machine within the limit of its container, if any."""
     on_gpu = runtime.gpu_memory_bytes()
     if on_gpu is not None:
         return float(on_gpu)

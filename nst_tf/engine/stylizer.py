@@ -1,4 +1,4 @@
-"""The algorithm: for each scale, from coarse to fine, build the targets and minimise.
+"""A run in Python: for each scale, from coarse to fine, compute the targets and minimise.
 
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. Graphs are traced without AutoGraph: no Python control flow
 here depends on a tensor.
@@ -28,21 +28,21 @@ from nst_tf.network import weights
 from nst_tf.network.convolutions import resolve
 from nst_tf.tensors import Tensor
 
-# How a run may end.
+# The ways in which a run may end.
 OUTCOMES = ("finished", "stopped", "diverged")
 
-# L-BFGS shortens its step ten times for each trial that is not finite: ten in a row leave it nowhere to go.
+# Evaluations in a row that may be infinite or NaN. L-BFGS divides its step by ten after each of them.
 _PATIENCE = 10
 
 
 class Stylizer(tf.Module):
-    """A run: the image being optimised, scale by scale, and the step that updates it.
+    """A run: the image that is optimised, scale by scale, and the step that updates it.
 
-    `image` is a `tf.Variable`, on the GPU when TensorFlow sees one. `step()` is the `tf.function` that
-    updates it; `run()` takes all steps of all scales that are left. `image` may be read between steps,
-    but is the next point to evaluate; `picture()` is the one to show.
+    `image` is a `tf.Variable`, on the GPU if TensorFlow sees one: the next image to evaluate. `picture()` is
+    the picture to show. `step()` is the `tf.function` that takes one step; `run()` takes all the steps that
+    are left, over all scales.
 
-    One graph serves all scales: height and width of the variables are unknown to it.
+    One graph serves all scales, since the variables have unknown height and width.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Stylizer(tf.Module):
 
         Args:
             content_image: [1, H, W, 3] in [0, 1], of any size; None only where the content has no weight.
-            style_images: One or more like it, each of any size; none only where the style has no weight.
-            config: What to do; `nst_tf.get_config` makes one.
+            style_images: One or more, likewise, each of any size; none only where the style has no weight.
+            config: The formulation; `nst_tf.get_config` makes one.
             vgg_weights: The network's weights; None loads those that the config names.
-            init_image: The image to start from, like the others; None where `config.start.init` names one.
-            regions: Of the content image and of each style image; None for one that is all of it.
+            init_image: The image to start from, likewise; None where `config.start.init` names a start.
+            regions: Of the content image and of each style image; None for one region, the whole picture.
 
         Raises:
-            InputError: A picture is missing or too small for the chosen layers, or the weights cannot be had.
+            InputError: A picture is missing or too small for the chosen layers, or the weights are missing.
         """
         super().__init__(name="stylizer")
         inputs.check(content_image, style_images, config, init_image)
@@ -85,9 +85,8 @@ class Stylizer(tf.Module):
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
         self.weights = vgg_weights or load_weights(config)
         self.scale_index = 0
-        tile = (
-            int(config.memory.tile) if config.memory.tile.isdecimal() else 0
-        )  # to find out what fits is for others
+        # "auto" means whole pictures here: `memory.fit`, which chooses a tile, comes before.
+        tile = int(config.memory.tile) if config.memory.tile.isdecimal() else 0
         network_weights = inputs.network_weights(
             config, self.weights, self._inputs.content_image, self._inputs.style_images
         )
@@ -107,7 +106,7 @@ class Stylizer(tf.Module):
         self.image = variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._good_image: Any = None  # the last one known to have a finite loss
-        self._bad_evaluations = 0  # in a row, that were not finite
+        self._bad_evaluations = 0  # evaluations in a row that were infinite or NaN
         self._targets = Variables(self._targets_of_scale())
         self._state = Variables(self._algorithm.optimizer.init(image))
 
@@ -121,7 +120,7 @@ class Stylizer(tf.Module):
         """Takes several steps at the current scale.
 
         Args:
-            num_steps: How many, as an int32 scalar tensor, so that another number is no other graph.
+            num_steps: An int32 scalar tensor, so that every number has the same graph.
 
         Returns:
             The `Losses` of each evaluation, [num_steps, 4].
@@ -129,8 +128,8 @@ class Stylizer(tf.Module):
         return self._minimize(num_steps)
 
     def picture(self) -> np.ndarray:
-        """Returns the picture so far, [H, W, 3] float32 in [0, 1], read-only: it is TensorFlow's own."""
-        return np.asarray(self._shown())[0]  # `numpy()` would copy it
+        """Returns the picture so far, [H, W, 3] float32 in [0, 1], read-only."""
+        return np.asarray(self._shown())[0]  # TensorFlow's own memory; `numpy()` would copy it
 
     def _shown(self) -> Tensor:
         """Returns `picture()` as an image."""
@@ -139,22 +138,22 @@ class Stylizer(tf.Module):
         )
 
     def evaluate(self) -> Losses:
-        """Returns the losses of `picture()`, as floats: those of the picture that one sees, clipped."""
+        """Returns the losses of `picture()`, as floats."""
         values = self._evaluate(self._shown())
         return Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
-        """Moves on to the next scale: the picture so far, enlarged, and targets of that size.
+        """Moves on to the next scale: enlarges the picture so far and computes the targets of that size.
 
         Raises:
-            IndexError: This was the last one.
+            IndexError: The current scale is the last one.
         """
         if self.is_last_scale():
             raise IndexError("there is no scale after the last")
         self._move_to(self.scale_index + 1)
 
     def last_scale(self) -> None:
-        """Moves to the last scale at once, whatever has been done before: what a stopped run ends with."""
+        """Moves to the last scale at once, so that a stopped run has a picture of full size."""
         if not self.is_last_scale():
             self._move_to(len(self.scales) - 1)
 
@@ -165,7 +164,7 @@ class Stylizer(tf.Module):
     def _move_to(self, scale_index: int) -> None:
         self.scale_index = scale_index
         shaping_image = self._inputs.shaping_image
-        # Before there is a state of that size, whose pairs are the largest of all.
+        # Targets first: afterwards the optimiser's state of that size, the largest tensor, takes memory.
         self._targets.assign(self._targets_of_scale())
         image, state = self._algorithm.next_scale(
             self.image.value(),
@@ -182,12 +181,12 @@ class Stylizer(tf.Module):
     def run(
         self, on_progress: Callable[[Progress], object] | None = None, report_at: Collection[int] = ()
     ) -> str:
-        """Takes all steps of all scales that are left.
+        """Takes the steps that are left, over all scales.
 
         Args:
             on_progress: Called about twice a second or once a step, whichever is rarer; returning True
                 stops the run.
-            report_at: Steps, counted over all scales, after which it is called in any case.
+            report_at: Steps, counted over all scales, after which `on_progress` is called in any case.
 
         Returns:
             One of `OUTCOMES`. After "diverged" the picture is the last one whose loss was finite.
@@ -204,7 +203,11 @@ class Stylizer(tf.Module):
             self.next_scale()
 
     def _run_scale(self, stops: Sequence[int]) -> Iterator[Progress]:
-        """Takes the steps left at this scale, in chunks of about `_CHUNK_S` that end at the stops."""
+        """Takes the steps left at this scale, in chunks of about `_CHUNK_S` that end at the stops.
+
+        Yields:
+            The progress after each chunk.
+        """
         earlier = sum(scale.num_steps for scale in self.scales[: self.scale_index])
         total = sum(scale.num_steps for scale in self.scales)
         chunk = 1
@@ -212,7 +215,7 @@ class Stylizer(tf.Module):
             start, candidate = time.perf_counter(), self.image.read_value()
             count = min(chunk, left, _distance(stops, earlier + int(self._steps_done)))
             rows = self.advance(tf.constant(count)).numpy()
-            self._watch(candidate, rows)
+            self._record_finiteness(candidate, rows)
             seconds_per_step = (time.perf_counter() - start) / len(rows)
             chunk = max(1, int(_CHUNK_S / seconds_per_step))
             yield Progress(
@@ -224,10 +227,15 @@ class Stylizer(tf.Module):
                 self.picture,
             )
 
-    def _watch(self, candidate: Tensor, rows: np.ndarray) -> None:
-        """Counts evaluations in a row that were not finite; keeps the image before them.
+    def _record_finiteness(self, candidate: Tensor, rows: np.ndarray) -> None:
+        """Counts evaluations in a row that were infinite or NaN; keeps the image before them.
 
-        An image of NaN is looked for itself: TensorFlow's ReLU makes zeros of them, and the loss is finite.
+        Checks the image too: TensorFlow's ReLU turns NaN into zeros, so that an image of NaN has a finite
+        loss.
+
+        Args:
+            candidate: The image before the steps.
+            rows: The losses of the steps, [steps, 4].
         """
         finite = np.isfinite(rows[:, 0])
         if finite[0] and bool(tf.math.is_finite(tf.reduce_sum(candidate))):
@@ -238,7 +246,7 @@ class Stylizer(tf.Module):
             self._bad_evaluations = _PATIENCE
 
     def _restore_good_image(self) -> None:
-        """Makes the last image whose loss was finite, if there was any, the current one."""
+        """Goes back to the last image whose loss was finite, if there was one."""
         if self._good_image is not None:
             self.image.assign(self._good_image)
         self._state.assign(self._algorithm.optimizer.init(self.image.value()))
@@ -261,12 +269,12 @@ class Stylizer(tf.Module):
         """Returns the targets at the current scale."""
         targets = self._build_targets(*self._inputs.at(self.scales[self.scale_index]))
         if self.is_last_scale():
-            del self._inputs, self._build_targets  # their pictures' memory is wanted from now on
+            del self._inputs, self._build_targets  # frees the memory of the input pictures
         return targets
 
 
-# A report at least every second keeps a person informed and Ctrl-C prompt; a chunk of a single step
-# wastes a few per cent where steps are short.
+# Seconds between two reports: short enough for progress and Ctrl-C, long enough to take several short steps
+# in one call, since calls of a single step are a few per cent slower.
 _CHUNK_S = 0.5
 
 
@@ -274,13 +282,13 @@ def load_weights(config: Config) -> weights.Weights:
     """Loads the weights that the config names, for the layers that it uses.
 
     Raises:
-        InputError: They cannot be had, or lack a layer.
+        InputError: They are missing, or lack a layer.
     """
     return weights.load(config.network.weights, vgg_layers.kernel_shapes([*sum(config.used_layers(), ())]))
 
 
 def _distance(stops: Sequence[int], step: int) -> int:
-    """Returns how many steps there are to the next of the stops, which are sorted."""
+    """Returns the number of steps to the next of the sorted stops; a huge number after the last."""
     following = bisect.bisect_right(stops, step)
     return stops[following] - step if following < len(stops) else sys.maxsize
 
@@ -288,8 +296,8 @@ def _distance(stops: Sequence[int], step: int) -> int:
 class Variables:
     """A structure of `tf.Variable`: NamedTuples, dicts and tuples with variables as leaves.
 
-    Pictures and features, `[B, H, W, C]`, take any height and width, so that one graph serves all scales.
-    Kept out of `tf.Module`'s tracking, which would rewrap tuples and dicts.
+    Variables of rank 4, `[B, H, W, C]`, take any height and width, so that one graph serves all scales. This
+    class hides them from `tf.Module`, whose tracking would wrap tuples and dicts.
     """
 
     def __init__(self, structure: Any) -> None:
@@ -301,9 +309,9 @@ class Variables:
         return tf.nest.map_structure(lambda each: each.value(), self.held)
 
     def take(self) -> Any:
-        """Returns the structure of their values and empties those of pictures, until they are assigned anew.
+        """Returns the structure of their values and empties those of rank 4 until they are assigned again.
 
-        What replaces a picture then has one copy of it in memory beside its own, and not the variable's too.
+        This saves one copy in memory while the new value is computed.
         """
         return tf.nest.map_structure(_taken, self.held)
 
@@ -313,11 +321,11 @@ class Variables:
 
 
 def _taken(held: tf.Variable) -> Tensor:
-    """Returns the variable's value; a picture's is no longer in the variable."""
+    """Returns the variable's value; empties a variable of rank 4."""
     value = held.value()
     if held.shape.rank != 4:
         return value
-    # 0, which TensorFlow must not find out: from a shape that is assigned it infers that of what was read.
+    # 0, hidden from TensorFlow, which would infer the shape of the value read from the shape assigned.
     nothing = tf.minimum(tf.shape(value)[1], 0)
     with tf.control_dependencies([value]):
         emptied = held.assign(tf.zeros([held.shape[0], nothing, nothing, held.shape[3]], held.dtype))
@@ -326,7 +334,7 @@ def _taken(held: tf.Variable) -> Tensor:
 
 
 def variable(value: Tensor) -> tf.Variable:
-    """Returns a variable for a tensor; of [B, H, W, C] any height and width will do."""
+    """Returns a variable for a tensor; one of rank 4 takes any height and width."""
     shape = value.shape.as_list()
     if len(shape) == 4:
         shape[1:3] = [None, None]

@@ -294,26 +294,11 @@ def explaining(connection: transports.Connection) -> Iterator[None]:
         missing = _MISSING.search(error.detail)
         kind, text = _FAILURES.get(_NO_SIGNATURE if missing else error.code, _OTHER_FAILURE)
         model = repr(connection.model) + (f" version {connection.version}" if connection.version else "")
-        said = {"code": error.code, "detail": _clean(error.detail), "model": model}
+        said = {
+            "code": error.code,
+            "detail": transports.readable(error.detail) or "it does not say why",
+            "model": model,
+        }
         said["signature"] = missing[1] if missing else ""
         server = f"{connection.address.scheme}://{connection.address.netloc.rpartition('@')[2]}"
         raise kind(text.format(server=server, timeout_s=connection.timeout_s, **said)) from None
-
-
-# What TensorFlow writes around a message: where in the graph, and which of several errors it is.
-_NOISE = re.compile(
-    r"\{\{.*?\}\}|\[\[.*?\]\]|^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+:|^Graph execution error:"
-    r"|^Detected at node .*|^ +File \".*",
-    re.MULTILINE,
-)
-# `tf.debugging.Assert` puts what it was given in brackets, with backslashes before quotes.
-_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
-
-
-def _clean(detail: str) -> str:
-    """Returns the first line with something to say of what a server said."""
-    text = _NOISE.sub("", detail)
-    if found := _ASSERTION.search(text):
-        text = re.sub(r"\\(['\"])", r"\1", found[1].partition("] [Condition ")[0])
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    return next(filter(None, lines), "it does not say why")

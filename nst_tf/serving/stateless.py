@@ -30,6 +30,8 @@ def _double(value: Any) -> Tensor:
 
 TENSORS = scales.Arithmetic(
     double=_double,
+    # An ordinary division by a constant becomes, in a graph, a product with its rounded reciprocal.
+    divide=lambda value, divisor: tf.math.divide_no_nan(value, _double(divisor)),
     floor=lambda value: tf.cast(tf.floor(value), tf.int32),
     round=lambda value: tf.cast(tf.round(value), tf.int32),
     power=lambda base, exponent: tf.pow(base, tf.constant(exponent, tf.float64)),

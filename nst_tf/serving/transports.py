@@ -10,6 +10,7 @@ import abc
 import base64
 import dataclasses
 import json
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -64,6 +65,26 @@ class CallError(Exception):
         """Keeps what is known."""
         super().__init__(code, detail)
         self.code, self.detail = code, detail
+
+
+# What TensorFlow writes around a message: where in the graph and in the program, and which of several errors.
+_NOISE = re.compile(
+    r"\{\{.*?\}\}|\[\[.*?\]\]|^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+:|^Graph execution error:"
+    r"|^Detected at node .*|^ +File .*|^Node: .*",
+    re.MULTILINE,
+)
+# `tf.debugging.Assert` puts each thing that it was given into brackets, with backslashes before quotes.
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
+
+
+def readable(message: str) -> str:
+    """Returns the first line with something to say of what TensorFlow or a server said; "" if none has."""
+    text = _NOISE.sub("", message)
+    if found := _ASSERTION.search(text):
+        said = found[1].partition("] [Condition ")[0].replace("] [", " ")
+        text = re.sub(r"\\(['\"])", r"\1", said)
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return next(filter(None, lines), "")
 
 
 @dataclasses.dataclass

@@ -57,3 +57,18 @@ def test_the_plan_is_that_of_python(base, size, num_steps, height, width, style_
             base, tf.constant(size), plan, index, tf.constant(style_height), tf.constant(style_width)
         )
         assert tuple(int(side) for side in sizes) == style
+
+
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(st.lists(st.integers(1, 20), min_size=1, max_size=4))
+@hypothesis.example([7, 3])
+def test_a_graph_splits_steps_as_python_does(proportions):
+    """Also where remainders are equal but for rounding."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)], autograph=False)
+    def split(total):
+        return tf.stack(scales.split_steps(total, proportions, stateless.TENSORS))
+
+    for total in range(1, 60):
+        expected = scales.split_steps(total, proportions, scales.NUMBERS)
+        assert tuple(split(tf.constant(total)).numpy()) == expected

@@ -1,5 +1,6 @@
 """What tests of the served model share: a small formulation, pictures as bytes, a session like a server's."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from nst_tf.config import presets
+from nst_tf.serving.settings import Settings
 from tests import conftest
 
 # Three scales at 48 pixels, since its deepest layer needs 4 a side; weights that float32 holds exactly.
@@ -39,16 +41,8 @@ STYLE = encode(conftest.smooth_picture(3, 70, 50), "JPEG")
 
 def settings(config=CONFIG, **changes):
     """Returns the inputs of `stylize` beside the pictures, for one item."""
-    values = {
-        "num_steps": sum(config.scales.steps),
-        "size": config.scales.size,
-        "content_weight": config.content.weight,
-        "style_weight": config.style.weight,
-        "total_variation_weight": config.total_variation.weight,
-        "seed": config.start.seed,
-    }
-    kinds = {int: np.int32, float: np.float32}
-    return {name: np.array([value], kinds[type(values[name])]) for name, value in (values | changes).items()}
+    own = dataclasses.asdict(Settings.of_config(config))
+    return {name: np.array([value]) for name, value in Settings(**own | changes).tensors().items()}
 
 
 def pictures(content=CONTENT, style=STYLE):
