@@ -1,1 +1,1 @@
-"""The run as a SavedModel, and its client. Open `signatures.py` first: what a server answers."""
+"""A run as a SavedModel, and its client. Open `signatures.py` first: the requests that a server answers."""

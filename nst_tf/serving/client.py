@@ -1,6 +1,6 @@
-"""Asks a served model for a picture: the user's pictures and settings in, a picture or one line out.
+"""The client of a served model: sends pictures and settings, returns a picture or raises a one-line error.
 
-A run in steps keeps its state here and nowhere else, so that any replica of the server can go on with it.
+Only the client keeps the state of a run in parts, so that any replica of the server can continue it.
 """
 
 import contextlib
@@ -25,14 +25,13 @@ from nst_tf.serving import transports
 from nst_tf.serving.settings import Settings as Settings
 from nst_tf.serving.settings import is_number
 
-# A whole run takes minutes on a processor: the default preset one and a half to three at 512 pixels on two
-# cores, and four times that at 1024.
+# A whole run takes minutes: the default preset up to 3 at 512 pixels on two cores, and up to 12 at 1024.
 TIMEOUT_S = 600.0
 
-# At 512 pixels on two cores 10 to 20 s, within the 30 s of TensorFlow Serving's REST; less at coarser scales.
+# 10 to 20 s at 512 pixels on two cores: less than the 30 s time-out of TensorFlow Serving's REST interface.
 STEPS_NOW = 10
 
-# What only `stylize_blend` takes, as messages name it.
+# The inputs that only `stylize_blend` takes, as messages name them.
 _BLENDED = "style_blend_weights or color"
 
 _PAINTED = ("image_bytes", "losses")
@@ -41,13 +40,13 @@ _ADVANCED = ("preview_bytes", "losses", "state_bytes", "steps_done")
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a run has come to, at its end or on the way.
+    """The picture of a run, at its end or on the way.
 
     Attributes:
-        image: The picture, [H, W, 3] float32 in [0, 1]; smaller while the run is at a coarse scale.
+        image: The picture, [H, W, 3] float32 in [0, 1]; smaller at a coarse scale.
         losses: Of this picture.
-        step: Steps done; None for a run with the model's own settings, which the server does not tell.
-        num_steps: Steps in all, or None; a run that was stopped has done fewer.
+        step: Steps done; None for a run with the model's own settings, which a client does not know.
+        num_steps: Steps in all, or None as for `step`; a stopped run has done fewer.
     """
 
     image: np.ndarray
@@ -70,28 +69,29 @@ def request_stylization(
     steps_now: int = STEPS_NOW,
     timeout_s: float = TIMEOUT_S,
 ) -> Answer:
-    """Asks a model server for a photograph, painted like a painting.
+    """Requests a photograph, painted like a painting, from a model server.
 
-    Pictures are sent as PNG: upright, in sRGB, with 8 bits a channel and no alpha. Without `on_progress`
-    there is one call. With it there is one for every few steps, of one style, and `settings` are needed.
-    They are needed too for several styles, weights or a colour, which the signature `stylize_blend` takes.
+    Sends pictures as PNG: upright, in sRGB, with 8 bits a channel and no alpha. One call runs all steps; with
+    `on_progress` each call runs a few. `on_progress`, several styles, their weights, or a colour need
+    `settings`.
 
     Args:
         server: `grpc://host:8500`, `http://host:8501` or `https://host`.
         content: The photograph: a path, a Pillow image or an array.
         style: The painting, likewise, or a list of several.
-        style_blend_weights: One for each painting, of which only the proportions count; None for equal ones.
-        color: Whose colours, one of `COLORS`; None for the model's own choice.
+        style_blend_weights: One weight for each painting, of which only the proportions count; None for equal
+            ones.
+        color: The choice of colours, one of `COLORS`; None for the model's own.
         model: The model's name on the server.
         version: Its version; None for the newest.
         settings: Of the run; None for the model's own.
-        on_progress: Called with every answer on the way; if it returns something true, the run stops there.
-            Only for one style, without weights and colour.
-        steps_now: How many steps to ask for at a time; halved where the server's own time-out is too short.
-        timeout_s: After how many seconds without an answer to give up a call.
+        on_progress: Called with every answer on the way; returning something true stops the run. Only for one
+            style, without weights and colour.
+        steps_now: Steps of one call; halved when the server's own time-out is too short.
+        timeout_s: Seconds without an answer after which a call is given up.
 
     Raises:
-        InputError: Something given cannot be used, by this side or by the server.
+        InputError: An argument is not allowed, by this client or by the server.
         ServerError: The server could not be reached, took too long or failed.
     """
     address = check_server(server)
@@ -101,32 +101,32 @@ def request_stylization(
     errors.require(steps_now > 0, "steps_now", steps_now, "1 and above")
     errors.require(timeout_s > 0 and math.isfinite(timeout_s), "timeout_s", timeout_s, "above 0")
     styles, signature = inputs.as_list(style), "stylize" if settings else "serving_default"
-    asked: dict[str, transports.Input] = {}
+    tensors: dict[str, transports.Input] = {}
     if len(styles) != 1 or style_blend_weights is not None or color is not None:
-        asked, signature = _blend(len(styles), style_blend_weights, color), "stylize_blend"
+        tensors, signature = _blend(len(styles), style_blend_weights, color), "stylize_blend"
         errors.require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
         errors.require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
-    asked |= {"content_bytes": _encode(content, "content")}
-    asked |= settings.tensors() if settings else {}
+    tensors |= {"content_bytes": _encode(content, "content")}
+    tensors |= settings.tensors() if settings else {}
     encoded = [_encode(picture, errors.numbered("style", index)) for index, picture in enumerate(styles)]
-    asked |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
+    tensors |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
     connection = transports.connect(address, model, version, timeout_s)
     with contextlib.closing(connection), explaining(connection):
         if settings and on_progress:
             return _paint_in_steps(
-                connection, asked, settings.num_steps, on_progress, min(steps_now, settings.num_steps)
+                connection, tensors, settings.num_steps, on_progress, min(steps_now, settings.num_steps)
             )
-        outputs = connection.predict(signature, asked, _PAINTED)
+        outputs = connection.predict(signature, tensors, _PAINTED)
         steps = settings.num_steps if settings else None
         steps = 0 if color in WITHOUT_STEPS else steps
         return _answer(outputs["image_bytes"], outputs["losses"], steps, steps)
 
 
 def check_server(server: str) -> urllib.parse.SplitResult:
-    """Returns a server's address, taken apart, and loads the libraries that asking it needs.
+    """Returns the parts of a server's address, and loads the libraries that a connection to it needs.
 
     Raises:
-        InputError: It is no address as `request_stylization` takes them, or a library is missing.
+        InputError: The address is none that `request_stylization` takes, or a library is missing.
     """
     try:
         address = urllib.parse.urlsplit(server)
@@ -148,17 +148,17 @@ def check_server(server: str) -> urllib.parse.SplitResult:
 
 def _paint_in_steps(
     connection: transports.Connection,
-    asked: Mapping[str, transports.Input],
+    tensors: Mapping[str, transports.Input],
     num_steps: int,
     on_progress: Callable[[Answer], object],
     steps_now: int,
 ) -> Answer:
-    """Asks for a few steps at a time; the state that comes back goes in again, unchanged."""
-    state, step = connection.predict("start", asked, ("state_bytes",))["state_bytes"], 0
+    """Runs a few steps in each call; each answer's state goes unchanged into the next call."""
+    state, step = connection.predict("start", tensors, ("state_bytes",))["state_bytes"], 0
     while True:
         now = {"state_bytes": state, "steps_now": np.int32(steps_now)}
         try:
-            outputs = connection.predict("advance", {**asked, **now}, _ADVANCED)
+            outputs = connection.predict("advance", {**tensors, **now}, _ADVANCED)
         except transports.CallError as error:
             if error.code != transports.GATEWAY_TIMEOUT or steps_now == 1:
                 raise
@@ -173,31 +173,33 @@ def _paint_in_steps(
 
 
 def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> dict[str, transports.Input]:
-    """Returns what `stylize_blend` takes beside the pictures and the settings.
+    """Returns the inputs that `stylize_blend` takes in addition to pictures and settings.
 
     Args:
-        count: How many style pictures there are.
-        weights: One for each, or None.
-        color: A name, or None; to the server an empty one is its own choice.
+        count: The number of style pictures.
+        weights: One for each, or None for equal ones.
+        color: A name, or None for the model's own choice.
 
     Raises:
-        InputError: They do not go together, or are not allowed.
+        InputError: A value is not allowed, or the number of weights is not `count`.
     """
     name = "style_blend_weights"
     errors.require(count, "style", "no picture", "one or more")
     errors.require(weights is None or isinstance(weights, Iterable), name, repr(weights), "a list of numbers")
-    given = [1.0] * count if weights is None else list(weights)
-    errors.require(len(given) == count, name, f"{len(given)} for {count} style pictures", "one for each")
-    for weight in given:
+    numerals = [1.0] * count if weights is None else list(weights)
+    errors.require(
+        len(numerals) == count, name, f"{len(numerals)} for {count} style pictures", "one for each"
+    )
+    for weight in numerals:
         errors.require(
             is_number(weight, numbers.Real) and 0 <= weight <= LARGEST_NUMBER,
             name,
             weight,
             f"numbers from 0 to {LARGEST_NUMBER:g}",
         )
-    shares = np.array(given, np.float32)
+    shares = np.array(numerals, np.float32)
     errors.require(
-        np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in given), "at least one above 0"
+        np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in numerals), "at least one above 0"
     )
     if color is not None and color not in COLORS:
         raise errors.unknown_name("color", color, COLORS)
@@ -212,7 +214,7 @@ def _encode(picture: pictures.Picture, name: str) -> bytes:
 
 
 def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> Answer:
-    """Returns the answer with a picture file's bytes and four numbers."""
+    """Returns the answer made of a picture file's bytes and four losses."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
             image = pictures.read(picture)[0]
@@ -232,14 +234,14 @@ class ServerError(RuntimeError):
     """The server could not be reached, took too long or failed; the message is one line."""
 
 
-# A code of this module's own: the server has the model, but not what was asked of it.
+# A code of this module's own: the server has the model, but not the signature.
 _NO_SIGNATURE = "NO_SIGNATURE"
 
 # How TensorFlow Serving says so: by gRPC with FAILED_PRECONDITION (predict_util.cc), by REST with
 # INVALID_ARGUMENT (http_rest_api_util.cc).
 _MISSING = re.compile(r'Serving signature (?:key|name:) "(\w+)" not found')
 
-# What to raise and to say, by code; `{server} refused: {detail}` and so on. A text names what it is about.
+# Exceptions and messages by code. A message begins with the argument at fault, or with the server.
 _FAILURES: dict[str, tuple[type[Exception], str]] = {
     **dict.fromkeys(
         ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"),
@@ -287,18 +289,18 @@ _OTHER_FAILURE = (ServerError, "{server} failed: {code}: {detail}")
 
 @contextlib.contextmanager
 def explaining(connection: transports.Connection) -> Iterator[None]:
-    """Turns a call that failed into one line that says what to do."""
+    """Turns a failed call into an exception whose message, one line, says what to do."""
     try:
         yield
     except transports.CallError as error:
         missing = _MISSING.search(error.detail)
         kind, text = _FAILURES.get(_NO_SIGNATURE if missing else error.code, _OTHER_FAILURE)
         model = repr(connection.model) + (f" version {connection.version}" if connection.version else "")
-        said = {
+        parts = {
             "code": error.code,
             "detail": transports.readable(error.detail) or "it does not say why",
             "model": model,
         }
-        said["signature"] = missing[1] if missing else ""
+        parts["signature"] = missing[1] if missing else ""
         server = f"{connection.address.scheme}://{connection.address.netloc.rpartition('@')[2]}"
-        raise kind(text.format(server=server, timeout_s=connection.timeout_s, **said)) from None
+        raise kind(text.format(server=server, timeout_s=connection.timeout_s, **parts)) from None

@@ -1,14 +1,14 @@
-"""Pictures and states as bytes inside a graph, and the checks that answer a request that cannot be used.
+"""Pictures and states as bytes in a graph, and checks that fail with INVALID_ARGUMENT and one clear line.
 
-Pictures are PNG and JPEG, told apart by their first bytes and measured before they are decoded. Decoded, they
-are images, `[1, H, W, 3]` float32 sRGB in [0, 1], with the very values that `pictures.read` gives for an
-upright sRGB file without alpha.
+Pictures are PNG and JPEG, recognised by their first bytes and measured before they are decoded. A decoded
+picture is an image, `[1, H, W, 3]` float32 sRGB in [0, 1], equal to that of `pictures.read` for an upright
+sRGB file without alpha.
 
-A state is strings, which a client keeps between two requests: each tensor a serialised `TensorProto`, the
-last string a fingerprint of the others and of what they belong to. The fingerprint tells damage and mistakes;
-it is no secret, so that everything that could hurt is checked as well: a text is parsed only if it has the
-length and the header of a tensor of the right shape, since a `TensorProto` of a few bytes may ask for
-gigabytes.
+A client keeps the state of a run between two requests, as strings: a serialised `TensorProto` for each
+tensor, then a fingerprint of these strings and of the model, pictures and settings that they belong to. The
+fingerprint detects damage and mistakes. Anybody can forge it, so that the strings are checked too: one is
+parsed only if it has the length and the header of a tensor of the right shape, since a `TensorProto` of a few
+bytes may declare gigabytes.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ from nst_tf.tensors import Tensor
 def check(condition: Tensor, *message: Any) -> tf.Operation:
     """Returns the operation that fails unless the condition holds.
 
-    It does so only if something depends on it: see `with_checks`.
+    It runs only if a tensor depends on it: see `with_checks`.
 
     Args:
         condition: [] bool.
-        *message: Texts and numbers, tensors or not, that make the line: what came, what is allowed.
+        *message: Texts, numbers and tensors that are joined to one line: what came, what is allowed.
     """
     parts = [_text(part) for part in message]
     return tf.debugging.Assert(condition, [tf.strings.join(parts)])
 
 
 def with_checks(checks: Sequence[tf.Operation], tensor: Tensor) -> Tensor:
-    """Returns the tensor, which nothing can read before the checks have passed."""
+    """Returns the tensor, which becomes available once the checks have passed."""
     with tf.control_dependencies(checks):
         return tf.identity(tensor)
 
@@ -53,21 +53,21 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK_NAME = slice(12, 16)
 _PNG_SIZE = slice(16, 24)
 
-# x / 255 as NumPy has it. A division by a constant in a graph may become a product with its reciprocal,
-# which differs in the last bit.
+# x / 255 as NumPy computes it. TensorFlow may turn a division by a constant into a product with its rounded
+# reciprocal, which differs in the last bit.
 _LEVELS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 def measure(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
-    """Returns [height, width] int32 of a picture from its file's header, without decoding it.
+    """Returns [height, width] int32 of a picture from the header of its file, without decoding it.
 
-    Fails with INVALID_ARGUMENT where `decode` would refuse the header.
+    Fails if the file is no PNG or JPEG, or its size is not allowed.
 
     Args:
         data: [] string, a PNG or a JPEG.
-        name: What the picture is, for messages.
-        max_pixels: A picture of more is refused.
-        min_side: A picture with fewer pixels a side is refused too.
+        name: Name of the picture in messages.
+        max_pixels: The most pixels allowed.
+        min_side: The fewest pixels a side allowed.
     """
     is_jpeg, is_png = _is_jpeg(data), _is_png(data)
     known = check(
@@ -79,13 +79,13 @@ def measure(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
 
 
 def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
-    """Returns the image of a file's bytes; fails with INVALID_ARGUMENT where they cannot be used.
+    """Returns the image of a file's bytes; fails as `measure` does, or if the file is damaged.
 
-    Grey files become grey RGB, alpha is dropped. Orientation and colour profile are not looked at: turn a
-    picture upright and convert it to sRGB before you send it (`client` does).
+    Grey files become grey RGB, alpha is dropped. Orientation and colour profile are ignored: a client turns
+    pictures upright and converts them to sRGB, as `client` does.
 
     Args:
-        data: As for `measure`, whose checks come before the decoding.
+        data: As for `measure`, whose checks come first.
         name: As for `measure`.
         max_pixels: As for `measure`.
         min_side: As for `measure`.
@@ -98,7 +98,7 @@ def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
         data = tf.identity(data)
     pixels = tf.cond(
         _is_jpeg(data),
-        # As Pillow decodes it; TensorFlow's default differs from it in most values.
+        # The method of Pillow; TensorFlow's default method gives other values.
         lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(data, channels=3),
     )
@@ -109,7 +109,7 @@ def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
 def check_size(
     height: Tensor, width: Tensor, name: str, max_pixels: int, min_side: int
 ) -> list[tf.Operation]:
-    """Returns the checks that a size is neither too small nor too large."""
+    """Returns the checks that a size is within bounds; arguments as for `measure`."""
     height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
     came: tuple[Any, ...] = (f"{name}: ", width, " x ", height, " pixels; allowed: ")
     small = check(tf.minimum(height, width) >= min_side, *came, f"at least {min_side} a side")
@@ -119,7 +119,7 @@ def check_size(
 
 
 def encode(image: Tensor) -> Tensor:
-    """Returns the PNG bytes, [] string, of an image [1, H, W, 3], clipped and rounded as `pictures` does."""
+    """Returns the PNG bytes, [] string, of an image [1, H, W, 3], clipped and rounded as by `pictures`."""
     levels = tf.round(tf.clip_by_value(image[0], 0.0, 1.0) * 255.0)
     return tf.io.encode_png(tf.cast(levels, tf.uint8))
 
@@ -139,12 +139,12 @@ def _jpeg_size(data: Tensor) -> Tensor:
 
 
 def _png_size(data: Tensor) -> Tensor:
-    """Returns [height, width] int32 from a PNG's header; above 2^31 they are negative, and too small."""
+    """Returns [height, width] int32 from a PNG's header; sides above 2^31 - 1 come out negative."""
     return tf.io.decode_raw(_slice(data, _PNG_SIZE), tf.int32, little_endian=False)[::-1]
 
 
 def _slice(data: Tensor, part: slice) -> Tensor:
-    """Returns some bytes of a text; empty where the text has not so many."""
+    """Returns some bytes of a text, or an empty text if it is shorter."""
     return tf.cond(
         tf.strings.length(data) >= part.stop,
         lambda: tf.strings.substr(data, part.start, part.stop - part.start),
@@ -152,28 +152,28 @@ def _slice(data: Tensor, part: slice) -> Tensor:
     )
 
 
-# The number of fingerprints: all that are positive in int64.
+# The number of different fingerprints: the non-negative int64 numbers.
 _FINGERPRINTS = 2**63 - 1
 
 
 def pack(tensors: Sequence[Tensor], owner: Tensor) -> Tensor:
-    """Returns the strings, [K] with K = len(tensors) + 1.
+    """Returns tensors as strings, [K] with K = len(tensors) + 1.
 
     Args:
         tensors: Of any shapes, float32 or int32.
-        owner: [] string, what they belong to: `fingerprint` of it.
+        owner: [] string, a fingerprint of the model, pictures and settings that they belong to.
     """
     texts = [tf.io.serialize_tensor(tensor) for tensor in tensors]
     return tf.stack([*texts, fingerprint([owner, *texts])])
 
 
-def opened(state_bytes: Tensor, count: int, owner: Tensor) -> list[Tensor]:
-    """Returns the strings of the tensors that `pack` was given; fails where they are not what it returned.
+def unpack(state_bytes: Tensor, count: int, owner: Tensor) -> list[Tensor]:
+    """Returns the strings of the tensors in a state; fails unless `pack` returned it for the same owner.
 
     Args:
         state_bytes: [K] string.
-        count: How many tensors there were.
-        owner: As given to `pack`.
+        count: The number of tensors.
+        owner: As for `pack`.
     """
     came = tf.shape(state_bytes)[0]
     counted = check(
@@ -189,11 +189,11 @@ def opened(state_bytes: Tensor, count: int, owner: Tensor) -> list[Tensor]:
 
 
 def parse(texts: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
-    """Returns the tensors of some of the strings that `opened` returned; fails where they cannot be.
+    """Returns the tensors of some of the strings that `unpack` returned; fails for other types or shapes.
 
     Args:
         texts: Each [] string.
-        like: For each a tensor of the type and shape expected; its values do not matter.
+        like: For each string a tensor of the expected type and shape; its values do not matter.
     """
     return [_parse(text, tensor) for text, tensor in zip(texts, like, strict=True)]
 
@@ -202,14 +202,14 @@ _OTHERS = "another model, other pictures or other settings"
 
 
 def fingerprint(texts: Sequence[Tensor]) -> Tensor:
-    """Returns a text, [] string, that tells sequences of texts apart; the same on every machine."""
+    """Returns a hash of a sequence of texts, [] string, the same on every machine."""
     hashes = [tf.strings.as_string(tf.strings.to_hash_bucket_fast(text, _FINGERPRINTS)) for text in texts]
     joined = tf.strings.join(hashes, separator=" ")
     return tf.strings.as_string(tf.strings.to_hash_bucket_fast(joined, _FINGERPRINTS))
 
 
 def _parse(text: Tensor, like: Tensor) -> Tensor:
-    """Returns a tensor if its text is as long as, and begins like, that of `like`, whose size is known."""
+    """Returns the tensor of a text if its length and its header are those of `like`."""
     good = tf.io.serialize_tensor(like)
     header = tf.strings.length(good) - tf.size(like) * like.dtype.size
     same = tf.cond(
@@ -223,9 +223,9 @@ def _parse(text: Tensor, like: Tensor) -> Tensor:
 
 
 def _finite(tensor: Tensor) -> Tensor:
-    """Returns the tensor, whose pictures hold no infinity and no NaN, and whose counts are not negative.
+    """Returns the tensor; fails if it is a picture with infinity or NaN, or a negative count.
 
-    Single numbers may be infinite: the loss of what has not been evaluated yet is.
+    Scalars may be infinite, as the loss is before the first evaluation.
     """
     if tensor.dtype.is_integer:
         good = tf.reduce_all(tensor >= 0)

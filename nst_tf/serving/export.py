@@ -1,9 +1,9 @@
-"""A version folder that stock TensorFlow Serving serves: SavedModel, description, warm-up records.
+"""Exports a version folder for stock TensorFlow Serving: SavedModel, description, warm-up records.
 
-What is saved holds the weights and nothing else: neither the Keras model, which a model server could not
+The SavedModel's only variables are the weights. It holds neither the Keras model, which a model server cannot
 restore, nor an image variable, which requests would share. Warm-up records are requests that a model server
-replays before it answers any other, which would have to wait for graphs to be optimised and kernels to be
-made. A record that fails would keep the version from loading.
+replays when it loads the version, so that later requests need not wait until TensorFlow has optimised graphs
+and made kernels. A record that fails keeps the version from loading.
 """
 
 import contextlib
@@ -26,36 +26,35 @@ from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.engine import images, stylizer
 from nst_tf.io import manifest
-from nst_tf.losses import objective
+from nst_tf.losses.objective import Objective
 from nst_tf.network import weights
 from nst_tf.serving import stateless
 from nst_tf.serving.settings import Limits, Settings
 from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 
-# What lies beside the graph for people and programs; a model server copies nothing of it into memory.
+# Files beside the graph; a model server does not load this folder into memory.
 _EXTRA = "assets.extra"
 _DESCRIPTION = "nst_tf.json"
 
-# Pairs of L-BFGS are two pictures each in the state that a client carries to and fro: 72 MB at 512 x 512.
+# L-BFGS pairs in the state that goes to the client and back, two pictures each: 72 MB at 512 x 512 pixels.
 MAX_HISTORY = 10
 
-# A serialised tensor, as any protocol buffer, is smaller than 2 GiB.
+# A protocol buffer, such as a serialised tensor, is smaller than 2 GiB.
 _LARGEST_TENSOR_BYTES = 2**31 - 1
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 
-# A picture of 1024 x 1024 pixels takes about 2 GB of a server's memory; a run of the presets that take most
-# steps has 6000.
+# A picture of 1024 x 1024 pixels takes about 2 GB of a server's memory; the longest preset takes 6000 steps.
 DEFAULT_MAX_PIXELS = 1024 * 1024
 DEFAULT_MAX_STEPS = 6000
 
-# Where a model server looks for them, under the version's folder.
+# Where a model server looks for warm-up records, relative to the version's folder.
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 
 Requests = list[tuple[str, dict[str, np.ndarray]]]
 
 
 def default_limits(config: Config) -> Limits:
-    """Returns limits that the config itself keeps within."""
+    """Returns the default limits, raised where the config's own size or steps exceed them."""
     return Limits(
         max(DEFAULT_MAX_PIXELS, config.scales.size**2), max(DEFAULT_MAX_STEPS, sum(config.scales.steps))
     )
@@ -69,20 +68,20 @@ def export(
     version: int | None = None,
     vgg_weights: weights.Weights | None = None,
 ) -> pathlib.Path:
-    """Writes `output/<version>/`, whole or not at all: made elsewhere and renamed.
+    """Writes `output/<version>/`, complete or not at all: into a temporary folder that is then renamed.
 
     Args:
-        config: The formulation and the defaults of what a request does not say; its precision is not "auto".
-        output: The model's folder, made if there is none.
-        limits: What a request may ask for; None for `default_limits`.
-        version: A number that is not taken; None for the next free one.
+        config: The formulation, with the settings of requests that name none; its precision is not "auto".
+        output: The model's folder; created if it does not exist.
+        limits: Of a request; None for `default_limits`.
+        version: An unused number; None for the next free one.
         vgg_weights: The network's weights; None loads those that the config names.
 
     Returns:
         The version's folder.
 
     Raises:
-        InputError: The config cannot be served, the weights cannot be had, the version exists or the folder
+        InputError: The config cannot be served, the weights are missing, the version exists, or the folder
             cannot be written to.
     """
     limits = limits or default_limits(config)
@@ -91,14 +90,14 @@ def export(
     folder = _version_folder(pathlib.Path(output), version)
     full = stateless.all_terms(config)
     loaded = vgg_weights or stylizer.load_weights(full)
-    judge = objective.Objective(full, loaded, config.network.precision)
+    objective = Objective(full, loaded, config.network.precision)
     description = describe(config, limits, {"name": loaded.name, "sha256": loaded.sha256})
-    # Versions of packages do not tell models apart: replicas may have been exported by different ones.
+    # Without the versions of packages: replicas exported with different ones accept each other's states.
     identity = json.dumps([description["config"], description["weights"]])
-    signatures = ServedModel(config, judge, limits, identity).signatures()
+    signatures = ServedModel(config, objective, limits, identity).signatures()
     with _appearing(folder) as temporary:
         saved = tf.Module()
-        saved.weights = judge.variables
+        saved.weights = objective.variables
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(saved, str(temporary), signatures=signatures, options=options)
         extra = temporary / _EXTRA
@@ -110,7 +109,7 @@ def export(
 
 
 def describe(config: Config, limits: Limits, weights_used: Mapping[str, str]) -> dict[str, Any]:
-    """Returns what a model is: a manifest's config, weights and versions, and what a request may ask for."""
+    """Returns the description of a model: a manifest's config, weights and versions, and the limits."""
     made = manifest.make(config, {}, weights_used, {})
     bounds = limits._asdict() | {"max_input_pixels": limits.max_pixels * INPUT_PIXELS_PER_PIXEL}
     return {name: made[name] for name in ("config", "weights", "versions")} | {"limits": bounds}
@@ -120,7 +119,7 @@ def _check(config: Config, limits: Limits) -> None:
     """Checks that a server can run the config.
 
     Raises:
-        InputError: It cannot.
+        InputError: A setting cannot be served.
     """
     if config.network.precision == "auto":
         raise errors.InputError(
@@ -157,10 +156,10 @@ def _check(config: Config, limits: Limits) -> None:
 
 
 def _check_state(config: Config, limits: Limits) -> None:
-    """Checks that a run's state can go over the wire.
+    """Checks that a run's state fits into a message.
 
     Raises:
-        InputError: It cannot.
+        InputError: The state may become too large.
     """
     if config.optimizer.pairs_precision() != "float32":
         raise errors.InputError(
@@ -181,10 +180,10 @@ def _check_state(config: Config, limits: Limits) -> None:
 
 
 def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
-    """Makes the model's folder, if there is none, and returns the version's, which there is not yet.
+    """Creates the model's folder if need be, and returns the path of the version's new folder.
 
     Raises:
-        InputError: The version exists, or the folder cannot be made or written to.
+        InputError: The version exists, or the model's folder cannot be created or written to.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -202,14 +201,14 @@ def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a folder to write to, which becomes `folder` in one move at the end, unless an error came.
+    """Yields a temporary folder, which is renamed to `folder` at the end, or removed after an error.
 
-    A model server, which looks for names that are numbers, does not see it before.
+    A model server looks for numbers as names, so that it does not see the temporary folder.
     """
     temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=".nst_tf-"))
     try:
         yield temporary
-        temporary.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        temporary.chmod(0o755)  # mkdtemp creates folders that only their owner can read
         try:
             temporary.rename(folder)
         except OSError:
@@ -220,10 +219,10 @@ def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def warmup_requests(signatures: Mapping[str, Any], side: int) -> Requests:
-    """Returns (signature, inputs) for each signature, of pictures of `side` pixels a side.
+    """Returns (signature, inputs) for each signature, with pictures of `side` pixels a side.
 
-    `serving_default` and `stylize_pixels` take the steps and the size of the export, minutes of work: their
-    batches are empty, which has their graphs made; `stylize` warms the same kernels.
+    `serving_default` and `stylize_pixels` take the steps and the size of the export, minutes of work. Their
+    batches are empty: TensorFlow optimises their graphs, and `stylize` makes the same kernels.
     """
     content, style = np.linspace(0, 1, side * side * 6, dtype=np.float32).reshape([2, 1, side, side, 3])
     pictures = {"content_bytes": _png(content), "style_bytes": _png(style)}
@@ -252,8 +251,8 @@ def write_warmup(path: pathlib.Path, records: Requests, model: str) -> None:
     """Writes the records as TensorFlow Serving reads them.
 
     Args:
-        path: The file; its folder is there.
-        records: What `warmup_requests` returned.
+        path: The file, in an existing folder.
+        records: As `warmup_requests` returns them.
         model: The model's name.
     """
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -268,7 +267,7 @@ def write_warmup(path: pathlib.Path, records: Requests, model: str) -> None:
 
 
 def read_warmup(path: pathlib.Path) -> Requests:
-    """Returns the records that `write_warmup` wrote: a model server's view of them."""
+    """Returns the records in a file that `write_warmup` wrote."""
     found: Requests = []
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request

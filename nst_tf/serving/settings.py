@@ -1,4 +1,4 @@
-"""What a request to a served model may set, and its limits: for the graph, the client and the export."""
+"""The settings of a request to a served model, and its limits: for the graph, the client and the export."""
 
 import dataclasses
 import numbers
@@ -15,12 +15,12 @@ _LARGEST = {np.int32: 2**31 - 1, np.float32: float(np.finfo(np.float32).max)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a request may set: all of it or nothing, since a signature needs all its inputs.
+    """The settings of a request, all of them, since a signature needs all its inputs.
 
     An `int` is an int32 on the wire, a `float` a float32.
 
     Raises:
-        InputError: A value is not of its type; what else is allowed the server says.
+        InputError: A value is not of its type. The server checks the rest.
     """
 
     num_steps: int  # of the whole run, over all scales
@@ -50,25 +50,25 @@ class Settings:
         )
 
     def tensors(self) -> dict[str, np.int32 | np.float32]:
-        """Returns {name: value} with the types that the signatures have."""
+        """Returns {name: value} with the types of the signatures."""
         return {name: _scalar(name, kind, getattr(self, name)) for name, kind in KINDS.items()}
 
 
-# {name of a setting: its type on the wire}, in the order in which the signatures take them.
+# {name of a setting: its type on the wire}, in the order of the signatures' inputs.
 KINDS: Mapping[str, type[np.int32] | type[np.float32]] = {
     field.name: np.int32 if field.type is int else np.float32 for field in dataclasses.fields(Settings)
 }
 
 
 class Limits(NamedTuple):
-    """What one request may ask for."""
+    """The limits of a request."""
 
-    max_pixels: int  # of the result, and of the style picture at the size at which it is compared
+    max_pixels: int  # of the result, and of a style picture as resized for the last scale
     max_steps: int
 
 
 def is_number(value: Any, kind: type) -> bool:
-    """Returns whether a value is a number of a kind of Python's tower; `bool` is none."""
+    """Returns whether a value is a number of an abstract type of `numbers`, and no `bool`."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 

@@ -1,7 +1,7 @@
-"""What a served model answers: the signatures, traced, over bytes and over pixels.
+"""The signatures of a served model: whole runs and runs in parts, over picture files and over pixels.
 
 Every input and every output has a leading batch dimension; items run one after the other and may differ in
-size. No variable is assigned.
+size.
 """
 
 import functools
@@ -15,7 +15,7 @@ from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.settings import COLORS, WITHOUT_STEPS
-from nst_tf.losses import objective
+from nst_tf.losses.objective import Objective
 from nst_tf.losses.values import Losses
 from nst_tf.serving import codec, settings, stateless
 from nst_tf.serving.settings import Limits
@@ -24,13 +24,13 @@ from nst_tf.tensors import Tensor
 
 Items = dict[str, Tensor]
 
-# A photograph may have so many times the pixels of the largest result: it is decoded and shrunk at about 15
-# bytes a pixel, a fiftieth or less of what the network takes for a pixel of the result.
+# The most pixels of an input picture for each pixel of the largest result. Decoding and shrinking take about
+# 15 bytes a pixel, at most a fiftieth of what the network takes for a pixel of the result.
 INPUT_PIXELS_PER_PIXEL = 16
 
 _SETTINGS = {name: tf.as_dtype(kind) for name, kind in settings.KINDS.items()}
 _PICTURES = {"content_bytes": tf.string, "style_bytes": tf.string}
-# One row for each item: S styles, of which those without weight are not looked at.
+# One row of S styles for each item; styles of weight 0 are not read.
 _BLEND = {
     "content_bytes": tf.TensorSpec([None], tf.string, name="content_bytes"),
     "style_bytes": tf.TensorSpec([None, None], tf.string, name="style_bytes"),
@@ -38,7 +38,7 @@ _BLEND = {
     "color": tf.TensorSpec([None], tf.string, name="color"),
 }
 
-# Each style costs a step's time at every scale.
+# Each style takes about the time of one step at every scale.
 MAX_STYLES = 16
 
 _TEXT = tf.TensorSpec([], tf.string)
@@ -46,31 +46,31 @@ _LOSSES = tf.TensorSpec([4], tf.float32)
 
 
 class ServedModel:
-    """The functions of one formulation that a server offers."""
+    """The signatures of one formulation."""
 
-    def __init__(self, defaults: Config, of: objective.Objective, limits: Limits, identity: str) -> None:
+    def __init__(self, defaults: Config, objective: Objective, limits: Limits, identity: str) -> None:
         """Traces nothing yet.
 
         Args:
-            defaults: The formulation, and what a request does not say.
-            of: The objective of `stateless.all_terms(defaults)`.
-            limits: What a request may ask for.
-            identity: What tells this model from others: states of others are refused.
+            defaults: The formulation, with the settings of requests that name none.
+            objective: Of `stateless.all_terms(defaults)`.
+            limits: Of a request.
+            identity: A text that differs from other models': states of other models are refused.
         """
         full = stateless.all_terms(defaults)
-        # A request's size is the longest side, as everywhere where a person names one.
+        # A request's size is the longest side, as `--size` is.
         sized = apply_overrides(full, {"size": defaults.scales.size})
         self._needed = scales.pixels_needed(full)
         most = limits.max_pixels * INPUT_PIXELS_PER_PIXEL
         self._decode = functools.partial(codec.decode, max_pixels=most, min_side=self._needed)
         self._measure = functools.partial(codec.measure, max_pixels=most, min_side=self._needed)
-        self._default_run = StatelessRun(full, of, limits)
-        self._run = self._default_run if sized == full else StatelessRun(sized, of, limits)
+        self._default_run = StatelessRun(full, objective, limits)
+        self._run = self._default_run if sized == full else StatelessRun(sized, objective, limits)
         self._defaults, self._limits = defaults, limits
         self._identity = hashlib.sha256(identity.encode()).hexdigest()
 
     def signatures(self) -> dict[str, Any]:
-        """Returns {name: traced function}, as `tf.saved_model.save` takes them."""
+        """Returns {name: concrete function}, as `tf.saved_model.save` takes them."""
         painted = {"image_bytes": _TEXT, "losses": _LOSSES}
         started = {"state_bytes": tf.TensorSpec([None], tf.string), "preview_bytes": _TEXT}
         advanced = started | {"losses": _LOSSES, "steps_done": tf.TensorSpec([], tf.int32)}
@@ -155,7 +155,7 @@ class ServedModel:
         }
 
     def _pixels_signature(self) -> Any:
-        """Returns the signature whose pictures are numbers; no pictures in, none out."""
+        """Returns the signature over pixels; an empty batch has an empty result."""
         specs = {
             name: tf.TensorSpec([None, None, None, 3], tf.float32, name=name) for name in ("content", "style")
         }
@@ -182,7 +182,7 @@ class ServedModel:
         pixels = items[name]
         height, width = tf.shape(pixels)[0], tf.shape(pixels)[1]
         lowest, highest = tf.reduce_min(pixels), tf.reduce_max(pixels)
-        # NaN is neither.
+        # False for NaN.
         good = (lowest >= 0) & (highest <= 1)
         checks = codec.check_size(height, width, name, max_pixels, self._needed)
         checks.append(
@@ -197,7 +197,7 @@ class ServedModel:
         return run.request(content, styles, _settings(items)), styles
 
     def _files(self, files: Tensor, shares: Tensor) -> Styles:
-        """Returns the styles of some files [K], each of which is decoded where it is needed."""
+        """Returns the styles in files [K] string, decoded one at a time when `Styles.each` reads them."""
 
         def each(function: Callable[[Tensor], Any], specs: Any) -> Any:
             return tf.map_fn(
@@ -213,7 +213,7 @@ class ServedModel:
         return Styles(sizes, shares, each)
 
     def _owner(self, items: Items) -> Tensor:
-        """Returns what a state belongs to: this model, the pictures and the settings."""
+        """Returns a fingerprint of this model, the pictures and the settings, which a state belongs to."""
         serialized = [tf.io.serialize_tensor(setting) for setting in _settings(items).values()]
         pictures = [items[name] for name in _PICTURES]
         return codec.fingerprint([tf.constant(self._identity), *pictures, *serialized])
@@ -222,9 +222,12 @@ class ServedModel:
         return codec.pack(tf.nest.flatten(state), self._owner(items))
 
     def _unpacked(self, items: Items, request: Request) -> State:
-        """Returns the state in a request: first where it stands, which decides the sizes of the rest."""
+        """Returns the state in a request.
+
+        Parses the index of the scale first, since it determines the shapes of the other tensors.
+        """
         count = len(tf.nest.flatten(self._run.start(request)[0]))
-        texts = codec.opened(items["state_bytes"], count, self._owner(items))
+        texts = codec.unpack(items["state_bytes"], count, self._owner(items))
         scale_index, step = codec.parse(texts[-2:], [tf.constant(0), tf.constant(0)])
         blank = self._run.blank(request, scale_index)
         most = request.plan.num_steps[blank.scale_index]
@@ -253,7 +256,7 @@ def _specs(types: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
 def _batched(
     function: Callable[[Items], Items], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 ) -> Any:
-    """Returns a function of one item, traced as a signature over batches."""
+    """Returns a signature over batches from a function of one item."""
 
     def signature(**tensors: Tensor) -> Items:
         return _each(function, tensors, outputs)

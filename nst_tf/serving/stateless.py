@@ -1,7 +1,7 @@
-"""A whole run as functions of tensors: no variable is assigned, so that one model serves many at once.
+"""A run as functions of tensors that assign no variable, so that one model serves many requests at once.
 
-The images are made by `engine.loop`, as those of the `Stylizer`, and the sizes by `config.scales`. Images are
-`[1, H, W, 3]` float32 sRGB in [0, 1], of sizes that only the graph knows.
+`engine.loop` computes the images, as it does for the `Stylizer`, and `config.scales` the sizes. Images are
+`[1, H, W, 3]` float32 sRGB in [0, 1], of any size.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,7 @@ from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.settings import COLORS
 from nst_tf.engine import color, images, loop
-from nst_tf.losses import objective
-from nst_tf.losses.objective import LossWeights, Targets
+from nst_tf.losses.objective import LossWeights, Objective, StyleMoments, Targets
 from nst_tf.losses.values import Losses
 from nst_tf.serving import codec
 from nst_tf.serving.settings import Limits
@@ -30,7 +29,7 @@ def _double(value: Any) -> Tensor:
 
 TENSORS = scales.Arithmetic(
     double=_double,
-    # An ordinary division by a constant becomes, in a graph, a product with its rounded reciprocal.
+    # TensorFlow turns an ordinary division by a constant into a product with its rounded reciprocal.
     divide=lambda value, divisor: tf.math.divide_no_nan(value, _double(divisor)),
     floor=lambda value: tf.cast(tf.floor(value), tf.int32),
     round=lambda value: tf.cast(tf.round(value), tf.int32),
@@ -50,19 +49,19 @@ class Plan(NamedTuple):
     shares: Tensor  # [S] float64, of the final size
 
     def scale(self, index: Tensor) -> scales.Scale:
-        """Returns one of them."""
+        """Returns the scale at an index."""
         return scales.Scale(*(column[index] for column in self))
 
 
 def plan_scales(config: Config, size: Tensor, num_steps: Tensor, height: Tensor, width: Tensor) -> Plan:
-    """Returns what `scales.plan_scales` does for the config with that size and so many steps in all.
+    """Returns the scales that `scales.plan_scales` returns for the config with that size and number of steps.
 
-    The last scale may be too small for the network; whoever calls checks it.
+    Does not check that the last scale is large enough for the network.
 
     Args:
-        config: Says which side `size` is, the scales, and how steps are split over them.
+        config: Which side `size` is, the scales, and the proportions in which steps are split over them.
         size: [] int32, in pixels; 0 keeps the content's own.
-        num_steps: [] int32, at least 1.
+        num_steps: [] int32, over all scales, at least 1.
         height: [] int32, of the content picture.
         width: [] int32, of the content picture.
     """
@@ -79,13 +78,13 @@ def plan_scales(config: Config, size: Tensor, num_steps: Tensor, height: Tensor,
 def style_size(
     config: Config, size: Tensor, plan: Plan, index: Tensor, height: Tensor, width: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Returns what `scales.style_size` does for a style picture at a scale of the plan, int32 both.
+    """Returns the size (height, width) of a style picture at a scale, [] int32 each, as `scales.style_size`.
 
     Args:
         config: As for `plan_scales`.
         size: As for `plan_scales`.
-        plan: Its scales.
-        index: [] int32, which of them.
+        plan: The scales.
+        index: [] int32, the scale's.
         height: [] int32, of the style picture.
         width: [] int32, of the style picture.
     """
@@ -97,14 +96,14 @@ class Styles(NamedTuple):
     """The K style pictures of a request."""
 
     sizes: Tensor  # [K, 2] int32, height and width
-    shares: Tensor  # [K] float32, of the style; they add up to 1
+    shares: Tensor  # [K] float32, of each style in the style loss; they add up to 1
     each: Callable[[Callable[[Tensor], Any], Any], Any]
-    """(function of an image [1, h, w, 3], the `tf.TensorSpec`s of what it returns) -> what it returns for
-    every style, stacked"""
+    """(function of an image [1, h, w, 3], the `tf.TensorSpec`s of its result) -> its results for all styles,
+    stacked"""
 
 
 def one_style(image: Tensor) -> Styles:
-    """Returns a single style picture, [1, h, w, 3]."""
+    """Returns the styles of a request with a single style picture [1, h, w, 3]."""
 
     def each(function: Callable[[Tensor], Any], specs: Any) -> Any:
         del specs
@@ -116,45 +115,45 @@ def one_style(image: Tensor) -> Styles:
 class Request(NamedTuple):
     """A request that has passed all checks; tensors only, so that it may be an argument of a graph."""
 
-    content_image: Tensor  # [1, H, W, 3] as given
-    prepared: Tensor  # the same with the colours that the run works on
-    color_index: Tensor | None  # [] int32, whose colours the result has, in `COLORS`; None: the config's
-    shares: Tensor  # [K] float32, of `Styles`
+    content_image: Tensor  # [1, H, W, 3]
+    prepared: Tensor  # [1, H, W, 3], the content image with the config's colours
+    color_index: Tensor | None  # [] int32, the choice of colours in `COLORS`; None for the config's
+    shares: Tensor  # [K] float32, as in `Styles`
     settings: dict[str, Tensor]
     plan: Plan
 
     def steps_done(self, state: "State") -> Tensor:
-        """Returns how many steps a run has done, over all scales, [] int32."""
+        """Returns the number of steps done, over all scales, [] int32."""
         return tf.reduce_sum(self.plan.num_steps[: state.scale_index]) + state.step
 
 
 class State(NamedTuple):
-    """Where a run stands."""
+    """The state of a run between two steps."""
 
-    image: Tensor  # [1, H, W, 3], the next to evaluate
+    image: Tensor  # [1, H, W, 3], the image to evaluate next
     optimizer: Any  # NamedTuple of tensors
     scale_index: Tensor  # [] int32
     step: Tensor  # [] int32, steps done at this scale
 
 
 class _Moments(NamedTuple):
-    """The moments of K styles at some scales in a row."""
+    """The moments of K styles at consecutive scales."""
 
-    first_scale: Tensor  # [] int32
-    moments: objective.StyleMoments  # [K, scales, R, ...] each
+    first_scale: Tensor  # [] int32, index of the first one
+    moments: StyleMoments  # [K, scales, R, ...] each
 
-    def at(self, scale_index: Tensor) -> objective.StyleMoments:
-        """Returns those at a scale, [K, R, ...] each."""
+    def at(self, scale_index: Tensor) -> StyleMoments:
+        """Returns the moments at a scale, [K, R, ...] each."""
         index = scale_index - self.first_scale
         return tf.nest.map_structure(lambda stacked: tf.gather(stacked, index, axis=1), self.moments)
 
 
-# What `color.statistics` returns of one picture.
+# The type of what `color.statistics` returns.
 _COLOR_STATISTICS = color.ColorStatistics(tf.TensorSpec([3], tf.float64), tf.TensorSpec([3, 3], tf.float64))
 
 
 def all_terms(config: Config) -> Config:
-    """Returns the config with a weight for every term, since a request may give it one."""
+    """Returns the config with a weight for every term of the loss, since a request may set each of them."""
     return config.replace(
         content_weight=config.content.weight or 1.0,
         style_weight=config.style.weight or 1.0,
@@ -163,20 +162,20 @@ def all_terms(config: Config) -> Config:
 
 
 class StatelessRun:
-    """Runs of one formulation on any pictures with any settings; holds no state of theirs.
+    """The functions of one formulation, for any pictures and settings; holds no state of a run.
 
-    What is worth it is a `tf.function`, traced once for all signatures.
+    Its larger parts are `tf.function`s, each traced once for all signatures.
     """
 
-    def __init__(self, config: Config, of: objective.Objective, limits: Limits) -> None:
-        """Takes what all runs share; traces nothing yet.
+    def __init__(self, config: Config, objective: Objective, limits: Limits) -> None:
+        """Traces nothing yet.
 
         Args:
-            config: With all terms; its steps are proportions, its size is not read.
-            of: The objective of that config.
-            limits: What is refused with INVALID_ARGUMENT.
+            config: As `all_terms` returns it; its steps are proportions, its size is not read.
+            objective: Of that config.
+            limits: Of a request; one beyond them fails with INVALID_ARGUMENT.
         """
-        self._config, self._objective, self._limits = config, of, limits
+        self._config, self._objective, self._limits = config, objective, limits
         self._check = tf.function(self._checked, autograph=False)
         self._moments = tf.function(self._moments_of_style, autograph=False)
         self.start = tf.function(self._started, autograph=False)
@@ -190,14 +189,14 @@ class StatelessRun:
         settings: Settings,
         color_index: Tensor | None = None,
     ) -> Request:
-        """Returns a request, whose picture and plan cannot be read before all checks have passed.
+        """Returns a request, whose picture and plan depend on all checks: they fail with INVALID_ARGUMENT.
 
         Args:
             content_image: [1, H, W, 3].
-            styles: Its style pictures, of which only sizes and shares are read.
+            styles: The style pictures; only sizes and shares are read.
             settings: Of the run.
-            color_index: [] int32, whose colours the result has, in `COLORS`; None for the config's own,
-                which makes a graph with less in it.
+            color_index: [] int32, the choice of colours in `COLORS`; None for the config's, which makes a
+                smaller graph.
         """
         return self._check(content_image, styles.sizes, styles.shares, dict(settings), color_index)
 
@@ -209,9 +208,9 @@ class StatelessRun:
     def advance(
         self, request: Request, styles: Styles, state: State, num_steps: Tensor
     ) -> tuple[State, Tensor, Tensor, Tensor]:
-        """Takes some steps, from scale to scale; no more than are left.
+        """Takes some steps, over several scales if need be; at most those that are left.
 
-        Each style picture is decoded once: what is kept of it are its moments at the scales ahead.
+        Reads every style picture once, and keeps its moments at the scales of these steps.
 
         Returns:
             The state; the picture so far, [1, H, W, 3] in [0, 1]; its losses, [4]; the steps done, [] int32.
@@ -224,7 +223,7 @@ class StatelessRun:
         return self._take_steps(request, _Moments(ahead[0], moments), state, num_steps)
 
     def recolored(self, request: Request, styles: Styles) -> Tensor:
-        """Returns the content image with the styles' colours and no strokes, [1, H, W, 3] in [0, 1]."""
+        """Returns the content image with the styles' colours, without any step, [1, H, W, 3] in [0, 1]."""
         found = styles.each(color.statistics, _COLOR_STATISTICS)
         recolored = color.recolor(request.content_image, found, request.shares, self._config.color.root)
         return images.resize(recolored, request.plan.heights[-1], request.plan.widths[-1])
@@ -237,7 +236,7 @@ class StatelessRun:
         settings: dict[str, Tensor],
         color_index: Tensor | None,
     ) -> Request:
-        """Returns the request of these tensors."""
+        """Returns the request; see `request`."""
         limits, needed = self._limits, scales.pixels_needed(self._config)
         num_steps = codec.with_checks(_setting_checks(settings, limits), settings["num_steps"])
         height, width = tf.shape(content_image)[1], tf.shape(content_image)[2]
@@ -272,7 +271,7 @@ class StatelessRun:
         return state, algorithm.picture(state.image, state.optimizer, request.content_image)
 
     def _blank(self, request: Request, scale_index: Tensor) -> State:
-        """Returns a state of the shapes that one has at a scale; fails where there is no such scale."""
+        """Returns a state with the shapes of a state at that scale; fails if the run has no such scale."""
         plan = request.plan
         known = codec.check(
             (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
@@ -283,15 +282,13 @@ class StatelessRun:
         image = tf.zeros([1, plan.heights[index], plan.widths[index], 3])
         return State(image, self._algorithm(request).optimizer.init(image), index, tf.constant(0))
 
-    def _moments_of_style(
-        self, request: Request, style_image: Tensor, scale_indices: Tensor
-    ) -> objective.StyleMoments:
+    def _moments_of_style(self, request: Request, style_image: Tensor, scale_indices: Tensor) -> StyleMoments:
         """Returns the moments of a style picture [1, h, w, 3] at some scales [n], [n, R, ...] each."""
         prepare = self._color(request.color_index).prepare
         _, (image,) = prepare(request.content_image, [style_image], self._config.color.root)
         height, width = tf.shape(image)[1], tf.shape(image)[2]
 
-        def at_scale(index: Tensor) -> objective.StyleMoments:
+        def at_scale(index: Tensor) -> StyleMoments:
             size = style_size(self._config, request.settings["size"], request.plan, index, height, width)
             return self._objective.style_moments(images.resize(image, *size))
 
@@ -301,7 +298,7 @@ class StatelessRun:
     def _steps_taken(
         self, request: Request, moments: _Moments, state: State, num_steps: Tensor
     ) -> tuple[State, Tensor, Tensor, Tensor]:
-        """Returns what `advance` does, the styles' moments being there."""
+        """Takes some steps with the moments of the styles; results as of `advance`."""
         plan, algorithm = request.plan, self._algorithm(request)
 
         def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
@@ -319,7 +316,7 @@ class StatelessRun:
 
         left = tf.minimum(num_steps, request.settings["num_steps"] - request.steps_done(state))
         variables = (tf.constant(True), left, state, tf.zeros([len(Losses._fields)]))
-        # Once at least: what has no steps left still has its losses.
+        # At least once, so that a run without steps left has losses too.
         _, _, state, values = tf.while_loop(
             lambda first, left, *_: first | (left > 0),
             work,
@@ -355,14 +352,11 @@ class StatelessRun:
 
 
 def color_index(name: Tensor, own: str) -> Tensor:
-    """Returns whose colours are asked for, as an index into `COLORS`, [] int32.
+    """Returns the index of a choice of colours in `COLORS`, [] int32; fails if the name is unknown.
 
     Args:
-        name: [] string; an empty one stands for the model's own choice.
-        own: That choice.
-
-    Raises:
-        InvalidArgumentError: When it runs: there is no such name.
+        name: [] string; an empty one stands for `own`.
+        own: The model's own choice.
     """
     is_chosen = tf.equal(tf.constant(COLORS), tf.where(tf.equal(name, ""), own, name))
     known = codec.check(
@@ -375,7 +369,7 @@ def color_index(name: Tensor, own: str) -> Tensor:
 
 
 def _setting_checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
-    """Returns the checks of what a request sets; they fail with INVALID_ARGUMENT."""
+    """Returns the checks of a request's settings."""
     steps, size = settings["num_steps"], settings["size"]
     most = limits.max_steps
     found = [
@@ -395,7 +389,7 @@ def _setting_checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
 
 
 def _scales_ahead(request: Request, state: State, num_steps: Tensor) -> Tensor:
-    """Returns the indices of the scales at which the next steps are taken, [n] int32, at least one."""
+    """Returns the indices of the scales of the next steps, [n] int32 with n at least 1."""
     ends = tf.cumsum(request.plan.num_steps)  # [S], steps done when a scale ends
     done = request.steps_done(state)
     goal = done + tf.minimum(num_steps, ends[-1] - done)
@@ -408,7 +402,7 @@ def _count(conditions: Tensor) -> Tensor:
 
 
 def _next_scale_if_due(algorithm: loop.Algorithm, request: Request, state: State) -> State:
-    """Returns the state at the next scale, if the steps of this one are done and it is not the last."""
+    """Returns the state at the next scale if this one has no steps left and is not the last."""
     plan, index = request.plan, state.scale_index
 
     def following() -> State:
@@ -434,7 +428,7 @@ def _picture(algorithm: loop.Algorithm, request: Request, state: State) -> Tenso
 def _finite(image: Tensor, values: Tensor) -> tf.Operation:
     """Returns the check that a run has not diverged.
 
-    The image is looked at itself, unclipped: in a graph TensorFlow's ReLU makes zeros of NaN.
+    Checks the unclipped image too: in a graph TensorFlow's ReLU turns NaN into zeros.
     """
     return codec.check(
         tf.math.is_finite(tf.reduce_sum(image)) & tf.reduce_all(tf.math.is_finite(values)),
@@ -444,7 +438,7 @@ def _finite(image: Tensor, values: Tensor) -> tf.Operation:
 
 
 def _any_size(tensor: Tensor) -> tf.TensorShape:
-    """Returns the tensor's shape; of pictures any height and width will do."""
+    """Returns the tensor's shape; a tensor of rank 4 with any height and width."""
     shape = tensor.shape.as_list()
     if len(shape) == 4:
         shape[1:3] = [None, None]

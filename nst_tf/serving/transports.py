@@ -1,9 +1,8 @@
-"""How a request reaches a model server and its answer comes back: gRPC or REST, by the server's address.
+"""Connections to a model server, by gRPC or REST, and the errors of a call.
 
-Values go in and come out without the batch dimension, which is 1 on the wire. Inputs are bytes, lists of
-bytes, and NumPy scalars and arrays, whose type is the tensor's; outputs are bytes, numbers, and lists of
-them.
-Importing this loads no library for either way: gRPC's brings TensorFlow with it.
+Values have no batch dimension here; it is 1 on the wire. Inputs are bytes, lists of bytes, and NumPy scalars
+and arrays, whose type is the tensor's; outputs are bytes, numbers, and lists of them. This module imports
+gRPC's and REST's libraries only when a connection is made, since gRPC's import TensorFlow.
 """
 
 import abc
@@ -19,25 +18,25 @@ import numpy as np
 
 Input = bytes | list[bytes] | np.int32 | np.float32 | np.ndarray
 
-# The largest gRPC message either way. L-BFGS with its ten pairs takes 288 bytes a pixel, so that this is the
-# state of a picture of 3.7 million pixels; protobuf itself ends at twice as much.
+# The largest gRPC message in either direction: the state of L-BFGS with ten pairs for 3.7 million pixels.
+# protobuf's own limit is twice as much.
 _MESSAGE_BYTES = 2**30
 
-# Attempts in all, the most that gRPC's retry policy allows, and the pause after the first in seconds, which
-# doubles: together about 8 s, in which a server behind a name can give way to another.
+# Attempts in all, the most that gRPC's retry policy allows, and seconds of the first pause, which doubles:
+# together about 8 s, in which one server can replace another.
 _ATTEMPTS, _FIRST_PAUSE_S = 5, 0.5
 
-# For each of REST's attempts; Linux itself asks again for a connection after 1 and 3 seconds.
+# For each of REST's attempts; Linux itself retries a connection after 1 and 3 seconds.
 _CONNECT_TIMEOUT_S = 4.0
 
 # TensorFlow Serving's own port for gRPC.
 _GRPC_PORT = 8500
 
-# Codes beside gRPC's: a server, or a proxy before it, gave up by a time-out of its own; an answer that no
-# model of this package gives.
+# Codes in addition to gRPC's: a time-out of the server's own or of a proxy before it; an answer that no model
+# of this package gives.
 GATEWAY_TIMEOUT, WRONG_ANSWER = "GATEWAY_TIMEOUT", "WRONG_ANSWER"
 
-# REST's codes by gRPC's names: what TensorFlow Serving (http_server.cc) and proxies before it answer.
+# gRPC's names of the HTTP codes of TensorFlow Serving (http_server.cc) and of proxies before it.
 _HTTP_CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -57,45 +56,45 @@ class CallError(Exception):
     """A call failed.
 
     Attributes:
-        code: gRPC's name of the status, `GATEWAY_TIMEOUT`, `WRONG_ANSWER`, or a text for anything else.
-        detail: What the server or the library said, perhaps in several lines.
+        code: gRPC's name of the status, `GATEWAY_TIMEOUT`, `WRONG_ANSWER`, or another text.
+        detail: The message of the server or the library, perhaps in several lines.
     """
 
     def __init__(self, code: str, detail: str) -> None:
-        """Keeps what is known."""
+        """Takes the code and the detail."""
         super().__init__(code, detail)
         self.code, self.detail = code, detail
 
 
-# What TensorFlow writes around a message: where in the graph and in the program, and which of several errors.
+# Text that TensorFlow writes around a message: nodes of the graph, lines of the program, numbers of errors.
 _NOISE = re.compile(
     r"\{\{.*?\}\}|\[\[.*?\]\]|^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+:|^Graph execution error:"
     r"|^Detected at node .*|^ +File .*|^Node: .*",
     re.MULTILINE,
 )
-# `tf.debugging.Assert` puts each thing that it was given into brackets, with backslashes before quotes.
+# `tf.debugging.Assert` puts each of its data into brackets, with backslashes before quotes.
 _ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
 
 
 def readable(message: str) -> str:
-    """Returns the first line with something to say of what TensorFlow or a server said; "" if none has."""
+    """Returns the first line of a message without what TensorFlow writes around it; may be empty."""
     text = _NOISE.sub("", message)
     if found := _ASSERTION.search(text):
-        said = found[1].partition("] [Condition ")[0].replace("] [", " ")
-        text = re.sub(r"\\(['\"])", r"\1", said)
+        data = found[1].partition("] [Condition ")[0].replace("] [", " ")
+        text = re.sub(r"\\(['\"])", r"\1", data)
     lines = (" ".join(line.split()) for line in text.splitlines())
     return next(filter(None, lines), "")
 
 
 @dataclasses.dataclass
 class Connection(abc.ABC):
-    """A way to one model. Calls that meet no server are repeated, which does no harm: they change nothing.
+    """A connection to one model. Repeats calls that reach no server, since calls change nothing on a server.
 
     Attributes:
-        address: The server's, taken apart; it has a host, and a scheme of `LIBRARIES`.
+        address: Parts of the server's address, with a host and a scheme of `LIBRARIES`.
         model: The model's name on the server.
         version: Its version; None for the server's choice, the newest.
-        timeout_s: After how many seconds without an answer to give up a call.
+        timeout_s: Seconds without an answer after which a call is given up.
     """
 
     address: urllib.parse.SplitResult
@@ -105,7 +104,7 @@ class Connection(abc.ABC):
 
     @abc.abstractmethod
     def __post_init__(self) -> None:
-        """Prepares to ask; nothing is sent yet."""
+        """Prepares the connection; sends nothing yet."""
 
     def predict(self, signature: str, inputs: Mapping[str, Input], outputs: Sequence[str]) -> dict[str, Any]:
         """Runs a signature of the model.
@@ -113,10 +112,10 @@ class Connection(abc.ABC):
         Args:
             signature: Its name.
             inputs: {name: value}, without the batch dimension.
-            outputs: The names of what the answer must contain.
+            outputs: Names that the answer must contain.
 
         Raises:
-            CallError: There is no such answer.
+            CallError: The call failed, or the answer lacks an output.
         """
         answer = self._ask(signature, inputs)
         for name in outputs:
@@ -130,11 +129,11 @@ class Connection(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
 
 
 class _GrpcConnection(Connection):
-    """Asks by the official stubs of TensorFlow Serving's PredictionService."""
+    """Calls TensorFlow Serving's PredictionService through its official stubs."""
 
     def __post_init__(self) -> None:
         import grpc
@@ -156,7 +155,7 @@ class _GrpcConnection(Connection):
         if self.version is not None:
             request.model_spec.version.value = self.version
         for name, value in inputs.items():
-            # As objects: NumPy's own type for bytes would lose zeros at their end.
+            # As objects: NumPy's type for bytes drops zeros at the end.
             dtype = None if isinstance(value, np.generic | np.ndarray) else object
             request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray([value], dtype)))
         try:
@@ -173,10 +172,10 @@ class _GrpcConnection(Connection):
 
 
 def _channel_options() -> list[tuple[str, Any]]:
-    """Returns how large messages may be, and when calls are repeated.
+    """Returns the options for large messages and repeated calls.
 
-    gRPC repeats only what it has kept, 256 KiB of a call unless told, which is less than a photograph. There
-    is no `retryThrottling`: it spares servers many calls at once, and this client makes one after the other.
+    gRPC repeats a call only if it has buffered it whole; its default buffer of 256 KiB is smaller than a
+    photograph. No `retryThrottling`, since this client makes one call at a time.
     """
     policy = {
         "maxAttempts": _ATTEMPTS,
@@ -190,14 +189,14 @@ def _channel_options() -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", _MESSAGE_BYTES),
         ("grpc.max_receive_message_length", _MESSAGE_BYTES),
         ("grpc.per_rpc_retry_buffer_size", _MESSAGE_BYTES),
-        # Otherwise a second, in which a repeated call would only hear again that connecting failed.
+        # The default is 1 s, in which a repeated call fails at once with the same error.
         ("grpc.initial_reconnect_backoff_ms", round(_FIRST_PAUSE_S * 1000)),
         ("grpc.service_config", json.dumps({"methodConfig": [{"name": [service], "retryPolicy": policy}]})),
     ]
 
 
 class _RestConnection(Connection):
-    """Asks by TensorFlow Serving's REST interface, in its row format."""
+    """Calls TensorFlow Serving's REST interface, in its row format."""
 
     def __post_init__(self) -> None:
         import requests
@@ -216,7 +215,7 @@ class _RestConnection(Connection):
         instance = {name: _to_json(value) for name, value in inputs.items()}
         body: Any = {"signature_name": signature, "instances": [instance]}
         try:
-            # Redirected, requests would turn this into a GET without a body.
+            # requests follows a redirection with a GET without a body.
             response = self._session.post(self._url, json=body, timeout=self._timeouts, allow_redirects=False)
         except requests.exceptions.ReadTimeout:
             raise CallError("DEADLINE_EXCEEDED", "") from None
@@ -235,7 +234,7 @@ class _RestConnection(Connection):
         self._session.close()
 
 
-# What each scheme of an address needs beside this package's own requirements.
+# Libraries for each scheme of an address, from the extra `serving`.
 LIBRARIES = {
     "grpc": ("grpc", "tensorflow_serving.apis.prediction_service_pb2_grpc"),
     "http": ("requests",),
@@ -251,14 +250,14 @@ _CONNECTIONS: dict[str, type[Connection]] = {
 def connect(
     address: urllib.parse.SplitResult, model: str, version: int | None, timeout_s: float
 ) -> Connection:
-    """Returns a way to a model, by its attributes; nothing is sent yet."""
+    """Returns a connection with these attributes; sends nothing yet."""
     return _CONNECTIONS[address.scheme](address, model, version, timeout_s)
 
 
 def _retry_policy() -> Any:
-    """Returns when REST calls are repeated: where no server is there, or none behind a proxy.
+    """Returns the retry policy of REST calls: after a failed connection, or a proxy's answer of 502 or 503.
 
-    Not after a time-out, when the server may still be busy with the call.
+    Calls are not repeated after a time-out, when the server may still be busy with them.
     """
     import urllib3
 
@@ -279,14 +278,14 @@ def _retry_policy() -> Any:
 
 
 def _root_cause(error: BaseException) -> str:
-    """Returns what the first of a chain of exceptions says; requests' own words name its inner workings."""
+    """Returns the message of the first exception in a chain, plainer than requests' own."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return str(error) or type(error).__name__
 
 
 def _error_text(response: Any) -> str:
-    """Returns what a server says about a call that failed: TensorFlow Serving has JSON with an `error`."""
+    """Returns the message of a failed call: the `error` in TensorFlow Serving's JSON, or the HTTP status."""
     try:
         return str(response.json()["error"])
     except (KeyError, TypeError, ValueError):
@@ -294,14 +293,14 @@ def _error_text(response: Any) -> str:
 
 
 def _to_json(value: Input) -> Any:
-    """Returns a value as TensorFlow Serving's JSON has it; a float keeps its point, an integer has none."""
+    """Returns a value for TensorFlow Serving's JSON, where a float needs a point and an integer has none."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode("ascii")}
     return [_to_json(item) for item in value] if isinstance(value, list) else value.tolist()
 
 
 def _from_json(value: Any) -> Any:
-    """Returns a value out of TensorFlow Serving's JSON."""
+    """Returns a value from TensorFlow Serving's JSON."""
     if isinstance(value, dict):
         return base64.b64decode(value["b64"], validate=True)
     return [_from_json(item) for item in value] if isinstance(value, list) else value

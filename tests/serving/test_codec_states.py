@@ -18,7 +18,7 @@ def _forged(tensors, texts):
 
 
 def _unpack(strings, owner=OWNER):
-    return codec.parse(codec.opened(strings, len(TENSORS), owner), TENSORS)
+    return codec.parse(codec.unpack(strings, len(TENSORS), owner), TENSORS)
 
 
 def test_there_and_back():
