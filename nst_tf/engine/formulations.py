@@ -6,6 +6,7 @@ float32 sRGB in [0, 1].
 
 import collections
 import dataclasses
+import functools
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -58,9 +59,9 @@ class Formulation:
         self._algorithm = loop.Algorithm(
             config, color.COLORS[config.color.mode], self.objective, loop.make_optimizer(config, 1)
         )
-        self._targets: dict[Hashable, Any] = {}
+        self._traced_targets = functools.lru_cache(maxsize=8)(self._trace_targets)
         self.advance = tf.function(self._advance, autograph=False)
-        self.evaluate = tf.function(self._evaluate, autograph=False)
+        self._traced_evaluate = tf.function(self._evaluate, autograph=False)
 
     def targets(
         self, pictures: tuple[Sequence[Tensor], ...], shares: Sequence[float], loss_weights: LossWeights
@@ -68,36 +69,37 @@ class Formulation:
         """Returns the targets of one scale.
 
         Args:
-            pictures: What `Inputs.at` returns: content image, styles, masks, frame.
+            pictures: What `Inputs.at` returns: content image, styles, masks, painted part.
             shares: Of the styles.
             loss_weights: Of the terms.
         """
         masks = pictures[2]
-        key = (*map(len, pictures), masks[0].shape[-1] if masks else 0)
-        if key not in self._targets:
-            self._targets[key] = self._traced_targets(*key)
-        return self._targets[key](*map(list, pictures), tf.constant(shares, tf.float32), loss_weights)
+        num_regions = masks[0].shape[-1] if masks else 0
+        traced = self._traced_targets(tuple(map(len, pictures)), num_regions, tuple(shares))
+        return traced(*map(list, pictures), loss_weights)
 
-    def _traced_targets(self, contents: int, styles: int, masks: int, frames: int, num_regions: int) -> Any:
-        """Returns the function that makes targets of so many pictures of any size."""
-        # Of any size: a graph that knows sizes is rewritten, and rounds otherwise.
+    def _trace_targets(self, counts: tuple[int, ...], num_regions: int, shares: tuple[float, ...]) -> Any:
+        """Returns the function that makes targets of so many pictures of any size.
+
+        The shares are constants: TensorFlow rewrites arithmetic with constants, with other rounding.
+        """
+        contents, styles, masks, frames = counts
         specs = [
             [ANY_IMAGE] * contents,
             [ANY_IMAGE] * styles,
             [tf.TensorSpec([1, None, None, num_regions])] * masks,
             [tf.TensorSpec([1, None, None, 1])] * frames,
-            tf.TensorSpec([styles]),
             LossWeights(*[tf.TensorSpec([])] * len(LossWeights._fields)),
         ]
-        return tf.function(self._make_targets, specs, autograph=False)
+        return tf.function(functools.partial(self._make_targets, shares), specs, autograph=False)
 
     def _make_targets(
         self,
+        shares: Sequence[float],
         contents: Sequence[Tensor],
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
         frames: Sequence[Tensor],
-        shares: Tensor,
         loss_weights: LossWeights,
     ) -> Targets:
         content = contents[0] if contents else None
@@ -122,9 +124,20 @@ class Formulation:
         assign(state, new_state)
         return rows
 
+    def evaluate(self, picture: Tensor, targets: Any) -> Losses:
+        """Returns the losses of a picture that `Algorithm.picture` returned.
+
+        Args:
+            picture: [1, H, W, 3].
+            targets: Variables, of that size.
+        """
+        # Of unknown size, as in all graphs here: TensorFlow rewrites graphs of known sizes, with other rounding.
+        traced = self._traced_evaluate.get_concrete_function(ANY_IMAGE, targets)
+        found: Losses = traced(picture, targets)
+        return found
+
     def _evaluate(self, picture: Tensor, targets: Any) -> Losses:
-        """Returns the losses of a picture that `Algorithm.picture` returned."""
-        return self._algorithm.evaluate(tf.ensure_shape(picture, ANY_IMAGE.shape), values(targets))
+        return self._algorithm.evaluate(picture, values(targets))
 
 
 def get(config: Config, precision: str, vgg_weights: weights.Weights | None = None) -> Formulation:
