@@ -285,9 +285,9 @@ class Objective:
         return terms.TOTAL_VARIATION[config.total_variation.formula](PIXEL_LEVELS * image)
 
     def _compared(
-        self, moments: style_statistics.Moments, kept: Mapping[str, Tensor], factor: Tensor
+        self, moments: style_statistics.Moments, target: Mapping[str, Tensor], factor: Tensor
     ) -> Tensor:
-        return self._statistic.loss(moments, kept, factor, self._config.style.moment_weight)
+        return self._statistic.loss(moments, target, factor, self._config.style.moment_weight)
 
     def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
         """Returns the function of features that gives the sums over pixels for all losses."""

@@ -59,8 +59,8 @@ def _gram_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_wei
 
 
 def _gram_mean_std_target(moments: Moments) -> dict[str, Tensor]:
-    kept = {"gram": moments.gram, "mean": moments.mean, "deviation": _deviation(moments)}
-    return {name: tf.stop_gradient(value) for name, value in kept.items()}
+    target = {"gram": moments.gram, "mean": moments.mean, "deviation": _deviation(moments)}
+    return {name: tf.stop_gradient(value) for name, value in target.items()}
 
 
 def _gram_mean_std_loss(
@@ -87,8 +87,8 @@ def _wasserstein_target(moments: Moments) -> dict[str, Tensor]:
     covariance = _covariance(moments)
     values, vectors = tf.linalg.eigh(covariance)
     root = _spectral(tf.sqrt(tf.maximum(values, 0.0)), vectors)
-    kept = {"mean": moments.mean, "trace": tf.linalg.trace(covariance), "root": root}
-    return {name: tf.stop_gradient(tf.cast(value, tf.float32)) for name, value in kept.items()}
+    target = {"mean": moments.mean, "trace": tf.linalg.trace(covariance), "root": root}
+    return {name: tf.stop_gradient(tf.cast(value, tf.float32)) for name, value in target.items()}
 
 
 def _wasserstein_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_weight: float) -> Tensor:
