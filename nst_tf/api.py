@@ -15,7 +15,7 @@ from nst_tf import errors, runtime
 from nst_tf.callbacks import report
 from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales
-from nst_tf.engine import color, images, memory, stylizer
+from nst_tf.engine import color, formulations, images, memory, stylizer
 from nst_tf.engine.inputs import check, network_weights, prepare
 from nst_tf.engine.progress import Progress
 from nst_tf.io import inputs, manifest, pictures
@@ -288,7 +288,7 @@ def evaluate(
     convolution = convolutions.resolve(chosen.network.convolution, precision)
     chosen = chosen.replace(convolution=convolution)
     prepared = prepare(read["content"], [read["style"]], chosen)
-    normalized = network_weights(chosen, stylizer.load_weights(chosen), *prepared)
+    normalized = network_weights(chosen, formulations.load_weights(chosen), *prepared)
     judge = objective.Objective(chosen, normalized, precision)
     targets = judge.targets(*prepared)
     judged = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))

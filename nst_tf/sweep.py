@@ -226,11 +226,11 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
         InputError: The weights cannot be had, a picture is too small, or the run does not fit into memory.
     """
     with runtime.quiet():
-        from nst_tf.engine import memory, stylizer
+        from nst_tf.engine import formulations, memory
     precision = runtime.resolve_precision(cell.config.network.precision)
     styles = seen.sizes[len(seen.sizes) - seen.num_styles :]
     memory.fit(cell.config, precision, seen.sizes[0], styles, seen.num_regions)
-    weights = stylizer.load_weights(cell.config).sha256 if cell.config.takes_steps() else ""
+    weights = formulations.load_weights(cell.config).sha256 if cell.config.takes_steps() else ""
     asked = "\n".join([*cell.asked, *seen.hashes.values()])
     digest = hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
     text = re.sub(r"[^\w.=-]+", "_", label(cell.settings), flags=re.ASCII)[:_NAME_LENGTH]

@@ -105,21 +105,27 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     module = cast(Command, importlib.import_module(f"nst_tf.commands.{command}"))
     values = flags.FlagValues()
     module.define(values)
-    try:
-        # With the flags of files that --flagfile names.
-        given = values.read_flags_from_files(list(arguments), force_gnu=False)
-        if _HELP_FLAGS & set(itertools.takewhile(lambda argument: argument != "--", given)):
-            terminal.say(_help_text(command, module, values))
-            return 0
-        _, *rest = values([terminal.program(command), *given])
-    except (
-        flags.Error,
-        ValueError,
-    ) as error:  # a ValueError: --nooverwrite=3, and a --flagfile that is no text
-        raise errors.InputError(f"{' '.join(str(error).split())}; --help lists all flags") from None
+    # With the flags of files that --flagfile names.
+    given = _refusing(lambda: values.read_flags_from_files(list(arguments), force_gnu=False))
+    if _HELP_FLAGS & set(itertools.takewhile(lambda argument: argument != "--", given)):
+        terminal.say(_help_text(command, module, values))
+        return 0
+    _, *rest = _refusing(lambda: values([terminal.program(command), *given]))
     if rest:
         raise _not_a_flag(command, rest[0])
     return module.main(values)
+
+
+def _refusing(parse: Callable[[], list[str]]) -> list[str]:
+    """Returns what absl makes of arguments.
+
+    Raises:
+        InputError: They are wrong.
+    """
+    try:
+        return parse()
+    except (flags.Error, ValueError) as error:  # ValueError: --nooverwrite=3, a --flagfile that is no text
+        raise errors.InputError(f"{' '.join(str(error).split())}; --help lists all flags") from None
 
 
 def _checked(word: str) -> str:

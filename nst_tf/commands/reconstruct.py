@@ -148,7 +148,7 @@ class Row:
         Raises:
             InputError: The picture is missing or too small, or a setting or the weights cannot be used.
         """
-        from nst_tf.engine import stylizer
+        from nst_tf.engine import formulations
         from nst_tf.io import inputs
 
         self.name, self._kind = name, _KINDS[name]
@@ -169,7 +169,7 @@ class Row:
         self._original: np.ndarray = image[0]
         for config in self._configs:
             scales.plan_scales(config, *self._original.shape[:2])
-        stylizer.load_weights(self._configs[-1])
+        formulations.load_weights(self._configs[-1])
 
     def paint(self, column: int) -> "np.ndarray":
         """Returns a reconstruction, and tells on standard error how it goes on."""

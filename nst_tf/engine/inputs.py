@@ -3,6 +3,7 @@
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1], masks `[1, H, W, R]` in [0, 1] for R regions.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from nst_tf.config.scales import Scale, style_size
 from nst_tf.engine import color, images
 from nst_tf.io.masks import Regions
 from nst_tf.losses import guides
-from nst_tf.losses.objective import Masks, Objective, Outside, Targets
+from nst_tf.losses.objective import Masks
 from nst_tf.network import activation_normalization, weights
 from nst_tf.tensors import Tensor
 
@@ -54,17 +55,23 @@ def check(content: object, styles: Sequence[object], config: Config, init: objec
 
 def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) -> tuple[Any, list[Tensor]]:
     """Returns the content image (None without one) and the style images, with the config's colours."""
-    chosen, contents = color.COLORS[config.color.mode], [] if content is None else [content]
-
-    def traced(contents: Sequence[Tensor], styles: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
-        return chosen.prepare(contents[0] if contents else None, styles, config.color.root)
-
-    # Of unknown size, as in all graphs here: TensorFlow rewrites graphs of known sizes, with other rounding.
-    specs = [[ANY_IMAGE] * len(contents), [ANY_IMAGE] * len(styles)]
+    contents = [] if content is None else [content]
+    traced = _traced_preparation(config.color.mode, config.color.root, len(contents), len(styles))
     # As arrays: TensorFlow would keep two copies of an array that becomes a tensor here.
     arguments = [[np.asarray(image, np.float32) for image in group] for group in (contents, styles)]
-    prepared, prepared_styles = tf.function(traced, specs, autograph=False)(*arguments)
+    prepared, prepared_styles = traced(*arguments)
     return prepared, list(prepared_styles)
+
+
+@functools.lru_cache(maxsize=16)
+def _traced_preparation(mode: str, root: str, num_contents: int, num_styles: int) -> Any:
+    """Returns the function that gives so many pictures of any size the colours of a choice."""
+
+    def traced(contents: Sequence[Tensor], styles: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
+        return color.COLORS[mode].prepare(contents[0] if contents else None, styles, root)
+
+    # Of unknown size, as in all graphs here: TensorFlow rewrites graphs of known sizes, with other rounding.
+    return tf.function(traced, [[ANY_IMAGE] * num_contents, [ANY_IMAGE] * num_styles], autograph=False)
 
 
 def network_weights(
@@ -120,7 +127,7 @@ class Inputs:
         weights = config.blend_weights(len(style_images))
         used = [index for index, weight in enumerate(weights) if weight > 0]
         self._config = config
-        self._shares = [weights[index] for index in used]
+        self.shares = [weights[index] for index in used]
         self.content_image, self.style_images = prepare(
             content_image, [style_images[index] for index in used], config
         )
@@ -129,14 +136,7 @@ class Inputs:
             self._masks = Masks(
                 _batched(regions.content), tuple(_batched(regions.styles[index]) for index in used)
             )
-        any_mask = tf.TensorSpec([1, None, None, 0 if regions is None else regions.content.shape[-1]])
         self._framed = self._is_framed()
-        self._specs = [
-            [ANY_IMAGE] * (content_image is not None),
-            [ANY_IMAGE] * len(used),
-            [] if regions is None else [any_mask] * (1 + len(used)),
-            [tf.TensorSpec([1, None, None, 1])] * self._framed,
-        ]
 
     @property
     def shaping_image(self) -> Tensor:
@@ -152,14 +152,6 @@ class Inputs:
         for image in self.style_images:
             style_size(self._config, scale, *image.shape[1:3])
 
-    def builder(self, objective: Objective) -> Any:
-        """Returns the graph that computes the targets of the pictures that `at` returns."""
-        return tf.function(
-            lambda *pictures: self._build(objective, *pictures),
-            self._specs,
-            autograph=False,
-        )
-
     def at(self, scale: Scale) -> tuple[list[Tensor], ...]:
         """Returns the pictures at a scale: lists of content images, styles, masks, and painted parts."""
         contents = []
@@ -174,23 +166,6 @@ class Inputs:
                 guides.resize(mask, *size) for mask, size in zip(self._masks.styles, sizes, strict=True)
             ]
         return contents, styles, masks, [self._frame(masks[0])] if self._framed else []
-
-    def _build(
-        self,
-        objective: Objective,
-        contents: Sequence[Tensor],
-        styles: Sequence[Tensor],
-        masks: Sequence[Tensor],
-        frames: Sequence[Tensor],
-    ) -> Targets:
-        content = contents[0] if contents else None
-        return objective.targets(
-            content,
-            styles,
-            shares=self._shares,
-            masks=Masks(masks[0], tuple(masks[1:])) if masks else None,
-            outside=tuple(Outside(frame, content) for frame in frames),
-        )
 
     def _is_framed(self) -> bool:
         """Returns whether the photograph is kept outside the regions and some pixel is outside of them."""

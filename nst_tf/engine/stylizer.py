@@ -14,15 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from nst_tf import errors, runtime
-from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
 from nst_tf.config.scales import plan_scales
-from nst_tf.engine import color, images, inputs, loop
-from nst_tf.engine.inputs import ANY_IMAGE
+from nst_tf.engine import color, formulations, images, inputs, loop
 from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
-from nst_tf.losses import objective
-from nst_tf.losses.objective import Targets
+from nst_tf.losses.objective import Targets, loss_weights
 from nst_tf.losses.values import Losses
 from nst_tf.network import weights
 from nst_tf.network.convolutions import resolve
@@ -39,8 +36,8 @@ class Stylizer(tf.Module):
     """A run: the image that is optimised, scale by scale, and the step that updates it.
 
     `image` is a `tf.Variable`, on the GPU if TensorFlow sees one: the next image to evaluate. `picture()` is
-    the picture to show. `step()` is the `tf.function` that takes one step; `run()` takes all the steps that
-    are left, over all scales.
+    the picture to show. `step()` takes one step by a `tf.function` that all runs of the formulation share;
+    `run()` takes all the steps that are left, over all scales.
 
     One graph serves all scales, since the variables have unknown height and width.
     """
@@ -83,39 +80,41 @@ class Stylizer(tf.Module):
         self._finishing_image: Any = None  # the photograph at the result's size, for its colours
         if choice.finish is not None:
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
-        self.weights = vgg_weights or load_weights(config)
+        self._formulation = self._find_formulation(vgg_weights)
+        self.weights = self._formulation.weights
         self.scale_index = 0
-        # "auto" means whole pictures here: `memory.fit`, which chooses a tile, comes before.
-        tile = int(config.memory.tile) if config.memory.tile.isdecimal() else 0
-        network_weights = inputs.network_weights(
-            config, self.weights, self._inputs.content_image, self._inputs.style_images
-        )
         self._algorithm = loop.Algorithm(
             config,
             choice,
-            objective.Objective(config, network_weights, self.precision, tile),
+            self._formulation.objective,
             loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width),
         )
-        self._build_targets = self._inputs.builder(self._algorithm.objective)
         image = self._algorithm.first_image(
             self._inputs.shaping_image,
             *self.scales[0][:2],
             config.start.seed,
             None if init_image is None else tf.constant(init_image, tf.float32),
         )
-        self.image = variable(image)
+        self.image = formulations.variable(image)
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._good_image: Any = None  # the last one known to have a finite loss
         self._bad_evaluations = 0  # evaluations in a row that were infinite or NaN
-        self._targets = Variables(self._targets_of_scale())
-        self._state = Variables(self._algorithm.optimizer.init(image))
+        self._targets = _Held(self._targets_of_scale())
+        self._state = _Held(self._algorithm.optimizer.init(image))
 
-    @tf.function(autograph=False)
+    def _find_formulation(self, vgg_weights: weights.Weights | None) -> formulations.Formulation:
+        """Returns the formulation: one that other runs share, unless its network depends on the pictures."""
+        if not self.config.network.normalize_activations:
+            return formulations.get(self.config, self.precision, vgg_weights)
+        loaded = vgg_weights or formulations.load_weights(self.config)
+        pictures = self._inputs.content_image, self._inputs.style_images
+        rescaled = inputs.network_weights(self.config, loaded, *pictures)
+        return formulations.Formulation(self.config, loaded, rescaled, self.precision)
+
     def step(self) -> Losses:
         """Takes one step at the current scale: updates `image`, returns the losses before it."""
-        return Losses(*tf.unstack(self._minimize(1)[0]))
+        return Losses(*tf.unstack(self.advance(tf.constant(1))[0]))
 
-    @tf.function(autograph=False)
     def advance(self, num_steps: Tensor) -> Tensor:
         """Takes several steps at the current scale.
 
@@ -125,7 +124,9 @@ class Stylizer(tf.Module):
         Returns:
             The `Losses` of each evaluation, [num_steps, 4].
         """
-        return self._minimize(num_steps)
+        return self._formulation.advance(
+            self.image, self._steps_done, self._state.variables, self._targets.variables, num_steps
+        )
 
     def picture(self) -> np.ndarray:
         """Returns the picture so far, [H, W, 3] float32 in [0, 1], read-only."""
@@ -134,12 +135,15 @@ class Stylizer(tf.Module):
     def _shown(self) -> Tensor:
         """Returns `picture()` as an image."""
         return self._algorithm.picture(
-            self.image.value(), self._state.values(), self._finishing_image, self._targets.values().outside
+            self.image.value(),
+            formulations.values(self._state.variables),
+            self._finishing_image,
+            formulations.values(self._targets.variables).outside,
         )
 
     def evaluate(self) -> Losses:
         """Returns the losses of `picture()`, as floats."""
-        values = self._evaluate(self._shown())
+        values = self._formulation.evaluate(self._shown(), self._targets.variables)
         return Losses(*(float(value) for value in values))
 
     def next_scale(self) -> None:
@@ -165,10 +169,10 @@ class Stylizer(tf.Module):
         self.scale_index = scale_index
         shaping_image = self._inputs.shaping_image
         # Targets first: afterwards the optimiser's state of that size, the largest tensor, takes memory.
-        self._targets.assign(self._targets_of_scale())
+        formulations.assign(self._targets.variables, self._targets_of_scale())
         image, state = self._algorithm.next_scale(
             self.image.value(),
-            self._state.values(),
+            formulations.values(self._state.variables),
             shaping_image,
             *self.scales[scale_index][:2],
             self.config.content.weight,
@@ -176,7 +180,7 @@ class Stylizer(tf.Module):
         self.image.assign(image)
         self._good_image = None
         self._steps_done.assign(0)
-        self._state.assign(state)
+        formulations.assign(self._state.variables, state)
 
     def run(
         self, on_progress: Callable[[Progress], object] | None = None, report_at: Collection[int] = ()
@@ -249,27 +253,15 @@ class Stylizer(tf.Module):
         """Goes back to the last image whose loss was finite, if there was one."""
         if self._good_image is not None:
             self.image.assign(self._good_image)
-        self._state.assign(self._algorithm.optimizer.init(self.image.value()))
-
-    @tf.function(autograph=False, input_signature=[ANY_IMAGE])
-    def _evaluate(self, image: Tensor) -> Losses:
-        return self._algorithm.evaluate(image, self._targets.values())
-
-    def _minimize(self, num_steps: Tensor) -> Tensor:
-        targets = self._targets.values()
-        image, state, rows = self._algorithm.take_steps(
-            self.image.value(), self._state.take(), targets, num_steps
-        )
-        self.image.assign(image)
-        self._steps_done.assign_add(num_steps)
-        self._state.assign(state)
-        return rows
+        formulations.assign(self._state.variables, self._algorithm.optimizer.init(self.image.value()))
 
     def _targets_of_scale(self) -> Targets:
         """Returns the targets at the current scale."""
-        targets = self._build_targets(*self._inputs.at(self.scales[self.scale_index]))
+        targets = self._formulation.targets(
+            self._inputs.at(self.scales[self.scale_index]), self._inputs.shares, loss_weights(self.config)
+        )
         if self.is_last_scale():
-            del self._inputs, self._build_targets  # frees the memory of the input pictures
+            del self._inputs  # frees the memory of the input pictures
         return targets
 
 
@@ -278,64 +270,14 @@ class Stylizer(tf.Module):
 _CHUNK_S = 0.5
 
 
-def load_weights(config: Config) -> weights.Weights:
-    """Loads the weights that the config names, for the layers that it uses.
-
-    Raises:
-        InputError: They are missing, or lack a layer.
-    """
-    return weights.load(config.network.weights, vgg_layers.kernel_shapes([*sum(config.used_layers(), ())]))
-
-
 def _distance(stops: Sequence[int], step: int) -> int:
     """Returns the number of steps to the next of the sorted stops; a huge number after the last."""
     following = bisect.bisect_right(stops, step)
     return stops[following] - step if following < len(stops) else sys.maxsize
 
 
-class Variables:
-    """A structure of `tf.Variable`: NamedTuples, dicts and tuples with variables as leaves.
-
-    Variables of rank 4, `[B, H, W, C]`, take any height and width, so that one graph serves all scales. This
-    class hides them from `tf.Module`, whose tracking would wrap tuples and dicts.
-    """
+class _Held:
+    """A structure of variables; hides them from `tf.Module`, whose tracking would wrap tuples and dicts."""
 
     def __init__(self, structure: Any) -> None:
-        """Makes a variable of every tensor in `structure`."""
-        self.held = tf.nest.map_structure(variable, structure)
-
-    def values(self) -> Any:
-        """Returns the structure of their values."""
-        return tf.nest.map_structure(lambda each: each.value(), self.held)
-
-    def take(self) -> Any:
-        """Returns the structure of their values and empties those of rank 4 until they are assigned again.
-
-        This saves one copy in memory while the new value is computed.
-        """
-        return tf.nest.map_structure(_taken, self.held)
-
-    def assign(self, values: Any) -> None:
-        """Assigns a structure of values."""
-        tf.nest.map_structure(lambda each, value: each.assign(value), self.held, values)
-
-
-def _taken(held: tf.Variable) -> Tensor:
-    """Returns the variable's value; empties a variable of rank 4."""
-    value = held.value()
-    if held.shape.rank != 4:
-        return value
-    # 0, hidden from TensorFlow, which would infer the shape of the value read from the shape assigned.
-    nothing = tf.minimum(tf.shape(value)[1], 0)
-    with tf.control_dependencies([value]):
-        emptied = held.assign(tf.zeros([held.shape[0], nothing, nothing, held.shape[3]], held.dtype))
-    with tf.control_dependencies([emptied]):
-        return tf.identity(value)
-
-
-def variable(value: Tensor) -> tf.Variable:
-    """Returns a variable for a tensor; one of rank 4 takes any height and width."""
-    shape = value.shape.as_list()
-    if len(shape) == 4:
-        shape[1:3] = [None, None]
-    return tf.Variable(value, trainable=False, shape=tf.TensorShape(shape))
+        self.variables = formulations.variables(structure)

@@ -150,7 +150,7 @@ class Objective:
         style_images: Sequence[Tensor],
         weights: LossWeights | None = None,
         *,
-        shares: Sequence[float] | None = None,
+        shares: Sequence[float] | Tensor | None = None,
         masks: Masks | None = None,
         outside: tuple[Outside, ...] = (),
     ) -> Targets:
@@ -177,7 +177,8 @@ class Objective:
                 for index, image in enumerate(styles)
             ]
         )
-        blend = tf.constant(shares or [1.0] * len(styles), tf.float32)[:, tf.newaxis]
+        shares = [1.0] * len(styles) if shares is None else shares
+        blend = tf.convert_to_tensor(shares, tf.float32)[:, tf.newaxis]
         guided: dict[str, Tensor] = {}
         if masks is not None:
             present = [tf.reduce_max(mask, axis=[0, 1, 2]) > 0 for mask in masks.styles]

@@ -16,7 +16,7 @@ import sys
 import threading
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import NamedTuple
 
 import h5py
@@ -78,6 +78,22 @@ def load(source: str, shapes: Shapes) -> Weights:
     return _from_file(pathlib.Path(os.path.expanduser(source)), shapes)
 
 
+def identity(source: str) -> Hashable:
+    """Returns what tells the weights of a source from others, without reading them.
+
+    Of a file its path, size and time of change. Where "auto" finds no file it stays with what it came to.
+    """
+    if source in ("builtin", "random"):
+        return source
+    named = source in _NAMED
+    path = _keras_file() if named else pathlib.Path(os.path.expanduser(source))
+    try:
+        status = path.stat()
+    except OSError:
+        return source
+    return (source if named else str(path.resolve()), status.st_size, status.st_mtime_ns)
+
+
 def _auto(shapes: Shapes) -> Weights:
     """Returns Keras' ImageNet weights, or the built-in ones with a warning."""
     try:
@@ -113,7 +129,7 @@ def _random(shapes: Shapes) -> Weights:
 
 def _imagenet(shapes: Shapes) -> Weights:
     """Returns Keras' ImageNet weights from its cache; downloads them first if need be."""
-    path = _keras_cache() / "models" / KERAS_FILE
+    path = _keras_file()
     if not _is_published(path):
         path = _download(KERAS_URL, path)
     return dataclasses.replace(_from_file(path, shapes), name="imagenet")
@@ -125,6 +141,10 @@ def _is_published(path: pathlib.Path) -> bool:
         return digest(path, "md5") == _KERAS_MD5
     except OSError:
         return False
+
+
+def _keras_file() -> pathlib.Path:
+    return _keras_cache() / "models" / KERAS_FILE
 
 
 def _keras_cache() -> pathlib.Path:

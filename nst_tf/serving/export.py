@@ -24,7 +24,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from nst_tf import errors
 from nst_tf.config import scales
 from nst_tf.config.config import Config
-from nst_tf.engine import images, stylizer
+from nst_tf.engine import formulations, images
 from nst_tf.io import manifest
 from nst_tf.losses.objective import Objective
 from nst_tf.network import weights
@@ -89,7 +89,7 @@ def export(
     config = config.replace(convolution="direct")
     folder = _version_folder(pathlib.Path(output), version)
     full = stateless.all_terms(config)
-    loaded = vgg_weights or stylizer.load_weights(full)
+    loaded = vgg_weights or formulations.load_weights(full)
     objective = Objective(full, loaded, config.network.precision)
     description = describe(config, limits, {"name": loaded.name, "sha256": loaded.sha256})
     # Without the versions of packages: replicas exported with different ones accept each other's states.

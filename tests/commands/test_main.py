@@ -1,5 +1,6 @@
 """The front end that all commands share, as a person meets it; what commands do has tests of its own."""
 
+import configparser
 import contextlib
 import os
 import signal
@@ -44,6 +45,13 @@ def _defined(command):
 
 def test_every_command_is_known():
     assert MODULES.keys() == main.COMMANDS.keys()
+
+
+def test_the_program_that_is_installed_is_the_front_end():
+    setup = configparser.ConfigParser()
+    setup.read(conftest.ROOT / "setup.cfg")
+    scripts = setup["options.entry_points"]["console_scripts"].split("\n")
+    assert [line for line in scripts if line] == [f"nst_tf = {main.__name__}:{main.run.__name__}"]
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)

@@ -48,21 +48,29 @@ def test_step_updates_the_variable(narrow_weights):
     assert min(later) < float(first.total)
 
 
-def test_step_is_one_graph_for_all_scales(narrow_weights):
+def test_step_is_one_graph_for_all_scales_and_all_runs(narrow_weights):
     run = make(narrow_weights, size=256)
     assert len(run.scales) > 1
+    advance = run._formulation.advance
+    run.step()
+    traced = advance.experimental_get_tracing_count()
     for _ in run.scales[1:]:
         run.step()
         run.next_scale()
     run.step()
-    assert run.step.experimental_get_tracing_count() == 1
+    other = make(narrow_weights, size=128, content_weight=3.0, style_weight=0.5, seed=3, steps=5)
+    other.step()
+    assert other._formulation.advance is advance
+    assert advance.experimental_get_tracing_count() == traced
 
 
 @pytest.mark.parametrize("tile", ["off", "32"])
 def test_gradients_of_pooling_are_beside_their_pooling_and_in_no_loop(narrow_weights, tile):
-    """As oneDNN's kernels want them: see `graphs`."""
+    """As oneDNN's kernels want them: see `tensors.noinline_function`."""
     run = make(narrow_weights, "gatys_pytorch", scales=(1.0,), steps=1, tile=tile)
-    graph = run.step.get_concrete_function().graph.as_graph_def()
+    held = run.image, run._steps_done, run._state.variables, run._targets.variables
+    advance = run._formulation.advance.get_concrete_function(*held, tf.constant(1))
+    graph = advance.graph.as_graph_def()
     library = graph.library.function
     nodes = [*graph.node, *(node for function in library for node in function.node_def)]
     bodies = {node.attr["body"].func.name for node in nodes}

@@ -782,6 +782,19 @@ def test_the_tool_sends_samples(rest, folder):
             np.testing.assert_array_equal(np.asarray(sent), pictures.to_uint8(pictures.read(sample)))
 
 
+def test_the_command_needs_no_tensorflow_for_rest(rest, folder):
+    code = (
+        "import sys; from nst_tf.commands import main; sys.argv.insert(1, 'request');"
+        " code = main.main(sys.argv); print(*sys.modules); sys.exit(code)"
+    )
+    ask = [f"--server={rest[1]}", *FILES, "--num_steps=25", "--progress", "--output=out.png"]
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *ask], cwd=folder, capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert not {"tensorflow", "grpc", "keras"} & set(finished.stdout.split())
+
+
 def test_repeated_calls_are_not_talked_about(rest, folder):
     model, server = rest
     model.plan.append(ConnectionError())

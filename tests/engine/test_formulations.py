@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nst_tf.engine.stylizer import Variables
+from nst_tf.engine import formulations
 from nst_tf.optimizers import lbfgs, rules
 from tests import conftest
 
@@ -15,22 +15,22 @@ def _state():
 
 
 def test_values_that_are_taken_are_there_and_pictures_gone_until_assigned():
-    held, expected = Variables(_state()), _state()
-    taken = tf.function(held.take, autograph=False)()
+    held, expected = formulations.variables(_state()), _state()
+    taken = tf.function(lambda: formulations.take_values(held), autograph=False)()
     tf.nest.map_structure(np.testing.assert_array_equal, taken, expected)
-    assert held.values().pairs.shape == (4, 0, 0, 3)
-    np.testing.assert_array_equal(held.values().products, expected.products)
-    held.assign(taken)
-    tf.nest.map_structure(np.testing.assert_array_equal, held.values(), expected)
+    assert formulations.values(held).pairs.shape == (4, 0, 0, 3)
+    np.testing.assert_array_equal(formulations.values(held).products, expected.products)
+    formulations.assign(held, taken)
+    tf.nest.map_structure(np.testing.assert_array_equal, formulations.values(held), expected)
 
 
 def test_the_shape_of_what_was_taken_is_its_own():
     """TensorFlow infers shapes of a variable's values from all that is assigned to it, in no order."""
-    held = Variables(_state())
+    held = formulations.variables(_state())
 
     @tf.function(autograph=False)
     def shapes():
-        taken = held.take()
+        taken = formulations.take_values(held)
         return tf.shape(taken.image), tf.shape(tf.ones_like(taken.gradient))
 
     for found in shapes():
@@ -45,15 +45,15 @@ def test_steps_on_what_was_taken_are_those_on_what_was_read(name):
     first = tf.constant(conftest.smooth_picture(2)[np.newaxis])
     goal = conftest.smooth_picture(3)[np.newaxis]
     images = []
-    for read in (Variables.values, Variables.take):
-        image, held = tf.Variable(first), Variables(optimizer.init(first))
+    for read in (formulations.values, formulations.take_values):
+        image, held = tf.Variable(first), formulations.variables(optimizer.init(first))
 
         @tf.function(autograph=False)
         def step(image=image, held=held, read=read):
             difference = (image.value() - goal) ** 3
             loss = tf.reduce_sum((image.value() - goal) ** 4)
             image_next, state = optimizer.update(image.value(), loss, 4 * difference, read(held))
-            held.assign(state)
+            formulations.assign(held, state)
             image.assign(image_next)
 
         for _ in range(8):

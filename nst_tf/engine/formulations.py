@@ -1,0 +1,224 @@
+"""What is built and traced for a formulation: once in a process, for all of its runs, of any size.
+
+A formulation is what decides a graph: layers, weights, precision, optimiser, tiles. Images are `[1, H, W, 3]`
+float32 sRGB in [0, 1].
+"""
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from nst_tf.config import layers as vgg_layers
+from nst_tf.config.config import Config
+from nst_tf.engine import color, loop
+from nst_tf.engine.inputs import ANY_IMAGE
+from nst_tf.losses.objective import LossWeights, Masks, Objective, Outside, Targets
+from nst_tf.losses.values import Losses
+from nst_tf.network import weights
+from nst_tf.tensors import Tensor
+
+# Formulations that a process keeps: a network with Winograd's kernels takes 0.6 GB with ImageNet's weights.
+_MOST_KEPT = 2
+
+# Settings that a graph takes as arguments, or that concern what is done outside of it, with a neutral value.
+_OUTSIDE_OF_GRAPHS: dict[str, Any] = {
+    **{"size": 0, "size_side": "longest", "aspect_ratio": 0.0, "scales": (1.0,), "min_scale": 0},
+    **{"scale_detail": 0.0, "steps": (1,), "init": "gray", "noise_levels": 0.0, "seed": 0},
+    **{"style_blend_weights": (), "style_scale": 1.0, "style_size": 0, "style_shape": "own"},
+    **{"outside": "keep", "rate_pixels": 0, "weights": "auto"},
+}
+
+
+class Formulation:
+    """The network, the optimiser and the traced functions of a formulation; holds nothing of a run.
+
+    Variables of a run are arguments of its functions, so that threads may share them.
+    """
+
+    def __init__(
+        self, config: Config, vgg_weights: weights.Weights, network_weights: weights.Weights, precision: str
+    ) -> None:
+        """Builds the network; traces nothing yet.
+
+        Args:
+            config: Of a run; its convolution is resolved.
+            vgg_weights: What the run's manifest names.
+            network_weights: What the network is built of: the same, or rescaled for the run's pictures.
+            precision: The type of the convolutions, "float32" or "bfloat16".
+        """
+        # Without the arrays, which the network has copies of.
+        self.weights = dataclasses.replace(vgg_weights, arrays={})
+        # "auto" means whole pictures here: `memory.fit`, which chooses a tile, comes before.
+        tile = int(config.memory.tile) if config.memory.tile.isdecimal() else 0
+        self.objective = Objective(config, network_weights, precision, tile)
+        self._algorithm = loop.Algorithm(
+            config, color.COLORS[config.color.mode], self.objective, loop.make_optimizer(config, 1)
+        )
+        self._targets: dict[Hashable, Any] = {}
+        self.advance = tf.function(self._advance, autograph=False)
+        self.evaluate = tf.function(self._evaluate, autograph=False)
+
+    def targets(
+        self, pictures: tuple[Sequence[Tensor], ...], shares: Sequence[float], loss_weights: LossWeights
+    ) -> Targets:
+        """Returns the targets of one scale.
+
+        Args:
+            pictures: What `Inputs.at` returns: content image, styles, masks, frame.
+            shares: Of the styles.
+            loss_weights: Of the terms.
+        """
+        masks = pictures[2]
+        key = (*map(len, pictures), masks[0].shape[-1] if masks else 0)
+        if key not in self._targets:
+            self._targets[key] = self._traced_targets(*key)
+        return self._targets[key](*map(list, pictures), tf.constant(shares, tf.float32), loss_weights)
+
+    def _traced_targets(self, contents: int, styles: int, masks: int, frames: int, num_regions: int) -> Any:
+        """Returns the function that makes targets of so many pictures of any size."""
+        # Of any size: a graph that knows sizes is rewritten, and rounds otherwise.
+        specs = [
+            [ANY_IMAGE] * contents,
+            [ANY_IMAGE] * styles,
+            [tf.TensorSpec([1, None, None, num_regions])] * masks,
+            [tf.TensorSpec([1, None, None, 1])] * frames,
+            tf.TensorSpec([styles]),
+            LossWeights(*[tf.TensorSpec([])] * len(LossWeights._fields)),
+        ]
+        return tf.function(self._make_targets, specs, autograph=False)
+
+    def _make_targets(
+        self,
+        contents: Sequence[Tensor],
+        styles: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        frames: Sequence[Tensor],
+        shares: Tensor,
+        loss_weights: LossWeights,
+    ) -> Targets:
+        content = contents[0] if contents else None
+        return self.objective.targets(
+            content,
+            styles,
+            loss_weights,
+            shares=shares,
+            masks=Masks(masks[0], tuple(masks[1:])) if masks else None,
+            outside=tuple(Outside(frame, content) for frame in frames),
+        )
+
+    def _advance(
+        self, image: tf.Variable, steps_done: tf.Variable, state: Any, targets: Any, num_steps: Tensor
+    ) -> Tensor:
+        """Takes steps: assigns the variables, returns the `Losses` of each evaluation, [num_steps, 4]."""
+        found, new_state, rows = self._algorithm.take_steps(
+            image.value(), take_values(state), values(targets), num_steps
+        )
+        image.assign(found)
+        steps_done.assign_add(num_steps)
+        assign(state, new_state)
+        return rows
+
+    def _evaluate(self, picture: Tensor, targets: Any) -> Losses:
+        """Returns the losses of a picture that `Algorithm.picture` returned."""
+        return self._algorithm.evaluate(tf.ensure_shape(picture, ANY_IMAGE.shape), values(targets))
+
+
+def get(config: Config, precision: str, vgg_weights: weights.Weights | None = None) -> Formulation:
+    """Returns the formulation of a config, whose network does not depend on the run's pictures.
+
+    Args:
+        config: Of a run; its convolution is resolved.
+        precision: The type of the convolutions, "float32" or "bfloat16".
+        vgg_weights: The network's weights; None for those that the config names.
+
+    Raises:
+        InputError: The weights cannot be had, or lack a layer.
+    """
+    identity = id(vgg_weights) if vgg_weights else weights.identity(config.network.weights)
+    key = (_key(config), precision, identity)
+    with _LOCK:
+        if key not in _KEPT:
+            loaded = vgg_weights or load_weights(config)
+            # With the weights themselves, so that nothing else gets their id.
+            _KEPT[key] = Formulation(config, loaded, loaded, precision), vgg_weights
+        _KEPT.move_to_end(key)
+        while len(_KEPT) > _MOST_KEPT:
+            _KEPT.popitem(last=False)
+        return _KEPT[key][0]
+
+
+_LOCK = threading.Lock()
+_KEPT: collections.OrderedDict[Hashable, tuple[Formulation, weights.Weights | None]] = (
+    collections.OrderedDict()
+)
+
+
+def _key(config: Config) -> Config:
+    """Returns the config with a neutral value for all that its graphs do not depend on."""
+    present = {
+        "content_weight": float(config.content.weight > 0),
+        "style_weight": float(config.style.weight > 0),
+        "total_variation_weight": float(config.total_variation.weight > 0),
+    }
+    return config.replace(preset="", **_OUTSIDE_OF_GRAPHS, **present)
+
+
+def load_weights(config: Config) -> weights.Weights:
+    """Loads the weights that the config names, for the layers that it uses.
+
+    Raises:
+        InputError: They cannot be had, or lack a layer.
+    """
+    return weights.load(config.network.weights, vgg_layers.kernel_shapes([*sum(config.used_layers(), ())]))
+
+
+# Structures of `tf.Variable`: NamedTuples, dicts and tuples with variables as leaves. Variables of rank 4,
+# [B, H, W, C], take any height and width.
+
+
+def variables(structure: Any) -> Any:
+    """Returns a variable for every tensor in a structure."""
+    return tf.nest.map_structure(variable, structure)
+
+
+def variable(value: Tensor) -> tf.Variable:
+    """Returns a variable for a tensor; one of rank 4 takes any height and width."""
+    shape = value.shape.as_list()
+    if len(shape) == 4:
+        shape[1:3] = [None, None]
+    return tf.Variable(value, trainable=False, shape=tf.TensorShape(shape))
+
+
+def values(held: Any) -> Any:
+    """Returns the values of a structure of variables."""
+    return tf.nest.map_structure(lambda each: each.value(), held)
+
+
+def take_values(held: Any) -> Any:
+    """Returns the values and empties the variables of rank 4 until they are assigned again.
+
+    This saves one copy in memory while the new value is computed.
+    """
+    return tf.nest.map_structure(_taken, held)
+
+
+def assign(held: Any, structure: Any) -> None:
+    """Assigns a structure of values."""
+    tf.nest.map_structure(lambda each, value: each.assign(value), held, structure)
+
+
+def _taken(held: tf.Variable) -> Tensor:
+    """Returns the variable's value; empties a variable of rank 4."""
+    value = held.value()
+    if held.shape.rank != 4:
+        return value
+    # 0, hidden from TensorFlow, which would infer the shape of the value read from the shape assigned.
+    nothing = tf.minimum(tf.shape(value)[1], 0)
+    with tf.control_dependencies([value]):
+        emptied = held.assign(tf.zeros([held.shape[0], nothing, nothing, held.shape[3]], held.dtype))
+    with tf.control_dependencies([emptied]):
+        return tf.identity(value)
