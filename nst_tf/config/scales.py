@@ -1,8 +1,7 @@
-"""The sizes and the steps of a run's scales: arithmetic on numbers, or on tensors of a graph.
+"""The sizes and steps of a run's scales, computed with numbers or, in a graph, with tensors.
 
-A scalar here is a number, or a tensor where a graph is being built: `Arithmetic` has the operations that the
-two spell differently. Python's numbers and a graph's give the same sizes: both compute in double precision,
-in the same order.
+`Scalar` is a number or a tensor, and `Arithmetic` holds the operations that differ between them. Both give
+the same sizes, since both compute in double precision in the same order.
 """
 
 import functools
@@ -32,7 +31,7 @@ class Arithmetic(NamedTuple):
 
 
 NUMBERS = Arithmetic(
-    double=lambda value: value,  # Python divides integers in double precision
+    double=lambda value: value,  # Python converts integers where it divides
     divide=operator.truediv,
     floor=math.floor,
     round=round,
@@ -53,26 +52,26 @@ class Scale(NamedTuple):
 
 
 class SizeRule(NamedTuple):
-    """How large a picture becomes."""
+    """The rule for the size of a picture."""
 
-    size: Scalar  # pixels of the side that is measured; 0 keeps the picture's own size
-    side: str  # which side that is, one of `settings.SIZE_SIDES`
-    aspect_ratio: float  # width over height that the picture is stretched to; 0 keeps its own
+    size: Scalar  # pixels of one side; 0 keeps the picture's own size
+    side: str  # that side, one of `settings.SIZE_SIDES`
+    aspect_ratio: float  # width over height of the stretched picture; 0 keeps the picture's own
 
     def exact(self, height: Scalar, width: Scalar, ops: Arithmetic) -> tuple[Scalar, Scalar]:
-        """Returns height and width of a picture, the width by the aspect ratio."""
+        """Returns (height, width) of a picture stretched to the aspect ratio, in double precision."""
         height, width = ops.double(height), ops.double(width)
         return height, height * self.aspect_ratio if self.aspect_ratio else width
 
     def measured(self, height: Scalar, width: Scalar, ops: Arithmetic) -> Scalar:
-        """Returns the side of a picture that the rule measures."""
+        """Returns the length of the rule's side of a picture."""
         height, width = self.exact(height, width, ops)
         if self.side == "height":
             return height
         return (ops.maximum if self.side == "longest" else ops.minimum)(height, width)
 
     def fit(self, share: Scalar, height: Scalar, width: Scalar, ops: Arithmetic) -> tuple[Scalar, Scalar]:
-        """Returns (height, width) of a picture by this rule, times a share; at least 1 pixel a side."""
+        """Returns (height, width) of a picture by this rule times a share, at least 1 pixel a side."""
         size, side = ops.double(self.size), self.measured(height, width, ops)
         factor = share * ops.where(self.size > 0, size / side, 1.0)
         sides = self.exact(height, width, ops)
@@ -81,7 +80,7 @@ class SizeRule(NamedTuple):
 
 
 def size_rule(config: Config) -> SizeRule:
-    """Returns how large the result of a run is."""
+    """Returns the rule for the size of the result of a run."""
     return SizeRule(config.scales.size, config.scales.size_side, config.scales.aspect_ratio)
 
 
@@ -114,15 +113,15 @@ def all_scales(
     width: Scalar,
     ops: Arithmetic,
 ) -> list[tuple[Scale, Scalar]]:
-    """Returns every scale of a config, coarse to fine, with whether a run takes it.
+    """Returns every scale of a config, coarse to fine, each with a boolean: whether a run uses it.
 
-    The coarsest one has `min_scale` pixels, if that says how many, and those between are spread as `scales`
-    has them: strokes laid there are as large in a large picture as in a small one. A coarse scale at which
-    the deepest layer would have fewer than 2 x 2 pixels has nothing to match; its steps go to the next one.
+    With a `min_scale` the coarsest scale has that many pixels, so that strokes are as large in a large
+    picture as in a small one, and the other scales lie between in the proportions of `scales`. A coarse scale
+    at which the deepest layer has fewer than 2 x 2 pixels is not used; its steps go to the next one.
 
     Args:
         config: Of the run; its own size and steps are not read.
-        rule: The size of the result.
+        rule: Of the result's size.
         steps: Of every scale of the config.
         height: Of the content image.
         width: Of the content image.
@@ -162,13 +161,13 @@ def size_of_style(
 ) -> tuple[Scalar, Scalar]:
     """Returns the size (height, width) of a style picture at a scale.
 
-    That is the size by the result's own rule, or the scale's own where the config squashes style pictures,
-    times `style_scale`; or what `style_size` says. A narrow picture is kept large enough for the deepest
+    That is the size by the result's rule, or the scale's own size where the config squashes style pictures,
+    times `style_scale`; or the config's `style_size`. A narrow picture becomes large enough for the deepest
     layer.
 
     Args:
         config: Of the run; its own size is not read.
-        rule: The size of the result. No aspect ratio stretches a style picture.
+        rule: Of the result's size; its aspect ratio does not apply to style pictures.
         scale: One of the run.
         height: Of the style picture.
         width: Of the style picture.
@@ -192,40 +191,39 @@ def size_of_style(
 
 
 def split_steps(total: Scalar, proportions: Sequence[int], ops: Arithmetic) -> tuple[Scalar, ...]:
-    """Returns whole numbers in these proportions that add up to `total`: largest remainders first.
+    """Returns integers in these proportions that add up to `total`, by the method of largest remainders.
 
-    The last one is at least 1, so that there is a step at the result's own size.
+    The last one is at least 1, so that the result's own size has a step.
     """
     exact = [ops.divide(ops.double(total) * share, sum(proportions)) for share in proportions]
     parts = [ops.floor(each) for each in exact]
     remainders = [each - ops.double(part) for each, part in zip(exact, parts, strict=True)]
     missing = total - sum(parts)
     for index, own in enumerate(remainders):
-        # Of equal remainders the finer scale's comes first: the eye judges by that scale.
+        # Of equal remainders the finer scale's comes first, since finer scales matter more to the eye.
         earlier = [other > own for other in remainders[:index]]
         earlier += [other >= own for other in remainders[index + 1 :]]
         rank = sum(ops.where(each, 1, 0) for each in earlier)
         parts[index] += ops.where(rank < missing, 1, 0)
     is_empty = parts[-1] < 1
     largest = functools.reduce(ops.maximum, parts)
-    is_open = is_empty  # a step is still to be taken, from the first of the largest
+    is_missing = is_empty  # a step for the last scale, which comes from the first of the largest parts
     for index, part in enumerate(parts):
-        is_taken = is_open & (part >= largest)
-        parts[index] = ops.where(is_taken, part - 1, part)
-        is_open = is_open & (part < largest)
+        parts[index] = ops.where(is_missing & (part >= largest), part - 1, part)
+        is_missing = is_missing & (part < largest)
     return *parts[:-1], ops.where(is_empty, 1, parts[-1])
 
 
 def _exponents(config: Config) -> list[float]:
-    """Returns, for each scale, the power of the coarsest one's share that its own is: from 1 down to 0."""
+    """Returns for each scale the exponent e in share = coarsest share ** e, from 1 down to 0."""
     shares = config.scales.shares
-    if shares[0] == 1:  # all of one size: the coarse ones are left out, as their share is not below 1
+    if shares[0] == 1:  # all of one size: only the last one is used, since the others' share is not below 1
         return [1.0] * (len(shares) - 1) + [0.0]
     return [math.log(share) / math.log(shares[0]) for share in shares]
 
 
 def _coarsest(config: Config, rule: SizeRule, height: Scalar, width: Scalar, ops: Arithmetic) -> Scalar:
-    """Returns the share of the coarsest scale: of `scales`, or as many pixels as `min_scale` says."""
+    """Returns the share of the coarsest scale, from `scales` or `min_scale`."""
     if not config.scales.min_scale:
         return ops.double(config.scales.shares[0])
     side = ops.where(rule.size > 0, ops.double(rule.size), rule.measured(height, width, ops))
@@ -233,5 +231,5 @@ def _coarsest(config: Config, rule: SizeRule, height: Scalar, width: Scalar, ops
 
 
 def pixels_needed(config: Config) -> int:
-    """Returns how many pixels a side the deepest layer needs, to have one of its own."""
+    """Returns the fewest pixels a side for which the deepest layer has a pixel."""
     return max(stride(layer) for layers in config.used_layers() for layer in layers)

@@ -1,7 +1,7 @@
-"""What is built and traced for a formulation: once in a process, for all of its runs, of any size.
+"""Networks and traced functions of formulations, each shared by all runs of a process, of any size.
 
-A formulation is what decides a graph: layers, weights, precision, optimiser, tiles. Images are `[1, H, W, 3]`
-float32 sRGB in [0, 1].
+A formulation is the part of a config on which graphs depend: layers, weights, precision, optimiser, tiles.
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1].
 """
 
 import collections
@@ -22,10 +22,11 @@ from nst_tf.losses.values import Losses
 from nst_tf.network import weights
 from nst_tf.tensors import Tensor
 
-# Formulations that a process keeps: a network with Winograd's kernels takes 0.6 GB with ImageNet's weights.
+# The most formulations that a process caches: a network with Winograd's kernels takes 0.6 GB with ImageNet's
+# weights.
 _MOST_KEPT = 2
 
-# Settings that a graph takes as arguments, or that concern what is done outside of it, with a neutral value.
+# Settings on which no graph depends, each with a neutral value: arguments of graphs, or used outside of them.
 _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
     **{"size": 0, "size_side": "longest", "aspect_ratio": 0.0, "scales": (1.0,), "min_scale": 0},
     **{"scale_detail": 0.0, "steps": (1,), "init": "gray", "noise_levels": 0.0, "seed": 0},
@@ -35,9 +36,9 @@ _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
 
 
 class Formulation:
-    """The network, the optimiser and the traced functions of a formulation; holds nothing of a run.
+    """The network, the optimiser and the traced functions of a formulation; holds no state of a run.
 
-    Variables of a run are arguments of its functions, so that threads may share them.
+    A run's variables are arguments of these functions, so that threads may share a formulation.
     """
 
     def __init__(
@@ -47,11 +48,11 @@ class Formulation:
 
         Args:
             config: Of a run; its convolution is resolved.
-            vgg_weights: What the run's manifest names.
-            network_weights: What the network is built of: the same, or rescaled for the run's pictures.
+            vgg_weights: The weights that the run's manifest names.
+            network_weights: The weights of the network: the same, or rescaled for the run's pictures.
             precision: The type of the convolutions, "float32" or "bfloat16".
         """
-        # Without the arrays, which the network has copies of.
+        # Without the arrays, of which the network has copies.
         self.weights = dataclasses.replace(vgg_weights, arrays={})
         # "auto" means whole pictures here: `memory.fit`, which chooses a tile, comes before.
         tile = int(config.memory.tile) if config.memory.tile.isdecimal() else 0
@@ -69,7 +70,7 @@ class Formulation:
         """Returns the targets of one scale.
 
         Args:
-            pictures: What `Inputs.at` returns: content image, styles, masks, painted part.
+            pictures: As `Inputs.at` returns them: content images, styles, masks, painted parts.
             shares: Of the styles.
             loss_weights: Of the terms.
         """
@@ -79,9 +80,10 @@ class Formulation:
         return traced(*map(list, pictures), loss_weights)
 
     def _trace_targets(self, counts: tuple[int, ...], num_regions: int, shares: tuple[float, ...]) -> Any:
-        """Returns the function that makes targets of so many pictures of any size.
+        """Returns the function that computes targets of these numbers of pictures, of any size.
 
-        The shares are constants: TensorFlow rewrites arithmetic with constants, with other rounding.
+        Sizes are unknown and shares constant: TensorFlow rewrites graphs by what it knows, with other
+        rounding.
         """
         contents, styles, masks, frames = counts
         specs = [
@@ -131,7 +133,7 @@ class Formulation:
             picture: [1, H, W, 3].
             targets: Variables, of that size.
         """
-        # Of unknown size, as in all graphs here: TensorFlow rewrites graphs of known sizes, with other rounding.
+        # Of unknown size: TensorFlow rewrites graphs of known sizes, with other rounding.
         traced = self._traced_evaluate.get_concrete_function(ANY_IMAGE, targets)
         found: Losses = traced(picture, targets)
         return found
@@ -141,7 +143,7 @@ class Formulation:
 
 
 def get(config: Config, precision: str, vgg_weights: weights.Weights | None = None) -> Formulation:
-    """Returns the formulation of a config, whose network does not depend on the run's pictures.
+    """Returns the formulation of a config whose network does not depend on the run's pictures.
 
     Args:
         config: Of a run; its convolution is resolved.
@@ -149,14 +151,14 @@ def get(config: Config, precision: str, vgg_weights: weights.Weights | None = No
         vgg_weights: The network's weights; None for those that the config names.
 
     Raises:
-        InputError: The weights cannot be had, or lack a layer.
+        InputError: The weights are missing, or lack a layer.
     """
     identity = id(vgg_weights) if vgg_weights else weights.identity(config.network.weights)
     key = (_key(config), precision, identity)
     with _LOCK:
         if key not in _KEPT:
             loaded = vgg_weights or load_weights(config)
-            # With the weights themselves, so that nothing else gets their id.
+            # With the weights, so that no other object gets their id.
             _KEPT[key] = Formulation(config, loaded, loaded, precision), vgg_weights
         _KEPT.move_to_end(key)
         while len(_KEPT) > _MOST_KEPT:
@@ -171,7 +173,7 @@ _KEPT: collections.OrderedDict[Hashable, tuple[Formulation, weights.Weights | No
 
 
 def _key(config: Config) -> Config:
-    """Returns the config with a neutral value for all that its graphs do not depend on."""
+    """Returns the config with neutral values of the settings on which its graphs do not depend."""
     present = {
         "content_weight": float(config.content.weight > 0),
         "style_weight": float(config.style.weight > 0),
@@ -184,7 +186,7 @@ def load_weights(config: Config) -> weights.Weights:
     """Loads the weights that the config names, for the layers that it uses.
 
     Raises:
-        InputError: They cannot be had, or lack a layer.
+        InputError: They are missing, or lack a layer.
     """
     return weights.load(config.network.weights, vgg_layers.kernel_shapes([*sum(config.used_layers(), ())]))
 

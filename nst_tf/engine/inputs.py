@@ -65,7 +65,7 @@ def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) ->
 
 @functools.lru_cache(maxsize=16)
 def _traced_preparation(mode: str, root: str, num_contents: int, num_styles: int) -> Any:
-    """Returns the function that gives so many pictures of any size the colours of a choice."""
+    """Returns the function that gives pictures of any size the colours of a choice."""
 
     def traced(contents: Sequence[Tensor], styles: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
         return color.COLORS[mode].prepare(contents[0] if contents else None, styles, root)

@@ -219,7 +219,7 @@ def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
             **decay,
         },
     }
-    made = rules.OPTIMIZERS[config.optimizer.name](
+    optimizer = rules.OPTIMIZERS[config.optimizer.name](
         **options[config.optimizer.name], clip=config.optimizer.clip
     )
-    return wrappers.OUTPUTS[config.optimizer.output_image](made)
+    return wrappers.OUTPUTS[config.optimizer.output_image](optimizer)

@@ -112,8 +112,8 @@ def fit(
             _warn(config, candidate, scale)
             return candidate
 
-    def fits(changes: Mapping[str, Any], styles: Sequence[tuple[int, int]]) -> bool:
-        sized = apply_overrides(candidate, changes)
+    def fits(overrides: Mapping[str, Any], styles: Sequence[tuple[int, int]]) -> bool:
+        sized = apply_overrides(candidate, overrides)
         return fits_at(plan_scales(sized, *content)[-1], sized, styles)
 
     enlarged = config.style.size > 0 or config.style.scale > 1

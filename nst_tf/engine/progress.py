@@ -1,4 +1,4 @@
-"""Where a run stands, as callbacks are told; a module of its own, since it loads no TensorFlow."""
+"""The progress of a run, for callbacks; a module of its own, since it loads no TensorFlow."""
 
 import typing
 from collections.abc import Callable
@@ -12,7 +12,7 @@ if typing.TYPE_CHECKING:
 
 
 class Progress(NamedTuple):
-    """Where a run stands after some steps."""
+    """The progress of a run after some steps."""
 
     scale_index: int
     scales: tuple[Scale, ...]

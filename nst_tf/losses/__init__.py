@@ -1,1 +1,1 @@
-"""What is minimised. Open `objective.py` first: targets of the pictures, losses and gradient of an image."""
+"""The loss of an image. Open `objective.py` first: targets, losses and gradient; then `terms.py`."""

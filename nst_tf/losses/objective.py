@@ -1,8 +1,8 @@
-"""What is minimised: targets from the pictures, and the loss with its gradient.
+"""The objective: targets computed from the pictures, and the loss of an image with its gradient.
 
-Images are `[1, H, W, 3]` float32 sRGB in [0, 1], content and style image already at the size of the
-scale. The pixels' gradient comes from `tf.GradientTape` through the frozen network. Moments of several styles
-have leading axes [K, R]: K styles, R regions.
+Images are `[1, H, W, 3]` float32 sRGB in [0, 1], content and style images at the sizes of the scale. The
+gradient by the pixels comes from `tf.GradientTape` through the frozen network. Moments of several styles have
+leading axes [K, R]: K styles, R regions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ PIXEL_LEVELS = 255.0
 
 
 class LossWeights(NamedTuple):
-    """What multiplies the terms of the loss, each a float32 scalar."""
+    """The weights of the terms of the loss, float32 scalars."""
 
     content: Tensor
     style: Tensor
@@ -32,31 +32,31 @@ class LossWeights(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """Where the R regions are, each 1 inside and 0 outside; a style picture has them too."""
+    """The masks of R regions, 1 inside and 0 outside."""
 
     content: Tensor  # [1, H, W, R], at the size of the content image
-    styles: tuple[Tensor, ...]  # each [1, h, w, R], at the style image's size
+    styles: tuple[Tensor, ...]  # for each style image [1, h, w, R], at its size
 
 
 class Outside(NamedTuple):
-    """What the picture shows where it is not painted."""
+    """The surroundings of the painted part, which the optimiser does not change."""
 
-    mask: Tensor  # [1, H, W, 1], 1 where it is painted
+    mask: Tensor  # [1, H, W, 1], 1 in the painted part
     photograph: Tensor  # [1, H, W, 3]
 
 
 class Targets(NamedTuple):
-    """What one scale's pictures ask for, and how much; tensors only: it may be an argument of a graph."""
+    """The targets of one scale and the weights of the losses; tensors only, as an argument of a graph."""
 
     content: dict[str, Tensor]  # {layer: features [1, h, w, C]}
     styles: terms.StyleTargets
     weights: LossWeights
-    guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; none: one region that is the whole picture
-    outside: tuple[Outside, ...]  # none: all of it is painted
+    guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; {} for one region, the whole picture
+    outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
 
 
 def loss_weights(config: Config) -> LossWeights:
-    """Returns the weights of the terms that a config names."""
+    """Returns a config's weights of the terms."""
     return LossWeights(
         tf.constant(config.content.weight, tf.float32),
         tf.constant(config.style.weight, tf.float32),
@@ -65,7 +65,7 @@ def loss_weights(config: Config) -> LossWeights:
 
 
 def framed(image: Tensor, outside: Outside) -> Tensor:
-    """Returns the image within the photograph that surrounds it, with the mask's soft edge between."""
+    """Returns the image composited over the photograph that surrounds it, by the mask."""
     return outside.photograph + outside.mask * (image - outside.photograph)
 
 
@@ -82,12 +82,12 @@ def stack_moments(moments: Sequence[StyleMoments]) -> StyleMoments:
 
 
 def _as_losses(moments: StyleMoments, shares: Tensor) -> tuple[StyleMoments, Tensor]:
-    """Leaves the styles apart: the loss is the weighted sum of theirs."""
+    """Returns all styles: the loss is the weighted sum of their losses."""
     return moments, shares
 
 
 def _as_targets(moments: StyleMoments, shares: Tensor) -> tuple[StyleMoments, Tensor]:
-    """Makes one style of several: the weighted mean of their statistics."""
+    """Returns one style, whose moments are the weighted mean of those of several."""
     total = tf.reduce_sum(shares, axis=0, keepdims=True)
     parts = tf.math.divide_no_nan(shares, total)
 
@@ -99,7 +99,7 @@ def _as_targets(moments: StyleMoments, shares: Tensor) -> tuple[StyleMoments, Te
     return tf.nest.map_structure(mean, moments), total
 
 
-# How several styles become one objective, by name: (moments, shares [K, R]) -> those to compare with.
+# Blends of several styles by name: (moments, shares [K, R]) -> moments and shares to compute targets of.
 BLENDS: Mapping[str, Callable[[StyleMoments, Tensor], tuple[StyleMoments, Tensor]]] = (
     settings.STYLE_BLENDS.table(
         losses=_as_losses,
@@ -109,9 +109,9 @@ BLENDS: Mapping[str, Callable[[StyleMoments, Tensor], tuple[StyleMoments, Tensor
 
 
 class Objective:
-    """The loss of an image against targets, with its gradient.
+    """The loss of an image with given targets, and its gradient.
 
-    Holds the network and the choices, no state: any number of scales and requests may share one.
+    Holds the network and the formulation, but no state: all scales and requests may share one objective.
     """
 
     def __init__(self, config: Config, vgg_weights: weights.Weights, precision: str, tile: int = 0) -> None:
@@ -121,8 +121,8 @@ class Objective:
             config: The formulation.
             vgg_weights: For every convolution that the formulation's layers need.
             precision: The type of the convolutions, "float32" or "bfloat16".
-            tile: Pixels of the side of the windows in which the network looks at pictures, beside their halo;
-                0 for whole pictures.
+            tile: Side in pixels of the tiles that the network processes, without their halo; 0 for whole
+                pictures.
         """
         self._config = config
         self._content_layers, self._style_layers = config.used_layers()
@@ -156,15 +156,15 @@ class Objective:
     ) -> Targets:
         """Returns the targets of a content image and of K style images.
 
-        What has no weight in the config has no targets.
+        A term without weight in the config has no targets.
 
         Args:
             content_image: [1, H, W, 3]; None where the content has no weight.
             style_images: Each [1, h, w, 3].
             weights: Of the terms; None for the config's own.
-            shares: Of the styles; None for equal ones. Their sum is made 1, in every region anew.
-            masks: Of regions, each with statistics of its own; None for one that is the whole picture.
-            outside: What surrounds what is painted, at the size of the content image.
+            shares: Of the styles; None for equal ones. They are divided by their sum, in each region.
+            masks: Of regions, each with its own statistics; None for one region, the whole picture.
+            outside: The surroundings of the painted part, at the size of the content image.
         """
         styles = style_images if self._style_layers else ()
         contents = self.content_targets(content_image)
@@ -185,7 +185,7 @@ class Objective:
             blend *= tf.cast(tf.stack(present), tf.float32)
             guided = self._guides(masks.content)
         blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
-        if masks is not None:  # so that a pixel counts alike wherever it is
+        if masks is not None:  # so that all pixels of the picture have the same weight
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
         return Targets(contents, self.style_targets(moments, blend), weights, guided, outside)
 
@@ -195,7 +195,7 @@ class Objective:
         return self._network.maps(content_image, layers) if layers else {}
 
     def moments_spec(self) -> Any:
-        """Returns what `style_moments` returns without a mask, as `tf.TensorSpec`s."""
+        """Returns the `tf.TensorSpec`s of what `style_moments` returns without a mask."""
         counts = {layer: self._network.channels(layer) for layer in self._style_layers}
         return {
             layer: style_statistics.Moments(
@@ -212,7 +212,7 @@ class Objective:
         return self._moments(sums, style_image, guided)
 
     def style_targets(self, moments: StyleMoments, shares: Tensor) -> terms.StyleTargets:
-        """Returns what K styles ask for.
+        """Returns the targets of K styles.
 
         Args:
             moments: Of the styles, [K, R, ...] each.
@@ -224,7 +224,7 @@ class Objective:
         )
 
     def evaluate(self, image: Tensor, targets: Targets) -> Losses:
-        """Returns the weighted losses of an image of the size of the targets' content image, as it is."""
+        """Returns the weighted losses of an image, which has the size of the targets' content image."""
         statistics = self._network.sums(
             image,
             self._statistics(targets.content, targets.guides),
@@ -235,7 +235,7 @@ class Objective:
     def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[Losses, Tensor]:
         """Returns the losses of an image and the gradient of their total, shaped as the image.
 
-        Where the targets have an outside, they are those of the image with its surroundings.
+        The losses are those of the image composited with its surroundings, if the targets have any.
         """
         for outside in targets.outside:
             image = framed(image, outside)
@@ -249,7 +249,7 @@ class Objective:
             lambda statistics: self._losses(statistics, variation, image, targets),
             self._zeros(targets.content, targets.guides),
         )
-        # The total variation needs no network, so that its gradient comes beside.
+        # Total variation does not depend on the network.
         if self._config.total_variation.weight:
             gradient += tape.gradient(weighted, image)
         for outside in targets.outside:
@@ -262,7 +262,7 @@ class Objective:
         """Returns the weighted losses of the image's sums over pixels."""
         config, weights = self._config, targets.weights
         sizes = self._sizes(image, targets)
-        # Dividing the features divides what is quadratic in them.
+        # A loss that is quadratic in the features is divided by the square of their divisor.
         content = (weights.content / config.network.feature_divisor**2) * terms.content_loss(
             statistics.content_error, sizes, config.content.normalization
         )
@@ -279,19 +279,19 @@ class Objective:
         return Losses(content + style + weighted, content, style, weighted)
 
     def _variation(self, image: Tensor) -> Tensor:
-        """Returns the image's total variation; without weight it is not computed."""
+        """Returns the image's total variation; 0 if it has no weight."""
         config = self._config
         if not config.total_variation.weight:
             return tf.constant(0.0)
         return terms.TOTAL_VARIATION[config.total_variation.formula](PIXEL_LEVELS * image)
 
     def _compared(
-        self, moments: style_statistics.Moments, kept: Mapping[str, Tensor], factor: Tensor
+        self, moments: style_statistics.Moments, target: Mapping[str, Tensor], factor: Tensor
     ) -> Tensor:
-        return self._statistic.loss(moments, kept, factor, self._config.style.moment_weight)
+        return self._statistic.loss(moments, target, factor, self._config.style.moment_weight)
 
     def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
-        """Returns what is summed over pixels: for the style's moments, and the distance to the content."""
+        """Returns the function of features that gives the sums over pixels for all losses."""
 
         def statistics(features: network.Maps, part: network.Part) -> terms.Statistics:
             own = {layer: part(layer, guide)[0] for layer, guide in guided.items()}
@@ -307,7 +307,7 @@ class Objective:
         return statistics
 
     def _zeros(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> terms.Statistics:
-        """Returns the sums over no pixels."""
+        """Returns sums of zero, shaped as the sums over pixels."""
         channels = {layer: self._network.channels(layer) for layer in self._style_layers}
         regions = {layer: guided[layer].shape[-1] if guided else 1 for layer in self._style_layers}
         return terms.Statistics(
@@ -321,7 +321,7 @@ class Objective:
         divisor = self._config.network.feature_divisor
         moments = {}
         for layer, gram in sums.gram_sums.items():
-            # A region that a style picture lacks has no pixels, and statistics that nobody asks for.
+            # A region that a style picture lacks has no pixels; its share of the loss is 0.
             pixels = (
                 tf.maximum(tf.reduce_sum(guided[layer], axis=[0, 1, 2]), _FEWEST_PIXELS)
                 if guided
@@ -349,7 +349,7 @@ class Objective:
         }
 
 
-# A guide of fewer pixels in all is none: it sums rounding errors.
+# The least sum of a guide to divide by: below it a guide is empty but for rounding errors.
 _FEWEST_PIXELS = 1e-6
 
 

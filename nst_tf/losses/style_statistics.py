@@ -1,8 +1,8 @@
-"""What of a style is matched, beside Gram matrices: functions of a layer's first two moments.
+"""Style statistics and their losses: functions of a layer's first two moments.
 
-A statistic takes `Moments`, which are sums over pixels divided by their number, so that those of a picture
-come from its tiles. Leading axes (styles, regions) of the picture's moments and the target's broadcast; a
-loss has them too. All tensors are float32. Gradients flow to the picture's moments, never to the target.
+`Moments` are sums over pixels divided by the number of pixels, so that those of a picture can be computed
+from its tiles. Leading axes (styles, regions) of the picture's moments and the target's broadcast; a loss has
+them too. All tensors are float32. Gradients flow to the picture's moments, not to the target.
 
 F is a layer's features as [M, C], M its pixels, G = F^T F, D a difference generated minus target, S(.) a sum
 and m(.) a mean of squares.
@@ -28,22 +28,20 @@ class Moments(NamedTuple):
 
 
 class StyleStatistic(NamedTuple):
-    """What is kept of a style and how a picture is held against it."""
+    """A statistic: the target of a style, and the loss of a picture."""
 
-    needs_mean: bool  # whether `Moments.mean` is looked at
-    target: Callable[[Moments], dict[str, Tensor]]  # once for each scale
+    needs_mean: bool  # whether it reads `Moments.mean`
+    target: Callable[[Moments], dict[str, Tensor]]  # style's moments -> target, once for each scale
     loss: Callable[[Moments, Target, Tensor, float], Tensor]
     """(picture's moments, target, gram_factor, moment_weight) -> loss [...]
 
-    `gram_factor`, [] or shaped as the leading axes, is the style normalisation that multiplies S(D(G/M));
-    `moment_weight` that of means and deviations. A statistic may need neither.
+    `gram_factor`, [] or shaped as the leading axes, multiplies S(D(G/M)); `moment_weight` multiplies the
+    losses of means and deviations. A statistic may use neither.
     """
 
 
-# Added to every variance before its root. Features are in levels of 0..255 unless divided, deviations of
-# live channels between 1 and 1000: this changes none of them by more than 5e-6 of itself, while the root's
-# slope at a constant channel, 1 / (2 sqrt(epsilon)), stays at 158. AdaIN (Huang and Belongie 2017,
-# arXiv:1703.06868) adds as much in its authors' program.
+# Added to every variance before its root, to bound the root's slope at constant channels: as in the authors'
+# program of AdaIN (Huang and Belongie 2017, arXiv:1703.06868). Changes deviations above 1 by less than 5e-6.
 _VARIANCE_EPSILON = 1e-5
 
 # Added to the diagonal of every covariance, in units of features squared: crowsonkb/style-transfer-pytorch.
@@ -61,8 +59,8 @@ def _gram_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_wei
 
 
 def _gram_mean_std_target(moments: Moments) -> dict[str, Tensor]:
-    kept = {"gram": moments.gram, "mean": moments.mean, "deviation": _deviation(moments)}
-    return {name: tf.stop_gradient(value) for name, value in kept.items()}
+    target = {"gram": moments.gram, "mean": moments.mean, "deviation": _deviation(moments)}
+    return {name: tf.stop_gradient(value) for name, value in target.items()}
 
 
 def _gram_mean_std_loss(
@@ -77,7 +75,7 @@ def _gram_mean_std_loss(
 def _deviation(moments: Moments) -> Tensor:
     """Returns each channel's standard deviation over pixels, [..., C]."""
     variance = tf.linalg.diag_part(moments.gram) - tf.square(moments.mean)
-    # The variance of a constant channel may come out negative by rounding.
+    # Rounding may make the variance of a constant channel negative.
     return tf.sqrt(tf.maximum(variance, 0.0) + _VARIANCE_EPSILON)
 
 
@@ -89,22 +87,21 @@ def _wasserstein_target(moments: Moments) -> dict[str, Tensor]:
     covariance = _covariance(moments)
     values, vectors = tf.linalg.eigh(covariance)
     root = _spectral(tf.sqrt(tf.maximum(values, 0.0)), vectors)
-    kept = {"mean": moments.mean, "trace": tf.linalg.trace(covariance), "root": root}
-    return {name: tf.stop_gradient(tf.cast(value, tf.float32)) for name, value in kept.items()}
+    target = {"mean": moments.mean, "trace": tf.linalg.trace(covariance), "root": root}
+    return {name: tf.stop_gradient(tf.cast(value, tf.float32)) for name, value in target.items()}
 
 
 def _wasserstein_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_weight: float) -> Tensor:
     """Returns the squared Wasserstein-2 distance of two Gaussians, divided by the number of channels.
 
-    W^2 = |mu - mu_s|^2 + tr(C_s + C - 2 (C_s^1/2 C C_s^1/2)^1/2): Olkin and Pukelsheim 1982, theorem 4. As
-    crowsonkb/style-transfer-pytorch has it: 1e-4 I added to both covariances, means over channels for sums.
-    Differs from it by exact roots: its twelve Newton-Schulz steps, each of which enlarges small eigenvalues'
-    roots 1.5 times, stop short of those below about 6e-5 of the matrix' norm.
+    W^2 = |mu - mu_s|^2 + tr(C_s + C - 2 (C_s^1/2 C C_s^1/2)^1/2): Olkin and Pukelsheim 1982, theorem 4. As in
+    crowsonkb/style-transfer-pytorch, 1e-4 I is added to both covariances, and means over channels replace
+    sums. Differs from that program by exact roots instead of twelve Newton-Schulz iterations.
     """
     del gram_factor, moment_weight
     covariance, root = _covariance(moments), tf.cast(target["root"], tf.float64)
     overlap = root_trace(tf.matmul(root, tf.matmul(covariance, root)))
-    # In float64: it is a small difference of large sums.
+    # In float64, as a small difference of large sums.
     spread = tf.linalg.trace(covariance) + tf.cast(target["trace"], tf.float64) - 2.0 * overlap
     channels = tf.cast(tf.shape(covariance)[-1], tf.float64)
     return _mean_square(moments.mean - target["mean"]) + tf.cast(spread / channels, tf.float32)
@@ -150,12 +147,12 @@ def _root_traces(matrix: Tensor) -> Any:
 
 
 def _eigh(matrix: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns eigenvalues and eigenvectors; those of the identity where a matrix is not finite.
+    """Returns eigenvalues and eigenvectors; those of the identity for a matrix with infinity or NaN.
 
-    TensorFlow's own raises an error there, but a run that diverges is to end with a loss that is no number.
+    TensorFlow's `eigh` fails for such a matrix, but a diverging run is to end with a loss of NaN.
     """
     identity = tf.eye(tf.shape(matrix)[-1], dtype=matrix.dtype)
-    # Rounding in a product must not tilt the decomposition, which reads one triangle only.
+    # The decomposition reads one triangle only; rounding makes the product slightly asymmetric.
     symmetric = (matrix + tf.linalg.adjoint(matrix)) / 2.0
     values, vectors = tf.linalg.eigh(tf.where(finite[..., tf.newaxis, tf.newaxis], symmetric, identity))
     return values, vectors
@@ -170,7 +167,7 @@ def _spectral(values: Tensor, vectors: Tensor) -> Tensor:
     return tf.matmul(vectors * values[..., tf.newaxis, :], vectors, adjoint_b=True)
 
 
-# What of a style is matched, by name.
+# Statistics by name.
 STYLE_STATISTICS: Mapping[str, StyleStatistic] = settings.STYLE_STATISTICS.table(
     gram=StyleStatistic(False, _gram_target, _gram_loss),
     gram_mean_std=StyleStatistic(True, _gram_mean_std_target, _gram_mean_std_loss),

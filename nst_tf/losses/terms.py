@@ -1,8 +1,8 @@
-"""Feature statistics as sums over pixels, and the losses made of them.
+"""Feature statistics as sums over pixels, and the losses computed from them.
 
-Everything that passes through the network ends in `Statistics`: sums over pixels, so that the
-statistics of a picture are the sum of those of its tiles. The losses are functions of these small sums
-alone. Features are `[1, h, w, C]` of any float type; statistics and losses are always float32.
+`Statistics` are sums over pixels, so that those of a picture are the sums of those of its tiles. All losses
+but total variation are functions of these small sums alone. Features are `[1, h, w, C]` of any float type;
+statistics and losses are always float32.
 
 N is a layer's number of channels, M its number of pixels (of a region: the sum of its guide), F its
 features as [M, N], G = F^T F the Gram matrix, S(.) a sum of squares, D a difference generated minus target.
@@ -26,17 +26,16 @@ class Statistics(NamedTuple):
     """
 
     gram_sums: dict[str, Tensor]  # {layer: [R, C, C]}, sum over pixels of guide * F_i F_j
-    feature_sums: dict[str, Tensor]  # {layer: [R, C]}, sum over pixels of guide * F_i; where it is asked for
+    feature_sums: dict[str, Tensor]  # {layer: [R, C]}, sum over pixels of guide * F_i; {} unless needed
     content_error: dict[str, Tensor]  # {layer: []}, sum over pixels and channels of (DF)^2
 
 
-# (moments of the picture [R, ...], what is kept of the styles [K, R, ...], factor of Gram matrices' losses)
-# -> losses, [K, R].
+# (moments of the picture [R, ...], targets [K, R, ...], factor of Gram matrices' losses) -> losses, [K, R].
 StatisticLoss = Callable[[Any, Mapping[str, Tensor], Any], Tensor]
 
 
 class LayerSize(NamedTuple):
-    """How large a layer's features of the whole picture are."""
+    """The size of a layer's features of the whole picture."""
 
     channels: float  # N
     pixels: Tensor  # [] float32, M
@@ -44,9 +43,9 @@ class LayerSize(NamedTuple):
 
 
 class StyleTargets(NamedTuple):
-    """What K style pictures ask for, for each of R regions."""
+    """The targets of K style pictures for each of R regions."""
 
-    statistics: dict[str, dict[str, Tensor]]  # {layer: what its statistic keeps, [K, R, ...] each}
+    statistics: dict[str, dict[str, Tensor]]  # {layer: target of its statistic, [K, R, ...] each}
     shares: Tensor  # [K, R], of the style loss: blend weights times the region's share of the picture
 
 
@@ -70,8 +69,8 @@ def _self_product_function(dtype: tf.DType) -> Any:
 def _self_product(features: Tensor) -> Tensor:
     """Returns F^T F in float32 for F [M, C] of any float type.
 
-    The sum runs in float32 also for bfloat16 features: rounded sums would drown small entries. The gradient,
-    F (U + U^T), is rounded to the features' type in any case, so that it is also computed in it.
+    The sum is in float32 even for bfloat16 features, since rounded sums would lose small entries. The
+    gradient, F (U + U^T), has the features' type, and is computed in it.
     """
     channels = features.shape[-1]
     return tf.ensure_shape(_self_product_function(features.dtype)(features), [channels, channels])
@@ -129,7 +128,7 @@ def half_sum_squares(image: Tensor) -> Tensor:
 def sum_of_means_of_squares(image: Tensor) -> Tensor:
     """Returns the mean squared difference down the rows plus that along the columns."""
     squares = [tf.square(difference) for difference in _differences(image)]
-    # A picture of one row or one column has no difference that way, and no mean of none.
+    # A picture of one row or one column has no differences in one direction.
     return tf.add_n(
         [tf.math.divide_no_nan(tf.reduce_sum(s), tf.cast(tf.size(s), tf.float32)) for s in squares]
     )
@@ -145,9 +144,9 @@ def sum_power_1_25(image: Tensor) -> Tensor:
 def nine_point_squares(image: Tensor) -> Tensor:
     """Returns 2 (m(dx) / 3 + m(dy) / 3 + m(d down-right) / 12 + m(d down-left) / 12), the border replicated.
 
-    A total variation of squares on a nine-point stencil, whose diagonals make it nearly the same in all
-    directions: crowsonkb/style-transfer-pytorch. Means m(.) of squares are over one difference for each
-    pixel, of diagonals over one for each corner of a pixel.
+    A total variation of squares on a nine-point stencil, whose diagonals make it nearly isotropic:
+    crowsonkb/style-transfer-pytorch. Means m(.) of squares are over one difference for each pixel, of
+    diagonals over one for each corner of a pixel.
     """
     padded = tf.pad(image, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     inner = padded[:, 1:-1, 1:-1]
@@ -172,8 +171,8 @@ TOTAL_VARIATION: Mapping[str, Callable[[Tensor], Tensor]] = settings.TOTAL_VARIA
     nine_point_squares=nine_point_squares,
 )
 
-# What multiplies S(DF) in the content loss, by name, from a layer's size. A name says the formula
-# or its publisher; `config/presets.py` says which preset uses which.
+# Factors of S(DF) in the content loss, by name: size of a layer -> factor. A name is the formula or its
+# publisher; `config/presets.py` shows which preset uses which.
 CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = settings.CONTENT_NORMALIZATION.table(
     mean=lambda size: 1 / (size.channels * size.pixels),  # a mean of squares
     sum=lambda _: 1.0,
@@ -182,16 +181,16 @@ CONTENT_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = settings.CO
     half_root=lambda size: 1 / (2 * tf.sqrt(size.channels * size.pixels)),
 )
 
-# What multiplies S(D(G/M)) in the style loss, by name, from a layer's size. Gram matrices are compared per
-# pixel, so that no target depends on the size of the style picture: a formula of the undivided G has its
-# factor of M^2 here.
+# Factors of S(D(G/M)) in the style loss, by name: size of a layer -> factor. Gram matrices are divided by the
+# number of pixels, so that no target depends on the size of the style picture; a formula of the undivided G
+# has a factor M^2 here.
 STYLE_NORMALIZATION: Mapping[str, Callable[[LayerSize], Tensor]] = settings.STYLE_NORMALIZATION.table(
     gatys2015=lambda size: 1 / (4 * size.channels**2),  # S(DG) / (4 N^2 M^2): Gatys et al. 2015, eq. 4
     gatys_pytorch=lambda size: 1e3 / size.channels**4,  # (1e3 / N^2) mean((D(G/M))^2): their notebook
     sum=lambda size: 1 / size.channels**2,  # S(D(G / (N M)))
     mean=lambda size: 1 / size.channels**4,  # mean((D(G / (N M)))^2)
     udacity=lambda size: size.pixels / size.channels**3,  # mean((DG)^2) / (N M)
-    # S(DG) / (4 * 3^2 * (pixels of the image)^2): the example takes the image's size at every layer.
+    # S(DG) / (4 * 3^2 * (pixels of the image)^2): the example uses the image's size at every layer.
     keras_example=lambda size: tf.square(size.pixels / size.image_pixels) / 36,
 )
 
@@ -223,11 +222,11 @@ def style_loss(
 
     Args:
         moments: {layer: the picture's moments, [R, ...]}.
-        styles: What the styles ask for.
+        styles: The styles' targets.
         sizes: {layer: its size}.
         layer_weights: {layer: weight}.
         normalization: A name from `STYLE_NORMALIZATION`, of Gram matrices.
-        statistic: What compares moments.
+        statistic: The loss of the picture's moments against the targets.
     """
     factor = STYLE_NORMALIZATION[normalization]
     terms = [

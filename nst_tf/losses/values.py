@@ -1,4 +1,4 @@
-"""The losses of an image as they are reported; a module of its own, since it loads no TensorFlow."""
+"""The reported losses of an image; a module of its own, since it loads no TensorFlow."""
 
 from typing import Any, NamedTuple
 

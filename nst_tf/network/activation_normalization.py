@@ -1,8 +1,8 @@
-"""The network of Gatys et al. 2015 rescaled so that its filters' mean activations are 1.
+"""Rescales the network so that the mean activation of every filter is 1.
 
-arXiv:1508.06576, methods, and Gatys et al. 2015, "Texture Synthesis Using Convolutional Neural Networks"
-(arXiv:1505.07376), section 2. A ReLU network stays the same function but for the factors, since ReLUs and all
-poolings here are positively homogeneous, channel by channel.
+Gatys et al. 2015 (arXiv:1508.06576), methods, and Gatys et al. 2015, "Texture Synthesis Using Convolutional
+Neural Networks" (arXiv:1505.07376), section 2. The rescaled network computes the same features up to a factor
+for each channel, since ReLUs and all poolings here are positively homogeneous.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from nst_tf.config import layers as vgg_layers
 from nst_tf.network import vgg19, weights
 from nst_tf.tensors import Tensor
 
-# A filter whose mean is below this share of its layer's is dead: it fired at a few positions at most, and
-# brought to a mean of 1 these few would outweigh whole layers.
+# A filter whose mean is below this share of its layer's is dead: it is active at few positions, which with a
+# mean of 1 would outweigh whole layers.
 _DEAD_SHARE = 1e-4
 
 
@@ -30,18 +30,17 @@ def normalized(
     """Returns weights with which every filter's mean activation over the images and positions is 1.
 
     K'_l = K_l m_(l-1)[in] / m_l[out], b'_l = b_l / m_l[out], where m_l is a filter's mean after its ReLU in
-    the network as it was and m_0 = 1. A dead filter has no mean to divide by: it takes its layer's, so that
-    it is in proportion to the others should it fire later.
+    the original network and m_0 = 1. A dead filter is divided by the mean of its layer.
 
     Args:
-        loaded: The network as it was.
-        images: Each [1, H, W, 3] in [0, 1]; each counts alike, whatever its size.
-        layers: What the network is to expose: convolutions beyond the deepest stay as they are, and out.
+        loaded: The original weights.
+        images: Each [1, H, W, 3] in [0, 1]; all have the same weight, whatever their size.
+        layers: The layers to expose; convolutions beyond the deepest are left out.
         pooling: As in `vgg19.build`.
         padding: As in `vgg19.build`.
 
     Returns:
-        Weights for the layers up to the deepest, of the same name and hash: those of what they are made from.
+        Weights for the layers up to the deepest, with the name and the hash of the original ones.
     """
     means = mean_activations(loaded, images, layers, pooling=pooling, padding=padding)
     arrays, before = {}, np.ones(3)
@@ -62,7 +61,7 @@ def mean_activations(
     pooling: str = "max",
     padding: str = "zeros",
 ) -> Mapping[str, np.ndarray]:
-    """Returns {convolution: mean of each of its filters after the ReLU, [out] float64}, from the input up.
+    """Returns {convolution: mean activation of each filter after the ReLU, [out] float64}, from the input up.
 
     The arguments are those of `normalized`.
     """
@@ -79,6 +78,6 @@ def mean_activations(
 
 
 def _divisors(means: np.ndarray) -> np.ndarray:
-    """Returns what filters are divided by: their means, the layer's for dead ones, 1 where all are."""
+    """Returns the divisors of filters: their means, the layer's mean for dead ones, 1 if all are dead."""
     of_layer = float(np.mean(means)) or 1.0
     return np.where(means > _DEAD_SHARE * of_layer, means, of_layer)

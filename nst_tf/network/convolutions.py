@@ -1,4 +1,4 @@
-"""The ways in which convolutions are computed, by name, and the rule of "auto"."""
+"""Algorithms of convolution by name, and the choice of "auto"."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from nst_tf import errors, runtime
 from nst_tf.config import settings
 from nst_tf.network import prepared, winograd
 
-# Layers by the name of the way; "auto" is for `resolve`, and TensorFlow's own where nobody asked it.
+# Layers by algorithm. `resolve` replaces "auto"; without it "auto" is Keras' own layer.
 LAYERS: Mapping[str, type[keras.layers.Conv2D]] = settings.CONVOLUTIONS.table(
     auto=keras.layers.Conv2D,
     direct=keras.layers.Conv2D,
@@ -18,15 +18,13 @@ LAYERS: Mapping[str, type[keras.layers.Conv2D]] = settings.CONVOLUTIONS.table(
 
 
 def resolve(convolution: str, precision: str) -> str:
-    """Returns "direct", "winograd" or "prepared" for a way of convolution that may be "auto".
+    """Returns the algorithm of convolution, "direct", "winograd" or "prepared", for one that may be "auto".
 
-    The rule of "auto": on a processor winograd for float32, and prepared for bfloat16 where TensorFlow has
-    oneDNN. Winograd's loss and gradient took 0.84 times as long at 128, 0.79 at 256, 0.68 at 512 and 0.73 at
-    1024 pixels on two cores with AVX2, a step 0.53 times as long at 256 pixels on two with AVX512. A GPU has
-    faster convolutions of its own.
+    "auto" is winograd for float32 and prepared for bfloat16 on a CPU, the latter only if TensorFlow uses
+    oneDNN. A step with winograd takes 0.5 to 0.8 times as long on two cores. On a GPU "auto" is direct.
 
     Raises:
-        InputError: Winograd was asked for in bfloat16, or prepared where it cannot be had.
+        InputError: The config names winograd with bfloat16, or prepared where it is not available.
     """
     if convolution == "winograd" and precision != "float32":
         raise errors.InputError(

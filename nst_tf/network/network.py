@@ -1,7 +1,7 @@
-"""The frozen network over a whole picture, or window by window where a picture does not fit into memory.
+"""The frozen network, applied to a whole picture or, to save memory, tile by tile.
 
-What leaves it are sums over pixels, which are the same either way; see `tiling`. Images are `[1, H, W, 3]`
-float32 sRGB in [0, 1].
+Results are sums over pixels, which are the same either way; see `tiling`. Images are `[1, H, W, 3]` float32
+sRGB in [0, 1].
 """
 
 from collections.abc import Callable, Sequence
@@ -16,15 +16,15 @@ from nst_tf.tensors import Tensor
 
 Maps = dict[str, Tensor]  # {layer: [1, h, w, C]}
 
-# (layer, a map of the whole picture's size) -> the part of it that belongs to the features at hand.
+# (layer, map of the whole picture) -> its part at the same place as the features of the tile.
 Part = Callable[[str, Tensor], Tensor]
 
-# (features, part) -> sums over their pixels, a structure of float32 tensors.
+# (features of a tile, part) -> sums over their pixels, a structure of float32 tensors.
 Statistics = Callable[[Maps, Part], Any]
 
 
 class Network:
-    """The network up to the deepest of some layers."""
+    """The network up to the deepest of the layers that it exposes."""
 
     def __init__(
         self,
@@ -37,17 +37,16 @@ class Network:
         padding: str = "zeros",
         convolution: str = "direct",
     ) -> None:
-        """Builds it.
+        """Builds the network.
 
         Args:
-            layers: What it exposes, by paper name.
+            layers: The layers that it exposes, by paper name.
             vgg_weights: For every convolution that the layers need.
             pooling: A name from `vgg19.POOLING`.
             precision: The type of the convolutions, "float32" or "bfloat16".
-            tile: The side in pixels of the windows in which it looks at pictures, beside their halo; 0 for
-                whole pictures.
+            tile: Side of the tiles in pixels, without their halo; 0 for whole pictures.
             padding: Of the first convolution, a name from `vgg19.PADDING`.
-            convolution: How convolutions are computed, a name from `convolutions.LAYERS`.
+            convolution: The algorithm of the convolutions, a name from `convolutions.LAYERS`.
         """
         self._layers, self._tile = list(layers), tile
         self._model = vgg19.build(
@@ -67,7 +66,7 @@ class Network:
         return [variable.value for variable in self._model.variables]
 
     def channels(self, layer: str) -> int:
-        """Returns how many channels a layer's features have."""
+        """Returns the number of channels of a layer."""
         count: int = self._model.output[layer].shape[-1]
         return count
 
@@ -95,8 +94,8 @@ class Network:
 
         Args:
             image: [1, H, W, 3].
-            statistics: What to sum.
-            zeros: The sums over no pixels.
+            statistics: The function that sums.
+            zeros: Sums of zero, of the same structure.
         """
         if not self._tile:
             return statistics(self._features(image), _whole)
@@ -113,9 +112,9 @@ class Network:
 
         Args:
             image: [1, H, W, 3].
-            statistics: What to sum.
+            statistics: The function that sums.
             loss: sums -> a NamedTuple of scalars, `total` among them.
-            zeros: The sums over no pixels.
+            zeros: Sums of zero, of the same structure.
         """
         if self._tile:
             return tiling.value_and_gradient(
@@ -144,7 +143,7 @@ class Network:
         return tiling.plan(height, width, self._tile, vgg_layers.halo(self._layers), self._stride)
 
     def _core_features(self, part: Tensor, window: tiling.Window) -> Maps:
-        """Returns the features of a window that belong to its core."""
+        """Returns the features of a tile's core."""
         features = self._features(part)
         return {
             layer: tiling.core(features[layer], window, vgg_layers.stride(layer)) for layer in self._layers

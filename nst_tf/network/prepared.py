@@ -1,10 +1,10 @@
-"""Convolutions whose kernels oneDNN lays out once, instead of in every step.
+"""Convolutions whose kernels oneDNN reorders once, instead of in every step.
 
-oneDNN wants a kernel in an order of its own. TensorFlow (2.21) keeps it so between steps only where the
-kernel is a constant of the graph, and VGG19's as constants make a run start 6 s later, since the graph's
-optimisers copy them again and again. The operation that TensorFlow itself puts in the place of a convolution
-takes the same promise, that the kernel stays, as an attribute; it is made here with that. Results are the
-same, bit for bit; gradients, made by the kernel turned round, differ by rounding.
+oneDNN needs kernels in an order of its own. TensorFlow (2.21) caches a reordered kernel only if the kernel is
+a constant of the graph; VGG19's kernels as constants delay the start of a run by 6 s, since graph optimisers
+copy them repeatedly. TensorFlow's internal oneDNN operation has an attribute that declares a kernel constant,
+and this module creates that operation itself. Results are the same, bit for bit; gradients, computed with the
+rotated kernel, differ by rounding.
 """
 
 import functools
@@ -22,17 +22,15 @@ from nst_tf.tensors import Tensor
 
 _Attr = attr_value_pb2.AttrValue
 
-# Fewer channels have kernels that are laid out in no time, and more pixels: there TensorFlow's fusion of the
-# convolution with bias and ReLU, which this operation is left out of, is worth more. A step of tf_tutorial in
-# bfloat16 at 64, 128 and 256 pixels took 27, 42 and 88 ms without, 17, 30 and 86 from 256 channels on, 16, 31
-# and 90 from 128 on (two cores with AMX-BF16).
+# Layers with fewer channels have small kernels and many pixels: TensorFlow's fusion of convolution, bias and
+# ReLU, which excludes this operation, saves more there. 256: fastest steps at 64 to 256 pixels with AMX.
 _LEAST_CHANNELS = 256
 
 
 def convolve(features: Tensor, kernel: Tensor) -> Tensor:
-    """Returns the convolution with padding by zeros, [B, h, w, out], of a kernel that stays the same.
+    """Returns the convolution padded with zeros, [B, h, w, out], with a constant kernel.
 
-    For graphs on a processor, where `is_available`. What the kernel is at the first call counts for all.
+    For graphs on a CPU, if `is_available`. All calls use the value that the kernel has at the first call.
 
     Args:
         features: [B, h, w, in], float32 or bfloat16.
@@ -53,7 +51,7 @@ def convolve(features: Tensor, kernel: Tensor) -> Tensor:
             "data_format": _Attr(s=b"NHWC"),
             "use_cudnn_on_gpu": _Attr(b=False),
             "is_filter_const": _Attr(b=True),
-            "_kernel": _Attr(s=b"MklNameChangeOp"),  # by which oneDNN's implementations are found
+            "_kernel": _Attr(s=b"MklNameChangeOp"),  # the label of oneDNN's implementations
         },
     )
     return operation.outputs[0]
@@ -61,27 +59,27 @@ def convolve(features: Tensor, kernel: Tensor) -> Tensor:
 
 @functools.cache
 def is_available() -> bool:
-    """Returns whether TensorFlow has the operation as it is used here, which nothing documents: tries it."""
+    """Returns whether TensorFlow has the operation, which is undocumented, by trying it."""
     if not runtime.uses_onednn():
         return False
     features, kernel = (tf.random.stateless_uniform(shape, [0, 0]) for shape in ([1, 3, 5, 2], [3, 3, 2, 4]))
     try:
         found = tf.function(convolve, autograph=False)(features, kernel)
-    except (AttributeError, TypeError, ValueError, tf.errors.OpError):  # it is not there, or is another
+    except (AttributeError, TypeError, ValueError, tf.errors.OpError):  # it is missing or has changed
         return False
     return np.allclose(found, tf.nn.conv2d(features, kernel, 1, "SAME"), atol=1e-4)
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Keras' 3x3 convolution, frozen: one whose kernel is laid out once where that takes long, in graphs.
+    """Keras' 3x3 convolution, frozen, with `convolve` in graphs for layers with many channels.
 
-    So is its gradient by the features, the convolution by the kernel turned round.
+    Its gradient by the features is the convolution with the rotated kernel, likewise by `convolve`.
     """
 
     _turned: Tensor = None
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Sets kernel and bias for good."""
+        """Sets kernel and bias, once."""
         super().set_weights(weights)
         kernel = weights[0]
         if self.padding == "same" and min(kernel.shape[2:]) >= _LEAST_CHANNELS:

@@ -1,16 +1,17 @@
-"""Windows of a picture, and the exact gradient of a loss of sums over them.
+"""Tiles of a picture, and the exact gradient of a loss that depends on sums over pixels.
 
-If all that a loss sees of a picture are sums over pixels, then they may be taken window by window, and so may
-their gradient: first the sums, then the small loss's gradient by them, then each window's by way of its own
-sums. The result is that of the whole picture but for rounding; the memory is one window's. That takes two
-passes through the network forward instead of one.
+Such a loss can be computed tile by tile, and so can its gradient: first the sums over all tiles, then the
+gradient of the loss by the sums, then the gradient of each tile through its own sums. Except for rounding,
+the result is that of the whole picture, with the memory of one tile. It takes two forward passes instead of
+one.
 
-A window is a core and a halo around it. Cores lie side by side; only their features count. The halo is as
-wide as a feature sees, so that what a network's padding does at a window's border, where the picture goes on,
-reaches no core. At the picture's own border there is no halo, and padding acts as for the whole picture.
+A window is a core, the tile itself, with a halo around it. Cores do not overlap, and only their features
+count. The halo is as wide as the receptive field of a feature, so that the network's padding at a window's
+border does not affect the core. There is no halo at the picture's border, where padding acts as in the whole
+picture.
 
-What is as large as the picture is put together row by row of windows. To add each window to a whole picture
-of zeros would hold three pictures, and take time that grows with the square of their size.
+Pictures and maps are assembled from rows of windows. Adding each window to a whole picture of zeros would
+hold three pictures in memory and take time quadratic in the number of pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,9 +37,9 @@ class Window(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The windows of a picture: each of n spans of rows with each of m spans of columns.
+    """The windows of a picture: all combinations of n spans of rows and m spans of columns.
 
-    A span is begin and end of a window along a side, begin and end of its core.
+    A span is the begin and end of a window along a side, then the begin and end of its core.
     """
 
     rows: Tensor  # [n, 4] int32
@@ -49,7 +50,7 @@ class Grid(NamedTuple):
         return tf.shape(self.rows)[0], tf.shape(self.columns)[0]
 
     def window(self, row: Tensor, column: Tensor) -> Window:
-        """Returns one of them."""
+        """Returns the window in that row and column of the grid."""
         return Window(*tf.unstack(self.rows[row]), *tf.unstack(self.columns[column]))
 
 
@@ -59,15 +60,15 @@ def plan(height: Tensor, width: Tensor, tile: int, halo: int, stride: int) -> Gr
     Args:
         height: Of the picture.
         width: Of the picture.
-        tile: Pixels of a core's side, at most, but for rounding up to the stride.
+        tile: The longest side of a core in pixels, before rounding up to the stride.
         halo: Pixels around a core; a multiple of the stride.
-        stride: What windows and cores begin at multiples of: that of the deepest layer.
+        stride: Of the deepest layer; windows and cores begin at multiples of it.
     """
     return Grid(_spans(height, tile, halo, stride), _spans(width, tile, halo, stride))
 
 
 def _spans(side: Tensor, tile: int, halo: int, stride: int) -> Tensor:
-    """Returns spans [n, 4] along a side, whose cores are as many as need be and about equally long."""
+    """Returns spans [n, 4] along a side with the fewest cores possible, all of about the same length."""
     count = -(-side // tile)
     steps = -(-side // stride)
     length = stride * -(-steps // count)
@@ -82,7 +83,7 @@ def cut(image: Tensor, window: Window) -> Tensor:
 
 
 def core(features: Tensor, window: Window, stride: int) -> Tensor:
-    """Returns what belongs to the core, of the features [1, h, w, C] of a window, `stride` pixels a step."""
+    """Returns the core's part of the features [1, h, w, C] of a window, at a layer of that stride."""
     top, left = window.top // stride, window.left // stride
     rows = slice(window.core_top // stride - top, window.core_bottom // stride - top)
     columns = slice(window.core_left // stride - left, window.core_right // stride - left)
@@ -90,21 +91,21 @@ def core(features: Tensor, window: Window, stride: int) -> Tensor:
 
 
 def cut_core(features: Tensor, window: Window, stride: int) -> Tensor:
-    """Returns what belongs to the core, of the features [1, h, w, C] of the whole picture."""
+    """Returns the core's part of the features [1, h, w, C] of the whole picture."""
     rows = slice(window.core_top // stride, window.core_bottom // stride)
     columns = slice(window.core_left // stride, window.core_right // stride)
     return features[:, rows, columns]
 
 
 class Spans(NamedTuple):
-    """Where the parts that windows make stand in a picture or a map."""
+    """The positions of the windows' parts in a picture or a map."""
 
     rows: Tensor  # [n, 2] int32, begin and end
     lefts: Tensor  # [m] int32
 
 
 def core_spans(grid: Grid, stride: int) -> Spans:
-    """Returns where the features of cores stand in a layer's map, `stride` pixels a step."""
+    """Returns the positions of the cores' features in the map of a layer of that stride."""
     return Spans(grid.rows[:, 2:] // stride, grid.columns[:, 2] // stride)
 
 
@@ -114,7 +115,7 @@ def accumulate(function: Callable[[Window], Any], grid: Grid, zeros: Any) -> Any
     Args:
         function: (window) -> a structure of tensors.
         grid: The windows.
-        zeros: The sum of none: the same structure and, where the graph knows them, the same shapes.
+        zeros: Zeros of the structure and the static shapes of the function's result.
     """
     rows, columns = grid.counts()
     return _sum(lambda index: function(grid.window(index // columns, index % columns)), rows * columns, zeros)
@@ -126,18 +127,18 @@ def assemble(
     spans: Sequence[Spans],
     empty: Sequence[Tensor],
 ) -> list[Tensor]:
-    """Returns pictures or maps made of windows' parts, which are added where they overlap.
+    """Returns pictures or maps assembled from the windows' parts, which are added where they overlap.
 
     Args:
         function: (window) -> a part of each result, [1, h, w, C].
         grid: The windows.
-        spans: For each result where the parts stand.
-        empty: Each result without its rows, [1, 0, W, C].
+        spans: For each result the positions of the parts.
+        empty: For each result a tensor of no rows, [1, 0, W, C].
     """
     count, num_columns = grid.counts()
 
-    def row(index: Tensor, open_rows: Sequence[Tensor]) -> list[Tensor]:
-        """Returns a row of windows, added to what the one before left open."""
+    def row(index: Tensor, overlaps: Sequence[Tensor]) -> list[Tensor]:
+        """Returns the sum of a row of windows and the overlap of the previous row."""
 
         def pasted(column: Tensor) -> list[Tensor]:
             parts = function(grid.window(index, column))
@@ -147,16 +148,16 @@ def assemble(
             ]
 
         lengths = [each.rows[index, 1] - each.rows[index, 0] for each in spans]
-        begun = [_pad(rows, 1, 0, length) for rows, length in zip(open_rows, lengths, strict=True)]
+        begun = [_pad(rows, 1, 0, length) for rows, length in zip(overlaps, lengths, strict=True)]
         return _sum(pasted, num_columns, begun)
 
-    def step(index: Tensor, open_rows: list[Tensor], finished: list[Any]) -> tuple[Any, ...]:
-        """Adds a row of windows; what the next row does not reach is finished."""
-        for position, part in enumerate(row(index, open_rows)):
+    def step(index: Tensor, overlaps: list[Tensor], finished: list[Any]) -> tuple[Any, ...]:
+        """Adds a row of windows, and splits it into finished rows and the overlap with the next one."""
+        for position, part in enumerate(row(index, overlaps)):
             done = until[position][index] - spans[position].rows[index, 0]
             finished[position] = finished[position].write(index, part[0, :done])
-            open_rows[position] = part[:, done:]
-        return index + 1, open_rows, finished
+            overlaps[position] = part[:, done:]
+        return index + 1, overlaps, finished
 
     until = [tf.concat([each.rows[1:, 0], each.rows[-1:, 1]], axis=0) for each in spans]
     finished = [
@@ -184,7 +185,7 @@ def value_and_gradient(
         zeros: As for `accumulate`.
 
     Returns:
-        What `loss` returns, and the gradient of its total, shaped as the image.
+        The result of `loss`, and the gradient of its total, shaped as the image.
     """
     sums = accumulate(lambda window: statistics(cut(image, window), window), grid, zeros)
     with tf.GradientTape() as tape:
@@ -207,7 +208,7 @@ def value_and_gradient(
 
 
 def _pad(part: Tensor, axis: int, before: Tensor, size: Tensor) -> Tensor:
-    """Returns a part with zeros before and after it along an axis, of that size."""
+    """Returns a part padded with zeros along an axis to that size."""
     paddings = [[0, 0] for _ in part.shape]
     paddings[axis] = [before, size - before - tf.shape(part)[axis]]
     return tf.pad(part, paddings)
@@ -223,16 +224,16 @@ def _sum(function: Callable[[Tensor], Any], count: Tensor, zeros: Any) -> Any:
 
 
 def _loop(step: Callable[..., tuple[Any, ...]], count: Tensor, variables: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns what comes out of (index, *variables) -> (index + 1, *variables), so many times."""
+    """Returns the results of `count` calls of (index, *variables) -> (index + 1, *variables)."""
 
     def invariant(variable: Any) -> Any:
         if isinstance(variable, tf.TensorArray):
             return tf.TensorShape([])
         shape = variable.shape.as_list()
-        # A picture's rows may grow and shrink.
+        # The number of rows of a picture may change.
         return tf.TensorShape([shape[0], None, *shape[2:]] if len(shape) == 4 else shape)
 
-    # One after the other, or the memory of several would be taken at once.
+    # One iteration at a time, to take the memory of one.
     return tuple(
         tf.while_loop(
             lambda index, *_: index < count,

@@ -2,11 +2,11 @@
 
 VGG19 is configuration E of Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
 Image Recognition" (arXiv:1409.1556, table 1), without its dense layers. `conv4_2` is the convolution's
-output before the ReLU, `relu4_2` after it (what Keras calls `block4_conv2` gives out relu4_2).
+output before the ReLU, `relu4_2` after it (the output of Keras' layer `block4_conv2`).
 
-Images come as `[B, H, W, 3]` float32 sRGB in [0, 1]; features go out as `[B, h, w, C]` in the type of
-the chosen precision. Every layer names its type and its data format, so that a user's own `keras.json`
-and global dtype policy change nothing. Uses Keras only, whatever its backend: no TensorFlow here.
+Images are `[B, H, W, 3]` float32 sRGB in [0, 1], features `[B, h, w, C]` in the type of the chosen precision.
+Every layer names its type and its data format, so that a user's `keras.json` and global dtype policy have no
+effect. Uses Keras only, with any backend, and no TensorFlow.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,15 +34,15 @@ def signed(image: Any) -> Any:
     return 2.0 * image - 1.0
 
 
-# Preprocessing by name; which one to use is a property of the weights.
+# Preprocessing by name, a property of the weights.
 PREPROCESSING: Mapping[str, Callable[[Any], Any]] = {"caffe255": caffe255, "signed": signed}
 
-# A sum of squares below this is none: far below any feature's, far above float32's smallest number, 1e-38.
+# The least sum of squares under a root: far below any feature's, far above float32's least number, 1e-38.
 _SMALLEST_SQUARE = 1e-30
 
 
 def _average_rescaled(size: int, **options: Any) -> Callable[[Any], Any]:
-    """Returns average pooling times 2, about what maxima are to averages of VGG19's features."""
+    """Returns average pooling times 2, about the ratio of maxima to averages of VGG19's features."""
     average = keras.layers.AveragePooling2D(size, **options)
     return lambda features: 2.0 * average(features)
 
@@ -50,7 +50,7 @@ def _average_rescaled(size: int, **options: Any) -> Callable[[Any], Any]:
 def _l2(size: int, **options: Any) -> Callable[[Any], Any]:
     """Returns the L2 norm over the cell, torch's `LPPool2d(2, size)`, times 0.78.
 
-    Its gradient is finite, 0, where the whole cell is 0, as most are after a ReLU.
+    Its gradient is 0, not infinite, where the whole cell is 0, as is frequent after a ReLU.
     """
     average = keras.layers.AveragePooling2D(size, **options)
 
@@ -61,9 +61,9 @@ def _l2(size: int, **options: Any) -> Callable[[Any], Any]:
     return pool
 
 
-# Pooling between the blocks: max as trained; average is what Gatys et al. 2015 found to give a better
-# gradient flow and smoother pictures. The others are crowsonkb/style-transfer-pytorch's, with the factors by
-# which it brings activations back to the scale that the weights were trained for.
+# Pooling between the blocks: max as trained; average for better gradient flow and smoother pictures (Gatys et
+# al. 2015). The others are crowsonkb/style-transfer-pytorch's, with its factors that restore the scale of
+# activations for which the weights were trained.
 POOLING: Mapping[str, Callable[..., Callable[[Any], Any]]] = settings.POOLING.table(
     max=keras.layers.MaxPooling2D,
     average=keras.layers.AveragePooling2D,
@@ -73,13 +73,12 @@ POOLING: Mapping[str, Callable[..., Callable[[Any], Any]]] = settings.POOLING.ta
 
 
 def _replicate(features: Any) -> Any:
-    # Mirrored with the border itself included: by one pixel that is replication.
+    # Symmetric padding by one pixel repeats the border.
     return keras.ops.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric")
 
 
-# What the first convolution sees beyond the picture, by name: (what is put around it, Keras' padding). Zeros,
-# of the preprocessed picture, as trained; its own border, against edge artefacts, in
-# crowsonkb/style-transfer-pytorch.
+# Padding of the first convolution by name: (function that pads the preprocessed picture, Keras' padding).
+# Zeros as trained; the repeated border, against edge artefacts, as in crowsonkb/style-transfer-pytorch.
 PADDING: Mapping[str, tuple[Callable[[Any], Any], str]] = settings.PADDING.table(
     zeros=(lambda features: features, "same"),
     replicate=(_replicate, "valid"),
@@ -99,12 +98,11 @@ def build(
 
     Args:
         layers: Names from `config.layers.LAYERS`.
-        arrays: {convolution: (kernel [3, 3, in, out], bias [out])}; decides how many filters a layer
-            has, so that tests may use narrow networks.
+        arrays: {convolution: (kernel [3, 3, in, out], bias [out])}, with any number of filters.
         pooling: A name from `POOLING`.
         padding: Of the first convolution, a name from `PADDING`.
         precision: The type of the convolutions' arithmetic, "float32" or "bfloat16".
-        convolution: The layer that computes them.
+        convolution: The class of the convolutions.
 
     Returns:
         A model from a preprocessed picture [B, H, W, 3] to {layer: features [B, h, w, C]}.
@@ -144,19 +142,20 @@ def connect(
     Args:
         inputs: A symbolic preprocessed picture [B, H, W, 3].
         layers: Names from `config.layers.LAYERS`.
-        filters: How many filters each convolution has.
+        filters: The number of filters of each convolution.
         pooling: A name from `POOLING`.
         padding: Of the first convolution, a name from `PADDING`.
         precision: The type of the convolutions' arithmetic, or a Keras dtype policy.
-        convolution: The layer that computes them.
-        normalization: For training: makes the layer that follows a convolution of that name, which has no
-            bias then; "conv4_2" is that layer's output, as it is the convolution's once it is folded in.
+        convolution: The class of the convolutions.
+        normalization: For training: name of a convolution -> the layer that follows it. The convolution then
+            has no bias, and "conv4_2" is the output of that layer, which is folded into the convolution
+            later.
 
     Returns:
         {layer: symbolic features [B, h, w, C]}.
     """
-    surround, first_padding = PADDING[padding]
-    features, exposed = surround(inputs), {}
+    pad, first_padding = PADDING[padding]
+    features, exposed = pad(inputs), {}
     for conv in vgg_layers.CONVOLUTIONS[: 1 + max(vgg_layers.depth(layer) for layer in layers)]:
         if conv.endswith("_1") and vgg_layers.block(conv) > 1:
             features = _pool(pooling, precision, vgg_layers.block(conv) - 1)(features)

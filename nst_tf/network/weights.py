@@ -1,8 +1,8 @@
-"""VGG19's weights: Keras' download, the package itself, a file, or a seed; and the files that are read.
+"""VGG19's weights from Keras' download, the package, a file or a seed, and the formats of files.
 
-Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. The caller says which
-convolutions it needs and their shapes; the project's own features have half as many filters. What a file has
-beyond the convolutions asked for is ignored.
+Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. The caller names the
+convolutions that it needs and their shapes; the project's own features have half as many filters. Other
+convolutions in a file are ignored.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from nst_tf.config import settings
 _LOG = logging.getLogger(__name__)
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-# {convolution: VGG19's kernel shape}, from the input up with none left out: a `.weights.h5` file knows layers
-# by their order only.
+# {convolution: VGG19's kernel shape}, from the input up with none left out: a `.weights.h5` file identifies
+# layers by their order.
 Shapes = Mapping[str, tuple[int, ...]]
 
 # Keras' own file of Oxford's ImageNet weights, as `keras.applications.vgg19` names it, and the hash that
@@ -38,8 +38,8 @@ KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/" + KERAS_FILE
 _KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
 
-# How long the first answer of the server may take, all in all, and how long a download may stand still:
-# a firewall that drops packets gives no answer at all, and Keras would wait for ever.
+# Time-outs of the server's first answer and of a stalled download. Without them Keras would wait for ever
+# behind a firewall that drops packets.
 ANSWER_TIMEOUT_S = 15.0
 STALL_TIMEOUT_S = 30.0
 
@@ -52,7 +52,7 @@ _RANDOM_SEED = 0
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The weights of a network and what they are."""
+    """The weights of a network, their name and hash."""
 
     name: str  # "imagenet", "builtin", "random filters" or the file's name
     sha256: str  # of the file, or of the arrays where there is none
@@ -64,14 +64,14 @@ def load(source: str, shapes: Shapes) -> Weights:
     """Loads weights.
 
     Args:
-        source: "imagenet" (Keras' download), "builtin" (the project's own features), "auto" (imagenet; where
-            that cannot be reached, builtin, which is logged as a warning), "random" (seeded random filters),
-            or the path of a `.h5`, `.weights.h5` or `.npz` file.
-        shapes: {convolution: kernel shape} that must be there, from the input up. A file's convolutions
-            may have fewer filters.
+        source: "imagenet" (Keras' download), "builtin" (the project's own features), "auto" (imagenet, or
+            with a warning builtin if imagenet cannot be reached), "random" (seeded random filters), or the
+            path of a `.h5`, `.weights.h5` or `.npz` file.
+        shapes: {convolution: kernel shape} of the needed convolutions, from the input up. A file's
+            convolutions may have fewer filters.
 
     Raises:
-        InputError: The source cannot be had, or lacks a convolution, or has it in a shape that does not fit.
+        InputError: The source is missing, lacks a convolution, or has one of another shape.
     """
     if source in _NAMED:
         return _NAMED[source](shapes)
@@ -95,7 +95,7 @@ def identity(source: str) -> Hashable:
 
 
 def _auto(shapes: Shapes) -> Weights:
-    """Returns Keras' ImageNet weights, or the built-in ones and a warning that says what they are."""
+    """Returns Keras' ImageNet weights, or the built-in ones with a warning."""
     try:
         return _imagenet(shapes)
     except errors.InputError as error:
@@ -111,7 +111,7 @@ def _builtin(shapes: Shapes) -> Weights:
 
 
 def _random(shapes: Shapes) -> Weights:
-    """Returns seeded random filters, which keep the mean square of features from layer to layer.
+    """Returns seeded random filters, which preserve the mean square of features from layer to layer.
 
     He et al. 2015 (arXiv:1502.01852), eq. 10: standard deviation sqrt(2 / inputs of a filter).
     """
@@ -128,7 +128,7 @@ def _random(shapes: Shapes) -> Weights:
 
 
 def _imagenet(shapes: Shapes) -> Weights:
-    """Returns Keras' ImageNet weights from its cache, downloaded if they are not there."""
+    """Returns Keras' ImageNet weights from its cache; downloads them first if need be."""
     path = _keras_file()
     if not _is_published(path):
         path = _download(KERAS_URL, path)
@@ -136,7 +136,7 @@ def _imagenet(shapes: Shapes) -> Weights:
 
 
 def _is_published(path: pathlib.Path) -> bool:
-    """Returns whether Keras' own file is there, whole and readable."""
+    """Returns whether a path is Keras' own file, complete and readable."""
     try:
         return digest(path, "md5") == _KERAS_MD5
     except OSError:
@@ -153,13 +153,13 @@ def _keras_cache() -> pathlib.Path:
 
 
 def _download(url: str, path: pathlib.Path) -> pathlib.Path:
-    """Downloads Keras' file to `path` through Keras, within bounded waits.
+    """Downloads Keras' file to `path` through Keras, with time-outs.
 
     Returns:
-        Where it is: elsewhere than at `path` if Keras could not write there.
+        The file's path, another one than `path` if Keras could not write there.
 
     Raises:
-        InputError: The server cannot be reached, the download stopped, or the file is not the one expected.
+        InputError: The server cannot be reached, the download stalled, or the file has another hash.
     """
     import keras
 
@@ -184,11 +184,11 @@ def _download(url: str, path: pathlib.Path) -> pathlib.Path:
 def _probe(url: str) -> None:
     """Returns once the server has answered for `url`.
 
-    In a thread, since neither the look-up of a name nor trying all of a host's addresses in turn heeds a
-    socket's time-out.
+    Asks in a thread, since a socket's time-out bounds neither the look-up of a name nor the attempts at all
+    of a host's addresses.
 
     Raises:
-        OSError: It gave no answer in time, or an error.
+        OSError: The server gave no answer in time, or an error.
     """
     outcome: list[Exception | None] = []
 
@@ -211,7 +211,7 @@ def _probe(url: str) -> None:
 
 @contextlib.contextmanager
 def _stall_timeout(seconds: float) -> Iterator[None]:
-    """Bounds how long sockets made inside may stand still; Keras' download sets no time-out itself."""
+    """Sets the time-out of sockets created inside, since Keras' download sets none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -239,12 +239,11 @@ _NAMED: Mapping[str, Callable[[Shapes], Weights]] = settings.WEIGHTS.table(
     random=_random,
 )
 
-# What a person is told who gets them instead of ImageNet's.
+# For the warning of `_auto`.
 _BUILTIN_WORTH = "trained by this project, quicker, and freer with the photograph than the ImageNet weights."
 
 
-# What weights may expect of the pictures that they see, `vgg19.PREPROCESSING`. Files that do not say are in
-# Oxford's form, as Keras saves it.
+# Names from `vgg19.PREPROCESSING`. A file without a name has Oxford's, as in Keras' file.
 PREPROCESSING = ("caffe255", "signed")
 
 # The extension of compressed and of plain files that NumPy writes.
@@ -252,7 +251,7 @@ _NUMPY = ".npz"
 
 
 class Contents(NamedTuple):
-    """What is in a file of weights."""
+    """The contents of a file of weights."""
 
     arrays: Arrays
     preprocessing: str  # a name from `PREPROCESSING`
@@ -260,15 +259,15 @@ class Contents(NamedTuple):
 
 
 def read(path: pathlib.Path, shapes: Shapes) -> Contents:
-    """Reads HDF5 as Keras writes it, old or new, or NumPy's `.npz`.
+    """Reads Keras' HDF5 files, old and new, and NumPy's `.npz`.
 
     Args:
-        path: A file that is there.
-        shapes: {convolution: kernel shape} that must be in it, from the input up; with fewer filters than
-            that, too.
+        path: An existing file.
+        shapes: {convolution: kernel shape} of the needed convolutions, from the input up. The file's may have
+            fewer filters.
 
     Raises:
-        InputError: It cannot be read, or lacks a convolution, or has it in a shape that does not fit.
+        InputError: The file cannot be read, lacks a convolution, or has one of another shape.
     """
     if path.suffix not in _READERS:
         raise errors.unknown_name("weights file format", path.suffix, _READERS)
@@ -277,7 +276,7 @@ def read(path: pathlib.Path, shapes: Shapes) -> Contents:
         preprocessing = _read_preprocessing(path) if path.suffix == _NUMPY else PREPROCESSING[0]
         sha256 = digest(path, "sha256")
     except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        # What h5py and NumPy raise for files that are damaged or of another kind.
+        # h5py and NumPy raise these for damaged files and files of another format.
         raise errors.InputError(f"weights: {path} cannot be read: {error}") from None
     if preprocessing not in PREPROCESSING:
         raise errors.unknown_name(f"weights: {path}: preprocessing", preprocessing, PREPROCESSING)
@@ -291,7 +290,7 @@ def digest(path: pathlib.Path, algorithm: str) -> str:
 
 
 def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:
-    """Returns `found` if every convolution is there, finite, and fits: VGG19's, or one of fewer filters."""
+    """Returns `found` if it has every convolution, finite, with the shape of VGG19's or fewer filters."""
     missing = [name for name in shapes if name not in found]
     if missing:
         raise errors.InputError(
@@ -334,7 +333,7 @@ def _read_hdf5(path: pathlib.Path, shapes: Shapes) -> Arrays:
 
 
 def _kernel_and_bias(group: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the one four-dimensional and the one one-dimensional array below a layer's group."""
+    """Returns the only four-dimensional and the only one-dimensional array in a layer's group."""
     arrays: list[np.ndarray] = []
 
     def collect(_: str, node: object) -> None:
@@ -352,7 +351,7 @@ def _kernel_and_bias(group: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
 def _read_npz(path: pathlib.Path, shapes: Shapes) -> Arrays:
     """Reads a `.npz` file of arrays named conv1_1_kernel, conv1_1_bias and so on.
 
-    A kernel of 8-bit whole numbers is multiplied by conv1_1_scale, one number for each filter.
+    A kernel of 8-bit integers is multiplied by conv1_1_scale, one number for each filter.
     """
     with np.load(path, allow_pickle=False) as file:
         found = {}
@@ -368,7 +367,7 @@ def _read_npz(path: pathlib.Path, shapes: Shapes) -> Arrays:
 
 
 def _read_preprocessing(path: pathlib.Path) -> str:
-    """Returns what a `.npz` file says of the pictures that its weights expect."""
+    """Returns the name of the preprocessing in a `.npz` file."""
     with np.load(path, allow_pickle=False) as file:
         return str(file["preprocessing"]) if "preprocessing" in file else PREPROCESSING[0]
 

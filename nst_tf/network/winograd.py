@@ -1,9 +1,9 @@
-"""Convolutions by a quarter of the multiplications: Winograd's minimal filtering.
+"""Winograd's convolutions, with a quarter of the multiplications.
 
 Lavin and Gray 2015, "Fast Algorithms for Convolutional Neural Networks" (arXiv:1509.09308), F(4 x 4, 3 x 3).
-Each tile of 4 x 4 results comes of 6 x 6 numbers d and a kernel g as A^t [(G g G^t) * (B^t d B)] A, where *
-goes number by number; over channels that is 36 products of matrices. Results are those of the definition but
-for rounding: 1e-5 of the largest, in float32.
+Each tile of 4 x 4 results is computed from a patch d of 6 x 6 inputs and a kernel g as
+A^t [(G g G^t) * (B^t d B)] A, where * is elementwise; over channels these are 36 matrix products. Results
+differ from direct convolutions by rounding: 1e-5 of the largest, in float32.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import tensorflow as tf
 from nst_tf import runtime, tensors
 from nst_tf.tensors import Tensor
 
-_TILE, _PATCH = 4, 6  # sides of what comes out and of what it comes of
+_TILE, _PATCH = 4, 6  # sides of a tile of results and of its patch of inputs
 
 # Lavin and Gray, section 4.3, for the points 0, 1, -1, 2, -2 and infinity.
 _B_T = np.array(
@@ -41,25 +41,24 @@ _G = np.array(
 )
 _A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-# For rows and columns at once: [36, 36], [36, 9], [16, 36].
+# The transforms of rows and columns in one matrix: [36, 36], [36, 9], [16, 36].
 _INPUT, _KERNEL, _OUTPUT = (np.kron(each, each).astype(np.float32) for each in (_B_T, _G, _A_T))
 
-# Fewer channels have too little to multiply for what the tiles cost: with 64 both ways took as long.
+# With fewer channels the transforms take as long as the multiplications that they save.
 _LEAST_CHANNELS = 128
 
-# Multiplications of the definition, over 9, from which on this way is faster, by whether products of matrices
-# are oneDNN's. Of VGG19's convolutions at 128, 256 and 512 pixels (two cores with AVX2) those with 5e7 took
-# longer and those with 2e8 less long by TensorFlow's own; by oneDNN's those with 1.3e7 and with 2.5e7.
+# The least work for which tiles are faster, in multiplications of a direct convolution divided by 9: {whether
+# matrix products are oneDNN's: work}. Measured on VGG19's convolutions at 128 to 512 pixels, on two cores
+# with AVX2.
 _LEAST_WORK = {False: 1e8, True: 2e7}
 
-# Channels from which on oneDNN's convolution by the turned kernel, which it takes for a gradient, is mostly
-# the faster one: of VGG19's from 32 channels on 0.8 to 5 times as fast with AVX2, 0.9 to 3 times with AVX512;
-# with a picture's three channels it is the slower one.
+# From this number of channels oneDNN computes a convolution faster as a gradient with the rotated kernel:
+# VGG19's up to 5 times with AVX2, up to 3 times with AVX512, but the first one, of three channels, slower.
 _LEAST_TURNED_CHANNELS = 32
 
 
 def convolve(features: Tensor, transformed: Tensor) -> Tensor:
-    """Returns the convolution, of stride 1 and with zeros around.
+    """Returns the convolution with stride 1, padded with zeros, by tiles.
 
     Args:
         features: [B, H, W, in] float32.
@@ -81,7 +80,7 @@ def convolve(features: Tensor, transformed: Tensor) -> Tensor:
 
 
 def _patches(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Returns 6 x 6 numbers for each tile, [36, B * rows * columns * C], zeros beyond the border."""
+    """Returns the 6 x 6 inputs of each tile, [36, B * rows * columns * C], zeros beyond the border."""
     batch, height, width, channels = tf.unstack(tf.shape(features))
     below, right = (_TILE * count - size + 1 for count, size in ((rows, height), (columns, width)))
     padded = tf.pad(features, [[0, 0], [1, below], [1, right], [0, 0]])
@@ -96,23 +95,20 @@ def _patches(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def transform(kernel: Tensor) -> Tensor:
-    """Returns what `convolve` takes of a kernel [3, 3, in, out]: [36, in, out]."""
+    """Returns the transform of a kernel [3, 3, in, out], as `convolve` takes it: [36, in, out]."""
     _, _, channels, filters = kernel.shape
     return tf.reshape(tf.matmul(_KERNEL, tf.reshape(kernel, [9, -1])), [_PATCH**2, channels, filters])
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Keras' 3x3 convolution, frozen: by tiles where that is faster, by the definition elsewhere.
+    """Keras' 3x3 convolution, frozen: by tiles where that is faster for the size of the features."""
 
-    Which it is depends on the size of the features, which only the graph knows.
-    """
-
-    # For the gradient, a convolution by the kernel turned round; both for tiles, where they may be faster.
+    # The rotated kernel, with which the gradient is a convolution, and the transforms of both kernels.
     _turned: Tensor = None
     _tiles: tuple[Tensor, Tensor] | None = None
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
-        """Sets kernel and bias for good."""
+        """Sets kernel and bias, once."""
         super().set_weights(weights)
         kernel = tf.constant(weights[0], tf.float32)
         channels = min(kernel.shape[2:])
@@ -138,7 +134,7 @@ _ANY, _ANY_TILES = tf.TensorSpec([None] * 4), tf.TensorSpec([None] * 3)
 
 @tensors.noinline_function(input_signature=[_ANY] * 3)
 def _by_definition_with_gradient(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:
-    """Returns the convolution as TensorFlow computes it, with the gradient by the turned kernel."""
+    """Returns the direct convolution, whose gradient is a convolution with the rotated kernel."""
 
     @tf.custom_gradient
     def convolution(features: Tensor) -> tuple[Tensor, Any]:
@@ -153,7 +149,7 @@ def _by_definition_with_gradient(features: Tensor, kernel: Tensor, turned: Tenso
 def _by_work_with_gradient(
     features: Tensor, kernel: Tensor, turned: Tensor, tiles: Tensor, turned_tiles: Tensor
 ) -> Tensor:
-    """Returns the convolution the way that is faster, with the gradient by the turned kernel likewise."""
+    """Returns the convolution by the faster algorithm, and so its gradient, with the rotated kernel."""
 
     @tf.custom_gradient
     def convolution(features: Tensor) -> tuple[Tensor, Any]:
@@ -166,7 +162,7 @@ def _by_work_with_gradient(
 
 
 def _by_definition(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:
-    """Returns the convolution as TensorFlow computes it: with oneDNN as the gradient of one by `turned`."""
+    """Returns the direct convolution; with oneDNN as the gradient of a convolution with `turned`."""
     if not runtime.uses_onednn():
         return tf.nn.conv2d(features, kernel, 1, "SAME")
     shape = tf.concat([tf.shape(features)[:3], tf.shape(kernel)[3:]], axis=0)
@@ -175,7 +171,7 @@ def _by_definition(features: Tensor, kernel: Tensor, turned: Tensor) -> Tensor:
 
 @tensors.noinline_function(input_signature=[tf.TensorSpec([None] * 4)] * 3 + [tf.TensorSpec([None] * 3)])
 def _by_work(features: Tensor, kernel: Tensor, turned: Tensor, transformed: Tensor) -> Tensor:
-    """Returns the convolution the way that is faster for so much work."""
+    """Returns the convolution by the algorithm that is faster for the amount of work."""
     work = tf.cast(tf.size(features), tf.float32) * tf.cast(tf.shape(kernel)[3], tf.float32)
     return tf.cond(
         work >= _LEAST_WORK[runtime.uses_onednn()],

@@ -1,8 +1,8 @@
-"""L-BFGS with a safeguard instead of a line search, for a picture.
+"""L-BFGS with a safeguard instead of a line search, for an image.
 
-Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; see `rules` for the contract.
-With a preconditioner T, a symmetric linear map on images, the pairs live in the space z, image = T z. Whether
-it acts the state says, scale by scale.
+Images are `[1, H, W, 3]` float32, the state a NamedTuple of tensors; `rules` has the contract. With a
+preconditioner T, a symmetric linear map on images, the pairs are in the space z, where image = T z. The state
+says whether it is applied at the current scale.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,57 +14,53 @@ from nst_tf import tensors
 from nst_tf.optimizers.preconditioners import Filter, Preconditioner
 from nst_tf.tensors import Tensor
 
-# An accepted step must lower the loss by at least this share of what the slope promises: the constant
-# of the sufficient-decrease rule in Nocedal and Wright, "Numerical Optimization", section 3.1.
+# The decrease of the loss that an accepted step needs, as a share of the linear prediction: the constant of
+# the sufficient-decrease rule in Nocedal and Wright, "Numerical Optimization", section 3.1.
 _SUFFICIENT_DECREASE = 1e-4
 
-# A rejected step is shortened to the minimum of the parabola through what is known, kept within these
-# shares of its length (Nocedal and Wright, section 3.5: neither hardly shorter nor next to nothing).
+# A rejected step is shortened to the minimum of the interpolating parabola, within these shares of its length
+# (Nocedal and Wright, section 3.5).
 _SHORTEST_CUT, _LONGEST_CUT = 0.1, 0.5
 
-# Below this share of its full length a step says that the history misleads: it is dropped.
+# The history is dropped when rejections have shortened a step below this share of its full length.
 _GIVE_UP_LENGTH = 1e-3
 
-# After a step along which the loss falls faster than its slope says, which leaves no pair to learn from, the
-# next one goes this much further: a saddle is left in a few steps. Doubling is the usual trust region's rule
-# (Nocedal and Wright, algorithm 4.1).
+# The next step is longer by this factor after a step without positive curvature, which gives no pair, to
+# leave a saddle point in a few steps. The usual factor of trust regions (Nocedal and Wright, algorithm 4.1).
 _LENGTHENING = 2.0
 
-# A pair (s, y) is kept if s.y > this * |s| |y|: float32 sums over 1e6 pixels are good to about 1e-6.
+# A pair (s, y) is kept if s.y > this * |s| |y|: float32 sums over 1e6 pixels are accurate to about 1e-6.
 _CURVATURE = 1e-6
 
-# Where the gain that stands for all that the pairs have not seen lies between Barzilai and Borwein's two
-# lengths, s.y / y.y (0) and s.s / s.y (1): "Two-point step size gradient methods", IMA J. Numer. Anal. 8
-# (1988). A network's gradient bends so sharply that the first is a fourth of the second. For gatys_pytorch
-# with 100 pairs 0.15 to 0.35 saved an eighth to a sixth of the evaluations at 256 px, 0.5 none (one pair);
-# 0.2 made losses after 150 evaluations 5 and 8 % lower with 100 pairs, 1 and 5 % with 10 (two pairs each).
-# The default's came out within 1.1 % with 0.15 and 0.25 (two pairs).
+# The position of gamma between Barzilai and Borwein's step lengths s.y / y.y (0) and s.s / s.y (1):
+# "Two-point step size gradient methods", IMA J. Numer. Anal. 8 (1988). 0.2: losses 1 to 8 % lower after 150
+# evaluations than with 0, the usual choice (two picture pairs).
 _GAIN_POSITION = 0.2
 
-# Keeps a division by the size of a vanished gradient finite.
+# Keeps a division by the size of a zero gradient finite.
 _TINY = 1e-30
 
 
 class State(NamedTuple):
-    """The last accepted image and what is known about the loss around it; m is the history.
+    """The last accepted image, with its loss and gradient, and the history of m pairs.
 
     The pairs are a ring buffer: the step s = z_k+1 - z_k of pair k is in row 2 (k mod m), the change of
-    gradient y = T (g_k+1 - g_k) in the row after it. So rows that are not filled yet come last, and are not
-    looked at. That is 2 m + 2 pictures in all.
+    gradient y = T (g_k+1 - g_k) in the row after it. Rows that are not filled yet come last, and are not
+    read. The state has 2 m + 2 pictures.
     """
 
-    preconditioned: Tensor  # [] int32, 1 where the preconditioner acts, else 0
+    preconditioned: Tensor  # [] int32, 1 if the preconditioner is applied, else 0
     image: Tensor  # [1, H, W, 3], the last accepted one
-    loss: Tensor  # [], there; infinite before the first evaluation
-    gradient: Tensor  # [1, H, W, 3], there
-    step_length: Tensor  # [], share of the quasi-Newton step that the trial goes
+    loss: Tensor  # [], of that image; infinite before the first evaluation
+    gradient: Tensor  # [1, H, W, 3], at that image
+    step_length: Tensor  # [], length of the trial as a share of the quasi-Newton step
     count: Tensor  # [] int32, pairs kept since the history was last dropped
     pairs: Tensor  # [2 m, H, W, 3], float32 or bfloat16
     products: Tensor  # [2 m, 2 m], inner products of the rows of pairs with each other
 
 
 class Settings(NamedTuple):
-    """What stays the same over a run; `rules.lbfgs` explains it."""
+    """The options that stay the same over a run; `rules.lbfgs` explains them."""
 
     learning_rate: float
     preconditioner: Preconditioner
@@ -74,7 +70,7 @@ class Settings(NamedTuple):
 
 
 def init(image: Tensor, history: int, *, precision: str = "float32", preconditioned: bool = True) -> State:
-    """Returns the state before the first evaluation, which is to be that of `image`; pairs in a precision."""
+    """Returns the state before the evaluation of `image`, the first; `precision` is the type of the pairs."""
     zeros = tf.zeros_like(image)
     return State(
         preconditioned=tf.constant(int(preconditioned)),
@@ -108,19 +104,19 @@ def update(
 def _acceptable(image: Tensor, loss: Tensor, gradient: Tensor, bound: Tensor) -> Tensor:
     """Returns whether the trial, its loss and its gradient are finite and the loss is at most `bound`.
 
-    A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
+    An image of NaN may have a finite loss: in a graph TensorFlow's ReLU turns NaN into zeros.
     """
     finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.reduce_sum(image) + tf.reduce_sum(gradient))
     return finite & (loss <= bound)
 
 
 def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings) -> State:
-    """Returns the state that has moved to the trial and remembers its pair, if that has curvature."""
+    """Returns the state at the trial, with a new pair if its curvature is positive."""
     step = _filtered(settings.preconditioner.invert, image - state.image, state)
     change = _filtered(settings.preconditioner.apply, gradient - state.gradient, state)
-    # As they will be remembered: products of other numbers would not be those of the pairs.
+    # In the precision of the history, so that products are those of the stored pairs.
     step, change = (tf.cast(each, state.pairs.dtype) for each in (step, change))
-    is_first = tf.math.is_inf(state.loss)  # and there is no gradient to differ from
+    is_first = tf.math.is_inf(state.loss)  # without an earlier gradient
     own = inner_products([step, change], [step, change])
     keep = (own[0, 1] > _CURVATURE * tf.sqrt(own[0, 0] * own[1, 1])) & ~is_first
     pairs = tf.cond(keep, lambda: _remember(step, change, state), lambda: state.pairs)
@@ -133,18 +129,18 @@ def _accept(image: Tensor, loss: Tensor, gradient: Tensor, state: State, setting
         step_length=tf.where(keep | is_first, own_length, _LENGTHENING * state.step_length),
         count=state.count + tf.cast(keep, tf.int32),
         pairs=pairs,
-        products=state.products,  # brought up to date where those with the gradient are made
+        products=state.products,  # `_inverse_hessian_product` updates them
     )
 
 
 def _remember(step: Tensor, change: Tensor, state: State) -> Tensor:
-    """Returns the pairs with one in the place of the oldest."""
+    """Returns the pairs with the new pair in the place of the oldest."""
     row = 2 * (state.count % (tf.shape(state.pairs)[0] // 2))
     return replace(replace(state.pairs, row, step), row + 1, change)
 
 
 def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> State:
-    """Returns the state that tries a shorter step from the last accepted image, or drops the history."""
+    """Returns the state for a shorter step from the last accepted image, perhaps without its history."""
     parabola = tf.math.divide_no_nan(-0.5 * slope, loss - state.loss - slope)
     share = tf.where(tf.math.is_finite(loss), parabola, _SHORTEST_CUT)
     shorter = state.step_length * tf.clip_by_value(share, _SHORTEST_CUT, _LONGEST_CUT)
@@ -156,12 +152,12 @@ def _reject(loss: Tensor, slope: Tensor, state: State, settings: Settings) -> St
 
 
 def _direction(state: State, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Returns the quasi-Newton step, an image, and the products of the pairs, with the newest.
+    """Returns the quasi-Newton step, an image, and the updated products of the pairs.
 
-    The step has the first step's length where there are no pairs.
+    Without pairs the step has the length of the first step.
 
-    Pixels at a bound whose gradient points out of it stay there, and tell the others nothing: the
-    two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
+    Pixels at a bound whose descent direction points out of [0, 1] are fixed, and left out of the product:
+    the two-metric projection of Bertsekas 1982 ("Projected Newton methods ...", SIAM J. Control Optim. 20).
     """
 
     def move(image: Tensor) -> Tensor:
@@ -177,18 +173,18 @@ def _direction(state: State, settings: Settings) -> tuple[Tensor, Tensor]:
 
     product, products = _inverse_hessian_product(state, gradient, first_gain)
     step = precondition(product)
-    # Which pixels move is found out anew, when all else is done: a picture less to keep meanwhile.
+    # `move` computes the free pixels again after all else, so that no mask is in memory meanwhile.
     with tf.control_dependencies([step]):
         return -move(step), products
 
 
 def _filtered(function: Filter, image: Tensor, state: State) -> Tensor:
-    """Returns the image as the preconditioner's function makes it, or as it is where none acts."""
+    """Returns the preconditioner's function of the image, or the image if none is applied."""
     return tf.cond(state.preconditioned > 0, lambda: function(image), lambda: tf.identity(image))
 
 
 def _free(state: State) -> Tensor:
-    """Returns whether a pixel can follow its negative gradient within [0, 1]."""
+    """Returns for every pixel whether it can follow its negative gradient within [0, 1]."""
     held = ((state.image <= 0) & (state.gradient > 0)) | ((state.image >= 1) & (state.gradient < 0))
     return ~held
 
@@ -196,20 +192,21 @@ def _free(state: State) -> Tensor:
 def _inverse_hessian_product(
     state: State, gradient: Tensor, first_gain: Callable[[], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Returns H g for the state's pairs and a gradient in their space, and the products of the pairs.
+    """Returns H g for the state's pairs and a gradient in their space, and the updated products of the pairs.
 
-    Without pairs the first is first_gain() g.
+    Without pairs H g is first_gain() g.
     """
     half = state.products.shape[0] // 2
     filled = state.pairs[: 2 * tf.minimum(state.count, half)]
     newest = 2 * (tf.maximum(state.count - 1, 0) % half)
-    # One pass over the pairs for both: their reading is what takes time.
+    # One pass over the pairs for products with the newest pair and with the gradient: reading them takes the
+    # time.
     found = inner_products([filled], [state.pairs[newest : newest + 2], gradient])
     found = tf.ensure_shape(tf.pad(found, [[0, 2 * half - tf.shape(found)[0]], [0, 0]]), [2 * half, 3])
     stored = state.products
     for column in range(2):
         stored = _replace_row_and_column(stored, newest + column, tf.cast(found[:, column], tf.float32))
-    # Oldest pair first; where the ring is not full the empty rows come first and are masked.
+    # Oldest pair first; in a ring that is not full the empty rows come first and are masked.
     order = 2 * ((state.count + tf.range(half)) % half)
     valid = tf.cast(tf.range(half) >= half - state.count, tf.float64)
     both, mask = tf.concat([order, order + 1], axis=0), tf.concat([valid, valid], axis=0)
@@ -243,7 +240,7 @@ def _compact(products: Tensor, with_gradient: Tensor, gamma: Tensor, empty: Tens
         products: [2 m, 2 m] float64, inner products of [S, Y]; zero where there is no pair.
         with_gradient: [2 m] float64, inner products of [S, Y] with g.
         gamma: [] float64.
-        empty: [m] float64, 1 where there is no pair; keeps R invertible.
+        empty: [m] float64, 1 where there is no pair, so that R is invertible.
     """
     half = products.shape[0] // 2
     s_y, y_y = products[:half, half:], products[half:, half:]
@@ -270,17 +267,16 @@ def _root_mean_square(image: Tensor) -> Tensor:
     return tf.sqrt(tf.reduce_mean(tf.square(image)))
 
 
-# Numbers of a picture that are looked at in one go, once there are more than so many: those of 20 pictures
-# have 10 MB, which caches hold. To look at fewer at once takes copies, three times as long for 200 pictures
-# of 256 pixels.
+# Pictures of more than `_WHOLE` numbers are multiplied in spans of `_SPAN` numbers, of which those of 20
+# pictures (10 MB) fit into caches. Smaller pictures are multiplied at once, without the copies of spans.
 _SPAN, _WHOLE = 2**17, 2**20
 
 
 def replace(stack: Tensor, row: Tensor, picture: Tensor) -> Tensor:
     """Returns the stack with `picture` [1, H, W, 3] in a row.
 
-    TensorFlow writes it into the stack itself where nothing else will read that, and into a copy elsewhere.
-    `tf.tensor_scatter_nd_update` promises the same, but on a processor (2.21) copies always.
+    TensorFlow writes in place if nothing else reads the stack, otherwise into a copy.
+    `tf.tensor_scatter_nd_update` always copies on a CPU (TensorFlow 2.21).
     """
     flat = tf.raw_ops.TensorStridedSliceUpdate(
         input=_flat(stack), begin=[row], end=[row + 1], strides=[1], value=_flat(picture)
@@ -289,11 +285,11 @@ def replace(stack: Tensor, row: Tensor, picture: Tensor) -> Tensor:
 
 
 def inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Returns the inner product of each picture with each.
+    """Returns the inner products of the pictures of `left` with those of `right`.
 
     Args:
-        left: Stacks that have n pictures in all.
-        right: Stacks that have k.
+        left: Stacks with n pictures in all.
+        right: Stacks with k pictures in all.
 
     Returns:
         [n, k] float64.
@@ -304,12 +300,12 @@ def inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 def combination(factors: Tensor, stack: Tensor) -> Tensor:
     """Returns the sum of factors [n] times a stack's pictures, [1, H, W, 3] float32."""
     if stack.dtype == tf.float32:
-        return tf.einsum("n,nhwc->hwc", factors, stack)[tf.newaxis]  # a product of matrices copies first
+        return tf.einsum("n,nhwc->hwc", factors, stack)[tf.newaxis]  # a matrix product would copy the stack
 
     def step(row: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
         return row + 1, total + factors[row] * tf.cast(stack[row], tf.float32)
 
-    # One after the other, or as many pictures would be there in float32 as the stack has.
+    # One at a time, so that one picture of the stack is in memory in float32.
     start = tf.constant(0), tf.zeros(tf.shape(stack)[1:])
     _, total = tf.while_loop(lambda row, _: row < tf.shape(stack)[0], step, start, parallel_iterations=1)
     return tf.ensure_shape(total, stack.shape[1:])[tf.newaxis]
@@ -317,10 +313,9 @@ def combination(factors: Tensor, stack: Tensor) -> Tensor:
 
 @tensors.noinline_function(reduce_retracing=True)
 def _inner_products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Sums a span in float32 and spans in float64.
+    """Returns `inner_products` of flat stacks: sums in float32 within a span, in float64 over spans.
 
-    A float32 sum over the 25 million numbers of a picture at 4096 pixels came out 1.1 % too small, over a
-    million 1e-6 to 7e-6.
+    A float32 sum over the 25 million numbers of a picture at 4096 pixels is 1.1 % too small.
     """
     size = tf.shape(left[0])[1]
     span = tf.where(size > _WHOLE, _SPAN, size)

@@ -1,4 +1,4 @@
-"""Linear maps under which L-BFGS sees a picture, so that its large shapes move as readily as its details.
+"""Preconditioners of L-BFGS: linear changes of variables, in which large shapes change as fast as details.
 
 Images are `[1, H, W, 3]` float32.
 """
@@ -33,7 +33,7 @@ def frequency_filter(image: Tensor, exponent: float) -> Tensor:
 
 @tensors.noinline_function(reduce_retracing=True)
 def _frequency_filter(image: Tensor, exponent: float) -> Tensor:
-    """Returns what `frequency_filter` does, of a size that the graph does not know."""
+    """Returns the filtered image; a graph of its own for images of any size."""
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     rows, columns = _frequencies(height, height), _frequencies(width, width // 2 + 1)
     side = tf.cast(tf.maximum(height, width), tf.float32)
@@ -50,7 +50,7 @@ def _frequencies(size: Tensor, count: Tensor) -> Tensor:
     return tf.cast(tf.minimum(index, size - index), tf.float32) / tf.cast(size, tf.float32)
 
 
-# Preconditioners by name. The filter lets large shapes move first, whose gradients a network spreads thin.
+# Preconditioners by name. The filter amplifies low frequencies, for which the network's gradient is weak.
 PRECONDITIONERS: Mapping[str, Preconditioner] = settings.PRECONDITIONERS.table(
     none=Preconditioner(tf.identity, tf.identity),
     inverse_sqrt_frequency=Preconditioner(

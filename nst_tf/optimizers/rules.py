@@ -1,9 +1,8 @@
-"""Update rules for a picture, as pure functions on state.
+"""Update rules for an image, as pure functions of a state.
 
-An image is `[1, H, W, 3]` float32, loss a float32 scalar, gradient shaped as the image. State is a
-NamedTuple of tensors, so that it can be a loop variable, be saved, and continue bit for bit. One
-`update` consumes one evaluation of loss and gradient. `init` and `update` never look at anything but
-their arguments, and trace with unknown height and width.
+An image is `[1, H, W, 3]` float32, the loss a float32 scalar, the gradient shaped as the image. A state is a
+NamedTuple of tensors, so that it can be a loop variable, be saved, and continue a run bit for bit. One
+`update` takes one evaluation of loss and gradient. All functions trace with unknown height and width.
 """
 
 import functools
@@ -26,9 +25,6 @@ class Optimizer(NamedTuple):
     """(image, loss at image, gradient at image, state) -> (next image to evaluate, state)"""
     output: Callable[[Tensor, Any], Tensor]  # (image, state) -> the picture to show
     resize: Callable[[Any, Any, Any], Any]  # (state, height, width) -> state for that size
-
-
-# The state of the rules below is a count of updates and some pictures of running moments.
 
 
 class AdamState(NamedTuple):
@@ -56,8 +52,8 @@ def adam(
         beta_2: Decay of the mean of its square.
         epsilon: In units of the gradient.
         clip: Whether to clip the image to [0, 1] after every update.
-        carry: Whether the moments, resized, go on at the next scale. They do not by default: 40 steps after
-            a scale of half the size, from moments anew, the loss was about 30 % lower (two picture pairs).
+        carry: Whether the resized moments continue at the next scale. By default they start from zero: the
+            loss after 40 steps was about 30 % lower (two picture pairs).
     """
 
     def init(image: Tensor) -> AdamState:
@@ -73,10 +69,10 @@ def adam(
         image = image - rate * mean / (tf.sqrt(square) + epsilon)
         return _clipped(image, clip), AdamState(step, mean, square)
 
-    def anew(state: AdamState, height: Any, width: Any) -> AdamState:
+    def restarted(state: AdamState, height: Any, width: Any) -> AdamState:
         return init(tf.image.resize(state.mean, (height, width)))
 
-    return Optimizer(init, update, _current_image, _resized if carry else anew)
+    return Optimizer(init, update, _current_image, _resized if carry else restarted)
 
 
 class MomentumState(NamedTuple):
@@ -87,7 +83,7 @@ class MomentumState(NamedTuple):
     velocity: Tensor  # [1, H, W, 3]
 
 
-# Root mean square, in units of the image, of the first step where no rate is given: half a level of 255.
+# Root mean square, in units of the image, of the first step for a learning rate of 0: half a level of 255.
 _FIRST_STEP = 0.5 / 255
 
 
@@ -105,11 +101,11 @@ def momentum(
 
     Args:
         learning_rate: In units of the image over units of the gradient, a number or a tensor. 0 chooses the
-            rate by which the first step changes the image by half a level, since a gradient's size is its
-            loss's own affair.
+            rate with which the first step changes the image by half a level, whatever the loss's scale.
         friction: The share of the velocity that is kept, Keras' `momentum`.
-        decay_rate: The rate falls by this factor ...
-        decay_steps: ... over so many steps, smoothly, as Keras' `ExponentialDecay`.
+        decay_rate: The factor by which the rate falls over `decay_steps`, smoothly, as Keras'
+            `ExponentialDecay`.
+        decay_steps: In steps.
         clip: Whether to clip the image to [0, 1] after every update.
     """
 
@@ -132,7 +128,7 @@ def momentum(
 def sgd(
     learning_rate: float, *, decay_rate: float = 1.0, decay_steps: int = 1, clip: bool = False
 ) -> Optimizer:
-    """Returns plain gradient descent: `momentum` without any."""
+    """Returns plain gradient descent: `momentum` with a friction of 0."""
     return momentum(learning_rate, friction=0.0, decay_rate=decay_rate, decay_steps=decay_steps, clip=clip)
 
 
@@ -170,7 +166,7 @@ def _clipped(image: Tensor, clip: bool) -> Tensor:
 
 
 def _resized(state: Any, height: Any, width: Any) -> Any:
-    """Returns a state whose pictures are resized; numbers stay as they are."""
+    """Returns a state with its pictures resized and its numbers unchanged."""
 
     def resize(tensor: Tensor) -> Tensor:
         return tf.image.resize(tensor, (height, width)) if tensor.shape.rank == 4 else tensor
@@ -191,33 +187,27 @@ def lbfgs(
 ) -> Optimizer:
     """Returns L-BFGS with a safeguard instead of a line search: one evaluation, one step.
 
-    The direction is that of Nocedal's two-loop recursion with the initial inverse Hessian gamma T T^t,
-    gamma somewhat above s.y / y.y, in the compact form of Byrd, Nocedal and Schnabel 1994 (eq. 3.1): two
-    passes over the stacked history instead of 2 m small operations. A step is tried at full length; a trial
-    that does not lower the loss enough (Armijo) is rejected and made again, shorter, from the last accepted
-    image; a history that leads nowhere is dropped. Differs from PyTorch's LBFGS without a line search,
-    which takes every step whatever the loss, by that safeguard and by the lengths of steps.
+    The direction is that of Nocedal's two-loop recursion with the initial inverse Hessian gamma T T^t, gamma
+    somewhat above s.y / y.y, in the compact form of Byrd, Nocedal and Schnabel 1994 (eq. 3.1): two passes
+    over the stacked history instead of 2 m small operations. The safeguard: a step is tried at full length; a
+    trial that does not lower the loss enough (Armijo) is rejected and repeated, shorter, from the last
+    accepted image; after several rejections the history is dropped. PyTorch's LBFGS without a line search
+    takes every step, whatever the loss.
 
     Args:
         learning_rate: Share of the quasi-Newton step that is tried first.
         history: Pairs remembered, m.
         history_precision: "float32", or "bfloat16" for half the memory.
         preconditioner: A name from `PRECONDITIONERS`.
-        preconditioned_scales: "coarsest", where it lays large shapes, or "all". At later ones it moved large
-            shapes three times as far, and for the default preset neither lowered nor raised the loss at
-            256 px (three picture pairs, within 5 % after 40 evaluations) and raised it by 12 % in a part of
-            a 1024 px picture (one pair). For the preset gatys_pytorch, with 100 pairs, it saved a tenth to
-            a fifth of the evaluations at 128 px (two pairs).
-        first_step: Root mean square, in units of the image, of the first trial, which has no curvature
-            to go by. Of 0.01, 0.003 and 0.001 the default was rejected least and got furthest on two
-            picture pairs at 256 px.
-        longest_step: Root mean square, in units of the image, of the longest trial. Near a saddle, as where
-            a painting's finest strokes are still missing, curvature is next to nothing and promises a
-            minimum far outside the picture's range; pixels thrown there take many steps to come back. Of
-            1, 0.1, 0.05 and 0.03 the last was rejected least, and its final losses were the lowest or within
-            1 % of that (three pairs at 256 px; from noise at 128 px, two pairs, without 0.05).
-        clip: Whether to keep the image within [0, 1] throughout. The optimiser knows of the bounds, so
-            that its pairs stay true; clipping behind its back would break them.
+        preconditioned_scales: "coarsest", where large shapes form, or "all". At later scales it moves large
+            shapes further without lowering the default preset's loss.
+        first_step: Root mean square, in units of the image, of the first trial, for which there is no
+            curvature. 0.003: fewest rejections of 0.01, 0.003 and 0.001 on two picture pairs.
+        longest_step: Root mean square, in units of the image, of the longest trial. Near a saddle point the
+            small curvature predicts a minimum far outside [0, 1], from where pixels need many steps to come
+            back. 0.03: fewest rejections of 1, 0.1, 0.05 and 0.03 on five picture pairs.
+        clip: Whether to keep the image within [0, 1]. The optimiser takes the bounds into account; clipping
+            its result instead would falsify its pairs.
     """
     settings = _lbfgs.Settings(learning_rate, PRECONDITIONERS[preconditioner], first_step, longest_step, clip)
 
@@ -225,7 +215,7 @@ def lbfgs(
         return _lbfgs.update(image, loss, gradient, state, settings)
 
     def resize(state: Any, height: Any, width: Any) -> Any:
-        # The curvature at one scale says little about the next: pairs are per pixel of that scale.
+        # Pairs have the size of their scale, and its curvature differs from the next scale's.
         resized = tf.image.resize(state.image, (height, width))
         return init(resized, preconditioned=preconditioned_scales == "all")
 
@@ -239,9 +229,8 @@ def _current_image(image: Tensor, state: Any) -> Tensor:
 
 
 def evaluated_image(image: Tensor, state: Any) -> Tensor:
-    """Returns the image in a state that has the loss of one; before there is any, the image to evaluate."""
-    # `image` is a trial that has not been evaluated yet, except before the first evaluation.
-    # A choice and no `tf.where`, which would be a copy.
+    """Returns the image of the state's loss; before the first evaluation the image to evaluate."""
+    # Later `image` is a trial, whose loss is unknown. `tf.where` would copy the image.
     is_first = tf.math.is_inf(state.loss)
     return tf.cond(is_first, lambda: tf.identity(image), lambda: tf.identity(state.image))
 

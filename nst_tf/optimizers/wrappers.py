@@ -1,6 +1,6 @@
-"""Which of an optimiser's images is its output: functions from optimiser to optimiser.
+"""Wrappers of optimisers, whose output is the best or the averaged iterate instead of the last.
 
-The conventions are those of `optimizers`.
+The conventions are those of `rules`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from nst_tf.tensors import Tensor
 
 
 class BestState(NamedTuple):
-    """Another optimiser's state with the best image that it evaluated."""
+    """The state of the wrapped optimiser and the best image that it evaluated."""
 
     inner: Any
     image: Tensor  # [1, H, W, 3]
@@ -28,7 +28,7 @@ def best_iterate(inner: rules.Optimizer) -> rules.Optimizer:
         return BestState(inner.init(image), image, tf.constant(float("inf")))
 
     def update(image: Tensor, loss: Tensor, gradient: Tensor, state: BestState) -> tuple[Tensor, BestState]:
-        # A finite loss does not say that the image is: in a graph TensorFlow's ReLU makes zeros of NaN.
+        # An image of NaN may have a finite loss: in a graph TensorFlow's ReLU turns NaN into zeros.
         better = (loss < state.loss) & tf.math.is_finite(tf.reduce_sum(image))
         best, lowest = tf.where(better, image, state.image), tf.where(better, loss, state.loss)
         image, inner_state = inner.update(image, loss, gradient, state.inner)
@@ -36,29 +36,29 @@ def best_iterate(inner: rules.Optimizer) -> rules.Optimizer:
 
     def resize(state: BestState, height: Any, width: Any) -> BestState:
         image = tf.image.resize(state.image, (height, width))
-        # A loss of one size says nothing about another.
+        # Losses of different sizes cannot be compared.
         return BestState(inner.resize(state.inner, height, width), image, tf.constant(float("inf")))
 
     return rules.Optimizer(init, update, rules.evaluated_image, resize)
 
 
 class AverageState(NamedTuple):
-    """Another optimiser's state with the running average of its images."""
+    """The state of the wrapped optimiser and the running average of its images."""
 
     inner: Any
-    weight: Tensor  # [], the sum of the weights of what is in the average; 0 at a scale's start
+    weight: Tensor  # [], the sum of the weights of the averaged images; 0 at the start of a scale
     image: Tensor  # [1, H, W, 3], the sum of the weighted images
 
 
-# What of the average stays at every step: crowsonkb/style-transfer-pytorch's `avg_decay`.
+# The share of the average that is kept at every step: crowsonkb/style-transfer-pytorch's `avg_decay`.
 _AVERAGE_DECAY = 0.99
 
 
 def average_iterate(inner: rules.Optimizer) -> rules.Optimizer:
-    """Returns an optimiser whose output is the running average of its images, begun anew at each scale.
+    """Returns an optimiser whose output is the running average of its images at the current scale.
 
-    The average is exponential and corrected for its bias as Adam's moments are (Kingma and Ba,
-    arXiv:1412.6980, section 3), with the scale's first image in it. Steps that overshoot by turns cancel out.
+    The average is exponential and bias-corrected as Adam's moments are (Kingma and Ba, arXiv:1412.6980,
+    section 3), and includes the scale's first image. Oscillations between steps average out.
     """
 
     def init(image: Tensor) -> AverageState:
@@ -89,7 +89,7 @@ def average_iterate(inner: rules.Optimizer) -> rules.Optimizer:
     return rules.Optimizer(init, update, output, resize)
 
 
-# Which image an optimiser puts out, by name: optimiser -> optimiser.
+# Wrappers by name of the output image: optimiser -> optimiser.
 OUTPUTS: Mapping[str, Callable[[rules.Optimizer], rules.Optimizer]] = settings.OUTPUT_IMAGES.table(
     last=lambda optimizer: optimizer,
     best=best_iterate,

@@ -110,9 +110,9 @@ def export(
 
 def describe(config: Config, limits: Limits, weights_used: Mapping[str, str]) -> dict[str, Any]:
     """Returns the description of a model: a manifest's config, weights and versions, and the limits."""
-    made = manifest.make(config, {}, weights_used, {})
+    complete = manifest.make(config, {}, weights_used, {})
     bounds = limits._asdict() | {"max_input_pixels": limits.max_pixels * INPUT_PIXELS_PER_PIXEL}
-    return {name: made[name] for name in ("config", "weights", "versions")} | {"limits": bounds}
+    return {name: complete[name] for name in ("config", "weights", "versions")} | {"limits": bounds}
 
 
 def _check(config: Config, limits: Limits) -> None:

@@ -71,33 +71,33 @@ class ServedModel:
 
     def signatures(self) -> dict[str, Any]:
         """Returns {name: concrete function}, as `tf.saved_model.save` takes them."""
-        painted = {"image_bytes": _TEXT, "losses": _LOSSES}
+        finished = {"image_bytes": _TEXT, "losses": _LOSSES}
         started = {"state_bytes": tf.TensorSpec([None], tf.string), "preview_bytes": _TEXT}
         advanced = started | {"losses": _LOSSES, "steps_done": tf.TensorSpec([], tf.int32)}
         run = _PICTURES | _SETTINGS
         states = {"state_bytes": tf.TensorSpec([None, None], tf.string, name="state_bytes")}
         return {
-            "serving_default": _batched(self._paint_default, _specs(_PICTURES), painted),
-            "stylize": _batched(self._paint, _specs(run), painted),
+            "serving_default": _batched(self._stylize_default, _specs(_PICTURES), finished),
+            "stylize": _batched(self._stylize, _specs(run), finished),
             "stylize_pixels": self._pixels_signature(),
             "start": _batched(self._start, _specs(run), started),
-            "stylize_blend": _batched(self._paint_blend, _specs(_SETTINGS) | _BLEND, painted),
+            "stylize_blend": _batched(self._stylize_blend, _specs(_SETTINGS) | _BLEND, finished),
             "advance": _batched(self._advance, _specs(run | {"steps_now": tf.int32}) | states, advanced),
         }
 
-    def _paint_default(self, items: Items) -> Items:
-        return self._painted(self._default_run, items | _settings_of(self._defaults))
+    def _stylize_default(self, items: Items) -> Items:
+        return self._answer(self._default_run, items | _settings_of(self._defaults))
 
-    def _paint(self, items: Items) -> Items:
-        return self._painted(self._run, items)
+    def _stylize(self, items: Items) -> Items:
+        return self._answer(self._run, items)
 
-    def _painted(self, run: StatelessRun, items: Items) -> Items:
+    def _answer(self, run: StatelessRun, items: Items) -> Items:
         """Returns the answer to a request with one style."""
         request, styles = self._request(run, items)
         picture, losses = run.stylize(request, styles)
         return {"image_bytes": codec.encode(picture), "losses": losses}
 
-    def _paint_blend(self, items: Items) -> Items:
+    def _stylize_blend(self, items: Items) -> Items:
         weights = items["style_blend_weights"]
         used = weights > 0
         count = tf.reduce_sum(tf.cast(used, tf.int32))
@@ -165,12 +165,12 @@ class ServedModel:
             return tf.cond(
                 tf.equal(tf.shape(tensors["content"])[0], 0),
                 lambda: {"image": tf.zeros_like(tensors["content"])},
-                lambda: _each(self._paint_pixels, tensors, outputs),
+                lambda: _each(self._stylize_pixels, tensors, outputs),
             )
 
         return tf.function(signature, autograph=False).get_concrete_function(**specs)
 
-    def _paint_pixels(self, items: Items) -> Items:
+    def _stylize_pixels(self, items: Items) -> Items:
         most = self._limits.max_pixels
         content = self._checked_pixels(items, "content", most)
         styles = stateless.one_style(self._checked_pixels(items, "style", most * INPUT_PIXELS_PER_PIXEL))
