@@ -15,9 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
-from tensorflow.python.eager import record
 
-from nst_tf import runtime
+from nst_tf import runtime, tensors
 from nst_tf.tensors import Tensor
 
 _Attr = attr_value_pb2.AttrValue
@@ -91,11 +90,11 @@ class Conv2D(keras.layers.Conv2D):
             return super().convolution_op(inputs, kernel)
         kernel, turned = tf.convert_to_tensor(kernel), self._turned
 
-        def gradient(upstream: Tensor) -> list[Tensor]:
-            return [tf.ensure_shape(convolve(upstream, turned), inputs.shape)]
+        @tensors.custom_gradient
+        def convolution(features: Tensor) -> tuple[Tensor, Any]:
+            def gradient(upstream: Tensor) -> Tensor:
+                return tf.ensure_shape(convolve(upstream, turned), features.shape)
 
-        # `tf.custom_gradient` would keep the gradient of each trace, and so the kernels, for ever.
-        with record.stop_recording():
-            result = tf.ensure_shape(convolve(inputs, kernel), [*inputs.shape[:3], self.filters])
-        record.record_operation("PreparedConvolution", [result], [inputs], gradient)
-        return result
+            return convolve(features, kernel), gradient
+
+        return tf.ensure_shape(convolution(inputs), [*inputs.shape[:3], self.filters])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import tensors
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.settings import COLORS
@@ -255,8 +256,17 @@ class StatelessRun:
         checks.append(tf.map_fn(checked_style, style_sizes, fn_output_signature=tf.bool))
         content_image = codec.with_checks(checks, content_image)
         plan = Plan(*(codec.with_checks(checks, column) for column in plan))
-        prepared, _ = self._color(color_index).prepare(content_image, [], self._config.color.root)
+        prepared = self._prepare_content(color_index, content_image)
         return Request(content_image, prepared, color_index, shares, settings, plan)
+
+    def _prepare_content(self, color_index: Tensor | None, content_image: Tensor) -> Tensor:
+        """Returns the content image with the config's colours, as `inputs.prepare` does for a local run."""
+        choice, root = self._color(color_index), self._config.color.root
+        if choice is not color.COLORS["luminance"]:
+            return choice.prepare(content_image, [], root)[0]
+        # Not inlined: TensorFlow would merge it with what follows, and round otherwise than a local run.
+        prepare = tensors.noinline_function(lambda image: choice.prepare(image, [], root)[0])
+        return prepare(content_image)
 
     def _color(self, index: Tensor | None) -> color.Color:
         return color.COLORS[self._config.color.mode] if index is None else color.switched(index)
