@@ -17,7 +17,7 @@ from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales
 from nst_tf.engine import color, formulations, images, memory, stylizer
 from nst_tf.engine.inputs import check, network_weights, prepare
-from nst_tf.engine.progress import Progress
+from nst_tf.engine.progress import Progress, TraceRow
 from nst_tf.io import inputs, manifest, pictures
 from nst_tf.losses import objective
 from nst_tf.losses.values import Losses
@@ -33,7 +33,7 @@ class Result:
     config: config.Config  # complete, with the precision and the weights that were used
     manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
     alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture
-    trace: tuple[report.TraceRow, ...] = dataclasses.field(repr=False)  # one row for each evaluation
+    trace: tuple[TraceRow, ...] = dataclasses.field(repr=False)  # one row for each evaluation
     outcome: str  # "finished", "stopped" (by `on_progress`) or "diverged" (the loss became infinite or NaN)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -82,7 +82,7 @@ def stylize(
             `Progress`; returning True stops the run, and the picture so far is the result.
         callbacks: What else watches the run: `Animation`, `Snapshots`, `TensorBoard`, or a `Callback` of your
             own.
-        **overrides: Fields of the config to replace, such as `size=1024` (longest side of the result
+        **overrides: Settings to replace, such as `size=1024` (longest side of the result
             in pixels) or `steps=100` (evaluations in all).
 
     Returns:
@@ -155,7 +155,7 @@ class _Made(NamedTuple):
     losses: Losses
     config: config.Config
     weights: dict[str, str]
-    trace: tuple[report.TraceRow, ...]
+    trace: tuple[TraceRow, ...]
     outcome: str
 
 
@@ -164,7 +164,7 @@ def _run(
     on_progress: Callable[[Progress], object] | None,
     callbacks: Sequence[Callback],
 ) -> _Made:
-    """Takes a run's steps and tells everybody."""
+    """Takes a run's steps and calls the callbacks."""
     recorder = report.Recorder()
     report_at = {step for each in callbacks for step in each.on_begin(run.scales, run.picture)}
 
@@ -259,12 +259,12 @@ def evaluate(
     `convolution` say otherwise, so that the values are the formulation's own.
 
     Args:
-        image: The picture to judge, [H, W, 3] floats in [0, 1].
+        image: The picture to evaluate, [H, W, 3] floats in [0, 1].
         content: The photograph, an array of the same shape.
         style: The painting, an array of the same shape.
         preset: The formulation by name.
         weights: Which VGG19, as for `stylize`; None for the default.
-        **overrides: Fields of the config to replace.
+        **overrides: Settings to replace.
 
     Returns:
         Floats: the total and its terms.
@@ -289,7 +289,7 @@ def evaluate(
     chosen = chosen.replace(convolution=convolution)
     prepared = prepare(read["content"], [read["style"]], chosen)
     normalized = network_weights(chosen, formulations.load_weights(chosen), *prepared)
-    judge = objective.Objective(chosen, normalized, precision)
-    targets = judge.targets(*prepared)
-    judged = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
-    return Losses(*(float(value) for value in judge.evaluate(judged, targets)))
+    formulation = objective.Objective(chosen, normalized, precision)
+    targets = formulation.targets(*prepared)
+    compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
+    return Losses(*(float(value) for value in formulation.evaluate(compared, targets)))

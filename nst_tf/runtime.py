@@ -65,15 +65,15 @@ def quiet() -> Iterator[None]:
             os.close(terminal)
 
 
-def settle_memory() -> None:
-    """Has this process treat memory as a command that paints should; call it before TensorFlow is loaded."""
+def prepare_memory() -> None:
+    """Makes this process treat memory as a command should; call it before TensorFlow is loaded."""
     take_gpu_memory_as_needed()
     keep_freed_memory()
 
 
-def settle_process() -> None:
-    """Makes this process one that paints: `settle_memory` and `use_onednn`."""
-    settle_memory()
+def prepare_process() -> None:
+    """Prepares a process that does nothing but paint: `prepare_memory` and `use_onednn`."""
+    prepare_memory()
     use_onednn()
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from nst_tf.config.scales import Scale
 
 if typing.TYPE_CHECKING:
-    from nst_tf.callbacks.report import TraceRow
-    from nst_tf.engine.progress import Progress
+    from nst_tf.engine.progress import Progress, TraceRow
 
 # A scale's steps are reported at 1, 2, 3, ... and further apart by this factor: a picture changes most in its
 # first steps. 100 steps get 31 reports, 6000 steps 67.

@@ -14,7 +14,7 @@ from nst_tf import errors
 from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
-    from nst_tf.callbacks.report import TraceRow
+    from nst_tf.engine.progress import TraceRow
 
 # High enough to judge strokes by, low enough that three of them fit on a screen's width or two.
 _HEIGHT = 768

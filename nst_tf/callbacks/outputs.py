@@ -19,7 +19,7 @@ from nst_tf.io import pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.callbacks.callback import Callback
-    from nst_tf.callbacks.report import TraceRow
+    from nst_tf.engine.progress import TraceRow
 
 
 class Outputs:

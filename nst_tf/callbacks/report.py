@@ -7,25 +7,13 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterable
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
 from nst_tf.callbacks.callback import Callback
-from nst_tf.engine.progress import Progress
+from nst_tf.engine.progress import Progress, TraceRow
 from nst_tf.io import pictures
-
-
-class TraceRow(NamedTuple):
-    """One evaluation of the losses, weighted as the config weights them."""
-
-    scale: int  # from 1, the coarsest
-    step: int  # from 1, over all scales
-    total: float
-    content: float
-    style: float
-    total_variation: float
-    seconds: float  # since the run began
 
 
 class Recorder(Callback):

@@ -1,4 +1,4 @@
-"""What a person changes of a preset, and what that means for the rest of it."""
+"""Overrides: the settings that a user names beside a preset, and the other settings that follow from them."""
 
 import math
 import os
@@ -10,41 +10,44 @@ from nst_tf.config import settings
 from nst_tf.config.config import Config
 from nst_tf.config.scales import NUMBERS, split_steps
 
-# What a person may say instead of `scales`, with its help text.
+# Settings that stand for `scales`, with their help texts.
 SCALE_SETTINGS: Mapping[str, str] = {
     "scale_factor": "from one scale to the next the picture grows so many times, or about so",
 }
 
-# From one scale to the next where only the smallest is named: the default preset's.
+# The factor between scales where only the smallest is named: the default preset's.
 _SCALE_FACTOR = 2.0
 
 # More scales than this differ by less than a pixel at the sizes that any machine has memory for.
 _SMALLEST_FACTOR = 1.01
 
 
-# What `style_weight` is multiplied by where Wasserstein distances take the place of Gram matrices that are
-# normalised as in gatys_pytorch. Before the first step their losses are 1100 to 1800 times smaller (three
-# picture pairs at 256 px), but they fall less: with 1000 the photograph became the painting. 100 is an
-# estimate.
+# The factor on `style_weight` where Wasserstein distances replace Gram matrices that are normalised as in
+# gatys_pytorch. Before the first step they are about 1000 times smaller, but they fall less: 1000 left nothing
+# of the photograph. 100 is an estimate.
 _WASSERSTEIN_WEIGHT = 100.0
 
 
-def apply_overrides(chosen: Config, changes: Mapping[str, Any]) -> Config:
+def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
     """Returns the config with some settings replaced.
 
-    Some mean what a person means by them: `size` is the longest side of the result, whatever side the
-    preset measures and whatever aspect ratio it has; `steps` may be one number, the evaluations in all, split
-    over the scales in the preset's proportions; `min_scale` and `scale_factor` make `scales`; a
-    `style_size` makes nothing of the preset's `style_scale`; with another optimiser or another statistic
-    comes a rate or a weight that suits it. Lists may be any sequence.
+    Some settings bring others with them. `size` is the longest side of the result, whichever side the preset
+    measures and whatever aspect ratio it has. `steps` may be one number, the evaluations in all, which is split
+    over the scales in the preset's proportions. `min_scale` and `scale_factor` make `scales`. A `style_size`
+    replaces the preset's `style_scale`. Another optimiser brings its learning rate, another statistic its
+    weight. Lists may be any sequence.
+
+    Args:
+        chosen: The config to start from.
+        overrides: {setting, or name from `SCALE_SETTINGS`: value}.
 
     Raises:
         InputError: There is no such setting, or its value is not allowed.
     """
-    for name in changes:
+    for name in overrides:
         if name not in settings.SETTINGS and name not in SCALE_SETTINGS:
             raise errors.unknown_name("setting", name, [*settings.SETTINGS, *SCALE_SETTINGS])
-    replaced = {name: _plain(value) for name, value in changes.items()}
+    replaced = {name: _plain(value) for name, value in overrides.items()}
     if "size" in replaced:
         replaced = {"size_side": "longest", "aspect_ratio": 0.0} | replaced
     for name, other, neutral in (("style_size", "style_scale", 1.0), ("style_scale", "style_size", 0)):
@@ -56,10 +59,10 @@ def apply_overrides(chosen: Config, changes: Mapping[str, Any]) -> Config:
     if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
         replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style.weight} | replaced
     factor = replaced.pop("scale_factor", None)
-    # A min_scale of 0 asks for none; a factor of 0 is a mistake.
-    asked = ["min_scale"] * bool(replaced.get("min_scale")) + ["scale_factor"] * (factor is not None)
-    if asked:
-        errors.require("scales" not in replaced, " and ".join(asked), "beside scales", "one or the other")
+    # A min_scale of 0 means none; a factor of 0 is a mistake.
+    named = ["min_scale"] * bool(replaced.get("min_scale")) + ["scale_factor"] * (factor is not None)
+    if named:
+        errors.require("scales" not in replaced, " and ".join(named), "beside scales", "one or the other")
         size: Any = replaced.get("size", chosen.scales.size)
         replaced |= _scales(chosen.replace(size=size), replaced, factor)
     elif "scales" in replaced:
@@ -73,9 +76,9 @@ def _compares_grams_as_gatys_pytorch(chosen: Config) -> bool:
 
 
 def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the steps of each scale, where one number is to be split or the scales are others."""
+    """Returns the steps of each scale if one number is to be split or there are other scales."""
     if not {"steps", "scales"} & set(replaced):
-        return {}  # also where the last scale was given no step, which a split never leaves it
+        return {}  # a split would give the last scale a step that the preset may not have
     steps, scales = (
         replaced.get("steps", sum(chosen.scales.steps)),
         replaced.get("scales", chosen.scales.shares),
@@ -97,9 +100,9 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
     """Returns `scales` from the smallest to the result's own size, about a factor apart.
 
     Args:
-        sized: The config, of the size that was asked for.
-        replaced: What was asked for beside it.
-        factor: That was asked for, or None: as many scales as there were.
+        sized: The config with the size of the result.
+        replaced: The other overrides.
+        factor: From one scale to the next; None keeps the number of scales.
     """
     own = sized.scales.shares
     smallest = replaced.get("min_scale", sized.scales.min_scale or round(own[0] * sized.scales.size))

@@ -367,22 +367,22 @@ def relative_cost(name: str) -> float:
 WEIGHTS_VARIABLE = "NST_TF_WEIGHTS"
 
 
-def get(preset: str | config.Config, **changes: object) -> config.Config:
-    """Returns a preset's config with some fields replaced, as `overrides.apply_overrides` does.
+def get(preset: str | config.Config, **overrides: object) -> config.Config:
+    """Returns a preset's config with some settings replaced, as `overrides.apply_overrides` does.
 
     The environment variable `NST_TF_WEIGHTS` stands in for a preset's `weights` where they are not given.
 
     Args:
         preset: A name, or a config to start from.
-        **changes: {field: value}.
+        **overrides: {setting: value}.
 
     Raises:
-        InputError: There is no such preset or field, or a value is not allowed.
+        InputError: There is no such preset or setting, or a value is not allowed.
     """
     if isinstance(preset, config.Config):
-        return apply_overrides(preset, changes)
+        return apply_overrides(preset, overrides)
     if preset not in PRESETS:
         raise errors.unknown_name("preset", preset, PRESETS)
     if weights := os.environ.get(WEIGHTS_VARIABLE):
-        changes = {"weights": weights} | changes
-    return apply_overrides(PRESETS[preset].config, changes)
+        overrides = {"weights": weights} | overrides
+    return apply_overrides(PRESETS[preset].config, overrides)

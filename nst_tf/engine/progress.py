@@ -20,3 +20,15 @@ class Progress(NamedTuple):
     num_steps: int  # evaluations in all, over all scales
     losses: tuple[Losses, ...]  # of the evaluations since the last report, as floats
     picture: Callable[[], "np.ndarray"]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
+
+
+class TraceRow(NamedTuple):
+    """One evaluation of the losses, weighted as the config weights them."""
+
+    scale: int  # from 1, the coarsest
+    step: int  # from 1, over all scales
+    total: float
+    content: float
+    style: float
+    total_variation: float
+    seconds: float  # since the run began

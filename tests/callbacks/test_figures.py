@@ -7,16 +7,15 @@ import pytest
 from PIL import Image
 
 from nst_tf import errors
-from nst_tf.callbacks import figures, report
+from nst_tf.callbacks import figures
+from nst_tf.engine.progress import TraceRow
 from tests import conftest
 
 RESULT, CONTENT, STYLE = (
     conftest.smooth_picture(seed, *size) for seed, size in enumerate([(36, 48), (72, 96), (40, 20)])
 )
 TRACE = [
-    report.TraceRow(
-        1 + (step > 6), step, 10.0**5 / step, 10.0**2 * (step > 1), 10.0**4 / step, 0.0, 0.1 * step
-    )
+    TraceRow(1 + (step > 6), step, 10.0**5 / step, 10.0**2 * (step > 1), 10.0**4 / step, 0.0, 0.1 * step)
     for step in range(1, 11)
 ]
 

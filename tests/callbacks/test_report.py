@@ -8,7 +8,7 @@ import pytest
 
 from nst_tf.callbacks import report
 from nst_tf.config import scales
-from nst_tf.engine.progress import Progress
+from nst_tf.engine.progress import Progress, TraceRow
 from nst_tf.losses.values import Losses
 
 SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))
@@ -37,7 +37,7 @@ def test_a_row_for_every_evaluation():
 
 
 def test_the_trace_is_a_csv_of_these_columns(tmp_path):
-    rows = [report.TraceRow(1, 1, 3.0, 1.0, 2.0, 0.0, 0.5), report.TraceRow(1, 2, 2.5, 1.0, 1.5, 0.0, 0.9)]
+    rows = [TraceRow(1, 1, 3.0, 1.0, 2.0, 0.0, 0.5), TraceRow(1, 2, 2.5, 1.0, 1.5, 0.0, 0.9)]
     report.write_trace(rows, tmp_path / "trace.csv")
     with (tmp_path / "trace.csv").open(newline="") as file:
         read = list(csv.DictReader(file))

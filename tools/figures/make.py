@@ -208,5 +208,5 @@ def _stack(rows: Sequence[Image.Image], gap: int, width: int = _WIDTH) -> Image.
 
 
 if __name__ == "__main__":
-    runtime.settle_process()
+    runtime.prepare_process()
     app.run(main, flags_parser=tool_flags.parse)
