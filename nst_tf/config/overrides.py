@@ -23,8 +23,8 @@ _SMALLEST_FACTOR = 1.01
 
 
 # The factor on `style_weight` where Wasserstein distances replace Gram matrices that are normalised as in
-# gatys_pytorch. Before the first step they are about 1000 times smaller, but they fall less: 1000 left nothing
-# of the photograph. 100 is an estimate.
+# gatys_pytorch. Before the first step they are about 1000 times smaller, but they fall less: 1000 left
+# nothing of the photograph. 100 is an estimate.
 _WASSERSTEIN_WEIGHT = 100.0
 
 
@@ -32,10 +32,10 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
     """Returns the config with some settings replaced.
 
     Some settings bring others with them. `size` is the longest side of the result, whichever side the preset
-    measures and whatever aspect ratio it has. `steps` may be one number, the evaluations in all, which is split
-    over the scales in the preset's proportions. `min_scale` and `scale_factor` make `scales`. A `style_size`
-    replaces the preset's `style_scale`. Another optimiser brings its learning rate, another statistic its
-    weight. Lists may be any sequence.
+    measures and whatever aspect ratio it has. `steps` may be one number, the evaluations in all, which is
+    split over the scales in the preset's proportions. `min_scale` and `scale_factor` make `scales`. A
+    `style_size` replaces the preset's `style_scale`. Another optimiser brings its learning rate, another
+    statistic its weight. Lists may be any sequence.
 
     Args:
         chosen: The config to start from.
