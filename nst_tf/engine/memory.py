@@ -3,17 +3,15 @@
 import dataclasses
 import logging
 import math
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-
-import psutil
 
 from nst_tf import errors, runtime
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.scales import Scale, plan_scales, style_size
+from nst_tf.engine import free_memory
 from nst_tf.network import convolutions
 
 _LOG = logging.getLogger(__name__)
@@ -74,8 +72,6 @@ _TILES = (1024, 768, 512, 384, 256)
 # The shortest history that is chosen to save memory: Nocedal and Wright, "Numerical Optimization", section
 # 7.2, recommend 3 to 20 pairs.
 _SHORTEST_HISTORY = 3
-
-_CGROUP = pathlib.Path("/sys/fs/cgroup")  # Linux' files on a container's memory
 
 
 def fit(
@@ -300,14 +296,6 @@ def _map_bytes(config: Config, precision: str) -> float:
 
 
 def available() -> float:
-    """Returns the free bytes: of the GPU, or of the machine within the limit of its container, if any."""
+    """Returns how many bytes a run may take: the first GPU's, or what this process may still take."""
     on_gpu = runtime.gpu_memory_bytes()
-    if on_gpu is not None:
-        return float(on_gpu)
-    free = float(psutil.virtual_memory().available)
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = (_CGROUP / "memory.current").read_text().strip()
-    except OSError:
-        return free
-    return free if limit == "max" else min(free, float(limit) - float(used))
+    return free_memory.free_memory() if on_gpu is None else float(on_gpu)

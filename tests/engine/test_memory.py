@@ -203,17 +203,6 @@ def test_what_does_not_fit_is_refused_with_a_size_that_does(monkeypatch, chosen,
         _fit(chosen, size=fits + 8, tile=tile)
 
 
-def test_a_containers_limit_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    whole = memory.available()
-    assert whole > 0
-    (tmp_path / "memory.current").write_text("1000000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available() == pytest.approx(whole, rel=0.2)
-    (tmp_path / "memory.max").write_text("3000000\n")
-    assert memory.available() == 2000000
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("style_scale", 4.0), ("style_scale", 1e30), ("style_size", 8192)]
 )
