@@ -8,7 +8,8 @@ python tools/benchmark/benchmark.py --quick       # under three minutes; sizes t
 
 Rows: steps (seconds of a step of the same objective), quality (seconds until an objective is as low as a
 baseline's), arithmetic (floating-point operations against a large matrix product's), processes (start-up and
-peak memory, each in a process of its own). tools/benchmark/README.md has results.
+peak memory, each in a process of its own), growth (memory of a process that paints again and again).
+tools/benchmark/README.md has results.
 """
 
 import importlib.metadata
@@ -31,11 +32,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the fold
 import tool_flags
 
 _FLAGS = flags.FLAGS
-ROWS = ("steps", "arithmetic", "processes", "quality")
+ROWS = ("steps", "arithmetic", "processes", "quality", "growth")
 flags.DEFINE_multi_enum("rows", list(ROWS), ROWS, "what to measure; may be repeated")
 flags.DEFINE_list("sizes", ["128", "256", "512", "1024", "2048"], "longest sides in pixels; not of quality")
 flags.DEFINE_integer("rounds", 5, "how often each is measured, in turn", lower_bound=1)
 flags.DEFINE_integer("quality_size", 256, "quality: longest side in pixels", lower_bound=32)
+flags.DEFINE_integer("pictures", 100, "growth: pictures after the first two", lower_bound=1)
 flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
@@ -53,6 +55,7 @@ _QUICK: Mapping[str, Any] = {
     "sizes": ["64"],
     "rounds": 3,
     "quality_size": 96,
+    "pictures": 3,
     "evaluations": ["5", "15"],
     "tutorial_steps": ["10", "30"],
 }
@@ -98,6 +101,7 @@ def _measure() -> dict[str, Any]:
         "steps": lambda: bench.steps(sizes),
         "arithmetic": lambda: bench.arithmetic(sizes),
         "processes": lambda: bench.processes(sizes),
+        "growth": lambda: bench.growth(_FLAGS.pictures),
         "quality": lambda: bench.quality(_FLAGS.quality_size, evaluations, steps, _FLAGS.every_road),
     }
     print(", ".join(f"{name}: {value}" for name, value in machine.items()))

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import arithmetic, contenders, processes, quality, timing
+from benchmark import arithmetic, contenders, growth, processes, quality, timing
 from nst_tf import errors, runtime
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets, scales
 from nst_tf.engine import images, memory
 from nst_tf.network import weights
+
+# Longest side in pixels of pictures whose painting is repeated.
+_GROWTH_SIZE = 96
 
 _GIB = 2.0**30
 
@@ -40,7 +43,7 @@ class Bench:
         Raises:
             InputError: The weights cannot be had, or are of a network with fewer filters than VGG19.
         """
-        self._content, self._style = content, style
+        self._content, self._style, self._source = content, style, source
         self.weights = _of_vgg19(source)
         self._rounds = rounds
         self._contenders = contenders.available(bfloat16=bfloat16)
@@ -81,6 +84,15 @@ class Bench:
         for size, task in self._tasks("processes", sizes):
             found[str(size)] = {name: _cost(name, task) for row in self._contenders for name in row}
         return found
+
+    def growth(self, count: int) -> dict[str, Any]:
+        """Returns what a process grows by over so many pictures of `_GROWTH_SIZE`, by case."""
+        task = self._task(_GROWTH_SIZE)
+        return {
+            case: processes.call(growth.measure, task, self._source, case, count, prepare=_preparation(task))
+            for case in growth.CASES
+            if case in self._precisions or case != "bfloat16"
+        }
 
     def quality(
         self, size: int, evaluations: Sequence[int], steps: Sequence[int], every_road: bool

@@ -63,6 +63,16 @@ def arithmetic(found: Mapping[str, Any]) -> str:
     return f"Arithmetic of a step of gatys_pytorch\n{table(heads, rows)}"
 
 
+def growth(found: Mapping[str, Any]) -> str:
+    """Returns what a process grows by, by case."""
+    rows = [
+        [case, each["growth_mb"], each["resident_mb"], each["first_s"], each["later_s"]]
+        for case, each in found.items()
+    ]
+    heads = ["", "grows by, MB", "from, MB", "first picture begins, s", "later ones, s"]
+    return f"A process that paints again and again\n{table(heads, rows)}"
+
+
 def processes(found: Mapping[str, Any]) -> str:
     """Returns start-up and peak memory, by size and contender."""
     rows = [
