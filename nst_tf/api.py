@@ -16,10 +16,10 @@ from nst_tf.callbacks import report
 from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales
 from nst_tf.engine import color, formulations, images, memory, stylizer
-from nst_tf.engine.inputs import check, network_weights, prepare
+from nst_tf.engine.inputs import check, prepare
 from nst_tf.engine.progress import Progress, TraceRow
 from nst_tf.io import inputs, manifest, pictures
-from nst_tf.losses import objective
+from nst_tf.losses.objective import loss_weights
 from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
 
@@ -288,8 +288,7 @@ def evaluate(
     convolution = convolutions.resolve(chosen.network.convolution, precision)
     chosen = chosen.replace(convolution=convolution)
     prepared = prepare(read["content"], [read["style"]], chosen)
-    normalized = network_weights(chosen, formulations.load_weights(chosen), *prepared)
-    formulation = objective.Objective(chosen, normalized, precision)
-    targets = formulation.targets(*prepared)
+    objective = formulations.for_pictures(chosen, precision, *prepared).objective
+    targets = objective.targets(prepared[0], prepared[1], loss_weights(chosen))
     compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
-    return Losses(*(float(value) for value in formulation.evaluate(compared, targets)))
+    return Losses(*(float(value) for value in objective.evaluate(compared, targets)))

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
-from nst_tf.engine import color, loop
+from nst_tf.engine import color, inputs, loop
 from nst_tf.engine.inputs import ANY_IMAGE
 from nst_tf.losses.objective import LossWeights, Masks, Objective, Outside, Targets
 from nst_tf.losses.values import Losses
@@ -140,6 +140,32 @@ class Formulation:
 
     def _evaluate(self, picture: Tensor, targets: Any) -> Losses:
         return self._algorithm.evaluate(picture, values(targets))
+
+
+def for_pictures(
+    config: Config,
+    precision: str,
+    content_image: Tensor | None,
+    style_images: Sequence[Tensor],
+    vgg_weights: weights.Weights | None = None,
+) -> Formulation:
+    """Returns the formulation of a run: one that others share, unless its network depends on the pictures.
+
+    Args:
+        config: Of the run; its convolution is resolved.
+        precision: The type of the convolutions, "float32" or "bfloat16".
+        content_image: [1, H, W, 3] as prepared, if there is one.
+        style_images: Likewise.
+        vgg_weights: The network's weights; None for those that the config names.
+
+    Raises:
+        InputError: The weights cannot be had, or lack a layer.
+    """
+    if not config.network.normalize_activations:
+        return get(config, precision, vgg_weights)
+    loaded = vgg_weights or load_weights(config)
+    rescaled = inputs.network_weights(config, loaded, content_image, style_images)
+    return Formulation(config, loaded, rescaled, precision)
 
 
 def get(config: Config, precision: str, vgg_weights: weights.Weights | None = None) -> Formulation:

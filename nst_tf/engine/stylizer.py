@@ -80,7 +80,9 @@ class Stylizer(tf.Module):
         self._finishing_image: Any = None  # the photograph at the result's size, for its colours
         if choice.finish is not None:
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
-        self._formulation = self._find_formulation(vgg_weights)
+        self._formulation = formulations.for_pictures(
+            config, self.precision, self._inputs.content_image, self._inputs.style_images, vgg_weights
+        )
         self.weights = self._formulation.weights
         self.scale_index = 0
         self._algorithm = loop.Algorithm(
@@ -101,15 +103,6 @@ class Stylizer(tf.Module):
         self._bad_evaluations = 0  # evaluations in a row that were infinite or NaN
         self._targets = _Held(self._targets_of_scale())
         self._state = _Held(self._algorithm.optimizer.init(image))
-
-    def _find_formulation(self, vgg_weights: weights.Weights | None) -> formulations.Formulation:
-        """Returns the formulation: one that other runs share, unless its network depends on the pictures."""
-        if not self.config.network.normalize_activations:
-            return formulations.get(self.config, self.precision, vgg_weights)
-        loaded = vgg_weights or formulations.load_weights(self.config)
-        pictures = self._inputs.content_image, self._inputs.style_images
-        rescaled = inputs.network_weights(self.config, loaded, *pictures)
-        return formulations.Formulation(self.config, loaded, rescaled, self.precision)
 
     def step(self) -> Losses:
         """Takes one step at the current scale: updates `image`, returns the losses before it."""

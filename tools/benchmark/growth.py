@@ -90,6 +90,7 @@ def _painter(task: contenders.Task, source: str, case: str) -> Callable[[], floa
 
 def _regions(content: np.ndarray) -> dict[str, Any]:
     """Returns two regions, of which the style goes into one."""
-    mask = np.zeros(content.shape[:2], np.float32)
-    mask[:, : mask.shape[1] // 2] = 1
+    height, width, _ = content.shape
+    mask = np.zeros((height, width), np.float32)
+    mask[:, : width // 2] = 1
     return {"content_mask": mask}
