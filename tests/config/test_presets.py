@@ -1,7 +1,5 @@
 """Presets against the published tables."""
 
-import dataclasses
-
 import pytest
 
 from nst_tf import errors
@@ -27,7 +25,7 @@ def test_gatys_pytorch_equals_the_authors_notebook():
         "scales": (0.64, 1.0),
         "steps": (500, 200),
     }
-    chosen = dataclasses.asdict(presets.get("gatys_pytorch"))
+    chosen = presets.get("gatys_pytorch").to_settings()
     assert {name: chosen[name] for name in expected} == expected
 
 

@@ -441,6 +441,7 @@ def _command(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_the_tool_exports_a_published_formulation(tmp_path):
     """With a longer history than can be served, which is shortened."""
     arguments = ["--preset=gatys_pytorch", "--size=32", "--steps=2", "--weights=builtin"]

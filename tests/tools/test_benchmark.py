@@ -112,6 +112,7 @@ def test_each_road_has_all_that_came_before():
     assert list(quality.roads(every=False).values()) == every[-1:]
 
 
+@pytest.mark.slow
 def test_seconds_to_a_value_ascend_and_end_where_it_is_out_of_reach(task):
     first = quality.Objective("gatys_pytorch", task)(task.content)
     baseline = quality.Baseline("gatys_pytorch", (5, 10, 15), (1.0, 2.0, 3.0), (first, 0.5 * first, 0.0))
@@ -131,6 +132,7 @@ def test_a_table_has_a_line_for_each_row():
     ]
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_takes_steps_and_tells_its_time_and_memory(task):
     with processes.running(
         "nst_tf float32", task, [runtime.use_onednn, runtime.keep_freed_memory]
@@ -185,6 +187,7 @@ def folder(tmp_path):
 PICTURES = ["--content=photo.png", "--style=painting.png"]
 
 
+@pytest.mark.slow
 def test_the_tool_prints_tables_and_writes_json(folder):
     few = ["--rows=arithmetic", "--rounds=1", "--sizes=32", "--json=found.json"]
     finished = _benchmark(folder, *PICTURES, *few)
@@ -233,6 +236,7 @@ def test_sizes_that_do_not_fit_into_memory_are_left_out(task, monkeypatch, capsy
         bench.steps([32])
 
 
+@pytest.mark.slow
 def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
     """In this process: that others are started is tested above."""
     monkeypatch.setattr(processes, "call", lambda function, *arguments, **_: function(*arguments))

@@ -353,6 +353,7 @@ def _told(filters):
     }
 
 
+@pytest.mark.slow
 def test_training_begins_with_slow_filters_and_their_statistics(pictures, tmp_path, monkeypatch):
     """At a rate of 0 it ends with the filters, too; before it, normalisation changes nothing else."""
     seen = []
@@ -432,6 +433,7 @@ def eagerly():
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(pictures, tmp_path, capsys):
     """Three rounds of 10 s; and one round, a second that is killed, and what is left."""
     whole, progress = _train(pictures, tmp_path / "whole", Clock())
