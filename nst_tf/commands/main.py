@@ -86,14 +86,15 @@ def main(argv: Sequence[str], *, prepare: bool = False) -> int:
         if arguments and not arguments[0].startswith("-"):
             command, arguments = _checked(arguments[0]), arguments[1:]
         if prepare:
+            terminal.heed_signals()
             COMMANDS[command].prepare()
         return _run(command, arguments)
     except errors.InputError as error:
         terminal.complain(command, str(error))
         return terminal.EXIT_MISTAKE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         terminal.complain(command, "interrupted; nothing was written")
-        return terminal.EXIT_INTERRUPTED
+        return terminal.interrupted_code(interrupt)
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:

@@ -116,9 +116,9 @@ def main(values: flags.FlagValues) -> int:
     except OSError as error:
         terminal.complain(_NAME, f"a picture could not be written: {error}")
         return terminal.EXIT_FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         terminal.complain(_NAME, "interrupted; no picture was written")
-        return terminal.EXIT_INTERRUPTED
+        return terminal.interrupted_code(interrupt)
 
 
 def _request(values: flags.FlagValues) -> int:
@@ -157,7 +157,7 @@ def _request(values: flags.FlagValues) -> int:
         terminal.say(_write(watch.last, _path(values, "output"), time.perf_counter() - start))
         if isinstance(error, KeyboardInterrupt):
             terminal.complain(_NAME, "interrupted; the picture is the last preview")
-            return terminal.EXIT_INTERRUPTED
+            return terminal.interrupted_code(error)
         raise
     watch.close()
     terminal.say(_write(answer, _path(values, "output"), time.perf_counter() - start))

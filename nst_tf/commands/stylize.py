@@ -68,7 +68,7 @@ def main(values: flags.FlagValues) -> int:
     start = time.perf_counter()
     with terminal.RunWatch() as watch:
         result = api.paint(loaded.pop(), run.config, on_progress=watch, callbacks=run.outputs.callbacks())
-        watch.bar.close()
+        watch.end_steps()
         try:
             result.save(run.output)
             if trace := run_flags.to_path(values, "trace"):
@@ -80,7 +80,7 @@ def main(values: flags.FlagValues) -> int:
     tell(_NAME, run, result, values["output"].value, time.perf_counter() - start)
     for line in failures:
         terminal.complain(_NAME, line)
-    return terminal.EXIT_CODES[result.outcome] or int(bool(failures))
+    return watch.exit_code(result.outcome) or int(bool(failures))
 
 
 def tell(

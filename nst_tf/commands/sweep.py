@@ -74,8 +74,12 @@ def main(values: flags.FlagValues) -> int:
         return _sweep(values)
     except OSError as error:
         raise errors.InputError(str(error)) from None
-    except KeyboardInterrupt:
-        return _interrupted(values)
+    except KeyboardInterrupt as interrupt:
+        complaint = (
+            "what was finished is kept" if values["keep"].value else "with --keep=FOLDER it could go on"
+        )
+        terminal.complain(_NAME, f"interrupted; no sheet was written; {complaint}")
+        return terminal.interrupted_code(interrupt)
 
 
 def _sweep(values: flags.FlagValues) -> int:
@@ -114,8 +118,6 @@ def _sweep(values: flags.FlagValues) -> int:
             text = f"picture {number + 1} of {len(cells)}: {sweep.label(cell.settings)}"
             terminal.say(text, sys.stderr)
             painted.append(_paint(made, number, run, pathlib.Path(folder)))
-            if painted[-1][1] == terminal.EXIT_INTERRUPTED:
-                return _interrupted(values)
         sheet = sweep.sheet([path for path, _ in painted], rows, columns, values["cell"].value)
         pictures.write(np.asarray(sheet, np.float32) / 255.0, output)
     terminal.say(f"{output}: {len(painted)} pictures on {sheet.width} x {sheet.height} pixels")
@@ -127,6 +129,7 @@ def _paint(made: "Sweep", number: int, run: run_flags.Run, folder: pathlib.Path)
 
     Raises:
         InputError: It cannot be painted after all.
+        Interrupted: A signal has stopped the run.
         OSError: It cannot be written.
     """
     start = time.perf_counter()
@@ -136,13 +139,9 @@ def _paint(made: "Sweep", number: int, run: run_flags.Run, folder: pathlib.Path)
         terminal.say(f"{path} is kept", sys.stderr)
         return path, 0
     stylize.tell(_NAME, run, result, str(path), time.perf_counter() - start, sys.stderr)
-    return path, terminal.EXIT_CODES[result.outcome]
-
-
-def _interrupted(values: flags.FlagValues) -> int:
-    kept = "what was finished is kept" if values["keep"].value else "with --keep=FOLDER it could go on"
-    terminal.complain(_NAME, f"interrupted; no sheet was written; {kept}")
-    return terminal.EXIT_INTERRUPTED
+    if result.outcome == "stopped":
+        raise watch.interrupt()
+    return path, watch.exit_code(result.outcome)
 
 
 def _values_of(values: flags.FlagValues, settings: Mapping[str, str]) -> flags.FlagValues:

@@ -1,4 +1,4 @@
-"""What the commands have in common at the terminal: their lines, a run's progress, Ctrl-C, exit codes."""
+"""What the commands have in common at the terminal: their lines, a run's progress, signals, exit codes."""
 
 import io
 import logging
@@ -6,16 +6,22 @@ import os
 import signal
 import sys
 import typing
+from collections.abc import Mapping
+from types import FrameType
 from typing import Any, Self, TextIO
 
 if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import Progress
 
-# A user's mistake exits with what Python's own argument parser has for it, Ctrl-C with 128 + SIGINT.
-EXIT_FAILED, EXIT_MISTAKE, EXIT_INTERRUPTED = 1, 2, 130
+# A user's mistake exits with what Python's own argument parser has for it.
+EXIT_FAILED, EXIT_MISTAKE = 1, 2
 
-# By how a run ended.
-EXIT_CODES = {"finished": 0, "stopped": EXIT_INTERRUPTED, "diverged": EXIT_FAILED}
+# What a process that a signal ends exits with, less the signal's number: the convention of shells.
+EXIT_SIGNAL = 128
+
+# The signals that ask a command to end: Ctrl-C, `kill` and a service's stop, a closed terminal. Windows has
+# no SIGHUP.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 # The command that runs where none is named.
 DEFAULT_COMMAND = "stylize"
@@ -64,10 +70,45 @@ def hide_tensorflow_warnings() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-class RunWatch:
-    """Shows a run's progress and heeds Ctrl-C, as an `on_progress`; a context that gives both back.
+class Interrupted(KeyboardInterrupt):
+    """A signal that asks the process to end has come."""
 
-    Once there is a picture, the first Ctrl-C asks the run to stop, and a second one ends the process.
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        """Keeps the signal's number."""
+        super().__init__()
+        self.exit_code = EXIT_SIGNAL + number
+
+
+def interrupted_code(error: KeyboardInterrupt) -> int:
+    """Returns what a command that was interrupted exits with."""
+    return error.exit_code if isinstance(error, Interrupted) else Interrupted().exit_code
+
+
+def heed_signals() -> None:
+    """Has each of `SIGNALS` raise `Interrupted`, as Ctrl-C raises `KeyboardInterrupt`."""
+    _handle(_interrupt)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def _handle(handler: Any) -> Mapping[int, Any]:
+    """Gives signals a handler; returns {signal: handler before}. What is ignored stays so, as under nohup."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    return {
+        number: signal.signal(number, handler)
+        for number, handled in before.items()
+        if handled not in (signal.SIG_IGN, None)  # None: not by Python, and beyond it
+    }
+
+
+class RunWatch:
+    """Shows a run's progress and heeds signals, as an `on_progress`; a context that gives both back.
+
+    Once there is a picture, the first signal asks the run to stop. A second one ends the process: at once
+    during steps, which Python cannot interrupt, and as before afterwards, so that what is being written is
+    removed.
     """
 
     def __init__(self) -> None:
@@ -75,15 +116,15 @@ class RunWatch:
         from nst_tf.callbacks import report
 
         self.bar = report.ProgressBar()
-        self._asked = False
-        self._before: Any = None
+        self._number: int | None = None
+        self._before: Mapping[int, Any] = {}
 
     def __call__(self, progress: "Progress") -> bool:
         """Shows a report; returns whether the run is to stop."""
-        if self._before is None and not self._asked:
-            self._before = signal.signal(signal.SIGINT, self._ask)
+        if not self._before and self._number is None:
+            self._before = _handle(self._ask)
         self.bar(progress)
-        return self._asked
+        return self._number is not None
 
     def __enter__(self) -> Self:
         return self
@@ -92,11 +133,26 @@ class RunWatch:
         self.bar.close()
         self._restore()
 
-    def _ask(self, *_: object) -> None:
-        self._asked = True
-        self._restore()
+    def end_steps(self) -> None:
+        """Closes the bar: what follows is writing."""
+        self.bar.close()
+        if self._number is not None:
+            self._restore()
+
+    def exit_code(self, outcome: str) -> int:
+        """Returns what the command exits with after a run that ended so."""
+        return {"finished": 0, "stopped": self.interrupt().exit_code, "diverged": EXIT_FAILED}[outcome]
+
+    def interrupt(self) -> Interrupted:
+        """Returns the signal that has stopped the run; without one Ctrl-C."""
+        return Interrupted(signal.SIGINT if self._number is None else self._number)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self._number = number
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
 
     def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -227,6 +227,19 @@ def test_what_standard_error_cannot_show_is_escaped(capsys):
     assert "there is no file a\\nb\\udc80.png" in capsys.readouterr().err
 
 
+@pytest.fixture(name="handlers")
+def _handlers():
+    """Gives the test's process back its handlers; {signal: handler}."""
+    before = {number: signal.getsignal(number) for number in terminal.SIGNALS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _handled():
+    return {number: signal.getsignal(number) for number in terminal.SIGNALS}
+
+
 @pytest.mark.parametrize("command", main.COMMANDS)
 def test_ctrl_c_at_any_time_gets_one_line(command, capsys, monkeypatch):
     def interrupted(_):
@@ -238,23 +251,60 @@ def test_ctrl_c_at_any_time_gets_one_line(command, capsys, monkeypatch):
     assert capsys.readouterr().err == f"{name}: interrupted; nothing was written\n"
 
 
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_at_any_time_gets_one_line_and_its_exit_code(command, number, code, capsys, monkeypatch):
+    monkeypatch.setattr(MODULES[command], "main", lambda _: signal.raise_signal(number))
+    terminal.heed_signals()
+    assert main.main(["nst_tf", command]) == code
+    name = "nst_tf" if command == "stylize" else f"nst_tf {command}"
+    assert capsys.readouterr().err == f"{name}: interrupted; nothing was written\n"
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_a_process_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    terminal.heed_signals()
+    with terminal.RunWatch() as watch:
+        watch(PROGRESS)
+        signal.raise_signal(signal.SIGHUP)
+        assert watch(PROGRESS) is False
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
 PROGRESS = Progress(0, (Scale(6, 8, 2, 1.0),), 1, 2, (Losses(3, 1, 2, 0),), lambda: np.zeros((6, 8, 3)))
 
 
-def test_ctrl_c_stops_a_run_and_is_given_back(capsys):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", terminal.SIGNALS)
+def test_a_signal_stops_a_run_and_is_given_back(number, handlers, capsys):
     with terminal.RunWatch() as watch:
-        assert signal.getsignal(signal.SIGINT) == before, "there is no picture yet"
+        assert _handled() == handlers, "there is no picture yet"
         assert watch(PROGRESS) is False
-        assert signal.getsignal(signal.SIGINT) != before
-        signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) == before, "a second one ends the process"
+        assert signal.getsignal(number) != handlers[number]
+        signal.raise_signal(number)
+        assert set(_handled().values()) == {signal.SIG_DFL}, "a second one ends the process at once"
         assert watch(PROGRESS) is True
+        assert watch.exit_code("stopped") == 128 + number
+        watch.end_steps()
+        assert _handled() == handlers, "one that comes while files are written"
     assert "step 1 of 2, 8 x 6: content 1, style 2" in capsys.readouterr().err
+
+
+def test_a_signal_while_files_are_written_lets_them_be_finished(handlers):
+    with terminal.RunWatch() as watch:
+        watch(PROGRESS)
+        watch.end_steps()
+        signal.raise_signal(signal.SIGTERM)
+        assert watch.exit_code("finished") == 0
+    assert _handled() == handlers
+
+
+def test_a_run_that_fails_gives_signals_back(handlers):
     with contextlib.suppress(errors.InputError), terminal.RunWatch() as watch:
         watch(PROGRESS)
         raise errors.InputError("a run that fails")
-    assert signal.getsignal(signal.SIGINT) == before
+    assert _handled() == handlers
 
 
 def test_the_help_of_a_request_says_what_the_client_does():

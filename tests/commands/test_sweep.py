@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -182,16 +183,22 @@ def test_pictures_of_different_sizes_are_fitted_into_one_cell():
     assert np.abs(grey[:, :40].astype(float) - grey[:, 48:]).mean() < 8, "the same picture, enlarged"
 
 
-def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(folder, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(number, code, folder, monkeypatch, capsys):
     paint, calls = api.paint, []
 
     def stopped(*arguments, on_progress, **options):
         calls.append(options)
-        asked = (lambda _: True) if len(calls) == 2 else on_progress
-        return paint(*arguments, on_progress=asked, **options)
+
+        def asked(progress):
+            on_progress(progress)  # from now on it heeds signals
+            signal.raise_signal(number)
+            return on_progress(progress)
+
+        return paint(*arguments, on_progress=asked if len(calls) == 2 else on_progress, **options)
 
     monkeypatch.setattr(api, "paint", stopped)
-    assert _sweep("--rows=steps=1,2", "--keep=kept") == 130
+    assert _sweep("--rows=steps=1,2", "--keep=kept") == code
     assert "interrupted" in capsys.readouterr().err.splitlines()[-1]
     assert not (folder / "s.png").exists()
     assert len(list((folder / "kept").iterdir())) == 2, "one picture and its manifest"

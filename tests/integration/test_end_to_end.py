@@ -413,7 +413,10 @@ def test_an_existing_picture_is_replaced_only_when_told(folder, monkeypatch):
     assert Image.open(folder / "out.png").size == (48, 36)
 
 
-def test_ctrl_c_saves_the_picture_so_far(folder):
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_saves_the_picture_so_far(number, code, folder):
     showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
     arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--steps=100000"]
     with subprocess.Popen(
@@ -426,9 +429,9 @@ def test_ctrl_c_saves_the_picture_so_far(folder):
     ) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first line of progress
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "stopped after" in out
     assert Image.open(folder / "out.png").size == (48, 36)
     assert "Traceback" not in err
