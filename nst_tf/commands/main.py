@@ -95,6 +95,21 @@ def main(argv: Sequence[str], *, prepare: bool = False) -> int:
     except KeyboardInterrupt as interrupt:
         terminal.complain(command, "interrupted; nothing was written")
         return terminal.interrupted_code(interrupt)
+    except (MemoryError, ImportError) as error:
+        if not _ran_out(error):
+            raise
+        what = " ".join(str(error).split()) or type(error).__name__
+        terminal.complain(
+            command, f"memory ran out ({what}); a smaller --size or smaller pictures need less, or allow more"
+        )
+        return terminal.EXIT_FAILED
+
+
+def _ran_out(error: Exception) -> bool:
+    """Returns whether memory ran out, which a limit on the process's own brings about before any plan can."""
+    # The dynamic linker's words where TensorFlow's libraries do not fit.
+    linker = ("failed to map segment", "cannot allocate memory")
+    return isinstance(error, MemoryError) or any(each in str(error).lower() for each in linker)
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:

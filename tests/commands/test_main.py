@@ -262,6 +262,37 @@ def test_a_signal_at_any_time_gets_one_line_and_its_exit_code(command, number, c
     assert capsys.readouterr().err == f"{name}: interrupted; nothing was written\n"
 
 
+LINKER = "libtensorflow_cc.so.2: failed to map segment from shared object"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("Unable to allocate\n1.41 GiB"), "Unable to allocate 1.41 GiB"),
+        (MemoryError(), "MemoryError"),
+        (ImportError(LINKER), LINKER),
+    ],
+)
+def test_memory_that_runs_out_gets_one_line(error, said, capsys, monkeypatch):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(stylize, "main", fail)
+    assert main.main(["nst_tf"]) == 1
+    assert capsys.readouterr().err == (
+        f"nst_tf: memory ran out ({said}); a smaller --size or smaller pictures need less, or allow more\n"
+    )
+
+
+def test_another_import_that_fails_is_not_about_memory(monkeypatch):
+    def fail(_):
+        raise ImportError("no module named tensorflow")
+
+    monkeypatch.setattr(stylize, "main", fail)
+    with pytest.raises(ImportError, match="no module"):
+        main.main(["nst_tf"])
+
+
 @pytest.mark.usefixtures("handlers")
 def test_what_a_process_ignores_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
