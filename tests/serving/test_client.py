@@ -199,7 +199,8 @@ def serve_rest(model, port=0):
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Retry-After", "3600")
             self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(BrokenPipeError):  # a client that was interrupted has gone
+                self.wfile.write(data)
 
         def log_message(self, *_):
             pass
