@@ -7,6 +7,7 @@ Images are `[1, H, W, 3]` float32 sRGB in [0, 1].
 import collections
 import dataclasses
 import functools
+import gc
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -165,6 +166,7 @@ def for_pictures(
         return get(config, precision, vgg_weights)
     loaded = vgg_weights or load_weights(config)
     rescaled = inputs.network_weights(config, loaded, content_image, style_images)
+    _free_graphs()  # of earlier runs, which no other run shares
     return Formulation(config, loaded, rescaled, precision)
 
 
@@ -187,9 +189,18 @@ def get(config: Config, precision: str, vgg_weights: weights.Weights | None = No
             # With the weights, so that no other object gets their id.
             _KEPT[key] = Formulation(config, loaded, loaded, precision), vgg_weights
         _KEPT.move_to_end(key)
+        found = _KEPT[key][0]
+        evicted = len(_KEPT) > _MOST_KEPT
         while len(_KEPT) > _MOST_KEPT:
             _KEPT.popitem(last=False)
-        return _KEPT[key][0]
+    if evicted:
+        _free_graphs()
+    return found
+
+
+def _free_graphs() -> None:
+    """Frees graphs without a user: cycles of references, which Python collects once many have piled up."""
+    gc.collect()
 
 
 _LOCK = threading.Lock()

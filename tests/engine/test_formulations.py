@@ -182,6 +182,7 @@ content, style = (conftest.smooth_picture(seed, 64, 64) for seed in (1, 2))
 def resident(): gc.collect(); return psutil.Process().memory_info().rss
 for index in range(int(sys.argv[1])):
     options = {name: value for name, value in (each.split("=") for each in sys.argv[2:])}
+    if "normalize_activations" in options: options["normalize_activations"] = True
     if "learning_rate" in options: options["learning_rate"] = 0.5 + index / 100
     nst_tf.stylize(content, style, size=64, scales=(1.0,), steps=2, weights="builtin", **options)
     if index == 2: before = resident()
@@ -204,6 +205,11 @@ def _growth(*arguments):
 )
 def test_a_process_paints_in_the_memory_of_two_pictures(options):
     assert _growth("30", *options) < 20e6
+
+
+@pytest.mark.slow
+def test_networks_made_for_their_pictures_are_freed():
+    assert _growth("20", "precision=float32", "normalize_activations=true") < 150e6
 
 
 @pytest.mark.slow
