@@ -116,6 +116,7 @@ class RunWatch:
         from nst_tf.callbacks import report
 
         self.bar = report.ProgressBar()
+        self._writing = False
         self._number: int | None = None
         self._before: Mapping[int, Any] = {}
 
@@ -136,6 +137,7 @@ class RunWatch:
     def end_steps(self) -> None:
         """Closes the bar: what follows is writing."""
         self.bar.close()
+        self._writing = True
         if self._number is not None:
             self._restore()
 
@@ -149,6 +151,8 @@ class RunWatch:
 
     def _ask(self, number: int, _: FrameType | None) -> None:
         self._number = number
+        if self._writing:
+            self._restore()
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
 
