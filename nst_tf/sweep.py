@@ -181,9 +181,8 @@ class Sweep:
             return Painted(kept, None)
         made = folder / wanted.name
         with runtime.quiet():
-            loaded = [
-                inputs.load(cell.paths, cell.config, cell.overrides)
-            ]  # to be taken out: see `api.paint`
+            # In a list, to be taken out: see `api.paint`.
+            loaded = [inputs.load(cell.paths, cell.config, cell.overrides)]
         result = api.paint(loaded.pop(), cell.config, on_progress=on_progress)
         result.save(made)
         if kept is None or result.outcome != "finished":

@@ -75,10 +75,8 @@ def main(values: flags.FlagValues) -> int:
     except OSError as error:
         raise errors.InputError(str(error)) from None
     except KeyboardInterrupt as interrupt:
-        complaint = (
-            "what was finished is kept" if values["keep"].value else "with --keep=FOLDER it could go on"
-        )
-        terminal.complain(_NAME, f"interrupted; no sheet was written; {complaint}")
+        kept = "what was finished is kept" if values["keep"].value else "with --keep=FOLDER it could go on"
+        terminal.complain(_NAME, f"interrupted; no sheet was written; {kept}")
         return terminal.interrupted_code(interrupt)
 
 

@@ -413,12 +413,9 @@ def test_an_existing_picture_is_replaced_only_when_told(folder, monkeypatch):
     assert Image.open(folder / "out.png").size == (48, 36)
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
-def test_a_signal_saves_the_picture_so_far(number, code, folder):
-    showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
-    arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--steps=100000"]
+@contextlib.contextmanager
+def _painting(folder, *arguments):
+    """Starts the command; yields its process once the first line of progress has come."""
     with subprocess.Popen(
         _command(*arguments),
         cwd=folder,
@@ -429,6 +426,16 @@ def test_a_signal_saves_the_picture_so_far(number, code, folder):
     ) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first line of progress
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_saves_the_picture_so_far(number, code, folder):
+    showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
+    arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--steps=100000"]
+    with _painting(folder, *arguments) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
@@ -542,16 +549,7 @@ def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
     """The folder of the animation goes away while the run goes on."""
     (folder / "gone").mkdir()
     arguments = [*FILES, "--output=out.png", *QUICK, "--steps=60", "--animation=gone/a.gif", "--plot=p.png"]
-    with subprocess.Popen(
-        _command(*arguments),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=_environment(),
-    ) as process:
-        assert process.stderr is not None
-        process.stderr.readline()  # the first line of progress
+    with _painting(folder, *arguments) as process:
         (folder / "gone").rmdir()
         out, err = process.communicate(timeout=120)
     assert process.returncode == 1
