@@ -18,7 +18,7 @@ from nst_tf.config import config, presets, scales
 from nst_tf.engine import color, formulations, images, memory, stylizer
 from nst_tf.engine.inputs import check, prepare
 from nst_tf.engine.progress import Progress, TraceRow
-from nst_tf.io import inputs, manifest, pictures
+from nst_tf.io import files, inputs, manifest, pictures
 from nst_tf.losses.objective import loss_weights
 from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
@@ -48,7 +48,7 @@ class Result:
         """
         text = manifest.to_text(self.manifest)
         pictures.write(self.image, path, alpha=self.alpha, text=text)
-        with pictures.replacing(manifest.sidecar(path)) as file:
+        with files.replacing(manifest.sidecar(path)) as file:
             file.write(text.encode("ascii"))
 
 

@@ -4,6 +4,7 @@ Settings are {flag: value as typed}: whatever flags a run has may be swept. Tens
 inputs have been found good.
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -19,7 +20,7 @@ from PIL import Image
 from nst_tf import errors, runtime
 from nst_tf.callbacks import figures
 from nst_tf.config.config import Config
-from nst_tf.io import inputs, manifest, pictures, samples
+from nst_tf.io import files, inputs, manifest, pictures, samples
 
 if typing.TYPE_CHECKING:
     from nst_tf.api import Result
@@ -189,14 +190,15 @@ class Sweep:
             return Painted(made, result)
         # The picture last: without its manifest beside it it would not be found to agree.
         for path in (manifest.sidecar(made), made):
-            path.replace(kept.with_name(path.name))
+            files.move(path, kept.with_name(path.name))
         return Painted(kept, result)
 
-    def folder(self) -> tempfile.TemporaryDirectory[str]:
+    def folder(self) -> contextlib.AbstractContextManager[pathlib.Path]:
         """Returns a new folder for `paint`: in the one that keeps pictures, where they are moved to."""
-        if self._keep is not None:
-            self._keep.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".sweep-", dir=self._keep)
+        if self._keep is None:
+            return files.temporary_folder(pathlib.Path(tempfile.gettempdir()))
+        self._keep.mkdir(parents=True, exist_ok=True)
+        return files.temporary_folder(self._keep)
 
 
 class _Seen(NamedTuple):

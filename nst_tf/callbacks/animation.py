@@ -19,7 +19,7 @@ from PIL import Image
 from nst_tf import errors
 from nst_tf.callbacks import callback, figures
 from nst_tf.config.scales import Scale
-from nst_tf.io import pictures
+from nst_tf.io import files
 
 if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import Progress
@@ -80,7 +80,7 @@ class Animation(callback.Callback):
         frames = [kept[index] for index in even_changes(kept, MAX_FRAMES)]
         durations = [_FIRST_MS, *[_FRAME_MS] * (len(frames) - 2), _LAST_MS][-len(frames) :]
         data = _WRITERS[self.path.suffix.lower()](frames, durations)
-        with pictures.replacing(self.path) as file:
+        with files.replacing(self.path) as file:
             file.write(data)
 
     def _keep(self, picture: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from nst_tf import errors
-from nst_tf.io import pictures
+from nst_tf.io import files, pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import TraceRow
@@ -146,7 +146,7 @@ def save_plot(trace: Sequence["TraceRow"], path: str | os.PathLike[str]) -> None
     if not trace:
         raise errors.InputError("plot: a run without steps has no losses to draw")
     data = _draw(_figure_type(), trace, _PLOT_FORMATS[pathlib.Path(path).suffix.lower()])
-    with pictures.replacing(pathlib.Path(path)) as file:
+    with files.replacing(pathlib.Path(path)) as file:
         file.write(data)
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from nst_tf.callbacks.callback import Callback
 from nst_tf.engine.progress import Progress, TraceRow
-from nst_tf.io import pictures
+from nst_tf.io import files
 
 
 class Recorder(Callback):
@@ -122,5 +122,5 @@ def write_trace(rows: Iterable[TraceRow], path: pathlib.Path) -> None:
     writer = csv.writer(text)
     writer.writerow(TraceRow._fields)
     writer.writerows(rows)
-    with pictures.replacing(path) as file:
+    with files.replacing(path) as file:
         file.write(text.getvalue().encode("utf-8"))

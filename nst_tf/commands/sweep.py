@@ -115,7 +115,7 @@ def _sweep(values: flags.FlagValues) -> int:
         for number, (cell, run) in enumerate(zip(cells, runs, strict=True)):
             text = f"picture {number + 1} of {len(cells)}: {sweep.label(cell.settings)}"
             terminal.say(text, sys.stderr)
-            painted.append(_paint(made, number, run, pathlib.Path(folder)))
+            painted.append(_paint(made, number, run, folder))
         sheet = sweep.sheet([path for path, _ in painted], rows, columns, values["cell"].value)
         pictures.write(np.asarray(sheet, np.float32) / 255.0, output)
     terminal.say(f"{output}: {len(painted)} pictures on {sheet.width} x {sheet.height} pixels")

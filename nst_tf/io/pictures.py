@@ -10,7 +10,6 @@ import io
 import os
 import pathlib
 import struct
-import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from nst_tf import errors
-from nst_tf.io import samples
+from nst_tf.io import files, samples
 
 # What a user may hand in as a picture.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -300,7 +299,7 @@ def write(
         picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
     if text is not None:
         options = options | _text_options(name, text)
-    with replacing(path) as file:
+    with files.replacing(path) as file:
         picture.save(file, format=name, icc_profile=_srgb_profile(), **options)
 
 
@@ -325,26 +324,3 @@ def _text_options(format_name: str, text: str) -> dict[str, Any]:
     exif = Image.Exif()
     exif[_TEXT_TAG] = text
     return {"exif": exif}
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[io.BufferedWriter]:
-    """Opens a new file beside `path` and renames it to `path` at the end, unless an error came."""
-    path = path.resolve()  # a link stays one, and what it points to is replaced
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".nst_tf-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    """Returns the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -11,8 +11,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +23,7 @@ from nst_tf import errors
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.engine import formulations, images
-from nst_tf.io import manifest
+from nst_tf.io import files, manifest
 from nst_tf.losses.objective import Objective
 from nst_tf.network import weights
 from nst_tf.serving import stateless
@@ -205,17 +203,12 @@ def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
     A model server looks for numbers as names, so that it does not see the temporary folder.
     """
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=".nst_tf-"))
-    try:
+    with files.temporary_folder(folder.parent) as temporary:
         yield temporary
-        temporary.chmod(0o755)  # mkdtemp creates folders that only their owner can read
         try:
             temporary.rename(folder)
         except OSError:
             raise errors.InputError(f"version: {folder} has appeared meanwhile; try again") from None
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def warmup_requests(signatures: Mapping[str, Any], side: int) -> Requests:

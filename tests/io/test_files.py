@@ -1,0 +1,130 @@
+"""Files appear whole or not at all, and what killed processes left is removed."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from nst_tf.io import files
+
+fcntl = pytest.importorskip("fcntl", reason="this system has no locks of files")
+
+# Opens a temporary, says so, and waits to be killed.
+_WRITER = """
+import pathlib, sys, time
+from nst_tf.io import files
+with files.{make}(pathlib.Path(sys.argv[1])) as made:
+    print("open", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(params=["replacing", "temporary_folder"])
+def writer(request, tmp_path):
+    """A process in the middle of writing to a folder."""
+    target = tmp_path / "picture.png" if request.param == "replacing" else tmp_path
+    code = _WRITER.format(make=request.param)
+    with subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_replaces_a_file_at_the_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with files.replacing(path) as file:
+        file.write(b"after")
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_error_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with pytest.raises(TypeError), files.replacing(path) as file:
+        file.write("text, which is not bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_new_file_has_the_mode_that_the_mask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with files.replacing(tmp_path / "file") as file:
+            file.write(b"text")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    (tmp_path / "file").write_bytes(b"before")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with files.replacing(tmp_path / "link") as file:
+        file.write(b"after")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"after"
+
+
+def test_a_file_is_moved_out_of_a_temporary_folder_that_goes(tmp_path):
+    with files.temporary_folder(tmp_path) as folder:
+        (folder / "made").write_bytes(b"bytes")
+        (folder / "other").write_bytes(b"more")
+        files.move(folder / "made", tmp_path / "file")
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"bytes"
+
+
+def test_a_folder_that_has_been_renamed_stays(tmp_path):
+    with files.temporary_folder(tmp_path) as folder:
+        (folder / "made").write_bytes(b"bytes")
+        folder.rename(tmp_path / "1")
+    assert [path.name for path in (tmp_path / "1").iterdir()] == ["made"]
+
+
+def _temporaries(folder: pathlib.Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name.startswith(".")]
+
+
+def test_what_another_process_is_writing_stays(tmp_path, writer):
+    files.remove_abandoned(tmp_path)
+    assert len(_temporaries(tmp_path)) == 1
+    assert writer.poll() is None
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path, writer):
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    assert len(_temporaries(tmp_path)) == 1
+    with files.replacing(tmp_path / "other.png") as file:
+        file.write(b"picture")
+    assert os.listdir(tmp_path) == ["other.png"]
+
+
+def test_a_system_without_locks_writes_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    (tmp_path / ".nst_tf-left").write_bytes(b"half")
+    with files.replacing(tmp_path / "file") as file:
+        file.write(b"text")
+    with files.temporary_folder(tmp_path) as folder:
+        (folder / "made").write_bytes(b"bytes")
+        files.move(folder / "made", tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == ["file", "other"]
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def flock(handle, operation):
+        del handle, operation
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".nst_tf-used").write_bytes(b"perhaps by another machine")
+    with files.replacing(tmp_path / "file") as file:
+        file.write(b"text")
+    assert sorted(os.listdir(tmp_path)) == [".nst_tf-used", "file"]
