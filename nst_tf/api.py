@@ -3,9 +3,12 @@
 Pictures for people come as paths, samples such as "sample:town", Pillow images or arrays: `pictures.read`.
 """
 
+import collections
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +18,7 @@ from nst_tf import errors, runtime
 from nst_tf.callbacks import report
 from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales
-from nst_tf.engine import color, formulations, images, memory, stylizer
+from nst_tf.engine import checkpoints, color, formulations, images, memory, stylizer
 from nst_tf.engine.inputs import check, prepare
 from nst_tf.engine.progress import Progress, TraceRow
 from nst_tf.io import files, inputs, manifest, pictures
@@ -35,6 +38,7 @@ class Result:
     alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture
     trace: tuple[TraceRow, ...] = dataclasses.field(repr=False)  # one row for each evaluation
     outcome: str  # "finished", "stopped" (by `on_progress`) or "diverged" (the loss became infinite or NaN)
+    checkpoint: pathlib.Path | None = None  # of a run that was stopped: where it goes on from
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the picture and, as `path` with ".json" after it, its manifest; replaces what is there.
@@ -62,6 +66,8 @@ def stylize(
     style_regions: pictures.Picture | Sequence[pictures.Picture] = (),
     on_progress: Callable[[Progress], object] | None = None,
     callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = checkpoints.EVERY_S,
     **overrides: Any,
 ) -> Result:
     """Paints a photograph like a painting.
@@ -82,6 +88,10 @@ def stylize(
             `Progress`; returning True stops the run, and the picture so far is the result.
         callbacks: What else watches the run: `Animation`, `Snapshots`, `TensorBoard`, or a `Callback` of your
             own.
+        checkpoint: A file that keeps the state of the run while it goes on. Where it is there, the run goes
+            on from it, bit for bit in float32 on one machine. It is removed once the run has finished, and
+            stays after one that was stopped or whose process ended.
+        checkpoint_every: Seconds between two checkpoints; more where writing one takes over 1 % of them.
         **overrides: Settings to replace, such as `size=1024` (longest side of the result
             in pixels) or `steps=100` (evaluations in all).
 
@@ -89,9 +99,10 @@ def stylize(
         The picture with its losses.
 
     Raises:
-        InputError: A picture, a name or a value cannot be used, and nothing has been computed; or a GPU's
-            memory, which cannot be planned for, does not suffice.
+        InputError: A picture, a name or a value cannot be used, or the checkpoint is of another run, and
+            nothing has been computed; or a GPU's memory, which cannot be planned for, does not suffice.
     """
+    kept = None if checkpoint is None else _kept(pathlib.Path(checkpoint), checkpoint_every)
     chosen = presets.get(preset, **overrides)
     paths = inputs.InputPaths(
         content=content,
@@ -103,7 +114,23 @@ def stylize(
     )
     if "init" not in overrides:
         chosen = inputs.with_start(chosen, paths)
-    return paint(inputs.load(paths, chosen, overrides), chosen, on_progress=on_progress, callbacks=callbacks)
+    loaded = [inputs.load(paths, chosen, overrides)]  # to be taken out: see `paint`
+    result = paint(loaded.pop(), chosen, on_progress=on_progress, callbacks=callbacks, kept=kept)
+    if kept is not None and result.checkpoint is None:
+        checkpoints.remove(kept.path)
+    return result
+
+
+def _kept(path: pathlib.Path, every_s: float) -> checkpoints.Checkpoints:
+    """Returns how a run keeps its checkpoint, and the one that is there.
+
+    Raises:
+        InputError: It cannot be read, or the time makes no sense.
+    """
+    errors.require(every_s > 0, "checkpoint_every", every_s, "above 0; leave checkpoint out to write none")
+    return checkpoints.Checkpoints(
+        path, every_s, resumed=checkpoints.read(path) if os.path.exists(path) else None
+    )
 
 
 def paint(
@@ -112,6 +139,7 @@ def paint(
     *,
     on_progress: Callable[[Progress], object] | None = None,
     callbacks: Sequence[Callback] = (),
+    kept: checkpoints.Checkpoints | None = None,
 ) -> Result:
     """Paints what `inputs.load` returned.
 
@@ -123,28 +151,42 @@ def paint(
         chosen: The config, complete.
         on_progress: As for `stylize`.
         callbacks: As for `stylize`.
+        kept: The run's checkpoints. What is there after a run that was not stopped is for the caller to
+            remove, once the picture is where it should be.
 
     Raises:
         InputError: As for `stylize`.
     """
+    origin = checkpoints.Origin(chosen, loaded.descriptions)
+    resumed = None if kept is None else kept.resumed
+    if resumed is not None:
+        resumed.check(origin)
+        chosen = resumed.fitted(chosen)
     chosen = _fitting(chosen, loaded)
-    alpha, descriptions = loaded.alpha, loaded.descriptions
+    alpha = loaded.alpha
     if chosen.takes_steps():
         run = stylizer.Stylizer(
-            loaded.content, loaded.styles, chosen, init_image=loaded.init, regions=loaded.regions
+            loaded.content,
+            loaded.styles,
+            chosen,
+            init_image=loaded.init,
+            regions=loaded.regions,
+            checkpoint=resumed,
         )
         del loaded
-        made = _run(run, on_progress, callbacks)
+        made = _Run(run, callbacks, kept, origin).make(on_progress)
     else:
         made = _recolor(chosen, loaded.content, loaded.styles, callbacks)
+    losses = made.losses._asdict() if made.trace else {}
     return Result(
         made.image,
         made.losses,
         made.config,
-        manifest.make(made.config, descriptions, made.weights, made.losses._asdict() if made.trace else {}),
+        manifest.make(made.config, origin.inputs, made.weights, losses),
         _resized_alpha(alpha, *made.image.shape[:2]),
         made.trace,
         made.outcome,
+        made.checkpoint,
     )
 
 
@@ -157,40 +199,81 @@ class _Made(NamedTuple):
     weights: dict[str, str]
     trace: tuple[TraceRow, ...]
     outcome: str
+    checkpoint: pathlib.Path | None = None
 
 
-def _run(
-    run: stylizer.Stylizer,
-    on_progress: Callable[[Progress], object] | None,
-    callbacks: Sequence[Callback],
-) -> _Made:
-    """Takes a run's steps and calls the callbacks."""
-    recorder = report.Recorder()
-    report_at = {step for each in callbacks for step in each.on_begin(run.scales, run.picture)}
+class _Run:
+    """A run with its callbacks, its trace and its checkpoints."""
 
-    def report_progress(progress: Progress) -> object:
-        for each in (recorder, *callbacks):
+    def __init__(
+        self,
+        run: stylizer.Stylizer,
+        callbacks: Sequence[Callback],
+        kept: checkpoints.Checkpoints | None,
+        origin: checkpoints.Origin,
+    ) -> None:
+        self._run, self._kept = run, kept
+        self._callbacks = dict(_named(callbacks))
+        self._resumed = None if kept is None else kept.resumed
+        self._recorder = report.Recorder(() if self._resumed is None else self._resumed.trace)
+        self._weights = {"name": run.weights.name, "sha256": run.weights.sha256}
+        self._writer = None if kept is None else checkpoints.Writer(kept, run, origin, self._weights)
+
+    def make(self, on_progress: Callable[[Progress], object] | None) -> _Made:
+        """Takes the steps and returns what they make.
+
+        Raises:
+            InputError: Memory does not suffice.
+        """
+        run, left = self._run, None
+        report_at = {step for each in self._callbacks.items() for step in self._begin(*each)}
+        try:
+            outcome = run.run(functools.partial(self._report, on_progress), report_at)
+            if outcome == "stopped" and self._kept is not None and self._write():
+                left = self._kept.path
+            run.last_scale()  # a run that ended early has a picture of full size all the same
+            # In this order, so that there is one copy of a large picture at a time.
+            values = run.evaluate()
+            image = run.picture()
+            trace = tuple(self._recorder.rows)
+            for each in self._callbacks.values():
+                each.on_end(image, trace)
+        except tf.errors.ResourceExhaustedError:
+            raise memory.exhausted(run.config, run.scales[run.scale_index]) from None
+        config = run.config.replace(precision=run.precision, weights=_weights_source(run))
+        return _Made(image, values, config, self._weights, trace, outcome, left)
+
+    def _begin(self, name: str, callback: Callback) -> Collection[int]:
+        """Has a callback begin; returns the steps that it wants to be told of."""
+        run = self._run
+        if self._resumed is None:
+            return callback.on_begin(run.scales, run.picture)
+        step = len(self._resumed.trace)
+        return callback.on_resume(run.scales, run.picture, step, self._resumed.arrays(name))
+
+    def _report(self, on_progress: Callable[[Progress], object] | None, progress: Progress) -> bool:
+        """Tells all that watch the run, writes a checkpoint if one is due; returns whether to stop."""
+        for each in (self._recorder, *self._callbacks.values()):
             each.on_step(progress)
-        return on_progress(progress) if on_progress is not None else None
+        if on_progress is not None and on_progress(progress) is True:
+            return True
+        if self._writer is not None and self._writer.is_due(progress):
+            self._write()
+        return False
 
-    try:
-        outcome = run.run(report_progress, report_at)
-        run.last_scale()  # a run that ended early has a picture of full size all the same
-        # In this order, so that there is one copy of a large picture at a time.
-        values = run.evaluate()
-        image = run.picture()
-        for each in callbacks:
-            each.on_end(image, tuple(recorder.rows))
-    except tf.errors.ResourceExhaustedError:
-        raise memory.exhausted(run.config, run.scales[run.scale_index]) from None
-    return _Made(
-        image,
-        values,
-        run.config.replace(precision=run.precision, weights=_weights_source(run)),
-        {"name": run.weights.name, "sha256": run.weights.sha256},
-        tuple(recorder.rows),
-        outcome,
-    )
+    def _write(self) -> bool:
+        """Writes a checkpoint; returns whether it is there."""
+        kept = {name: each.to_keep() for name, each in self._callbacks.items()}
+        return self._writer is not None and self._writer.write(self._recorder.rows, kept)
+
+
+def _named(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
+    """Yields callbacks and their names in checkpoints: by class, numbered."""
+    counts: collections.Counter[str] = collections.Counter()
+    for each in callbacks:
+        kind = type(each).__name__
+        yield f"callbacks/{kind}/{counts[kind]}", each
+        counts[kind] += 1
 
 
 def _recolor(

@@ -7,11 +7,12 @@ scales; change can be measured on the pictures themselves, whatever made them, a
 
 import io
 import itertools
+import logging
 import os
 import pathlib
 import tempfile
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,8 @@ from nst_tf.io import files
 
 if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import Progress
+
+_log = logging.getLogger(__name__)
 
 # A GIF of 41 painted frames of 480 x 360 pixels had 4.1 MB, a WebP 1.2 MB, an MP4 1.6 MB; they play for less
 # than seven seconds.
@@ -56,10 +59,32 @@ class Animation(callback.Callback):
 
     def on_begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
         """Keeps the first picture; returns the steps whose pictures it wants."""
+        return self._begin(scales, picture, np.zeros([0]))
+
+    def on_resume(
+        self,
+        scales: Sequence[Scale],
+        picture: Callable[[], np.ndarray],
+        step: int,
+        kept: Mapping[str, np.ndarray],
+    ) -> Collection[int]:
+        """Takes up the frames of the checkpoint; without them says that the animation begins here."""
+        if "frames" not in kept:
+            _log.warning("animation: the frames before step %d are missing: they were not kept", step)
+        return self._begin(scales, picture, kept.get("frames", np.zeros([0])))
+
+    def to_keep(self) -> dict[str, np.ndarray]:
+        """Returns the frames so far, [N, H, W, 3] uint8."""
+        return {"frames": np.stack([np.asarray(frame) for frame in self._frames])} if self._frames else {}
+
+    def _begin(
+        self, scales: Sequence[Scale], picture: Callable[[], np.ndarray], frames: np.ndarray
+    ) -> Collection[int]:
         self._size = _fitted(scales[-1].width, scales[-1].height)
         self._steps = frozenset(callback.report_steps(scales))
-        self._frames = []
-        self._keep(picture())
+        self._frames = [Image.fromarray(frame) for frame in frames]
+        if not self._frames:
+            self._keep(picture())
         return self._steps
 
     def on_step(self, progress: "Progress") -> None:

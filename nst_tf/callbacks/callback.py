@@ -1,7 +1,7 @@
 """Callbacks of a run: the base class, and the steps at which a picture is worth a report. No TensorFlow."""
 
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,31 @@ class Callback:
         """
         del scales, picture
         return ()
+
+    def on_resume(
+        self,
+        scales: Sequence[Scale],
+        picture: Callable[[], np.ndarray],
+        step: int,
+        kept: Mapping[str, np.ndarray],
+    ) -> Collection[int]:
+        """Called instead of `on_begin` where the run goes on from a checkpoint.
+
+        Args:
+            scales: As for `on_begin`.
+            picture: () -> the picture at that step.
+            step: The steps done, over all scales.
+            kept: What `to_keep` returned; empty where the checkpoint has nothing of such a callback.
+
+        Returns:
+            As `on_begin`.
+        """
+        del step, kept
+        return self.on_begin(scales, picture)
+
+    def to_keep(self) -> dict[str, np.ndarray]:
+        """Returns the arrays that a checkpoint keeps for `on_resume`."""
+        return {}
 
     def on_step(self, progress: "Progress") -> None:
         """Called after the steps that `on_begin` returned, and after others."""

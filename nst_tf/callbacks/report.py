@@ -6,23 +6,24 @@ import io
 import pathlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from tqdm import tqdm
 
 from nst_tf.callbacks.callback import Callback
-from nst_tf.engine.progress import Progress, TraceRow
+from nst_tf.engine.progress import Progress, TimeLeft, TraceRow
 from nst_tf.io import files
 
 
 class Recorder(Callback):
     """Keeps a row for every evaluation of a run."""
 
-    def __init__(self) -> None:
-        """Starts the clock."""
-        self._start = self._last = time.perf_counter()
-        self.rows: list[TraceRow] = []
+    def __init__(self, earlier: Sequence[TraceRow] = ()) -> None:
+        """Starts the clock, after the earlier rows of a run that goes on."""
+        self.rows: list[TraceRow] = list(earlier)
+        self._last = time.perf_counter()
+        self._start = self._last - (self.rows[-1].seconds if self.rows else 0.0)
 
     def on_step(self, progress: Progress) -> None:
         """Adds the rows of a report; the time since the last one is shared out evenly."""
@@ -46,7 +47,7 @@ class ProgressBar:
         self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
         self._next_line = 0.0
-        self._first: tuple[float, int] | None = None  # when the first report came, and the work done by then
+        self._time_left = TimeLeft()
 
     def __call__(self, progress: Progress) -> None:
         """Shows a report; a stream that has gone away is no reason to end a run."""
@@ -58,16 +59,9 @@ class ProgressBar:
             self._show_bar(progress)
         elif progress.step >= self._next_line or progress.step == progress.num_steps:
             self._next_line = progress.step + progress.num_steps / self._LINES
-            print(_describe(progress) + self._time_left(progress), file=self._stream, flush=True)
-
-    def _time_left(self, progress: Progress) -> str:
-        """Returns an estimate by the work since the first report, before which there is much else to do."""
-        now, (done, total) = time.perf_counter(), _work(progress)
-        first, before = self._first = self._first or (now, done)
-        if not before < done < total:
-            return ""
-        seconds = (now - first) * (total - done) / (done - before)
-        return f"; about {tqdm.format_interval(seconds)} left"
+            left = self._time_left(progress)
+            time_left = "" if left is None else f"; about {tqdm.format_interval(left)} left"
+            print(_describe(progress) + time_left, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Leaves the terminal's line."""
@@ -75,7 +69,7 @@ class ProgressBar:
             self._bar.close()
 
     def _show_bar(self, progress: Progress) -> None:
-        done, total = _work(progress)
+        done, total = progress.work()
         if self._bar is None:
             self._bar = tqdm(
                 total=total,
@@ -89,17 +83,6 @@ class ProgressBar:
         self._bar.total = total  # a server's client learns on the way how large later scales are
         self._bar.set_postfix_str(_describe(progress), refresh=False)
         self._bar.update(done - self._bar.n)
-
-
-def _work(progress: Progress) -> tuple[int, int]:
-    """Returns (done, in all) in evaluated pixels, which take equally long at every scale."""
-    left_of_step, done, total = progress.step, 0, 0
-    for scale in progress.scales:
-        steps = min(left_of_step, scale.num_steps)
-        left_of_step -= steps
-        done += steps * scale.height * scale.width
-        total += scale.num_steps * scale.height * scale.width
-    return done, total
 
 
 def _describe(progress: Progress) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -48,11 +48,29 @@ class TensorBoard(callback.Callback):
 
     def on_begin(self, scales: Sequence[Scale], picture: Callable[[], np.ndarray]) -> Collection[int]:
         """Writes the first picture; returns the steps at which others are due."""
+        self._guarded(self._remove_existing)
+        self._guarded(self._open)
+        self._guarded(lambda: self._write_picture(picture(), 0))
+        return self._choose_steps(scales)
+
+    def on_resume(
+        self,
+        scales: Sequence[Scale],
+        picture: Callable[[], np.ndarray],
+        step: int,
+        kept: Mapping[str, np.ndarray],
+    ) -> Collection[int]:
+        """Adds to the summaries that are there: steps that come again have the same values."""
+        del picture, kept
+        if not existing(self._folder):
+            _log.warning("logdir: the steps before %d are missing: %s has no summaries", step, self._folder)
+        self._guarded(self._open)
+        return self._choose_steps(scales)
+
+    def _choose_steps(self, scales: Sequence[Scale]) -> Collection[int]:
         steps = callback.report_steps(scales)
         every = -(-len(steps) // (_MAX_PICTURES - 1))
         self._steps = frozenset(steps[::-1][::every])  # backwards, so that the last is among them
-        self._guarded(self._open)
-        self._guarded(lambda: self._write_picture(picture(), 0))
         return self._steps
 
     def on_step(self, progress: "Progress") -> None:
@@ -63,9 +81,11 @@ class TensorBoard(callback.Callback):
         import tensorflow as tf
 
         self._folder.mkdir(exist_ok=True)
+        self._writer = tf.summary.create_file_writer(str(self._folder))
+
+    def _remove_existing(self) -> None:
         for path in existing(self._folder):
             path.unlink()
-        self._writer = tf.summary.create_file_writer(str(self._folder))
 
     def _write(self, progress: "Progress") -> None:
         if self._writer is None:

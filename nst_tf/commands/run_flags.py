@@ -4,6 +4,7 @@ Loads no TensorFlow: mistakes are found before that takes seconds.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import typing
@@ -19,6 +20,7 @@ from nst_tf.config.overrides import SCALE_SETTINGS
 
 if typing.TYPE_CHECKING:
     from nst_tf.callbacks.outputs import Outputs
+    from nst_tf.engine.checkpoints import Checkpoints
     from nst_tf.io.inputs import InputPaths, LoadedInputs
 
 # Flags that name one file or folder, or say one thing, with their help.
@@ -55,11 +57,14 @@ _OF_REGIONS = ("content_mask", "outside", "content_regions", "style_regions", "g
 # Those that show how the picture comes about.
 _SHOWING = ("save_every", "animation", "comparison", "plot", "logdir")
 
+# Those that a long or a large run needs.
+_OF_LONG_RUNS = ("checkpoint_every", "resume", "tile", "history", "history_precision")
+
 # Those of them that name a file or a folder.
 _SHOWN_IN = ("animation", "comparison", "plot", "logdir")
 
 # Those that a command with many runs refuses.
-OF_ONE_RUN = ("trace", *_SHOWING)
+OF_ONE_RUN = ("trace", "checkpoint_every", "resume", *_SHOWING)
 
 # The thirty-two layer names would drown the help text.
 _MOST_NAMES_LISTED = 10
@@ -75,6 +80,17 @@ def define(values: flags.FlagValues) -> None:
         flags.DEFINE_float(name, None, f"instead of scales: {text}", flag_values=values)
     flags.DEFINE_integer(
         "save_every", None, "save OUTPUT-step0020.EXT and so on, every so many steps", 1, flag_values=values
+    )
+    flags.DEFINE_float(
+        "checkpoint_every",
+        None,
+        "keep the state of the run in OUTPUT.checkpoint, every so many seconds; 0: never [30, for runs of"
+        " over a minute]",
+        0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_boolean(
+        "resume", False, "go on from OUTPUT.checkpoint, which a run that ended early left", flag_values=values
     )
     flags.DEFINE_boolean("overwrite", False, "replace files that exist", flag_values=values)
     flags.DEFINE_string(
@@ -92,18 +108,21 @@ def define(values: flags.FlagValues) -> None:
 
 def names() -> list[str]:
     """Returns the names of the flags that `define` defines."""
-    return [*_SINGLE, *_SEVERAL, *SCALE_SETTINGS, "save_every", "overwrite", "preset", *settings.SETTINGS]
+    own = ["save_every", "checkpoint_every", "resume", "overwrite", "preset"]
+    return [*_SINGLE, *_SEVERAL, *SCALE_SETTINGS, *own, *settings.SETTINGS]
 
 
 def groups(without: Collection[str] = ()) -> dict[str, list[str]]:
     """Returns {heading: flags} for a command's help, without some flags, and without headings of none."""
-    rest = [name for name in settings.SETTINGS if name not in MAIN + _OF_STYLES + _OF_REGIONS]
+    listed_above = MAIN + _OF_STYLES + _OF_REGIONS + _OF_LONG_RUNS
+    rest = [name for name in settings.SETTINGS if name not in listed_above]
     rest[rest.index("scales") : rest.index("scales")] = list(SCALE_SETTINGS)
     all_groups: Mapping[str, Sequence[str]] = {
         "Flags; in brackets what the default preset has": MAIN,
         "Flags for the size of strokes, and for several paintings": _OF_STYLES,
         "Flags for a style in places, or a style for each place": _OF_REGIONS,
         "Flags that show how the picture comes about": _SHOWING,
+        "Flags for long runs and large pictures": _OF_LONG_RUNS,
         "Flags that change the preset's formulation": rest,
     }
     left = {
@@ -252,15 +271,50 @@ def _check_files_named(values: flags.FlagValues, config: Config, either: bool) -
         raise errors.InputError("--content=FILE and --style=FILE are both missing; name one at least")
 
 
-def check_outputs(values: flags.FlagValues, run: Run) -> None:
+def to_checkpoints(values: flags.FlagValues, run: Run) -> "Checkpoints | None":
+    """Returns how the run keeps its checkpoint, and the one that it goes on from; None where it has none.
+
+    Raises:
+        InputError: There is one that the flags do not speak of, or it cannot be read.
+    """
+    from nst_tf.engine import checkpoints
+
+    path, every_s, resume = checkpoints.beside(run.output), values["checkpoint_every"], values["resume"].value
+    if not run.config.takes_steps():
+        refuse(values, ("checkpoint_every", "resume"), f"--color={run.config.color.mode} takes no steps")
+        return None
+    left = os.path.exists(path)
+    if left and not resume and not values["overwrite"].value:
+        raise errors.InputError(
+            f"checkpoint: {path} is there, left by a run that ended early; --resume goes on with it,"
+            " --overwrite begins anew"
+        )
+    resumed = checkpoints.read(path) if left and resume else None
+    if every_s.value == 0 and resumed is None:
+        return None
+    return checkpoints.Checkpoints(
+        path,
+        checkpoints.EVERY_S if every_s.value is None else every_s.value or math.inf,
+        of_short_runs=every_s.value is not None,
+        resumed=resumed,
+    )
+
+
+def check_outputs(values: flags.FlagValues, run: Run, resumed: bool = False) -> None:
     """Finds out before a run whether everything it writes can be written after it, and where to.
+
+    Args:
+        values: The flags, parsed.
+        run: The run that they ask for.
+        resumed: Whether it goes on from a checkpoint: what it has written is replaced.
 
     Raises:
         InputError: It cannot, or would replace an input or another output, or would be empty.
     """
+    from nst_tf.engine import checkpoints
     from nst_tf.io import manifest, pictures
 
-    overwrite = values["overwrite"].value
+    overwrite = values["overwrite"].value or resumed
     for name in ("trace", "save_every", "animation", "plot", "logdir"):
         if values[name].value and not run.config.takes_steps():
             raise errors.InputError(
@@ -272,7 +326,7 @@ def check_outputs(values: flags.FlagValues, run: Run) -> None:
     if trace := to_path(values, "trace"):
         written["trace"] = trace
         pictures.check_file(trace, overwrite, "trace")
-    written |= run.outputs.files
+    written |= {**run.outputs.files, "checkpoint": checkpoints.beside(run.output)}
     read = dict(run.paths.files())
     taken = {path.resolve(): name for name, path in read.items()}
     for name, path in written.items():

@@ -3,6 +3,8 @@
 Loads TensorFlow only once flags and files have been found good.
 """
 
+import os
+import pathlib
 import sys
 import time
 import typing
@@ -13,6 +15,7 @@ from absl import flags
 
 from nst_tf import runtime
 from nst_tf.commands import presets, run_flags, terminal
+from nst_tf.engine import checkpoints
 from nst_tf.io import samples
 
 if typing.TYPE_CHECKING:
@@ -55,19 +58,27 @@ def main(values: flags.FlagValues) -> int:
         return 0
     with runtime.quiet():
         run = run_flags.to_run(values)
-        run_flags.check_outputs(values, run)
+        kept = run_flags.to_checkpoints(values, run)
+        resumed = None if kept is None else kept.resumed
+        run_flags.check_outputs(values, run, resumed is not None)
         loaded = [run.load()]  # to be taken out: a large picture's memory is wanted during the run
+        if resumed is not None:
+            resumed.check(checkpoints.Origin(run.config, loaded[0].descriptions))
     if run.config.network.convolution != "direct":
         runtime.use_onednn()
     runtime.use_tensorflow_backend()
     terminal.show_warnings()
+    path = checkpoints.beside(run.output)
+    _tell_checkpoint(values["resume"].value, resumed, path)
     with runtime.quiet():
         from nst_tf import api
         from nst_tf.callbacks import report
 
     start = time.perf_counter()
     with terminal.RunWatch() as watch:
-        result = api.paint(loaded.pop(), run.config, on_progress=watch, callbacks=run.outputs.callbacks())
+        result = api.paint(
+            loaded.pop(), run.config, on_progress=watch, callbacks=run.outputs.callbacks(), kept=kept
+        )
         watch.end_steps()
         try:
             result.save(run.output)
@@ -77,10 +88,22 @@ def main(values: flags.FlagValues) -> int:
             terminal.complain(_NAME, f"the picture could not be written: {error}")
             return terminal.EXIT_FAILED
         failures = run.outputs.write(result.image, result.trace)
+        if result.checkpoint is None:
+            checkpoints.remove(path)
     tell(_NAME, run, result, values["output"].value, time.perf_counter() - start)
     for line in failures:
         terminal.complain(_NAME, line)
     return watch.exit_code(result.outcome) or int(bool(failures))
+
+
+def _tell_checkpoint(resume: bool, resumed: checkpoints.Checkpoint | None, path: pathlib.Path) -> None:
+    """Says what becomes of a checkpoint that is there, or is not."""
+    if resumed is not None:
+        terminal.say(f"{path}: goes on after step {len(resumed.trace)}", sys.stderr)
+    elif resume:
+        terminal.complain(_NAME, f"resume: there is no {path}; the run begins anew")
+    elif os.path.exists(path):
+        terminal.complain(_NAME, f"overwrite: {path}, left by a run that ended early, will be replaced")
 
 
 def tell(
@@ -106,6 +129,8 @@ def tell(
     for line in manifest.differences(run.repeated, result.manifest) if run.repeated else ():
         terminal.complain(command, f"{line}: the picture is not the same")
     terminal.say(_summary(result, output, seconds), sys.stdout if stream is None else stream)
+    if result.checkpoint is not None:
+        terminal.complain(command, f"stopped; --resume goes on from {result.checkpoint}")
     if result.outcome == "diverged":
         terminal.complain(command, _divergence(result))
 

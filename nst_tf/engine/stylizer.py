@@ -17,6 +17,7 @@ from nst_tf import errors, runtime
 from nst_tf.config.config import Config
 from nst_tf.config.scales import plan_scales
 from nst_tf.engine import color, formulations, images, inputs, loop
+from nst_tf.engine.checkpoints import Checkpoint
 from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
 from nst_tf.losses.objective import Targets, loss_weights
@@ -50,8 +51,9 @@ class Stylizer(tf.Module):
         vgg_weights: weights.Weights | None = None,
         init_image: Tensor | None = None,
         regions: Regions | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
-        """Prepares the first scale.
+        """Prepares the first scale, or the one at which a checkpoint was written.
 
         Args:
             content_image: [1, H, W, 3] in [0, 1], of any size; None only where the content has no weight.
@@ -60,9 +62,11 @@ class Stylizer(tf.Module):
             vgg_weights: The network's weights; None loads those that the config names.
             init_image: The image to start from, likewise; None where `config.start.init` names a start.
             regions: Of the content image and of each style image; None for one region, the whole picture.
+            checkpoint: Where to go on, of a run with this config and these pictures.
 
         Raises:
-            InputError: A picture is missing or too small for the chosen layers, or the weights are missing.
+            InputError: A picture is missing or too small for the chosen layers, or the weights are missing or
+                not the checkpoint's.
         """
         super().__init__(name="stylizer")
         inputs.check(content_image, style_images, config, init_image)
@@ -85,6 +89,9 @@ class Stylizer(tf.Module):
         )
         self.weights = self._formulation.weights
         self.scale_index = 0
+        if checkpoint is not None:
+            checkpoint.check_weights(self.weights.sha256, self.weights.name)
+            self.scale_index = checkpoint.scale_index
         self._algorithm = loop.Algorithm(
             config,
             choice,
@@ -93,7 +100,7 @@ class Stylizer(tf.Module):
         )
         image = self._algorithm.first_image(
             self._inputs.shaping_image,
-            *self.scales[0][:2],
+            *self.scales[self.scale_index][:2],
             config.start.seed,
             None if init_image is None else tf.constant(init_image, tf.float32),
         )
@@ -103,6 +110,21 @@ class Stylizer(tf.Module):
         self._bad_evaluations = 0  # evaluations in a row that were infinite or NaN
         self._targets = _Held(self._targets_of_scale())
         self._state = _Held(self._algorithm.optimizer.init(image))
+        if checkpoint is not None:
+            checkpoint.fill(self.state())
+            self._steps_done.assign(checkpoint.steps_done)
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Returns the variables that decide the steps to come, by name: the image and the optimiser's."""
+        return {"image": self.image, **dict(_named("state", self._state.variables))}
+
+    def steps_done(self) -> int:
+        """Returns the steps done at the current scale."""
+        return int(self._steps_done)
+
+    def is_sound(self) -> bool:
+        """Returns whether the latest losses and the image were finite."""
+        return not self._bad_evaluations
 
     def step(self) -> Losses:
         """Takes one step at the current scale: updates `image`, returns the losses before it."""
@@ -208,9 +230,9 @@ class Stylizer(tf.Module):
         earlier = sum(scale.num_steps for scale in self.scales[: self.scale_index])
         total = sum(scale.num_steps for scale in self.scales)
         chunk = 1
-        while (left := self.scales[self.scale_index].num_steps - int(self._steps_done)) > 0:
+        while (left := self.scales[self.scale_index].num_steps - self.steps_done()) > 0:
             start, candidate = time.perf_counter(), self.image.read_value()
-            count = min(chunk, left, _distance(stops, earlier + int(self._steps_done)))
+            count = min(chunk, left, _distance(stops, earlier + self.steps_done()))
             rows = self.advance(tf.constant(count)).numpy()
             self._record_finiteness(candidate, rows)
             seconds_per_step = (time.perf_counter() - start) / len(rows)
@@ -218,7 +240,7 @@ class Stylizer(tf.Module):
             yield Progress(
                 self.scale_index,
                 self.scales,
-                earlier + int(self._steps_done),
+                earlier + self.steps_done(),
                 total,
                 tuple(Losses(*map(float, row)) for row in rows),
                 self.picture,
@@ -274,3 +296,16 @@ class _Held:
 
     def __init__(self, structure: Any) -> None:
         self.variables = formulations.variables(structure)
+
+
+def _named(name: str, structure: Any) -> Iterator[tuple[str, tf.Variable]]:
+    """Yields the variables in a structure of NamedTuples and dicts, and their paths."""
+    parts = structure._asdict() if hasattr(structure, "_asdict") else structure
+    if isinstance(parts, dict):
+        for key, part in parts.items():
+            yield from _named(f"{name}/{key}", part)
+    elif isinstance(parts, tuple | list):
+        for index, part in enumerate(parts):
+            yield from _named(f"{name}/{index}", part)
+    else:
+        yield name, parts

@@ -57,16 +57,21 @@ def make(
         weights: {"name", "sha256"} of what was used.
         losses: {term: value} of the finished picture.
     """
-    values = {"preset": chosen.preset} | chosen.to_settings()
-    for name in ("weights", "init"):
-        values[name] = pathlib.PurePath(values[name]).name
     return {
-        "config": values,
+        "config": to_values(chosen),
         "weights": dict(weights),
         "inputs": dict(inputs),
         "losses": dict(losses),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
     }
+
+
+def to_values(chosen: config.Config) -> dict[str, Any]:
+    """Returns the preset's name and every setting, of files the name alone; `to_config` reads them."""
+    values = {"preset": chosen.preset} | chosen.to_settings()
+    for name in ("weights", "init"):
+        values[name] = pathlib.PurePath(values[name]).name
+    return values
 
 
 def sidecar(output: str | os.PathLike[str]) -> pathlib.Path:
@@ -155,11 +160,12 @@ def find_weights(chosen: config.Config, elsewhere: str | None) -> config.Config:
     return chosen.replace(weights=elsewhere)
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
+def versions() -> dict[str, str]:
+    """Returns {package: version} of what decides a picture's last bits."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
-            versions[package] = "unknown"
-    return versions
+            found[package] = "unknown"
+    return found

@@ -48,7 +48,7 @@ def test_an_error_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"before")
     with pytest.raises(TypeError), files.replacing(path) as file:
-        file.write("text, which is not bytes")  # type: ignore[arg-type]
+        file.write("text, which is not bytes")  # type: ignore[call-overload]
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["file"]
 

@@ -1,0 +1,335 @@
+"""Checkpoints: the state of a run in one file, from which the run goes on after its process has ended.
+
+The file is safetensors. Its tensors are the image, the optimiser's state, the trace and what callbacks keep,
+each by its path; its metadata has, as JSON, what the run was. Loads no TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import logging
+import os
+import pathlib
+import time
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from nst_tf import errors
+from nst_tf.config import settings
+from nst_tf.config.config import Config
+from nst_tf.engine.progress import Progress, TimeLeft, TraceRow
+from nst_tf.io import files, manifest
+
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
+
+_LOG = logging.getLogger(__name__)
+
+# Seconds between two checkpoints: what a run that is killed loses at most, where writing takes no longer.
+EVERY_S = 30.0
+
+# Shorter runs are cheaper to begin anew than to go on with.
+_SHORTEST_RUN_S = 60.0
+
+# The share of a run's time that checkpoints may take.
+_SHARE = 0.01
+
+# The key of the metadata, and the version of what is behind it.
+_KEY, _VERSION = "nst_tf", 1
+
+_TRACE = "trace"
+
+# Settings that decide how a run fits into memory. A run may go on with another tile, with which gradients
+# differ by rounding alone.
+_FITTED = ("history", "history_precision", "precision", "convolution")
+_TILE = "tile"
+
+
+def beside(output: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the checkpoint's path beside a picture: picture.png.checkpoint for picture.png."""
+    path = pathlib.Path(output)
+    return path.with_name(path.name + ".checkpoint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a run is made from: a run goes on from a checkpoint of the same origin only."""
+
+    config: Config  # before it is fitted to memory
+    inputs: Mapping[str, Mapping[str, str]]  # as `manifest.describe_inputs` returns them
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is there: its header is in memory, its tensors are in the file."""
+
+    path: pathlib.Path
+    origin: Origin
+    config: Config  # as it was fitted to memory, without "auto"
+    weights: Mapping[str, str]  # {"name", "sha256"}
+    versions: Mapping[str, str]  # of packages
+    scale_index: int
+    steps_done: int  # at this scale
+    trace: tuple[TraceRow, ...]
+
+    def check(self, origin: Origin) -> None:
+        """Checks that a run of this origin may go on from here; logs what may change last bits.
+
+        Raises:
+            InputError: Settings or inputs differ.
+        """
+        found = list(_differences(self.origin, origin))
+        if found:
+            raise errors.InputError(
+                f"checkpoint: {self.path} is of another run: {'; '.join(found)}. Name the same settings and"
+                " pictures to go on with it, or remove it to begin anew"
+            )
+        for name, version in manifest.versions().items():
+            if self.versions.get(name) != version:
+                _LOG.warning(
+                    "checkpoint: made with %s %s, goes on with %s: the picture may differ in its last bits",
+                    *(name, self.versions.get(name), version),
+                )
+
+    def check_weights(self, sha256: str, name: str) -> None:
+        """Checks that the network has the weights that it had.
+
+        Raises:
+            InputError: It has others.
+        """
+        if self.weights["sha256"] != sha256:
+            raise errors.InputError(
+                f"checkpoint: {self.path} was made with the {self.weights['name']} weights; these, {name},"
+                " are others"
+            )
+
+    def fitted(self, config: Config) -> Config:
+        """Returns the config with the choices that were made to fit the run into memory."""
+        names = (*_FITTED, _TILE) if config.memory.tile == "auto" else _FITTED
+        made = self.config.to_settings()
+        return config.replace(**{name: made[name] for name in names})
+
+    def fill(self, variables: Mapping[str, "tf.Variable"]) -> None:
+        """Assigns the run's variables; a stack of pictures one by one, with one of them in memory beside it.
+
+        Args:
+            variables: As `Stylizer.state` returns them, of the size that they had.
+
+        Raises:
+            InputError: The file cannot be read, or has other tensors.
+        """
+        with _reading(self.path) as file:
+            names = set(file.keys())
+            for name, variable in variables.items():
+                found = file.get_slice(name) if name in names else None
+                if found is None or list(found.get_shape()) != variable.value().shape.as_list():
+                    raise errors.InputError(f"checkpoint: {self.path} has no {name} of this run's shape")
+                if variable.shape.rank:
+                    for row in range(found.get_shape()[0]):
+                        variable[row : row + 1].assign(found[row : row + 1])
+                else:
+                    variable.assign(file.get_tensor(name))
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """Returns {rest of the name: array} of the tensors below a path.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        with _reading(self.path) as file:
+            names = list(file.keys())
+            found = [name for name in names if name.startswith(f"{prefix}/")]
+            return {name.removeprefix(f"{prefix}/"): file.get_tensor(name) for name in found}
+
+
+def _differences(before: Origin, now: Origin) -> Iterator[str]:
+    """Yields what of two origins differs, for a person."""
+    ignored = {_TILE, "weights"}  # weights are compared by their contents
+    files_named = [origin.config.start.init not in settings.INITS for origin in (before, now)]
+    if all(files_named):
+        ignored.add("init")  # compared by its contents too
+    earlier, later = before.config.to_settings(), now.config.to_settings()
+    for name in later:
+        if name not in ignored and earlier[name] != later[name]:
+            yield f"{name} was {_typed(earlier[name])}, now {_typed(later[name])}"
+    for name in {**before.inputs, **now.inputs}:
+        was, is_now = before.inputs.get(name), now.inputs.get(name)
+        if was is None or is_now is None:
+            yield f"there was {'no' if was is None else 'a'} {name}"
+        elif was["sha256"] != is_now["sha256"]:
+            yield f"{name} was another picture ({was['name'] or 'an array'})"
+
+
+def _typed(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Reads a checkpoint's header.
+
+    Raises:
+        InputError: It is no checkpoint of this version, or cannot be read.
+    """
+    path = pathlib.Path(path)
+    with _reading(path) as file:
+        text = (file.metadata() or {}).get(_KEY, "{}")
+        names = list(file.keys())
+        rows = file.get_tensor(_TRACE) if _TRACE in names else np.zeros([0, 0])
+    try:
+        header = json.loads(text)
+        if header["version"] != _VERSION:
+            raise errors.InputError(
+                f"checkpoint: {path} is of version {header['version']}, this program's is {_VERSION};"
+                " remove it to begin anew"
+            )
+        return Checkpoint(
+            path,
+            Origin(_to_config(header["origin"], path), header["inputs"]),
+            _to_config(header["config"], path),
+            header["weights"],
+            header["versions"],
+            int(header["scale_index"]),
+            int(header["steps_done"]),
+            tuple(TraceRow(int(scale), int(step), *map(float, rest)) for scale, step, *rest in rows),
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, errors.InputError):
+            raise
+        raise errors.InputError(f"checkpoint: {path} is none of this program; remove it") from None
+
+
+def _to_config(values: Mapping[str, Any], path: pathlib.Path) -> Config:
+    return manifest.to_config({"config": values}, path)
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[Any]:
+    """Opens a checkpoint.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            yield file
+    except (OSError, safetensors.SafetensorError) as error:
+        why = " ".join(str(error).split())
+        raise errors.InputError(
+            f"checkpoint: {path} cannot be read: {why}; remove it to begin anew"
+        ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """Where a run keeps its checkpoint, how often it is written, and the one that the run goes on from."""
+
+    path: pathlib.Path
+    every_s: float = EVERY_S
+    of_short_runs: bool = True  # whether runs of less than a minute have any, unless they are stopped
+    resumed: Checkpoint | None = None
+
+
+class Source(typing.Protocol):
+    """A run whose state is kept: a `Stylizer`."""
+
+    @property
+    def config(self) -> Config:
+        """As it was fitted to memory."""
+
+    @property
+    def scale_index(self) -> int:
+        """Of the current scale."""
+
+    def steps_done(self) -> int:
+        """Returns the steps done at this scale."""
+
+    def is_sound(self) -> bool:
+        """Returns whether the latest losses and the image are finite."""
+
+    def state(self) -> Mapping[str, "tf.Variable"]:
+        """Returns the variables by name, stacks of pictures among them."""
+
+
+class Writer:
+    """Writes the checkpoints of a run, now and then or at once; what cannot be written is a warning."""
+
+    def __init__(self, kept: Checkpoints, run: Source, origin: Origin, weights: Mapping[str, str]) -> None:
+        """Starts the clock.
+
+        Args:
+            kept: Where, and how often.
+            run: The run.
+            origin: What it is made from.
+            weights: {"name", "sha256"} of its network.
+        """
+        self._kept, self._run, self._origin, self._weights = kept, run, origin, weights
+        self._start = self._last = time.perf_counter()
+        self._wait_s = kept.every_s
+        self._time_left = TimeLeft()
+        self._has_warned = False
+
+    def is_due(self, progress: Progress) -> bool:
+        """Returns whether a checkpoint is due at a report."""
+        left, now = self._time_left(progress), time.perf_counter()
+        if now - self._last < self._wait_s or left is None:
+            return False
+        return self._kept.of_short_runs or now - self._start + left >= _SHORTEST_RUN_S
+
+    def write(self, trace: Sequence[TraceRow], observed: Mapping[str, Mapping[str, np.ndarray]]) -> bool:
+        """Writes the checkpoint, whole or not at all; returns whether it is there.
+
+        A run that may be diverging keeps the checkpoint before.
+
+        Args:
+            trace: Of the run so far.
+            observed: {callback: {name: array}} of what callbacks keep.
+        """
+        if not self._run.is_sound():
+            return self._kept.path.exists()
+        start = time.perf_counter()
+        try:
+            self._write(trace, observed)
+        except (OSError, safetensors.SafetensorError, MemoryError) as error:
+            if not self._has_warned:
+                why = " ".join(str(error).split())
+                _LOG.warning("checkpoint: %s could not be written: %s", self._kept.path, why)
+            self._has_warned = True
+        self._last = time.perf_counter()
+        self._wait_s = max(self._kept.every_s, (self._last - start) / _SHARE)
+        return not self._has_warned
+
+    def _write(self, trace: Sequence[TraceRow], observed: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        arrays = {name: np.asarray(variable.value()) for name, variable in self._run.state().items()}
+        arrays[_TRACE] = np.array(trace, np.float64).reshape(-1, len(TraceRow._fields))
+        for callback, kept in observed.items():
+            arrays |= {f"{callback}/{name}": np.ascontiguousarray(array) for name, array in kept.items()}
+        header = {
+            "version": _VERSION,
+            "origin": manifest.to_values(self._origin.config),
+            "inputs": dict(self._origin.inputs),
+            "config": manifest.to_values(self._run.config),
+            "weights": dict(self._weights),
+            "versions": manifest.versions(),
+            "scale_index": self._run.scale_index,
+            "steps_done": self._run.steps_done(),
+        }
+        path = self._kept.path
+        with files.temporary_folder(path.resolve().parent) as folder:
+            made = folder / "checkpoint"
+            safetensors.numpy.save_file(arrays, made, {_KEY: json.dumps(header)})
+            files.move(made, path)
+
+
+def remove(path: pathlib.Path) -> None:
+    """Removes a checkpoint that is no longer needed, if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # so that there was none
+            _LOG.warning("checkpoint: %s could not be removed: %s", path, error)
