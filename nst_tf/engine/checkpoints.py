@@ -52,9 +52,9 @@ _TILE = "tile"
 
 
 def beside(output: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns the checkpoint's path beside a picture: picture.png.checkpoint for picture.png."""
+    """Returns the path beside a picture: picture.png.checkpoint for picture.png."""
     path = pathlib.Path(output)
-    return path.with_name(path.name + ".checkpoint")
+    return path.parent / f"{path.name}.checkpoint"  # of a path without a name, too, which is refused later
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from nst_tf import runtime
 from nst_tf.commands import main
 from nst_tf.config.settings import COLORS, OUTSIDES, STYLE_BLENDS, STYLE_STATISTICS
 from tests import conftest
-from tests.integration.test_end_to_end import _answer, _assert_one_line
+from tests.support.command import answer, assert_one_line
 
 STYLES = "--style=red.png,blue.png"
 MASKED = ["--content=photo.png", STYLES, "--content_mask=mask.png"]
@@ -131,7 +131,7 @@ def early(monkeypatch):
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_a_mistake_gets_one_line_and_writes_nothing(folder, arguments, message):
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    _assert_one_line(_answer(["--output=out.png", *arguments]), message)
+    assert_one_line(answer(["--output=out.png", *arguments]), message)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 

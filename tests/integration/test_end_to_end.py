@@ -1,15 +1,12 @@
 """The command on real files, as a person runs it: in a process of its own, but for most of the mistakes."""
 
-import contextlib
 import csv
-import io
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import numpy as np
@@ -18,25 +15,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nst_tf.commands import main, run_flags
+from nst_tf.commands import run_flags
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.config.settings import INITS, OPTIMIZERS, PRECISIONS
 from nst_tf.io import manifest, samples
 from tests import conftest
 from tests.io import test_pictures
-
-# Quick settings with nothing to download, for the whole network and for its first layers.
-WHOLE = ["--weights=builtin", "--size=48", "--steps=6", "--precision=float32"]
-QUICK = [*WHOLE, *conftest.SHALLOW_FLAGS]
+from tests.support.command import (
+    FILES,
+    QUICK,
+    WHOLE,
+    answer,
+    assert_one_line,
+    environment,
+    painting,
+    run,
+    write_inputs,
+)
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with a photograph and a painting."""
-    for name, seed in (("photo.png", 2), ("painting.jpg", 3)):
-        pixels = np.rint(conftest.smooth_picture(seed, 48, 64) * 255).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / name)
+    write_inputs(tmp_path)
     old = tmp_path / "old"
     old.mkdir()
     (old / "events.out.tfevents.1.old").write_bytes(b"")
@@ -44,30 +46,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def _command(*arguments):
-    return [sys.executable, "-m", "nst_tf", *arguments]
-
-
-def _environment(**changes):
-    return {**os.environ, "PYTHONPATH": str(conftest.ROOT), **changes}
-
-
-def _run(folder, *arguments, **changes):
-    return subprocess.run(
-        _command(*arguments),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=_environment(**changes),
-        stdin=subprocess.DEVNULL,
-    )
-
-
-FILES = ["--content=photo.png", "--style=painting.jpg"]
-
-
 def test_a_photograph_and_a_painting_make_a_picture(folder):
-    finished = _run(folder, *FILES, "--output=out.jpg", "--trace=trace.csv", *WHOLE)
+    finished = run(folder, *FILES, "--output=out.jpg", "--trace=trace.csv", *WHOLE)
     assert finished.returncode == 0, finished.stderr
     with Image.open(folder / "out.jpg") as picture:
         assert picture.size == (48, 36)
@@ -85,13 +65,13 @@ def test_without_weights_to_download_it_still_makes_its_picture(folder):
     """A proxy that refuses every connection stands for a machine with no way to Keras' download."""
     proxies = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     arguments = [*FILES, "--output=out.png", "--size=48", "--steps=3", *conftest.SHALLOW_FLAGS]
-    finished = _run(folder, *arguments, KERAS_HOME=str(folder / "keras"), **proxies)
+    finished = run(folder, *arguments, KERAS_HOME=str(folder / "keras"), **proxies)
     assert finished.returncode == 0, finished.stderr
     assert (folder / "out.png").is_file()
     assert "cannot be downloaded" in finished.stderr
     assert "Using the built-in features instead" in finished.stderr
     assert "Traceback" not in finished.stderr
-    imagenet = _run(folder, *arguments, "--overwrite", "--weights=imagenet", KERAS_HOME="keras", **proxies)
+    imagenet = run(folder, *arguments, "--overwrite", "--weights=imagenet", KERAS_HOME="keras", **proxies)
     assert imagenet.returncode == 2
     assert "--weights=FILE" in imagenet.stderr
 
@@ -100,7 +80,7 @@ def test_help_is_quick_and_complete():
     times = []
     for _ in range(3):
         start = time.monotonic()
-        finished = _run(pathlib.Path.cwd(), "--help")
+        finished = run(pathlib.Path.cwd(), "--help")
         times.append(time.monotonic() - start)
     assert min(times) < 1, "the best of three, since other work may hold up one"
     assert finished.returncode == 0
@@ -111,7 +91,7 @@ def test_help_is_quick_and_complete():
 
 
 def test_the_presets_are_listed_quickly():
-    finished = _run(pathlib.Path.cwd(), "--list_presets")
+    finished = run(pathlib.Path.cwd(), "--list_presets")
     assert finished.returncode == 0
     for name, preset in presets.PRESETS.items():
         assert f"\n{name} " in finished.stdout
@@ -122,7 +102,7 @@ def test_the_presets_are_listed_quickly():
 def test_a_texture_needs_no_photograph(folder, monkeypatch):
     arguments = ["--style=painting.jpg", "--content_weight=0", "--output=out.png", *QUICK]
     monkeypatch.chdir(folder)
-    assert _answer(arguments)[0] == 0
+    assert answer(arguments)[0] == 0
     assert Image.open(folder / "out.png").size == (48, 36)
 
 
@@ -217,7 +197,7 @@ MISTAKES_WITH_SAMPLES = [
 def test_a_mistake_gets_one_line_and_writes_nothing(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
-    _assert_one_line(_answer(arguments), message)
+    assert_one_line(answer(arguments), message)
     assert sorted(folder.iterdir()) == before
 
 
@@ -226,40 +206,8 @@ def test_a_mistake_gets_one_line_and_writes_nothing(folder, monkeypatch, argumen
     ("arguments", "message"), [MISTAKES[0], MISTAKES_WITH_FILES[0], MISTAKES_WITH_FILES[-1]]
 )
 def test_a_mistake_gets_one_line_in_a_process_of_its_own(folder, arguments, message):
-    finished = _run(folder, *arguments)
-    _assert_one_line((finished.returncode, finished.stdout, finished.stderr), message)
-
-
-def _answer(arguments):
-    """Runs the command in this process; returns (exit code, standard output, standard error).
-
-    Standard error is what comes by way of file descriptor 2, which C libraries write to, and of Python.
-    """
-    out, terminal = io.StringIO(), os.dup(2)
-    with tempfile.TemporaryFile("w+", errors="backslashreplace") as err:
-        os.dup2(err.fileno(), 2)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main.main(["nst_tf", *arguments])
-        finally:
-            err.flush()
-            os.dup2(terminal, 2)
-            os.close(terminal)
-        err.seek(0)
-        return code, out.getvalue(), err.read()
-
-
-def answer_all():
-    """Answers each list of arguments on standard input, in one process: TensorFlow is loaded once."""
-    print(json.dumps([_answer(arguments) for arguments in json.load(sys.stdin)]))
-
-
-def _assert_one_line(answer, message=""):
-    code, out, err = answer
-    assert (code, out) == (2, ""), err
-    assert err.startswith("nst_tf: ")
-    assert len(err.splitlines()) == 1, err
-    assert message in err
+    finished = run(folder, *arguments)
+    assert_one_line((finished.returncode, finished.stdout, finished.stderr), message)
 
 
 # Found out only once TensorFlow is there; `one`, `tall` and `wide` are 1 x 1, 1 x 4000 and 4000 x 1 pixels.
@@ -291,20 +239,20 @@ def test_mistakes_found_out_late_get_one_line_too(folder):
     painted = ["--content=photo.png", "--style=painting.jpg", "--size=48", "--steps=2"]
     late = [*(arguments for arguments, _ in LATE_MISTAKES), painted]
     cases = [["--output=out.png", "--weights=builtin", *arguments] for arguments in late]
-    code = "from tests.integration import test_end_to_end; test_end_to_end.answer_all()"
+    code = "from tests.support import command; command.answer_all()"
     finished = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(cases),
         cwd=folder,
         capture_output=True,
         text=True,
-        env=_environment(),
+        env=environment(),
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     *answers, last = json.loads(finished.stdout)
-    for (_, message), answer in zip(LATE_MISTAKES, answers, strict=True):
-        _assert_one_line(answer, message)
+    for (_, message), found in zip(LATE_MISTAKES, answers, strict=True):
+        assert_one_line(found, message)
     assert last[0] == 0, last
     assert sorted(folder.iterdir()) == sorted([*before, folder / "out.png", folder / "out.png.json"])
 
@@ -316,7 +264,7 @@ def test_no_file_of_any_kind_brings_more_than_one_line(folder, monkeypatch, flag
         (folder / name).write_bytes(data)
     before = sorted(folder.iterdir())
     for name in test_pictures.bad_files():
-        _assert_one_line(_answer([*FILES, "--output=out.png", f"--{flag}={name}"]), name)
+        assert_one_line(answer([*FILES, "--output=out.png", f"--{flag}={name}"]), name)
     assert sorted(folder.iterdir()) == before
 
 
@@ -325,7 +273,7 @@ def test_a_file_that_must_not_be_read_gets_one_line(folder, monkeypatch):
     (folder / "photo.png").chmod(0)
     if os.access(folder / "photo.png", os.R_OK):
         pytest.skip("this user may read anything")
-    _assert_one_line(_answer([*FILES, "--output=out.png"]), "content: photo.png cannot be read")
+    assert_one_line(answer([*FILES, "--output=out.png"]), "content: photo.png cannot be read")
 
 
 def test_a_folder_that_must_not_be_written_to_gets_one_line(folder, monkeypatch):
@@ -333,7 +281,7 @@ def test_a_folder_that_must_not_be_written_to_gets_one_line(folder, monkeypatch)
     (folder / "closed").mkdir(0o500)
     if os.access(folder / "closed", os.W_OK):
         pytest.skip("this user may write anywhere")
-    _assert_one_line(_answer([*FILES, "--output=closed/out.png"]), "closed cannot be written to")
+    assert_one_line(answer([*FILES, "--output=closed/out.png"]), "closed cannot be written to")
 
 
 # TIFF in several compressions: libtiff decodes those, Pillow the others.
@@ -356,7 +304,7 @@ def test_no_damaged_picture_brings_more_than_one_line(tmp_path_factory, encoding
     folder.mkdir(exist_ok=True)
     (folder / "content").write_bytes(data[:length])
     paths = [f"--{name}={folder / name}" for name in ("content", "style")]
-    _assert_one_line(_answer([*paths, f"--output={folder / 'out.png'}"]))
+    assert_one_line(answer([*paths, f"--output={folder / 'out.png'}"]))
     assert os.listdir(folder) == ["content"]
 
 
@@ -394,11 +342,11 @@ def test_no_flags_bring_more_than_one_line(tmp_path_factory, values):
         **values,
         "style": folder / "gone",
     }
-    _assert_one_line(_answer([f"--{name}={value}" for name, value in arguments.items()]))
+    assert_one_line(answer([f"--{name}={value}" for name, value in arguments.items()]))
 
 
 def test_another_keras_backend_gets_one_line(folder):
-    finished = _run(folder, *FILES, "--output=out.png", KERAS_BACKEND="jax")
+    finished = run(folder, *FILES, "--output=out.png", KERAS_BACKEND="jax")
     assert finished.returncode == 2
     assert "'jax'; nst_tf runs on 'tensorflow' only" in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
@@ -407,26 +355,10 @@ def test_another_keras_backend_gets_one_line(folder):
 def test_an_existing_picture_is_replaced_only_when_told(folder, monkeypatch):
     (folder / "out.png").write_bytes(b"dear to me")
     monkeypatch.chdir(folder)
-    assert _answer([*FILES, "--output=out.png", *QUICK])[0] == 2
+    assert answer([*FILES, "--output=out.png", *QUICK])[0] == 2
     assert (folder / "out.png").read_bytes() == b"dear to me"
-    assert _answer([*FILES, "--output=out.png", "--overwrite", *QUICK])[0] == 0
+    assert answer([*FILES, "--output=out.png", "--overwrite", *QUICK])[0] == 0
     assert Image.open(folder / "out.png").size == (48, 36)
-
-
-@contextlib.contextmanager
-def _painting(folder, *arguments):
-    """Starts the command; yields its process once the first line of progress has come."""
-    with subprocess.Popen(
-        _command(*arguments),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=_environment(),
-    ) as process:
-        assert process.stderr is not None
-        process.stderr.readline()  # the first line of progress
-        yield process
 
 
 @pytest.mark.parametrize(
@@ -435,7 +367,7 @@ def _painting(folder, *arguments):
 def test_a_signal_saves_the_picture_so_far(number, code, folder):
     showing = ["--animation=a.mp4", "--plot=p.svg", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
     arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--steps=100000"]
-    with _painting(folder, *arguments) as process:
+    with painting(folder, *arguments) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
@@ -452,7 +384,7 @@ def test_a_signal_saves_the_picture_so_far(number, code, folder):
 def test_a_run_that_diverges_saves_the_last_good_picture_and_names_the_cause(folder):
     diverging = ["--steps=300", "--optimizer=sgd", "--learning_rate=1e12", "--noclip"]
     showing = ["--animation=a.gif", "--plot=p.png", "--comparison=c.png", "--logdir=logs", "--save_every=1"]
-    finished = _run(folder, *FILES, "--output=out.png", *QUICK, *diverging, *showing)
+    finished = run(folder, *FILES, "--output=out.png", *QUICK, *diverging, *showing)
     assert finished.returncode == 1
     assert "try --learning_rate=1e+11" in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -465,15 +397,15 @@ def test_a_run_that_diverges_saves_the_last_good_picture_and_names_the_cause(fol
 def test_a_manifest_makes_the_same_file_again(folder, monkeypatch):
     """Whatever the process: the first picture is made in one of its own."""
     monkeypatch.chdir(folder)
-    first = _run(folder, *FILES, "--output=a.png", "--init=noise", "--seed=3", *QUICK)
+    first = run(folder, *FILES, "--output=a.png", "--init=noise", "--seed=3", *QUICK)
     assert first.returncode == 0, first.stderr
     assert (folder / "a.png.json").is_file()
     for source, output in (("a.png", "b.png"), ("a.png.json", "c.png")):
-        again = _answer([*FILES, f"--config={source}", f"--output={output}"])
+        again = answer([*FILES, f"--config={source}", f"--output={output}"])
         assert again[0] == 0, again
         assert (folder / output).read_bytes() == (folder / "a.png").read_bytes()
     other = ["--content=photo.png", "--style=photo.png", "--config=a.png", "--output=d.png"]
-    assert "style is not the picture" in _answer(other)[2]
+    assert "style is not the picture" in answer(other)[2]
 
 
 def test_samples_may_be_named_wherever_pictures_may(folder, monkeypatch):
@@ -483,13 +415,13 @@ def test_samples_may_be_named_wherever_pictures_may(folder, monkeypatch):
         *("--content_mask=sample:town_mask", "--content_regions=sample:town_regions"),
     ]
     first = [*named, "--init=sample:strokes", "--comparison=c.png", "--output=town.jpg"]
-    assert _answer([*first, *QUICK])[0] == 0
+    assert answer([*first, *QUICK])[0] == 0
     assert (folder / "c.png").is_file()
     made = manifest.read("town.jpg")
     assert made["config"]["init"] == made["inputs"]["init"]["name"] == "sample:strokes"
     assert made["inputs"]["style 2"]["name"] == "sample:mosaic"
     # What the manifest names is enough to make the file again.
-    code, _, err = _answer([*named, "--config=town.jpg", "--output=again.jpg"])
+    code, _, err = answer([*named, "--config=town.jpg", "--output=again.jpg"])
     assert (code, "not the" in err) == (0, False), err
     assert (folder / "again.jpg").read_bytes() == (folder / "town.jpg").read_bytes()
 
@@ -497,7 +429,7 @@ def test_samples_may_be_named_wherever_pictures_may(folder, monkeypatch):
 def test_an_output_may_be_called_like_a_sample(folder, monkeypatch):
     monkeypatch.chdir(folder)
     colors = ["--content=sample:town", "--style=sample:mosaic", "--color=only", "--size=48"]
-    assert _answer([*colors, "--output=sample:town.png"])[0] == 0
+    assert answer([*colors, "--output=sample:town.png"])[0] == 0
     assert (folder / "sample:town.png").is_file()
 
 
@@ -507,7 +439,7 @@ def test_alpha_is_kept(folder, monkeypatch):
         picture.save(folder / "cut.png")
     arguments = ["--content=cut.png", "--style=painting.jpg", "--output=out.webp", *QUICK]
     monkeypatch.chdir(folder)
-    assert _answer(arguments)[0] == 0
+    assert answer(arguments)[0] == 0
     with Image.open(folder / "out.webp") as result:
         assert result.mode == "RGBA"
         assert np.asarray(result.getchannel("A")).min() < 10
@@ -516,7 +448,7 @@ def test_alpha_is_kept(folder, monkeypatch):
 def test_one_sees_it_happen_in_the_photographs_colours(folder):
     showing = ["--animation=a.gif", "--plot=p.png", "--comparison=c.jpg", "--logdir=old", "--save_every=4"]
     arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--color=luminance", "--overwrite"]
-    finished = _run(folder, *arguments)
+    finished = run(folder, *arguments)
     assert finished.returncode == 0, finished.stderr
     assert all(line.startswith("step ") for line in finished.stderr.splitlines()), finished.stderr
     files = {"a.gif", "p.png", "c.jpg", "out.png", "out.png.json", "out-step0004.png", "old"}
@@ -536,11 +468,11 @@ def test_one_sees_it_happen_in_the_photographs_colours(folder):
 
 def test_colours_alone_take_no_weights(folder, monkeypatch):
     arguments = [*FILES, "--output=out.png", "--color=only", "--weights=none.h5", "--comparison=c.png"]
-    finished = _run(folder, *arguments, "--size=48")
+    finished = run(folder, *arguments, "--size=48")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("out.png: 48 x 36 pixels recoloured")
     monkeypatch.chdir(folder)
-    code, _, err = _answer([*FILES, "--config=out.png", "--output=b.png"])
+    code, _, err = answer([*FILES, "--config=out.png", "--output=b.png"])
     assert (code, err) == (0, "")
     assert (folder / "b.png").read_bytes() == (folder / "out.png").read_bytes()
 
@@ -549,7 +481,7 @@ def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
     """The folder of the animation goes away while the run goes on."""
     (folder / "gone").mkdir()
     arguments = [*FILES, "--output=out.png", *QUICK, "--steps=60", "--animation=gone/a.gif", "--plot=p.png"]
-    with _painting(folder, *arguments) as process:
+    with painting(folder, *arguments) as process:
         (folder / "gone").rmdir()
         out, err = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -14,7 +14,7 @@ from nst_tf.engine import images, stylizer
 from nst_tf.engine.progress import Progress
 from nst_tf.io import manifest, masks
 from tests import conftest
-from tests.integration.test_end_to_end import _answer
+from tests.support.command import answer
 
 CONTENT = conftest.smooth_picture(2, 72, 96)[np.newaxis]
 # One red and one blue painting, so that one sees which was painted where.
@@ -253,14 +253,14 @@ def test_the_command_paints_in_several_styles_and_in_places(tmp_path, monkeypatc
         "--precision=float32",
         "--style_blend_weights=1,3",
     ]
-    first = _answer([*inputs, *mask, *quick, "--outside=keep", "--output=a.png", "--comparison=c.png"])
+    first = answer([*inputs, *mask, *quick, "--outside=keep", "--output=a.png", "--comparison=c.png"])
     assert first[0] == 0, first
     assert Image.open("c.png").width > 4 * 48
-    again = _answer([*inputs, *mask, "--config=a.png", "--output=b.png"])
+    again = answer([*inputs, *mask, "--config=a.png", "--output=b.png"])
     assert (again[0], "not the same" in again[2]) == (0, False), again
     assert pathlib.Path("a.png").read_bytes() == pathlib.Path("b.png").read_bytes()
-    without = _answer([*inputs, "--config=a.png", "--output=d.png"])
+    without = answer([*inputs, "--config=a.png", "--output=d.png"])
     assert "content_mask is missing; the manifest names one (content_mask.png)" in without[2]
     labelled = ["--content_regions=content_regions.png", "--style_regions=labels.png,#0000ff"]
-    more = _answer([*inputs, *mask, *labelled, "--config=a.png", "--output=e.png"])
+    more = answer([*inputs, *mask, *labelled, "--config=a.png", "--output=e.png"])
     assert "style_regions 2 is given, of which the manifest names none" in more[2]

@@ -15,7 +15,7 @@ from nst_tf.callbacks import report
 from nst_tf.config import presets
 from nst_tf.io import inputs, pictures
 from tests import conftest
-from tests.integration.test_end_to_end import _answer
+from tests.support.command import answer
 
 LABELS = np.zeros((48, 64, 3), np.uint8)
 LABELS[:, :32, 0] = 255
@@ -76,7 +76,7 @@ QUICK = ["--weights=builtin", "--size=48", "--steps=3", "--precision=float32", *
 def test_the_command_opens_and_decodes_every_input_once(folder, opened, decoded):
     named = [f"--{name}={name}.png" for name in NAMES]
     shown = ["--output=out.jpg", "--comparison=c.jpg", "--trace=t.csv"]
-    code, _, err = _answer([*named, *shown, *QUICK])
+    code, _, err = answer([*named, *shown, *QUICK])
     assert code == 0, err
     files = {f"{name}.png": (folder / f"{name}.png").read_bytes() for name in NAMES}
     # Once more by this test, to hash it.
@@ -109,7 +109,7 @@ def test_no_picture_that_was_loaded_is_kept_during_the_run(monkeypatch):
 
     monkeypatch.setattr(report.ProgressBar, "__call__", showing)
     named = [f"--{name}={name}.png" for name in NAMES]
-    code, _, err = _answer([*named, "--output=out.png", "--comparison=c.png", *QUICK])
+    code, _, err = answer([*named, "--output=out.png", "--comparison=c.png", *QUICK])
     assert code == 0, err
     assert alive
     assert not any(alive)
