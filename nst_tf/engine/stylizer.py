@@ -183,7 +183,11 @@ class Stylizer(tf.Module):
     def _move_to(self, scale_index: int) -> None:
         self.scale_index = scale_index
         shaping_image = self._inputs.shaping_image
-        # Targets first: afterwards the optimiser's state of that size, the largest tensor, takes memory.
+        # First without what is no longer needed, the pairs of L-BFGS; then targets: afterwards the optimiser's
+        # state of that size, the largest tensor, takes memory.
+        optimizer, state = self._algorithm.optimizer, self._state.variables
+        formulations.assign(state, optimizer.carried(formulations.values(state)))
+        self._good_image = None
         formulations.assign(self._targets.variables, self._targets_of_scale())
         image, state = self._algorithm.next_scale(
             self.image.value(),
@@ -193,7 +197,6 @@ class Stylizer(tf.Module):
             self.config.content.weight,
         )
         self.image.assign(image)
-        self._good_image = None
         self._steps_done.assign(0)
         formulations.assign(self._state.variables, state)
 

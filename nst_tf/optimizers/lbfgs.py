@@ -84,6 +84,11 @@ def init(image: Tensor, history: int, *, precision: str = "float32", preconditio
     )
 
 
+def without_pairs(state: State) -> State:
+    """Returns the state with pairs of no rows of pixels."""
+    return state._replace(pairs=state.pairs[:, :0])
+
+
 def update(
     image: Tensor, loss: Tensor, gradient: Tensor, state: State, settings: Settings
 ) -> tuple[Tensor, State]:

@@ -17,6 +17,10 @@ from nst_tf.optimizers.preconditioners import PRECONDITIONERS
 from nst_tf.tensors import Tensor
 
 
+def _unchanged(state: Any) -> Any:
+    return state
+
+
 class Optimizer(NamedTuple):
     """An update rule."""
 
@@ -25,6 +29,8 @@ class Optimizer(NamedTuple):
     """(image, loss at image, gradient at image, state) -> (next image to evaluate, state)"""
     output: Callable[[Tensor, Any], Tensor]  # (image, state) -> the picture to show
     resize: Callable[[Any, Any, Any], Any]  # (state, height, width) -> state for that size
+    carried: Callable[[Any], Any] = _unchanged
+    """state -> the state without what `output` and `resize` do not read, the largest part with L-BFGS"""
 
 
 class AdamState(NamedTuple):
@@ -220,7 +226,7 @@ def lbfgs(
         return init(resized, preconditioned=preconditioned_scales == "all")
 
     init = functools.partial(_lbfgs.init, history=history, precision=history_precision)
-    return Optimizer(init, update, evaluated_image, resize)
+    return Optimizer(init, update, evaluated_image, resize, _lbfgs.without_pairs)
 
 
 def _current_image(image: Tensor, state: Any) -> Tensor:

@@ -39,7 +39,7 @@ def best_iterate(inner: rules.Optimizer) -> rules.Optimizer:
         # Losses of different sizes cannot be compared.
         return BestState(inner.resize(state.inner, height, width), image, tf.constant(float("inf")))
 
-    return rules.Optimizer(init, update, rules.evaluated_image, resize)
+    return rules.Optimizer(init, update, rules.evaluated_image, resize, _carried(inner))
 
 
 class AverageState(NamedTuple):
@@ -86,7 +86,11 @@ def average_iterate(inner: rules.Optimizer) -> rules.Optimizer:
         inner_state = inner.resize(state.inner, height, width)
         return AverageState(inner_state, tf.constant(0.0), tf.zeros([1, height, width, 3]))
 
-    return rules.Optimizer(init, update, output, resize)
+    return rules.Optimizer(init, update, output, resize, _carried(inner))
+
+
+def _carried(inner: rules.Optimizer) -> Callable[[Any], Any]:
+    return lambda state: state._replace(inner=inner.carried(state.inner))
 
 
 # Wrappers by name of the output image: optimiser -> optimiser.

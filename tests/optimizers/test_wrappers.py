@@ -1,6 +1,7 @@
 """Which image is put out: the best, the running average."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from nst_tf.config import settings
@@ -98,3 +99,23 @@ def test_the_average_continues_bit_for_bit_in_a_graph_of_unknown_size():
         return optimizer.output(image, state)
 
     np.testing.assert_array_equal(run(START, [20, 0]), run(START, [12, 8]))
+
+
+@pytest.mark.parametrize("output_image", wrappers.OUTPUTS)
+def test_what_is_carried_on_gives_the_same_picture_and_next_state(output_image):
+    optimizer = wrappers.OUTPUTS[output_image](rules.lbfgs(history=2))
+    image = tf.random.stateless_uniform([1, 6, 8, 3], (1, 2))
+    state = optimizer.init(image)
+    for seed in range(3):
+        gradient = tf.random.stateless_normal([1, 6, 8, 3], (seed, 0))
+        image, state = optimizer.update(image, tf.constant(3.0 - seed), gradient, state)
+    carried = optimizer.carried(state)
+    largest = max(int(tf.size(each)) for each in tf.nest.flatten(carried))
+    assert largest == 6 * 8 * 3  # no pairs
+    np.testing.assert_array_equal(optimizer.output(image, carried), optimizer.output(image, state))
+    for one, other in zip(
+        tf.nest.flatten(optimizer.resize(carried, 12, 16)),
+        tf.nest.flatten(optimizer.resize(state, 12, 16)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
