@@ -445,6 +445,7 @@ class Scales(Group):
 
 
 TILES = Names(("auto", "off"))
+LARGE_INPUTS = Names(("reduced", "whole"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -458,6 +459,12 @@ class Memory(Group):
         TILES,
         beside="a number of pixels",
         default="auto",
+    )
+    large_inputs: str = setting(
+        "large_inputs",
+        "pictures of over 24 megapixels are read at about twice the size that is needed, or whole",
+        LARGE_INPUTS,
+        default="reduced",
     )
 
 

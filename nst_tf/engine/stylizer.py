@@ -183,7 +183,7 @@ class Stylizer(tf.Module):
     def _move_to(self, scale_index: int) -> None:
         self.scale_index = scale_index
         shaping_image = self._inputs.shaping_image
-        # First without what is no longer needed, the pairs of L-BFGS; then targets: afterwards the optimiser's
+        # The pairs of L-BFGS, which are no longer needed, go first. Then targets: afterwards the optimiser's
         # state of that size, the largest tensor, takes memory.
         optimizer, state = self._algorithm.optimizer, self._state.variables
         formulations.assign(state, optimizer.carried(formulations.values(state)))

@@ -5,6 +5,7 @@ it does.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import typing
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from nst_tf import errors
-from nst_tf.config import settings
+from nst_tf.config import scales, settings
 from nst_tf.config.config import Config
 from nst_tf.io import manifest, masks, pictures, samples
 from nst_tf.io.pictures import Picture
@@ -137,20 +138,43 @@ def load(paths: InputPaths, config: Config, changed: Collection[str] = ()) -> Lo
     """
     _check(paths, config, changed)
     paths = paths.as_files()
+    whole = config.memory.large_inputs == "whole"
+    result = None if whole else functools.partial(_result_size, config)
     content, alpha = (
-        (None, None) if paths.content is None else pictures.read_with_alpha(paths.content, "content")
+        (None, None) if paths.content is None else pictures.read_with_alpha(paths.content, "content", result)
     )
+    scale = None if content is None or whole else scales.plan_scales(config, *content.shape[1:3])[-1]
+    of_style = None if whole else functools.partial(_style_size, config, scale)
     styles = tuple(
-        pictures.read(picture, errors.numbered("style", index)) for index, picture in enumerate(paths.styles)
+        pictures.read(picture, errors.numbered("style", index), of_style)
+        for index, picture in enumerate(paths.styles)
     )
-    init = None if paths.init is None else pictures.read(paths.init, "init")
-    regions = None if content is None else _regions(paths, content, styles)
+    init = None if paths.init is None else pictures.read(paths.init, "init", result)
+    regions = None if content is None else _regions(paths, content, styles, result)
     if regions is not None:
         _check_styles(regions, config.blend_weights(len(styles)))
     return LoadedInputs(content, styles, init, regions, alpha, manifest.describe_inputs(paths.named()))
 
 
-def _regions(paths: InputPaths, content: np.ndarray, styles: Sequence[np.ndarray]) -> masks.Regions | None:
+def _result_size(config: Config, height: int, width: int) -> tuple[int, int]:
+    """Returns the size of the result of a picture of that size."""
+    scale = scales.plan_scales(config, height, width)[-1]
+    return scale.height, scale.width
+
+
+def _style_size(config: Config, scale: scales.Scale | None, height: int, width: int) -> tuple[int, int]:
+    """Returns the size of a style picture at the last scale; without a photograph it is the result's."""
+    if scale is None:
+        return _result_size(config, height, width)
+    return scales.style_size(config, scale, height, width)
+
+
+def _regions(
+    paths: InputPaths,
+    content: np.ndarray,
+    styles: Sequence[np.ndarray],
+    needed: pictures.Needed | None,
+) -> masks.Regions | None:
     """Returns the regions of the images, if a mask or label pictures ask for any."""
     content_size, *style_sizes = [(image.shape[1], image.shape[2]) for image in (content, *styles)]
     return masks.plan(
@@ -159,6 +183,7 @@ def _regions(paths: InputPaths, content: np.ndarray, styles: Sequence[np.ndarray
         paths.content_mask,
         paths.content_regions,
         list(paths.style_regions) or None,
+        needed,
     )
 
 

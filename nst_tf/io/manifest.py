@@ -126,6 +126,8 @@ def to_config(manifest: Mapping[str, Any], path: str | os.PathLike[str]) -> conf
     if missing:
         raise errors.InputError(f"config: {path} lacks {', '.join(missing)}")
     preset: Any = values.pop("preset")
+    # A manifest that does not speak of it is of a version that read all pictures whole.
+    values.setdefault("large_inputs", "whole")
     return config.Config.from_settings(preset, values)
 
 

@@ -48,6 +48,7 @@ def plan(
     mask: Picture | None = None,
     content_regions: Picture | None = None,
     style_regions: Sequence[Picture] | None = None,
+    needed: pictures.Needed | None = None,
 ) -> Regions | None:
     """Returns the regions that a user's mask and label pictures ask for; None without any.
 
@@ -60,6 +61,7 @@ def plan(
         mask: White where the style goes; see `read_mask`.
         content_regions: The picture's regions; see `read_labels`.
         style_regions: For each style a label picture, or a colour "#rrggbb" that stands for all of it.
+        needed: For the mask, as for `pictures.read`.
 
     Raises:
         InputError: Label pictures are missing or too many, a size does not fit, colours do not match, or
@@ -68,7 +70,8 @@ def plan(
     labelled = _labelled(content_size, style_sizes, content_regions, style_regions)
     if mask is None:
         return labelled
-    guide = _fitted(read_mask(mask, "content_mask")[..., np.newaxis], content_size, "content_mask")
+    read = read_mask(mask, "content_mask", needed)
+    guide = _fitted(read[..., np.newaxis], content_size, "content_mask")
     if labelled is None:
         return Regions(("#ffffff",), guide, tuple(np.ones((*size, 1), np.float32) for size in style_sizes))
     content = labelled.content * guide
@@ -85,7 +88,7 @@ def plan(
     )
 
 
-def read_mask(picture: Picture, name: str = "mask") -> np.ndarray:
+def read_mask(picture: Picture, name: str = "mask", needed: pictures.Needed | None = None) -> np.ndarray:
     """Reads a mask, upright, as [H, W] float32 in [0, 1]: 1 where it is white; colours count by luminance.
 
     Alpha is ignored: a mask is what is seen on an opaque screen.
@@ -93,8 +96,12 @@ def read_mask(picture: Picture, name: str = "mask") -> np.ndarray:
     Raises:
         InputError: The file is missing or no picture, or it is black everywhere.
     """
-    red, green, blue = np.moveaxis(pictures.read(picture, name)[0].astype(np.float64), -1, 0)
-    mask = (_LUMA_1000[0] * red + _LUMA_1000[1] * green + _LUMA_1000[2] * blue) / 1000.0
+    channels = np.moveaxis(pictures.read(picture, name, needed)[0], -1, 0)
+    # A channel at a time, in float64.
+    mask = sum(
+        share * channel.astype(np.float64) for share, channel in zip(_LUMA_1000, channels, strict=True)
+    )
+    mask /= 1000.0
     if not mask.any():
         raise errors.InputError(
             f"{name}: black everywhere, so that nothing would be painted; white is where the style goes"
@@ -196,16 +203,16 @@ def _labelled(
 
 
 def _fitted(masks: np.ndarray, size: Size, name: str) -> np.ndarray:
-    """Returns masks [h, w, R] at the size of their picture: means where they shrink, linear where they grow.
+    """Returns masks [h, w, R] at the size of their picture, float32: means where they shrink, else linear.
 
     Pillow sums in float64, so that ones stay exactly 1.
     """
     _check_ratio(masks.shape[:2], size, name)
     if masks.shape[:2] == tuple(size):
-        return masks
+        return masks.astype(np.float32)
     shrinks = masks.shape[0] >= size[0] and masks.shape[1] >= size[1]
     how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    one_by_one = (Image.fromarray(np.ascontiguousarray(mask)) for mask in np.moveaxis(masks, -1, 0))
+    one_by_one = (Image.fromarray(mask.astype(np.float32)) for mask in np.moveaxis(masks, -1, 0))
     scaled = [one.resize((size[1], size[0]), how) for one in one_by_one]
     return np.clip(np.stack([np.asarray(one) for one in scaled], axis=-1), 0.0, 1.0)
 
@@ -230,8 +237,10 @@ def _parsed(code: str, name: str) -> tuple[int, ...]:
 
 def _codes(labels: np.ndarray) -> np.ndarray:
     """Returns 0xrrggbb of each pixel, [H, W]."""
-    wide = labels.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    codes = np.zeros(labels.shape[:2], np.int32)
+    for channel in range(3):
+        codes = codes << 8 | labels[..., channel]
+    return codes
 
 
 def _colors(codes: np.ndarray, name: str) -> set[int]:
@@ -246,8 +255,8 @@ def _colors(codes: np.ndarray, name: str) -> set[int]:
 
 
 def _masks(codes: np.ndarray, colors: Sequence[int]) -> np.ndarray:
-    """Returns [H, W, R], 1 where a pixel is of that colour."""
-    return np.stack([codes == color for color in colors], axis=-1).astype(np.float32)
+    """Returns [H, W, R] of booleans: whether a pixel is of that colour."""
+    return np.stack([codes == color for color in colors], axis=-1)
 
 
 def _hex(color: int) -> str:

@@ -7,11 +7,12 @@ import contextlib
 import functools
 import hashlib
 import io
+import math
 import os
 import pathlib
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,23 @@ from nst_tf.io import files, samples
 
 # What a user may hand in as a picture.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+
+# (height, width) of a picture -> the size at which it is used.
+Needed = Callable[[int, int], tuple[int, int]]
+
+# Pixels of a photograph that is read whole whatever is needed of it: what most cameras make. Larger ones are
+# read at twice the size that is needed, of which an antialiased reduction makes the same picture.
+_LARGEST_WHOLE, _RESERVE = 24_000_000, 2
+_STRIP_ROWS = 256  # read at a time, of a larger picture
+
+# Pillow's names of the formats that can be decoded at a fraction of their size.
+_WITH_DRAFTS = frozenset({"JPEG", "MPO"})
+
+# What Pillow raises for damaged EXIF data.
+_DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, struct.error)
+
+# EXIF's orientations with rows and columns exchanged.
+_ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 
 # Formats written, by file extension, with Pillow's options. JPEG: no chroma subsampling, since brush
 # strokes are colour edges; 95 is the highest quality Pillow recommends.
@@ -84,33 +102,81 @@ def as_file(picture: str | os.PathLike[str], name: str = "picture") -> PictureFi
     return picture if isinstance(picture, PictureFile) else PictureFile(picture, name)
 
 
-def read(picture: Picture, name: str = "picture") -> np.ndarray:
+def read(picture: Picture, name: str = "picture", needed: Needed | None = None) -> np.ndarray:
     """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
 
     Args:
         picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
             [H, W], uint8, or floats in [0, 1].
         name: What the picture is, for error messages.
+        needed: The size at which it is used, by its own; a picture of over 24 megapixels is read at about
+            twice that size. None reads all of it.
 
     Raises:
         InputError: The file is missing or no picture, or the array is of the wrong shape or type.
     """
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture, name)
-    with decoded(picture, name) as opened:
-        return _from_pillow(opened, name)
+    return read_with_alpha(picture, name, needed)[0]
 
 
-def read_with_alpha(picture: Picture, name: str = "picture") -> tuple[np.ndarray, np.ndarray | None]:
+def read_with_alpha(
+    picture: Picture, name: str = "picture", needed: Needed | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads a picture as `read` does, and its alpha, [H, W] float32 in [0, 1]; None where it is opaque.
 
     Raises:
         InputError: As for `read`.
     """
     if isinstance(picture, np.ndarray):
-        return _from_array(picture, name), None
-    with decoded(picture, name) as opened:
-        return _from_pillow(opened, name), _alpha(opened)
+        factor = 1 if picture.ndim < 2 else _factor(picture.shape[:2], needed)
+        if factor == 1:
+            return _from_array(picture, name), None
+        return _by_strips(lambda rows: _from_array(picture[rows], name), len(picture), factor), None
+    with decoded(picture, name, needed) as opened:
+        upright = turned_upright(opened)
+        width, height = upright.size
+        factor = _factor((height, width), needed)
+        profile = opened.info.get("icc_profile")
+
+        def strip(rows: slice) -> Image.Image:
+            return upright.crop((0, rows.start, width, rows.stop)) if factor > 1 else upright
+
+        image = _by_strips(lambda rows: _from_pillow(strip(rows), name, profile), height, factor)
+        if not opened.has_transparency_data:
+            return image, None
+        return image, _by_strips(lambda rows: _alpha(strip(rows)), height, factor)[0, :, :, 0]
+
+
+def _factor(size: Sequence[int], needed: Needed | None) -> int:
+    """Returns by which whole number a picture's sides are divided as it is read."""
+    if needed is None or math.prod(size) <= _LARGEST_WHOLE:
+        return 1
+    shares = (own / (_RESERVE * side) for own, side in zip(size, needed(*size), strict=True))
+    return max(1, math.floor(min(shares)))
+
+
+def _by_strips(read_rows: Callable[[slice], np.ndarray], height: int, factor: int) -> np.ndarray:
+    """Returns an image [1, h, w, C] of a picture whose rows are read in parts and reduced by a factor.
+
+    Args:
+        read_rows: (rows) -> an image of them.
+        height: Of the picture.
+        factor: Means over so many pixels a side; at the right and lower edge over those that are left.
+    """
+    if factor == 1:
+        return read_rows(slice(0, height))
+    step = factor * max(1, _STRIP_ROWS // factor)
+    strips = (read_rows(slice(top, min(top + step, height))) for top in range(0, height, step))
+    return np.concatenate([_reduced(strip, factor) for strip in strips], axis=1)
+
+
+def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """Returns means over blocks of an image [1, H, W, C]."""
+    for axis in (1, 2):
+        begins = np.arange(0, image.shape[axis], factor)
+        counts = np.diff(np.append(begins, image.shape[axis])).astype(np.float32)
+        shape = [-1 if each == axis else 1 for each in range(4)]
+        image = np.add.reduceat(image, begins, axis=axis) / counts.reshape(shape)
+    return np.clip(image, 0.0, 1.0)  # sums are rounded
 
 
 def read_text(path: pathlib.Path) -> str | None:
@@ -125,8 +191,13 @@ def read_text(path: pathlib.Path) -> str | None:
 
 
 @contextlib.contextmanager
-def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterator[Image.Image]:
-    """Opens and decodes a picture (the first one of several), as `InputError` where that fails."""
+def decoded(
+    picture: str | os.PathLike[str] | Image.Image, name: str, needed: Needed | None = None
+) -> Iterator[Image.Image]:
+    """Opens and decodes a picture (the first one of several), as `InputError` where that fails.
+
+    With `needed`, as for `read`, a large JPEG is decoded at an eighth, a quarter or half of its size.
+    """
     if not isinstance(picture, Image.Image):
         picture = as_file(picture, name)
     path = picture.path if isinstance(picture, PictureFile) else "the picture given"
@@ -141,6 +212,9 @@ def decoded(picture: str | os.PathLike[str] | Image.Image, name: str) -> Iterato
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)
             with Image.open(io.BytesIO(picture.data)) as opened:
+                if needed is not None and opened.format in _WITH_DRAFTS:
+                    factor = _factor(opened.size[::-1], _turned(opened, needed))
+                    opened.draft(opened.mode, (opened.width // factor, opened.height // factor))
                 opened.load()
                 yield opened
     except errors.InputError:
@@ -183,10 +257,8 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     return array.astype(np.float32)[np.newaxis]
 
 
-def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
-    """Returns the image of a Pillow picture: turned upright, in sRGB, alpha dropped."""
-    profile = picture.info.get("icc_profile")
-    upright = turned_upright(picture)
+def _from_pillow(upright: Image.Image, name: str, profile: bytes | None) -> np.ndarray:
+    """Returns the image of an upright Pillow picture with a colour profile: in sRGB, alpha dropped."""
     if upright.mode.startswith("I;16") or upright.mode == "I":
         # Sixteen-bit grey; Pillow's own conversion to RGB would clip it at 255.
         grey = np.asarray(upright, dtype=np.float32) / 65535.0
@@ -199,21 +271,35 @@ def _from_pillow(picture: Image.Image, name: str) -> np.ndarray:
     return _from_array(np.asarray(_to_srgb(upright, profile)), name)
 
 
-def _alpha(picture: Image.Image) -> np.ndarray | None:
-    """Returns the alpha of a Pillow picture, turned upright; None where it is opaque."""
-    if not picture.has_transparency_data:
-        return None
-    alpha = turned_upright(picture).convert("RGBA").getchannel("A")
-    return np.asarray(alpha, np.float32) / 255.0
+def _alpha(upright: Image.Image) -> np.ndarray:
+    """Returns the alpha of an upright Pillow picture that has any, [1, H, W, 1]."""
+    alpha = upright.convert("RGBA").getchannel("A")
+    return (np.asarray(alpha, np.float32) / 255.0)[np.newaxis, :, :, np.newaxis]
+
+
+def _turned(picture: Image.Image, needed: Needed) -> Needed:
+    """Returns `needed` by the size of a picture as it is stored, which may lie on its side."""
+    if _orientation(picture) not in _ON_ITS_SIDE:
+        return needed
+    return lambda height, width: needed(width, height)[::-1]
 
 
 def turned_upright(picture: Image.Image) -> Image.Image:
     """Returns the picture, turned as its EXIF data says; damaged data says nothing."""
+    if _orientation(picture) == 1:
+        return picture  # of which Pillow would make a copy
     try:
-        turned = picture.getexif().get(_ORIENTATION_TAG, 1) != 1
-        return ImageOps.exif_transpose(picture) if turned else picture  # of which it would make a copy
-    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        return ImageOps.exif_transpose(picture)
+    except _DAMAGED_EXIF:
         return picture
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Returns EXIF's orientation; 1, upright, where there is none or it is damaged."""
+    try:
+        return int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    except _DAMAGED_EXIF:
+        return 1
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nst_tf.callbacks import report
 from nst_tf.config import presets
-from nst_tf.io import inputs, pictures
+from nst_tf.io import inputs, manifest, pictures
 from tests import conftest
 from tests.support.command import answer
 
@@ -150,3 +150,34 @@ def test_without_a_photograph_a_run_starts_from_noise():
     assert inputs.with_start(config, paths).start.init == "noise"
     assert inputs.with_start(presets.get(config, init="gray"), paths).start.init == "gray"
     assert inputs.with_start(config, inputs.InputPaths(content=LABELS)).start.init == "content"
+
+
+def test_large_pictures_are_read_near_the_size_that_is_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "_LARGEST_WHOLE", 1000)
+    for name, size in (("content", (400, 300)), ("style", (300, 300)), ("content_mask", (400, 300))):
+        Image.fromarray(np.rint(255 * conftest.smooth_picture(1, *size[::-1])).astype(np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
+    paths = inputs.InputPaths(
+        content=tmp_path / "content.png",
+        styles=[tmp_path / "style.png"],
+        content_mask=tmp_path / "content_mask.png",
+    )
+    reduced = inputs.load(paths, presets.get("default", size=64))
+    assert reduced.content is not None
+    assert reduced.content.shape == (1, 100, 134, 3)  # by 3: 64 x 48 pixels are needed
+    assert reduced.styles[0].shape == (1, 150, 150, 3)
+    assert reduced.regions is not None
+    assert reduced.regions.content.shape == (100, 134, 1)
+    for changes in ({"size": 64, "large_inputs": "whole"}, {"size": 0}, {"size": 200}):
+        whole = inputs.load(paths, presets.get("default", **changes))
+        assert whole.content is not None
+        assert whole.content.shape == (1, 300, 400, 3)
+    assert reduced.descriptions == whole.descriptions
+
+
+def test_a_manifest_of_an_earlier_version_reads_pictures_whole():
+    made = manifest.make(presets.DEFAULT, {}, {}, {})
+    assert manifest.to_config(made, "new.json").memory.large_inputs == "reduced"
+    del made["config"]["large_inputs"]
+    assert manifest.to_config(made, "old.json").memory.large_inputs == "whole"

@@ -391,3 +391,101 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, position, patch,
     path = tmp_path_factory.getbasetemp() / f"damaged.{format_name.lower()}"
     path.write_bytes(patched(data, position % len(data), patch))
     _read_or_refused(path)
+
+
+# Pictures of more pixels than they have to be to be read whole.
+
+
+@pytest.fixture
+def small_limit(monkeypatch):
+    """Reads pictures of over 1000 pixels near the size that is needed."""
+    monkeypatch.setattr(pictures, "_LARGEST_WHOLE", 1000)
+    monkeypatch.setattr(pictures, "_STRIP_ROWS", 8)
+
+
+def _blocks(image, factor):
+    """Means over blocks of [H, W, C], the last ones smaller, one by one."""
+    rows, columns = (range(0, side, factor) for side in image.shape[:2])
+    return np.array(
+        [[image[y : y + factor, x : x + factor].mean(axis=(0, 1)) for x in columns] for y in rows]
+    )
+
+
+def _large(mode, size=(100, 61)):
+    pixels = np.rint(255 * conftest.smooth_picture(3, size[1], size[0])).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    if mode == "I;16":
+        return Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    if mode in ("RGBA", "LA"):
+        picture = picture.convert(mode[:-1])
+        picture.putalpha(Image.linear_gradient("L").resize(size))
+        return picture
+    return picture.quantize(16) if mode == "P" else picture.convert(mode)
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "I;16", "CMYK"])
+def test_a_large_picture_is_read_as_means_over_blocks(tmp_path, mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    _large(mode).save(path, exif=exif)
+    whole, alpha = pictures.read_with_alpha(path)
+    height, width = whole.shape[1:3]
+    asked = []
+
+    def needed(*size):
+        asked.append(size)
+        return size[0] // 6, size[1] // 6  # read at twice that: by 3
+
+    image, small_alpha = pictures.read_with_alpha(path, needed=needed)
+    assert set(asked) == {(height, width)}
+    assert image.shape == (1, -(-height // 3), -(-width // 3), 3)
+    np.testing.assert_allclose(image[0], _blocks(whole[0], 3), atol=1e-6)
+    assert (alpha is None) == (small_alpha is None)
+    if alpha is not None and small_alpha is not None:
+        np.testing.assert_allclose(small_alpha, _blocks(alpha[..., np.newaxis], 3)[..., 0], atol=1e-6)
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_large_array_is_reduced_too(kind):
+    array = conftest.smooth_picture(4, 61, 100)
+    array = np.rint(255 * array).astype(np.uint8) if kind == np.uint8 else array
+    whole = pictures.read(array)
+    image = pictures.read(array, needed=lambda height, width: (height // 8, width // 8))
+    np.testing.assert_allclose(image[0], _blocks(whole[0], 4), atol=1e-6)
+    with pytest.raises(errors.InputError, match="values from"):
+        pictures.read(array + 1.5, needed=lambda *_: (8, 8))
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
+    path = tmp_path / "picture.jpg"
+    _large("RGB", (640, 400)).resize((640, 400)).save(path, quality=95)
+    sizes = []
+    by_strips = pictures._by_strips
+
+    def listening(read_rows, height, factor):
+        sizes.append((height, factor))
+        return by_strips(read_rows, height, factor)
+
+    monkeypatch.setattr(pictures, "_by_strips", listening)
+    whole = pictures.read(path)
+    image = pictures.read(path, needed=lambda *_: (40, 64))
+    assert sizes == [(400, 1), (100, 1)]  # a quarter, of the fifth that would do
+    assert image.shape == (1, 100, 160, 3)
+    assert np.abs(image[0] - _blocks(whole[0], 4)).mean() < 0.01
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("needed", [None, lambda height, width: (height, width), lambda *_: (40, 70)])
+def test_what_is_needed_whole_is_read_whole(tmp_path, needed):
+    _large("RGB").save(tmp_path / "picture.png")
+    assert pictures.read(tmp_path / "picture.png", needed=needed).shape == (1, 61, 100, 3)
+
+
+def test_a_picture_of_most_cameras_is_read_whole():
+    assert pictures._factor((4000, 6000), lambda *_: (16, 16)) == 1
+    assert pictures._factor((4001, 6000), lambda *_: (40, 60)) == 50
