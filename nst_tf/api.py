@@ -161,17 +161,17 @@ def paint(
     resumed = None if kept is None else kept.resumed
     if resumed is not None:
         resumed.check(origin)
-        chosen = resumed.fitted(chosen)
-    chosen = _fitting(chosen, loaded)
+    plan = _planned(chosen, loaded, resumed)
     alpha = loaded.alpha
     if chosen.takes_steps():
         run = stylizer.Stylizer(
             loaded.content,
             loaded.styles,
-            chosen,
+            plan.config,
             init_image=loaded.init,
             regions=loaded.regions,
             checkpoint=resumed,
+            next_config=plan.next_scale,
         )
         del loaded
         made = _Run(run, callbacks, kept, origin).make(on_progress)
@@ -200,6 +200,10 @@ class _Made(NamedTuple):
     trace: tuple[TraceRow, ...]
     outcome: str
     checkpoint: pathlib.Path | None = None
+
+
+# What TensorFlow raises where memory runs out: its own allocator, and oneDNN's.
+_EXHAUSTED = (tf.errors.ResourceExhaustedError, tf.errors.AbortedError)
 
 
 class _Run:
@@ -238,10 +242,20 @@ class _Run:
             trace = tuple(self._recorder.rows)
             for each in self._callbacks.values():
                 each.on_end(image, trace)
-        except tf.errors.ResourceExhaustedError:
-            raise memory.exhausted(run.config, run.scales[run.scale_index]) from None
+        except _EXHAUSTED:
+            raise self._with_way_on(memory.exhausted(run.config, run.scales[run.scale_index])) from None
+        except errors.InputError as error:  # a scale that does not fit after all
+            raise self._with_way_on(error) from None
         config = run.config.replace(precision=run.precision, weights=_weights_source(run))
         return _Made(image, values, config, self._weights, trace, outcome, left)
+
+    def _with_way_on(self, error: errors.InputError) -> errors.InputError:
+        """Returns an error that says, too, that the run can go on, where it left a checkpoint."""
+        if self._kept is None or not os.path.exists(self._kept.path):
+            return error
+        return errors.InputError(
+            f"{error}; {self._kept.path} is kept, and the run may go on with another tile"
+        )
 
     def _begin(self, name: str, callback: Callback) -> Collection[int]:
         """Has a callback begin; returns the steps that it wants to be told of."""
@@ -300,18 +314,20 @@ def _recolor(
     return _Made(image, unknown, chosen, {"name": "none", "sha256": ""}, (), "finished")
 
 
-def _fitting(chosen: config.Config, loaded: inputs.LoadedInputs) -> config.Config:
-    """Returns the config as it fits into memory."""
-    sizes = [image.shape[1:3] for image in (loaded.content, *loaded.styles) if image is not None]
-    if not sizes:
-        return chosen.replace(tile="off") if chosen.memory.tile == "auto" else chosen
-    precision = runtime.resolve_precision(chosen.network.precision)
+def _planned(
+    chosen: config.Config, loaded: inputs.LoadedInputs, resumed: checkpoints.Checkpoint | None
+) -> memory.Plan:
+    """Returns the plan of a run's memory."""
+    check(loaded.content, loaded.styles, chosen, loaded.init)
     styles = [image.shape[1:3] for image in loaded.styles]
+    shaping = styles[0] if loaded.content is None else loaded.content.shape[1:3]
     num_regions = 0 if loaded.regions is None else len(loaded.regions.colors)
-    chosen = memory.fit(chosen, precision, sizes[0], styles, num_regions)
-    if not memory.can_be_kept(chosen, precision, sizes[0], styles, num_regions):
-        runtime.give_back_freed_memory()
-    return chosen
+    sizes = memory.Inputs(shaping, styles, num_regions)
+    precision = runtime.resolve_precision(chosen.network.precision)
+    if resumed is None:
+        return memory.Plan(chosen, precision, sizes)
+    fitted = resumed.fitted(chosen)
+    return memory.Plan(chosen, fitted.network.precision, sizes, resumed.scale_index, fitted)
 
 
 def _weights_source(run: stylizer.Stylizer) -> str:

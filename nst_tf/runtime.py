@@ -211,6 +211,16 @@ def gpu_memory_bytes() -> int | None:
     return int(limits[0])
 
 
+def gpu_memory_in_use() -> tuple[int, int] | None:
+    """Returns how many bytes of the first GPU TensorFlow has in use, now and at most so far; None without."""
+    if gpu_memory_bytes() is None:
+        return None
+    import tensorflow as tf
+
+    info = tf.config.experimental.get_memory_info("GPU:0")
+    return int(info["current"]), int(info["peak"])
+
+
 def _gpu_compute_capabilities() -> list[tuple[int, int]]:
     """Returns the compute capability of every GPU TensorFlow sees; (0, 0) where it has none."""
     import tensorflow as tf

@@ -230,7 +230,7 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
         from nst_tf.engine import formulations, memory
     precision = runtime.resolve_precision(cell.config.network.precision)
     styles = seen.sizes[len(seen.sizes) - seen.num_styles :]
-    memory.fit(cell.config, precision, seen.sizes[0], styles, seen.num_regions)
+    memory.fit(cell.config, precision, memory.Inputs(seen.sizes[0], styles, seen.num_regions))
     weights = formulations.load_weights(cell.config).sha256 if cell.config.takes_steps() else ""
     asked = "\n".join([*cell.asked, *seen.hashes.values()])
     digest = hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]

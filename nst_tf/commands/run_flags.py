@@ -58,7 +58,9 @@ _OF_REGIONS = ("content_mask", "outside", "content_regions", "style_regions", "g
 _SHOWING = ("save_every", "animation", "comparison", "plot", "logdir")
 
 # Those that a long or a large run needs.
-_OF_LONG_RUNS = ("checkpoint_every", "resume", "tile", "history", "history_precision", "large_inputs")
+_OF_LONG_RUNS = (
+    *("checkpoint_every", "resume", "max_memory", "tile", "history", "history_precision", "large_inputs"),
+)
 
 # Those of them that name a file or a folder.
 _SHOWN_IN = ("animation", "comparison", "plot", "logdir")

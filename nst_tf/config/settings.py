@@ -10,6 +10,7 @@ rates are in levels of 0..255, as in the programs that published them, unless a 
 
 import dataclasses
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -58,10 +59,28 @@ def setting(name: str, help_text: str, names: Sequence[str] = (), *, beside: str
 # The names of the package's own pictures begin with it: see `io/samples.py`.
 SAMPLE_PREFIX = "sample:"
 
+# A number of bytes with its unit: {unit: bytes}.
+_UNITS = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30}
+_AMOUNT = re.compile(rf"(\d{{1,6}}(?:\.\d{{1,6}})?) ?({'|'.join(_UNITS)})")
+
+
+def to_bytes(amount: str) -> float:
+    """Returns the bytes of an amount such as "6GiB".
+
+    Raises:
+        InputError: It is none.
+    """
+    found = _AMOUNT.fullmatch(amount)
+    if found is None:
+        raise errors.InputError(f"memory: {amount!r}; allowed: a number and one of {', '.join(_UNITS)}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
 # What a value may be that is none of a setting's names. Whether there is such a file its reader finds out.
 _BESIDE: Mapping[str, Callable[[str], bool]] = {
     "": lambda _: False,
     "a file": lambda text: bool(os.path.splitext(text)[1]) or text.startswith(SAMPLE_PREFIX),
+    "an amount such as 6GiB": lambda text: _AMOUNT.fullmatch(text) is not None,
     "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= LARGEST_INTEGER,
 }
 
@@ -458,6 +477,13 @@ class Memory(Group):
         " auto: as large as fits, off where all of it does",
         TILES,
         beside="a number of pixels",
+        default="auto",
+    )
+    max_memory: str = setting(
+        "max_memory",
+        "the memory that a run may take, such as 6GiB; auto: three quarters of what is free",
+        ("auto",),
+        beside="an amount such as 6GiB",
         default="auto",
     )
     large_inputs: str = setting(

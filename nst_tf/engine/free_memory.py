@@ -2,10 +2,17 @@
 
 import contextlib
 import pathlib
+import re
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import psutil
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 class _Files(NamedTuple):
@@ -88,10 +95,27 @@ def _read(path: pathlib.Path) -> str:
 
 def _address_space() -> Iterator[float]:
     """Yields what is left of the limit of this process' address space (`ulimit -v`), where there is one."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
         yield float(limit) - psutil.Process().memory_info().vms
+
+
+def used_memory() -> float:
+    """Returns how much this process has in memory."""
+    return float(psutil.Process().memory_info().rss)
+
+
+def peak_memory(root: pathlib.Path = pathlib.Path("/")) -> float | None:
+    """Returns the most that this process has had in memory; None where the system does not say.
+
+    Args:
+        root: Where /proc is.
+    """
+    found = re.search(r"VmHWM:\s*(\d+) kB", _read(root / "proc/self/status"))
+    if found:
+        return float(found[1]) * 1024  # not getrusage(2), which on Linux begins with the parent's peak
+    if sys.platform == "darwin" and resource is not None:
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows

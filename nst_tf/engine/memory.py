@@ -4,17 +4,34 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from nst_tf import errors, runtime
 from nst_tf.config import layers as vgg_layers
+from nst_tf.config import settings
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.scales import Scale, plan_scales, style_size
 from nst_tf.engine import free_memory
+from nst_tf.losses.style_statistics import STYLE_STATISTICS
 from nst_tf.network import convolutions
 
 _LOG = logging.getLogger(__name__)
+
+
+class Inputs(NamedTuple):
+    """The sizes (height, width) of a run's pictures as they were read."""
+
+    content: tuple[int, int]  # without a photograph the style picture's whose shape the result has
+    styles: Sequence[tuple[int, int]]
+    num_regions: int = 0  # with guides of their own; 0 without masks
+
+
+class _PerPixel(NamedTuple):
+    """The bytes that the network takes for each pixel that it processes at once."""
+
+    forward: float  # for targets and for the losses of a finished picture
+    step: float  # for a step, with its gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,21 +39,45 @@ class _Needs:
     """The bytes that a run takes on one kind of processor."""
 
     base: float  # for a picture of any size
-    per_pixel: Mapping[str, float]  # for each pixel in the network and its gradient, by precision
-    # In addition for Winograd's convolutions: transformed kernels, tiles of features.
-    winograd_base: float = 0.4e9
-    winograd_per_pixel: float = 0.0
+    per_pixel: Mapping[str, _PerPixel]  # by precision
+    # With Winograd's convolutions: transformed kernels in addition, and tiles of features.
+    winograd_per_pixel: _PerPixel
+    winograd_base: float = 0.34e9
     prepared_base: float = 0.08e9  # in addition for prepared convolutions: reordered kernels, measured 72 MB
+    kept: float = 1.1  # by how much a process takes more that keeps the memory it frees
 
 
 # Measured as peak memory of whole runs with TensorFlow 2.21, on two cores at 512 to 2048 pixels and on an
 # H100 at 512 to 3072, whose base holds cuDNN's workspaces. bfloat16 without oneDNN is emulated and assumed to
-# need as much as float32.
+# need as much as float32. A forward pass alone takes about half.
 _NEEDS = {
-    "gpu": _Needs(1.5e9, {"float32": 2150.0, "bfloat16": 1350.0}),
-    "onednn": _Needs(0.95e9, {"float32": 2000.0, "bfloat16": 1150.0}, winograd_per_pixel=800.0),
-    "plain": _Needs(0.95e9, {"float32": 3600.0, "bfloat16": 3600.0}, winograd_per_pixel=200.0),
+    "gpu": _Needs(
+        1.5e9,
+        {"float32": _PerPixel(1075.0, 2150.0), "bfloat16": _PerPixel(675.0, 1350.0)},
+        _PerPixel(1075.0, 2150.0),
+    ),
+    "onednn": _Needs(
+        0.95e9,
+        {"float32": _PerPixel(1000.0, 2000.0), "bfloat16": _PerPixel(575.0, 1150.0)},
+        _PerPixel(1150.0, 2200.0),
+    ),
+    "plain": _Needs(
+        0.95e9,
+        {"float32": _PerPixel(1800.0, 3600.0), "bfloat16": _PerPixel(1800.0, 3600.0)},
+        _PerPixel(1900.0, 3800.0),
+        kept=1.6,
+    ),
 }
+
+# What TensorFlow takes once it is loaded: part of every base, and in use before a plan is made.
+_LOADED = 0.6e9
+
+# The share of the free memory that a run may take: the rest is for what no plan knows.
+_FREE_SHARE = 0.75
+
+# Bytes for each pixel of an input picture as read: while the pictures are prepared for the run (as arrays, as
+# tensors, with other colours), and until the last scale has its targets.
+_PREPARED_BYTES, _READ_BYTES = 36, 12
 
 # The most numbers in a tensor: some TensorFlow operations count them in 32 bits, and on a GPU more end the
 # process. The largest tensors are the features of the first block.
@@ -57,13 +98,16 @@ _TARGET_PICTURES, _STYLE_PICTURES, _TARGET_MAPS = 4, 2, 2
 # style layer. Measured 390 to 550 with 4 to 12 regions.
 _REGION_BYTES_PER_PIXEL = 550.0
 
+# For each pixel in the network, of statistics with means of features: their gradient at every style layer.
+# Measured 500 and 540.
+_MEAN_BYTES_PER_PIXEL = 500.0
+
 # For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
 # float32.
 _GUIDE_BYTES_PER_PIXEL = 16
 
-# The memory of a process that keeps the memory it frees, relative to one that gives it back: measured 1.5 and
-# 1.6, with some reserve.
-_KEPT_FACTOR = 2.0
+# A process keeps the memory that it frees only where this many times as much as it needs is free.
+_KEPT_RESERVE = 1.3
 
 # Sides of tiles to try, largest first. With its halo of 80 pixels a tile of 256 takes 2.6 times the work of
 # its core, a tile of 1024 1.3 times.
@@ -75,13 +119,9 @@ _SHORTEST_HISTORY = 3
 
 
 def fit(
-    config: Config,
-    precision: str,
-    content: tuple[int, int],
-    styles: Sequence[tuple[int, int]],
-    num_regions: int = 0,
+    config: Config, precision: str, inputs: Inputs, first_scale: int = 0, correction: float = 1.0
 ) -> Config:
-    """Returns the config with its "auto" settings replaced so that the run fits into the free memory.
+    """Returns the config with its "auto" settings replaced so that the run fits into the memory it may take.
 
     Tries in this order: whole pictures; tiles, the largest first; the pairs of L-BFGS in bfloat16, then fewer
     and fewer of them, again with the largest tile that fits. A tile that the config names stays, and with it
@@ -90,49 +130,130 @@ def fit(
     Args:
         config: Of the run.
         precision: "float32" or "bfloat16".
-        content: (height, width) of the content picture as read.
-        styles: The same of the style pictures.
-        num_regions: Regions with guides of their own; 0 without masks.
+        inputs: Its pictures.
+        first_scale: The index of the first scale that is still to come.
+        correction: What estimates are multiplied by.
 
     Raises:
         InputError: Nothing fits. The message says how much the run needs and the largest size that fits.
     """
-    scale, free = plan_scales(config, *content)[-1], available()
+    last, limit = plan_scales(config, *inputs.content)[-1], allowed(config)
 
-    def fits_at(scale: Scale, candidate: Config, styles: Sequence[tuple[int, int]]) -> bool:
-        needed = estimate(candidate, precision, scale, styles, num_regions)
-        return needed <= free and _is_countable(candidate, scale, styles)
+    def fits_with(candidate: Config, inputs: Inputs) -> bool:
+        scale = plan_scales(candidate, *inputs.content)[-1]
+        needed = correction * peak(candidate, precision, inputs, first_scale)
+        return needed <= limit and _is_countable(candidate, scale, inputs.styles)
 
     for candidate in _candidates(config):
-        if fits_at(scale, candidate, styles):
-            _warn(config, candidate, scale)
+        if fits_with(candidate, inputs):
+            _warn(config, candidate, last)
             return candidate
 
     def fits(overrides: Mapping[str, Any], styles: Sequence[tuple[int, int]]) -> bool:
-        sized = apply_overrides(candidate, overrides)
-        return fits_at(plan_scales(sized, *content)[-1], sized, styles)
+        return fits_with(apply_overrides(candidate, overrides), inputs._replace(styles=styles))
 
     enlarged = config.style.size > 0 or config.style.scale > 1
     if enlarged and fits({}, []):  # without the style pictures
-        height, width = max((style_size(config, scale, *style) for style in styles), key=math.prod)
+        height, width = max((style_size(config, last, *style) for style in inputs.styles), key=math.prod)
         name, unit = ("style_size", 1) if config.style.size else ("style_scale", 0.1)
         too_large = math.ceil(config.to_settings()[name] / unit)
-        largest = _largest(lambda count: fits({name: unit * count}, styles), too_large)
-        allowed = f"--{name}={unit * largest:g}"
+        largest = _largest(lambda count: fits({name: unit * count}, inputs.styles), too_large)
+        way_out = f"--{name}={unit * largest:g}"
     else:
-        name, height, width = "size", scale.height, scale.width
-        counted = [] if enlarged else styles
-        allowed = f"--size={_largest(lambda size: fits({'size': size}, counted), max(height, width))}"
-    needed = estimate(candidate, precision, scale, styles, num_regions)
-    if needed <= free:
+        name, height, width = "size", last.height, last.width
+        counted = [] if enlarged else inputs.styles
+        way_out = f"--size={_largest(lambda size: fits({'size': size}, counted), max(height, width))}"
+    needed = correction * peak(candidate, precision, inputs, first_scale)
+    if needed <= limit:
         raise errors.InputError(
             f"{name}: {width} x {height} pixels at once have more features than TensorFlow can count;"
-            f" allowed: --tile=auto, or up to {allowed}"
+            f" allowed: --tile=auto, or up to {way_out}"
         )
     raise errors.InputError(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
-        f" {free / 1e9:.1f} GB are free; the largest {name} that fits is {allowed}"
+        f" {limit / 1e9:.1f} GB may be taken ({_why(config)}); the largest {name} that fits is {way_out}"
     )
+
+
+def _why(config: Config) -> str:
+    """Returns what decides the memory that a run may take, for a person."""
+    own = f"--max_memory={config.memory.max_memory}"
+    return "three quarters of what is free" if config.memory.max_memory == "auto" else own
+
+
+class Plan:
+    """The memory of a run: what it was fitted to, and what it is found to take scale by scale."""
+
+    def __init__(
+        self,
+        config: Config,
+        precision: str,
+        inputs: Inputs,
+        first_scale: int = 0,
+        fitted: Config | None = None,
+    ) -> None:
+        """Fits the run.
+
+        Args:
+            config: Of the run.
+            precision: "float32" or "bfloat16".
+            inputs: Its pictures.
+            first_scale: The index of its first scale, where it goes on from a checkpoint.
+            fitted: The config as it was fitted there, of which only the tile may change.
+
+        Raises:
+            InputError: As for `fit`.
+        """
+        self._asked, self._precision, self._inputs = config, precision, inputs
+        tiles = [] if fitted is None or config.memory.tile != "auto" else [str(tile) for tile in _TILES]
+        first = fitted or config
+        self.config = self._first_fit([first, *(first.replace(tile=tile) for tile in tiles)], first_scale)
+        self._is_kept = can_be_kept(self.config, precision, inputs, first_scale)
+        if not self._is_kept:
+            runtime.give_back_freed_memory()
+        self._peak_before = _peak_so_far()
+        needed = self._factor() * peak(self.config, precision, inputs, first_scale)
+        _LOG.info("memory: %.3f GB planned of %.3f GB", needed / 1e9, allowed(config) / 1e9)
+
+    def _first_fit(self, configs: Sequence[Config], first_scale: int) -> Config:
+        """Returns the first of some configs that fits.
+
+        Raises:
+            InputError: None does; the message is the first one's.
+        """
+        refused = []
+        for config in configs:
+            try:
+                return fit(config, self._precision, self._inputs, first_scale)
+            except errors.InputError as error:
+                refused.append(error)
+        raise refused[0]
+
+    def next_scale(self, scale_index: int) -> Config:
+        """Returns the config for a scale by what the scales before it took.
+
+        Raises:
+            InputError: The scale does not fit; the message says what would.
+        """
+        correction = self._correction(scale_index)
+        end = scale_index + 1
+        needed = correction * peak(self.config, self._precision, self._inputs, scale_index, end)
+        if needed > allowed(self.config):
+            open_settings = {name: self._asked.to_settings()[name] for name in ("tile", "history_precision")}
+            reopened = self.config.replace(**open_settings)
+            self.config = fit(reopened, self._precision, self._inputs, scale_index, correction)
+        return self.config
+
+    def _correction(self, scale_index: int) -> float:
+        """Returns by how much the run has taken more than was estimated; 1 where nobody knows."""
+        now = _peak_so_far()
+        if now is None or self._peak_before is None or now <= self._peak_before:
+            return 1.0  # an earlier run in this process took more
+        estimated = peak(self.config, self._precision, self._inputs, 0, scale_index)
+        return max(1.0, now / (self._factor() * estimated))
+
+    def _factor(self) -> float:
+        return _needs().kept if self._is_kept else 1.0
 
 
 def exhausted(config: Config, scale: Scale) -> errors.InputError:
@@ -152,21 +273,11 @@ def exhausted(config: Config, scale: Scale) -> errors.InputError:
     )
 
 
-def can_be_kept(
-    config: Config,
-    precision: str,
-    content: tuple[int, int],
-    styles: Sequence[tuple[int, int]],
-    num_regions: int = 0,
-) -> bool:
-    """Returns whether a run would fit into the free memory if the process kept the memory that it frees.
-
-    Arguments are those of `fit`, with the config that `fit` returned.
-    """
+def can_be_kept(config: Config, precision: str, inputs: Inputs, first_scale: int = 0) -> bool:
+    """Returns whether a run fits if the process keeps the memory that it frees."""
     if runtime.gpu_memory_bytes() is not None:
         return True  # large tensors are in the GPU's memory
-    scale = plan_scales(config, *content)[-1]
-    return _KEPT_FACTOR * estimate(config, precision, scale, styles, num_regions) <= available()
+    return _KEPT_RESERVE * _needs().kept * peak(config, precision, inputs, first_scale) <= allowed(config)
 
 
 def _warn(config: Config, chosen: Config, scale: Scale) -> None:
@@ -217,36 +328,68 @@ def _candidates(config: Config) -> Iterator[Config]:
             yield config.replace(tile=tile, history_precision=precision, history=history)
 
 
+def peak(
+    config: Config,
+    precision: str,
+    inputs: Inputs,
+    first_scale: int = 0,
+    end_scale: int | None = None,
+) -> float:
+    """Returns about how many bytes a run takes at most, from reading its pictures to writing the result.
+
+    Args:
+        config: Of the run.
+        precision: "float32" or "bfloat16".
+        inputs: Its pictures.
+        first_scale: The index of the first scale to count.
+        end_scale: The index after the last one; None for all.
+    """
+    read = sum(map(math.prod, [inputs.content, *inputs.styles]))
+    preparing = _LOADED + _PREPARED_BYTES * read
+    scales = plan_scales(config, *inputs.content)
+    if not config.takes_steps():
+        per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
+        return max(preparing, _NEEDS["plain"].base + math.prod(scales[-1][:2]) * per_picture_pixel)
+    counted = scales[min(first_scale, len(scales) - 1) : end_scale]  # a smaller size may have fewer
+    held = [0.0 if scale is scales[-1] else _READ_BYTES * read for scale in counted]
+    found = [
+        more + estimate(config, precision, scale, inputs.styles, inputs.num_regions)
+        for scale, more in zip(counted, held, strict=True)
+    ]
+    return max([preparing, *found])
+
+
 def estimate(
     config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]], num_regions: int = 0
 ) -> float:
-    """Returns about how many bytes a run takes at its last scale, where pictures are largest."""
-    if not config.takes_steps():
-        per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
-        return _NEEDS["plain"].base + scale.height * scale.width * per_picture_pixel
+    """Returns about how many bytes a run takes at a scale, without its pictures as they were read."""
     sizes = _sizes(config, scale, styles)
     pixels, own_pixels = max(map(math.prod, sizes)), math.prod(sizes[0])
     needs = _needs()
     base, in_network = needs.base, needs.per_pixel[precision]
-    in_network += max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
     convolution = convolutions.resolve(config.network.convolution, precision)
     if convolution == "winograd":
-        base, in_network = base + needs.winograd_base, in_network + needs.winograd_per_pixel
+        base, in_network = base + needs.winograd_base, needs.winograd_per_pixel
     elif convolution == "prepared":
         base += needs.prepared_base
+    regions = max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
+    of_means = _MEAN_BYTES_PER_PIXEL if STYLE_STATISTICS[config.style.statistics].needs_mean else 0.0
+    forward, step = in_network.forward + regions, in_network.step + regions + of_means
+    guides = pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
     pairs = own_pixels * _pair_bytes(config)
     if not config.memory.tile.isdecimal():
         # Temporary tensors of the optimiser fit into the memory that the network has freed.
-        return base + pairs + pixels * in_network
+        return base + guides + max(pixels * forward, pairs + own_pixels * step)
     side = int(config.memory.tile) + 2 * vgg_layers.halo([*sum(config.used_layers(), ())])
-    in_window = min(pixels, side**2) * in_network
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
-    targets = in_window + _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
+    targets = min(pixels, side**2) * forward
+    targets += _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
     for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
     # While the optimiser makes a step, the network's memory is free again but fragmented, so that both count.
+    in_window = min(own_pixels, side**2) * step
     steps = in_window + pairs + maps + (_HELD_PICTURES + for_step) * picture
-    return base + max(targets, steps) + pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
+    return base + guides + max(targets, steps)
 
 
 def _needs() -> _Needs:
@@ -295,7 +438,21 @@ def _map_bytes(config: Config, precision: str) -> float:
     return size * sum(channels)
 
 
-def available() -> float:
-    """Returns how many bytes a run may take: the first GPU's, or what this process may still take."""
-    on_gpu = runtime.gpu_memory_bytes()
-    return free_memory.free_memory() if on_gpu is None else float(on_gpu)
+def allowed(config: Config) -> float:
+    """Returns how many bytes a run may take in all: what its config says, or most of what is free.
+
+    What is free is the first GPU's memory, or what this process may still take beside what is in use already.
+    """
+    if config.memory.max_memory != "auto":
+        return settings.to_bytes(config.memory.max_memory)
+    total, in_gpu = runtime.gpu_memory_bytes(), runtime.gpu_memory_in_use()
+    if total is not None and in_gpu is not None:
+        return _FREE_SHARE * (total - in_gpu[0])
+    in_use = min(_LOADED, free_memory.used_memory())
+    return in_use + _FREE_SHARE * free_memory.free_memory()
+
+
+def _peak_so_far() -> float | None:
+    """Returns the most memory that this process has had in use, of a GPU where there is one."""
+    in_gpu = runtime.gpu_memory_in_use()
+    return free_memory.peak_memory() if in_gpu is None else float(in_gpu[1])

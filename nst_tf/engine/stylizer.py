@@ -52,6 +52,7 @@ class Stylizer(tf.Module):
         init_image: Tensor | None = None,
         regions: Regions | None = None,
         checkpoint: Checkpoint | None = None,
+        next_config: Callable[[int], Config] | None = None,
     ) -> None:
         """Prepares the first scale, or the one at which a checkpoint was written.
 
@@ -63,6 +64,8 @@ class Stylizer(tf.Module):
             init_image: The image to start from, likewise; None where `config.start.init` names a start.
             regions: Of the content image and of each style image; None for one region, the whole picture.
             checkpoint: Where to go on, of a run with this config and these pictures.
+            next_config: (index of a scale that is about to begin) -> the config for it, which may differ in
+                how the run fits into memory.
 
         Raises:
             InputError: A picture is missing or too small for the chosen layers, or the weights are missing or
@@ -75,8 +78,7 @@ class Stylizer(tf.Module):
                 f"color: {config.color.mode!r} takes no steps; stylize() makes that picture"
             )
         self.precision = runtime.resolve_precision(config.network.precision)
-        convolution = resolve(config.network.convolution, self.precision)
-        self.config = config = config.replace(convolution=convolution)
+        self._given_weights, self._next_config = vgg_weights, next_config
         choice = color.COLORS[config.color.mode]
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
@@ -84,20 +86,12 @@ class Stylizer(tf.Module):
         self._finishing_image: Any = None  # the photograph at the result's size, for its colours
         if choice.finish is not None:
             self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
-        self._formulation = formulations.for_pictures(
-            config, self.precision, self._inputs.content_image, self._inputs.style_images, vgg_weights
-        )
+        self._set_config(config)
         self.weights = self._formulation.weights
         self.scale_index = 0
         if checkpoint is not None:
             checkpoint.check_weights(self.weights.sha256, self.weights.name)
             self.scale_index = checkpoint.scale_index
-        self._algorithm = loop.Algorithm(
-            config,
-            choice,
-            self._formulation.objective,
-            loop.make_optimizer(config, self.scales[-1].height * self.scales[-1].width),
-        )
         image = self._algorithm.first_image(
             self._inputs.shaping_image,
             *self.scales[self.scale_index][:2],
@@ -113,6 +107,23 @@ class Stylizer(tf.Module):
         if checkpoint is not None:
             checkpoint.fill(self.state())
             self._steps_done.assign(checkpoint.steps_done)
+
+    def _set_config(self, config: Config) -> None:
+        """Makes the formulation and the optimiser of a config."""
+        self.config = config.replace(convolution=resolve(config.network.convolution, self.precision))
+        self._formulation = formulations.for_pictures(
+            self.config,
+            self.precision,
+            self._inputs.content_image,
+            self._inputs.style_images,
+            self._given_weights,
+        )
+        self._algorithm = loop.Algorithm(
+            self.config,
+            color.COLORS[config.color.mode],
+            self._formulation.objective,
+            loop.make_optimizer(self.config, self.scales[-1].height * self.scales[-1].width),
+        )
 
     def state(self) -> dict[str, tf.Variable]:
         """Returns the variables that decide the steps to come, by name: the image and the optimiser's."""
@@ -185,9 +196,13 @@ class Stylizer(tf.Module):
         shaping_image = self._inputs.shaping_image
         # The pairs of L-BFGS, which are no longer needed, go first. Then targets: afterwards the optimiser's
         # state of that size, the largest tensor, takes memory.
-        optimizer, state = self._algorithm.optimizer, self._state.variables
-        formulations.assign(state, optimizer.carried(formulations.values(state)))
+        optimizer, held = self._algorithm.optimizer, self._state.variables
+        formulations.assign(held, optimizer.carried(formulations.values(held)))
         self._good_image = None
+        if self._next_config is not None:
+            config = self._next_config(scale_index)
+            if config.replace(convolution=self.config.network.convolution) != self.config:
+                self._set_config(config)
         formulations.assign(self._targets.variables, self._targets_of_scale())
         image, state = self._algorithm.next_scale(
             self.image.value(),
@@ -198,7 +213,7 @@ class Stylizer(tf.Module):
         )
         self.image.assign(image)
         self._steps_done.assign(0)
-        formulations.assign(self._state.variables, state)
+        self._state = _Held(state)
 
     def run(
         self, on_progress: Callable[[Progress], object] | None = None, report_at: Collection[int] = ()

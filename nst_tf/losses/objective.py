@@ -171,12 +171,13 @@ class Objective:
         weights = weights or loss_weights(self._config)
         if not styles:
             return Targets(contents, terms.StyleTargets({}, tf.zeros([0, 1])), weights, {}, outside)
-        moments = stack_moments(
-            [
-                self.style_moments(image, masks.styles[index] if masks else None)
-                for index, image in enumerate(styles)
-            ]
-        )
+        each: list[StyleMoments] = []
+        for index, image in enumerate(styles):
+            # One picture after the other, with the memory of one.
+            with tf.control_dependencies(tf.nest.flatten((contents, each[-1:]))):
+                seen = tf.identity(image)
+            each.append(self.style_moments(seen, masks.styles[index] if masks else None))
+        moments = stack_moments(each)
         shares = [1.0] * len(styles) if shares is None else shares
         blend = tf.convert_to_tensor(shares, tf.float32)[:, tf.newaxis]
         guided: dict[str, Tensor] = {}

@@ -95,3 +95,14 @@ def test_the_process_own_limit_counts():
     assert resource is not None
     found = subprocess.run([sys.executable, "-c", code], cwd=conftest.ROOT, capture_output=True, text=True)
     assert float(found.stdout) == pytest.approx(GIB, rel=0.1), found.stderr
+
+
+def test_the_peak_is_at_least_what_is_in_use():
+    used, peak = free_memory.used_memory(), free_memory.peak_memory()
+    assert peak is not None
+    assert 0 < used <= 1.01 * peak
+
+
+def test_a_system_that_does_not_say_its_peak(tmp_path, monkeypatch):
+    monkeypatch.setattr(free_memory, "resource", None)
+    assert free_memory.peak_memory(tmp_path) is None

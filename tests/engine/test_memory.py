@@ -5,9 +5,10 @@ import pytest
 from nst_tf import errors, runtime
 from nst_tf.config import presets, scales
 from nst_tf.config.overrides import apply_overrides
-from nst_tf.engine import memory
+from nst_tf.engine import free_memory, memory
 
 DEFAULT, GATYS = presets.DEFAULT, presets.GATYS_PYTORCH
+INPUTS = memory.Inputs((576, 768), [(576, 768)])
 
 # Peak memory of whole runs in GB: (whether by oneDNN, config, precision, longest side, measured).
 MEASURED = [
@@ -78,8 +79,9 @@ def test_the_estimate_of_convolutions_by_winograd_is_near_what_was_measured(
 def test_a_gpus_memory_is_planned_for(monkeypatch):
     monkeypatch.setattr(runtime, "gpu_memory_bytes", lambda: 24_000_000_000)
     monkeypatch.setattr(runtime, "_gpu_compute_capabilities", lambda: [(8, 0)])
-    assert memory.available() == 24e9
-    assert memory.can_be_kept(DEFAULT, "float32", (576, 768), [(576, 768)])
+    monkeypatch.setattr(runtime, "gpu_memory_in_use", lambda: (2_000_000_000, 3_000_000_000))
+    assert memory.allowed(DEFAULT) == 0.75 * 22e9
+    assert memory.can_be_kept(DEFAULT, "float32", INPUTS)
     assert _fit(DEFAULT, size=2048).memory.tile == "off"
     assert _fit(DEFAULT, size=4096).memory.tile == "1024"
     # Peaks of TensorFlow's allocator on an H100 at 2048 and 3072 pixels in float32: 8.3 and 17.9 GB.
@@ -91,7 +93,7 @@ def test_a_gpus_memory_is_planned_for(monkeypatch):
 
 def test_whole_pictures_have_no_more_features_than_tensorflow_counts(monkeypatch):
     """8192 x 6144 pixels ended the process on an H100, by a GPU's operation that counts in 32 bits."""
-    monkeypatch.setattr(memory, "available", lambda: 1e12)
+    _allow(monkeypatch, 1e12)
     assert _fit(DEFAULT, size=6144).memory.tile == "off"
     assert _fit(DEFAULT, size=8192).memory.tile == "1024"
     with pytest.raises(errors.InputError, match=r"more features .* --tile=auto, or up to --size=6688"):
@@ -99,30 +101,34 @@ def test_whole_pictures_have_no_more_features_than_tensorflow_counts(monkeypatch
 
 
 def test_freed_memory_is_kept_only_where_there_is_plenty(monkeypatch):
-    scale = scales.plan_scales(DEFAULT, 576, 768)[-1]
-    needed = memory.estimate(DEFAULT, "float32", scale, [(576, 768)])
-    for free, expected in ((1.1 * needed, False), (2.1 * needed, True)):
-        monkeypatch.setattr(memory, "available", lambda free=free: free)
-        assert memory.can_be_kept(DEFAULT, "float32", (576, 768), [(576, 768)]) == expected
+    needed = memory.peak(DEFAULT, "float32", INPUTS)
+    for free, expected in ((1.1 * needed, False), (1.5 * needed, True)):
+        _allow(monkeypatch, free)
+        assert memory.can_be_kept(DEFAULT, "float32", INPUTS) == expected
+
+
+def _allow(monkeypatch, amount):
+    """Allows runs an amount of memory, in bytes."""
+    monkeypatch.setattr(memory, "allowed", lambda _: amount)
 
 
 def _fit(chosen, **changes):
-    return memory.fit(apply_overrides(chosen, changes), "float32", (576, 768), [(576, 768)])
+    return memory.fit(apply_overrides(chosen, changes), "float32", INPUTS)
 
 
 def test_colours_alone_take_little(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 4e9)
-    only = apply_overrides(DEFAULT, {"color": "only", "size": 4000})
-    assert _fit(only).memory.tile == "off"
+    _allow(monkeypatch, 4e9)
+    assert _fit(DEFAULT, color="only", size=4000).memory.tile == "off"
     # Measured at 4000 x 3000 and 6000 x 4500 pixels: peaks of 1.68 and 2.07 GB.
-    assert 1.68e9 < memory.estimate(only, "float32", scales.Scale(3000, 4000, 0, 1.0), []) < 2.4e9
-    assert 2.07e9 < memory.estimate(only, "float32", scales.Scale(4500, 6000, 0, 1.0), []) < 4.2e9
+    for size, measured in ((4000, 1.68), (6000, 2.07)):
+        only = apply_overrides(DEFAULT, {"color": "only", "size": size})
+        assert measured < memory.peak(only, "float32", INPUTS) / 1e9 < 2.1 * measured
     with pytest.raises(errors.InputError, match="the largest size that fits"):
-        _fit(only, size=200_000)
+        _fit(DEFAULT, color="only", size=200_000)
 
 
 def test_what_fits_runs_whole(monkeypatch, caplog):
-    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    _allow(monkeypatch, 4e9)
     assert _fit(DEFAULT).memory.tile == "off"
     assert not caplog.records
 
@@ -130,7 +136,7 @@ def test_what_fits_runs_whole(monkeypatch, caplog):
 def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog):
     sides = []
     for free in (20e9, 6.5e9, 5e9, 4.6e9):
-        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        _allow(monkeypatch, free)
         sides.append(_fit(DEFAULT, size=2048).memory.tile)
     assert sides[0] == "off"
     numbers = [int(side) for side in sides[1:] if side != "off"]
@@ -142,7 +148,7 @@ def test_what_does_not_fit_runs_in_the_largest_parts_that_do(monkeypatch, caplog
 def test_the_history_is_rounded_and_then_shortened_before_a_run_is_refused(monkeypatch, caplog):
     found, runs = [], []
     for free in (7e9, 5.5e9, 4.5e9):
-        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        _allow(monkeypatch, free)
         runs.append(chosen := _fit(DEFAULT, size=4096))
         found.append((chosen.optimizer.history_precision, chosen.optimizer.history == 10))
     assert found == [("float32", True), ("bfloat16", True), ("bfloat16", False)]
@@ -155,7 +161,7 @@ def test_the_history_is_rounded_and_then_shortened_before_a_run_is_refused(monke
 @pytest.mark.parametrize("free", [4.5e9, 6e9, 7e9])
 def test_the_largest_tile_that_fits_is_taken_whatever_the_history(monkeypatch, free):
     """Where the optimiser's step takes most memory, a smaller one only takes longer."""
-    monkeypatch.setattr(memory, "available", lambda: free)
+    _allow(monkeypatch, free)
     chosen = _fit(DEFAULT, size=4096)
     scale = scales.plan_scales(chosen, 576, 768)[-1]
     needed = {
@@ -168,12 +174,12 @@ def test_the_largest_tile_that_fits_is_taken_whatever_the_history(monkeypatch, f
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_precision_of_the_history_that_was_chosen_stays(monkeypatch, precision):
     for free in (20e9, 5.5e9):
-        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        _allow(monkeypatch, free)
         assert _fit(DEFAULT, size=4096, history_precision=precision).optimizer.history_precision == precision
 
 
 def test_a_tile_that_was_chosen_leaves_the_precision_of_the_history_open(monkeypatch, caplog):
-    monkeypatch.setattr(memory, "available", lambda: 5.5e9)
+    _allow(monkeypatch, 5.5e9)
     chosen = _fit(DEFAULT, size=4096, tile="256")
     assert (chosen.memory.tile, chosen.optimizer.history, chosen.optimizer.history_precision) == (
         "256",
@@ -184,7 +190,7 @@ def test_a_tile_that_was_chosen_leaves_the_precision_of_the_history_open(monkeyp
 
 
 def test_a_tile_that_was_chosen_stays(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    _allow(monkeypatch, 4e9)
     assert _fit(DEFAULT, tile="300").memory.tile == "300"
     with pytest.raises(errors.InputError, match="the largest size that fits"):
         _fit(DEFAULT, size=6000, tile="off")
@@ -193,7 +199,7 @@ def test_a_tile_that_was_chosen_stays(monkeypatch):
 @pytest.mark.parametrize("chosen", [DEFAULT, GATYS])
 @pytest.mark.parametrize("tile", ["auto", "off"])
 def test_what_does_not_fit_is_refused_with_a_size_that_does(monkeypatch, chosen, tile):
-    monkeypatch.setattr(memory, "available", lambda: 4e9)
+    _allow(monkeypatch, 4e9)
     with pytest.raises(errors.InputError, match=r"need about [\d.]+ GB .* --size=\d+") as caught:
         _fit(chosen, size=20000, tile=tile)
     fits = int(str(caught.value).rpartition("=")[2])
@@ -207,7 +213,7 @@ def test_what_does_not_fit_is_refused_with_a_size_that_does(monkeypatch, chosen,
     ("name", "value"), [("style_scale", 4.0), ("style_scale", 1e30), ("style_size", 8192)]
 )
 def test_a_large_style_picture_is_planned_for_and_refused_by_its_own_name(monkeypatch, name, value):
-    monkeypatch.setattr(memory, "available", lambda: 2.5e9)
+    _allow(monkeypatch, 2.5e9)
     assert _fit(DEFAULT).memory.tile == "off"
     if value == 4.0:
         assert _fit(DEFAULT, style_scale=4.0).memory.tile != "off"
@@ -221,14 +227,14 @@ def test_a_large_style_picture_is_planned_for_and_refused_by_its_own_name(monkey
 
 
 def test_a_size_that_does_not_fit_is_said_before_its_style(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 2.5e9)
+    _allow(monkeypatch, 2.5e9)
     with pytest.raises(errors.InputError, match=r"^size: 9000 x .* --size=\d{3,}"):
         _fit(DEFAULT, size=9000, style_size=9000, tile="off")
 
 
 def test_the_largest_of_several_styles_counts():
-    sized, scale = apply_overrides(DEFAULT, {"tile": "off"}), scales.Scale(384, 512, 1, 1.0)
-    shapes = [(576, 768), (768, 768), (200, 768)]
+    sized = apply_overrides(DEFAULT, {"tile": "off", "style_scale": 2.0})
+    scale, shapes = scales.Scale(384, 512, 1, 1.0), [(576, 768), (768, 768), (200, 768)]
     several, square = (memory.estimate(sized, "float32", scale, some) for some in (shapes, shapes[1:2]))
     assert several == square > memory.estimate(sized, "float32", scale, shapes[:1])
 
@@ -246,3 +252,95 @@ def test_regions_are_planned_for():
     wide = scales.Scale(3000, 4000, 1, 1.0)
     masked = [memory.estimate(tiled, "float32", wide, [], count) for count in (0, 16)]
     assert masked[1] - masked[0] > 16 * 4 * 3000 * 4000, "masks at least"
+
+
+def test_a_quarter_of_the_free_memory_is_left(monkeypatch):
+    monkeypatch.setattr(free_memory, "free_memory", lambda: 8e9)
+    monkeypatch.setattr(free_memory, "used_memory", lambda: 0.5e9)
+    assert memory.allowed(DEFAULT) == 0.5e9 + 6e9
+    monkeypatch.setattr(free_memory, "used_memory", lambda: 5e9)  # of what else is in this process
+    assert memory.allowed(DEFAULT) == 0.6e9 + 6e9
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("6GiB", 6 * 2**30), ("1.5 GB", 1.5e9), ("800MB", 8e8), ("512MiB", 2**29)]
+)
+def test_a_limit_that_is_named_counts(text, expected):
+    assert memory.allowed(apply_overrides(DEFAULT, {"max_memory": text})) == expected
+
+
+@pytest.mark.parametrize("text", ["6", "6gib", "-1GB", "1e3MB", "GiB", "6 GiB more"])
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(errors.InputError, match=r"max_memory: .* nor an amount such as 6GiB"):
+        apply_overrides(DEFAULT, {"max_memory": text})
+
+
+def test_the_message_says_whose_limit_it_is():
+    with pytest.raises(errors.InputError, match=r"1.0 GB may be taken \(--max_memory=1GB\)"):
+        _fit(DEFAULT, size=4096, max_memory="1GB")
+    with pytest.raises(errors.InputError, match="three quarters of what is free"):
+        _fit(DEFAULT, size=500_000)
+
+
+def test_pictures_as_read_are_planned_for():
+    """48 bytes a pixel were measured before reading was reduced: 126 megapixels with --size=64."""
+    tiny = apply_overrides(DEFAULT, {"size": 64})
+    huge = memory.Inputs((9000, 14000), [(576, 768)])
+    assert memory.peak(tiny, "float32", huge) > 36 * 126e6
+    assert memory.peak(tiny, "float32", INPUTS) < 1.5e9
+
+
+def _plan(monkeypatch, limit, config, **options):
+    """Returns a plan with that limit, whose process has taken nothing yet, and a setter of its peak."""
+    taken = [0.0]
+    _allow(monkeypatch, limit)
+    monkeypatch.setattr(free_memory, "peak_memory", lambda: taken[0])
+    return memory.Plan(config, "float32", INPUTS, **options), taken
+
+
+LARGE = apply_overrides(DEFAULT, {"size": 2048})
+
+
+def test_a_run_that_takes_what_was_estimated_goes_on_as_planned(monkeypatch):
+    plan, taken = _plan(monkeypatch, 10e9, LARGE)
+    assert plan.config.memory.tile == "off"
+    for scale in (1, 2):
+        taken[0] = 0.9 * memory.peak(plan.config, "float32", INPUTS, 0, scale)
+        assert plan.next_scale(scale) is plan.config
+        assert plan.config.memory.tile == "off"
+
+
+def test_a_run_that_takes_more_is_planned_anew(monkeypatch, caplog):
+    plan, taken = _plan(monkeypatch, 10e9, LARGE)
+    taken[0] = 1.5 * memory.peak(plan.config, "float32", INPUTS, 0, 1)
+    assert plan.next_scale(1).memory.tile == "off"  # which still fits
+    taken[0] = 1.5 * memory.peak(plan.config, "float32", INPUTS, 0, 2)
+    assert plan.next_scale(2).memory.tile.isdecimal()
+    assert 1.5 * memory.peak(plan.config, "float32", INPUTS, 2) <= 10e9
+    assert "do not fit at once: parts of" in caplog.text
+
+
+def test_what_an_earlier_run_of_the_process_took_says_nothing(monkeypatch):
+    plan, taken = _plan(monkeypatch, 10e9, LARGE)
+    taken[0] = plan._peak_before = 9e9
+    assert plan.next_scale(2).memory.tile == "off"
+
+
+def test_a_run_that_no_longer_fits_is_refused_between_scales(monkeypatch):
+    plan, taken = _plan(monkeypatch, 10e9, LARGE)
+    taken[0] = 40e9
+    with pytest.raises(errors.InputError, match="the largest size that fits"):
+        plan.next_scale(2)
+
+
+def test_a_run_that_goes_on_keeps_its_fit_but_for_the_tile(monkeypatch):
+    fitted = LARGE.replace(tile="off", history=7)
+    plan, _ = _plan(monkeypatch, 10e9, LARGE, fitted=fitted, first_scale=1)
+    assert plan.config.memory.tile == "off"
+    plan, _ = _plan(monkeypatch, 6e9, LARGE, fitted=fitted, first_scale=1)
+    assert plan.config.memory.tile.isdecimal()
+    assert (plan.config.optimizer.history, plan.config.optimizer.history_precision) == (7, "float32")
+    with pytest.raises(errors.InputError):
+        _plan(monkeypatch, 1.5e9, LARGE, fitted=fitted, first_scale=1)
+    with pytest.raises(errors.InputError):  # a tile that was asked for stays
+        _plan(monkeypatch, 6e9, LARGE.replace(tile="off"), fitted=fitted, first_scale=1)

@@ -344,3 +344,27 @@ def test_a_diverging_run_of_the_wasserstein_distance_ends_with_its_last_good_pic
     run = make(narrow_weights, "crowsonkb", output_image="last", clip=False, learning_rate=1e25, steps=40)
     assert run.run() == "diverged"
     assert np.isfinite(run.picture()).all()
+
+
+def test_a_scale_may_be_fitted_into_memory_in_another_way(narrow_weights):
+    """With tiles gradients differ by rounding alone; the optimiser begins anew at every scale."""
+    asked = []
+
+    def painted(next_config):
+        chosen = presets.get(
+            "default", **conftest.SHALLOW, size=64, scales=(0.5, 1.0), steps=(4, 3), precision="float32"
+        )
+        run = stylizer.Stylizer(CONTENT, [STYLE], chosen, narrow_weights, next_config=next_config)
+        assert run.run() == "finished"
+        return run.config, run.picture()
+
+    config, whole = painted(None)
+
+    def tiled(index):
+        asked.append(index)
+        return config.replace(tile="32", history=3)
+
+    changed, picture = painted(tiled)
+    assert asked == [1]
+    assert (changed.memory.tile, changed.optimizer.history) == ("32", 3)
+    np.testing.assert_allclose(picture, whole, atol=2e-4)

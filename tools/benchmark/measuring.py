@@ -148,7 +148,7 @@ class Bench:
         for size in sizes:
             task = self._task(size)
             needed = at_once * _needed(task)
-            if needed <= memory.available():
+            if needed <= memory.allowed(presets.DEFAULT):
                 fits = True
                 yield size, task
             else:
@@ -199,8 +199,7 @@ def _cost(name: str, task: contenders.Task) -> dict[str, float | None]:
 def _needed(task: contenders.Task) -> float:
     """Returns about how many bytes nst_tf needs; the others are assumed to need no more."""
     chosen, shape = contenders.formulation("gatys_pytorch", task, "float32"), task.content.shape[1:3]
-    last = scales.plan_scales(chosen, *shape)[-1]
-    return memory.estimate(chosen, "float32", last, [task.style.shape[1:3]])
+    return memory.peak(chosen, "float32", memory.Inputs(shape, [task.style.shape[1:3]]))
 
 
 def _of_contender(name: str, task: contenders.Task) -> processes.Preparation:
@@ -214,5 +213,7 @@ def _preparation(task: contenders.Task) -> processes.Preparation:
     Freed memory is kept if enough is available now for the larger of the two precisions.
     """
     chosen = contenders.formulation("gatys_pytorch", task, "float32")
-    keeps = memory.can_be_kept(chosen, "float32", task.content.shape[1:3], [task.style.shape[1:3]])
+    keeps = memory.can_be_kept(
+        chosen, "float32", memory.Inputs(task.content.shape[1:3], [task.style.shape[1:3]])
+    )
     return (runtime.use_onednn, *((runtime.keep_freed_memory,) if keeps else ()))
