@@ -8,7 +8,9 @@ python tools/benchmark/benchmark.py --quick       # under three minutes; sizes t
 
 Rows: steps (seconds of a step of the same objective), quality (seconds until an objective is as low as a
 baseline's), arithmetic (floating-point operations against a large matrix product's), processes (start-up and
-peak memory, each in a process of its own), growth (memory of a process that paints again and again).
+peak memory, each in a process of its own), growth (memory of a process that paints again and again), plans
+(what the memory plan predicts and what runs take; an hour), device (for a machine with an accelerator: memory
+against its plan, growth, resuming, a step); the last two on request only.
 tools/benchmark/README.md has results.
 """
 
@@ -19,7 +21,7 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import app, flags
@@ -32,12 +34,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the fold
 import tool_flags
 
 _FLAGS = flags.FLAGS
-ROWS = ("steps", "arithmetic", "processes", "quality", "growth")
-flags.DEFINE_multi_enum("rows", list(ROWS), ROWS, "what to measure; may be repeated")
+ROWS = ("steps", "arithmetic", "processes", "quality", "growth", "plans", "device")
+_ON_REQUEST = ("plans", "device")
+flags.DEFINE_multi_enum(
+    "rows", [row for row in ROWS if row not in _ON_REQUEST], ROWS, "what to measure; may be repeated"
+)
 flags.DEFINE_list("sizes", ["128", "256", "512", "1024", "2048"], "longest sides in pixels; not of quality")
 flags.DEFINE_integer("rounds", 5, "how often each is measured, in turn", lower_bound=1)
 flags.DEFINE_integer("quality_size", 256, "quality: longest side in pixels", lower_bound=32)
-flags.DEFINE_integer("pictures", 100, "growth: pictures after the first two", lower_bound=1)
+flags.DEFINE_integer("pictures", 100, "growth, device: pictures after the first two", lower_bound=1)
+flags.DEFINE_list("plan_sizes", ["512", "1024", "2048", "4096", "8192"], "plans: longest sides in pixels")
+flags.DEFINE_list("device_sizes", ["512", "1024"], "device: longest sides in pixels")
+flags.DEFINE_list("limits", ["4GiB", "8GiB", "16GiB"], "plans: limits, as nst_tf's --max_memory")
 flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
@@ -56,6 +64,9 @@ _QUICK: Mapping[str, Any] = {
     "rounds": 3,
     "quality_size": 96,
     "pictures": 3,
+    "plan_sizes": ["64"],
+    "limits": ["4GiB"],
+    "device_sizes": ["64"],
     "evaluations": ["5", "15"],
     "tutorial_steps": ["10", "30"],
 }
@@ -97,11 +108,15 @@ def _measure() -> dict[str, Any]:
     if not contenders.has_pytorch():
         print("PyTorch is not here: nothing is measured against it; pip install -e '.[benchmark]' brings it")
     found: dict[str, Any] = {"machine": machine, "weights": bench.weights.name, "rounds": _FLAGS.rounds}
-    measures = {
+    measures: dict[str, Callable[[], Any]] = {
         "steps": lambda: bench.steps(sizes),
         "arithmetic": lambda: bench.arithmetic(sizes),
         "processes": lambda: bench.processes(sizes),
         "growth": lambda: bench.growth(_FLAGS.pictures),
+        "plans": lambda: bench.plans(
+            _FLAGS.content, _FLAGS.style, _numbers("plan_sizes", lowest=32), _FLAGS.limits
+        ),
+        "device": lambda: bench.device(_numbers("device_sizes", lowest=32), _FLAGS.pictures),
         "quality": lambda: bench.quality(_FLAGS.quality_size, evaluations, steps, _FLAGS.every_road),
     }
     print(", ".join(f"{name}: {value}" for name, value in machine.items()))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import arithmetic, contenders, growth, processes, quality, timing
+from benchmark import arithmetic, contenders, device, growth, plans, processes, quality, report, timing
 from nst_tf import errors, runtime
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets, scales
@@ -92,6 +92,33 @@ class Bench:
             case: processes.call(growth.measure, task, self._source, case, count, prepare=_preparation(task))
             for case in growth.CASES
             if case in self._precisions or case != "bfloat16"
+        }
+
+    def plans(
+        self, content: str, style: str, sizes: Sequence[int], limits: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Returns what was planned and what was taken, by run; prints each as soon as it is measured.
+
+        Args:
+            content: The photograph, as the command takes it.
+            style: The painting.
+            sizes: Longest sides in pixels.
+            limits: As --max_memory.
+        """
+        found = []
+        for each in plans.measure(content, style, self._source, plans.cases(sizes, limits)):
+            print(report.plan(each), flush=True)
+            found.append(each)
+        return found
+
+    def device(self, sizes: Sequence[int], count: int) -> dict[str, Any]:
+        """Returns what `device.measure` found, by size; memory grows alike at all sizes."""
+        prepare = (runtime.use_onednn, runtime.take_gpu_memory_as_needed)
+        return {
+            str(size): processes.call(
+                device.measure, self._task(size), self._source, size, count, prepare=prepare
+            )
+            for size in sizes
         }
 
     def quality(

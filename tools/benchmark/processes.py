@@ -3,20 +3,16 @@
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmark import contenders
 from nst_tf import runtime
+from nst_tf.engine import free_memory
 
 _Connection = multiprocessing.connection.Connection
 Preparation = Sequence[Callable[[], object]]
-
-# Not getrusage(2), whose peak a process inherits from the one that started it.
-_STATUS, _PEAK = pathlib.Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) kB")
 
 
 class Running:
@@ -30,9 +26,9 @@ class Running:
         """Takes one step, to its end."""
         self._ask("step")
 
-    def peak_bytes(self) -> int | None:
-        """Returns the peak memory of the process; None on systems other than Linux."""
-        found: int | None = self._ask("peak")
+    def peak_bytes(self) -> float | None:
+        """Returns the peak memory of the process; None where the system does not say."""
+        found: float | None = self._ask("peak")
         return found
 
 
@@ -115,7 +111,7 @@ def _take_steps(name: str, task: contenders.Task, connection: _Connection) -> No
         while (question := connection.recv()) is not None:
             if question == "step":
                 step()
-            connection.send(_peak() if question == "peak" else None)
+            connection.send(free_memory.peak_memory() if question == "peak" else None)
 
 
 def _answer(connection: _Connection) -> None:
@@ -124,11 +120,3 @@ def _answer(connection: _Connection) -> None:
         function, arguments = connection.recv()
         answer = function(*arguments)
     connection.send(answer)
-
-
-def _peak() -> int | None:
-    """Returns the peak memory of this process, in bytes."""
-    if not _STATUS.exists():
-        return None
-    found = _PEAK.search(_STATUS.read_text(encoding="ascii", errors="replace"))
-    return int(found[1]) * 1024 if found else None

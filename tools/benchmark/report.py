@@ -82,3 +82,39 @@ def processes(found: Mapping[str, Any]) -> str:
     ]
     heads = ["size", "", "start to first step, s", "peak memory, GiB"]
     return f"A process of its own\n{table(heads, rows)}"
+
+
+def device(found: Mapping[str, Any]) -> str:
+    """Returns what was measured on a device, by size."""
+    columns = ("planned_gb", "taken_gb", "tile", "step_ms", "growth_mb", "resumed_difference")
+    rows = [
+        [size, each["device"], each["precision"], *(each[name] for name in columns)]
+        for size, each in found.items()
+    ]
+    heads = ["size", "device", "precision", "planned, GB", "taken, GB", "tile", "step, ms", "grows by, MB"]
+    return f"A device\n{table([*heads, 'resumed differs by'], rows)}"
+
+
+def plan(each: Mapping[str, Any]) -> str:
+    """Returns a line about a run's memory."""
+    name = f"{each['preset']} {each['size']} px, {each['limit']}"
+    if "refused" in each:
+        return f"{name}: {each['refused']}"
+    return (
+        f"{name}: {each['measured_gb']:.2f} GB of {each['predicted_gb']:.2f} predicted; {each['fitted']}"
+        f"{'' if each['within_limit'] else '; ABOVE THE LIMIT'}"
+    )
+
+
+def plans(found: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what was planned and what was taken, by run."""
+    rows = [
+        [
+            *(each["preset"], each["size"], each["limit"]),
+            *(each.get(name) for name in ("predicted_gb", "measured_gb", "ratio", "within_limit")),
+            each.get("fitted", "refused"),
+        ]
+        for each in found
+    ]
+    heads = ["preset", "size", "limit", "predicted, GB", "measured, GB", "ratio", "within", "fitted"]
+    return f"Memory planned and taken\n{table(heads, rows)}"
