@@ -15,11 +15,11 @@ from absl import flags
 
 from nst_tf import runtime
 from nst_tf.commands import presets, run_flags, terminal
-from nst_tf.engine import checkpoints
 from nst_tf.io import samples
 
 if typing.TYPE_CHECKING:
     from nst_tf.api import Result
+    from nst_tf.engine.checkpoints import Checkpoint
 
 INTRODUCTION = f"""Paints a photograph like a painting.
 
@@ -56,6 +56,8 @@ def main(values: flags.FlagValues) -> int:
     if values["list_presets"].value:
         terminal.say(presets.table())
         return 0
+    from nst_tf.engine import checkpoints
+
     with runtime.quiet():
         run = run_flags.to_run(values)
         kept = run_flags.to_checkpoints(values, run)
@@ -96,7 +98,7 @@ def main(values: flags.FlagValues) -> int:
     return watch.exit_code(result.outcome) or int(bool(failures))
 
 
-def _tell_checkpoint(resume: bool, resumed: checkpoints.Checkpoint | None, path: pathlib.Path) -> None:
+def _tell_checkpoint(resume: bool, resumed: "Checkpoint | None", path: pathlib.Path) -> None:
     """Says what becomes of a checkpoint that is there, or is not."""
     if resumed is not None:
         terminal.say(f"{path}: goes on after step {len(resumed.trace)}", sys.stderr)

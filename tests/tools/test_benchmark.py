@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmark import arithmetic, contenders, measuring, processes, quality, report, timing
+from benchmark import arithmetic, contenders, measuring, plans, processes, quality, report, timing
 from PIL import Image
 
 from nst_tf import errors, runtime
@@ -221,12 +221,67 @@ def test_steps_are_told_by_contender_and_ratio(task, monkeypatch):
     assert f"{found['48']['seconds']['nst_tf float32']:.3g}" in report.steps(found)
 
 
+@pytest.mark.slow
+def test_the_row_for_a_device_measures_on_the_processor_too(folder):
+    row = ["--rows=device", "--device_sizes=64", "--pictures=2", "--json=found.json", "--weights=random"]
+    finished = _benchmark(folder, *PICTURES, *row)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((folder / "found.json").read_text())["device"]["64"]
+    assert found["device"] == "processor" or runtime.has_gpu()
+    assert found["resumed_difference"] == 0
+    assert 0.7 < found["taken_gb"] / found["planned_gb"] < 1.3
+    assert found["growth_mb"] < 100
+    assert "grows by, MB" in finished.stdout
+
+
+@pytest.mark.slow
+def test_the_row_for_plans_runs_the_command(folder):
+    row = ["--rows=plans", "--plan_sizes=64", "--limits=1GiB,4GiB", "--json=found.json", "--weights=random"]
+    finished = _benchmark(folder, *PICTURES, *row)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((folder / "found.json").read_text())["plans"]
+    assert len(found) == 2 * len(plans.PRESETS)
+    for each in found:
+        if each["limit"] == "1GiB":
+            assert "--max_memory=1GiB" in each["refused"]
+        else:
+            assert each["within_limit"]
+            assert 0.7 < each["ratio"] < 1.3
+
+
+def test_plans_are_told_by_run():
+    """Whole, fitted, above its limit, refused."""
+    cases = plans.cases([512, 8192], ["4GiB"])
+    assert [case.size for case in cases if case.preset == "johnson"] == [512]
+    assert [case.size for case in cases if case.preset == "default"] == [512, 8192]
+    lines = (
+        "nst_tf: memory: 9 x 9 pixels do not fit at once: parts of 256 pixels",
+        "memory: 3.000 GB planned of 4.000 GB",
+        "peak {peak}",
+    )
+    told = [
+        (0, "\n".join(lines[1:]).format(peak=3300000000.0)),
+        (0, "\n".join(lines).format(peak=4100000000.0)),
+        (2, "nst_tf: size: it does not fit"),
+    ]
+    found = [
+        {**case._asdict(), **plans._read(subprocess.CompletedProcess([], code, "", text))}
+        for case, (code, text) in zip(cases, told, strict=False)
+    ]
+    assert [report.plan(each).partition(": ")[2] for each in found] == [
+        "3.30 GB of 3.00 predicted; whole",
+        "4.10 GB of 3.00 predicted; parts of 256 pixels; ABOVE THE LIMIT",
+        "nst_tf: size: it does not fit",
+    ]
+    assert len(report.plans(found).splitlines()) == 2 + len(found)
+
+
 def test_sizes_that_do_not_fit_into_memory_are_left_out(task, monkeypatch, capsys):
     bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
     needed = {size: measuring._needed(bench._task(size)) for size in (32, 256)}
     assert 1e9 < needed[32] < needed[256]
     monkeypatch.setattr(measuring, "_cost", lambda *_: {"peak_gib": 1.0})
-    monkeypatch.setattr(memory, "available", lambda: 1.01 * needed[32])
+    monkeypatch.setattr(memory, "allowed", lambda _: 1.01 * needed[32])
     assert list(bench.processes([32, 256])) == ["32"]
     assert capsys.readouterr().out.startswith("processes at 256 pixels: left out, would take about")
     with pytest.raises(errors.InputError, match="sizes: 256 do not fit into memory"):
