@@ -13,7 +13,7 @@ import os
 import pathlib
 import time
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,11 +115,16 @@ class Checkpoint:
         made = self.config.to_settings()
         return config.replace(**{name: made[name] for name in names})
 
-    def fill(self, variables: Mapping[str, "tf.Variable"]) -> None:
-        """Assigns the run's variables; a stack of pictures one by one, with one of them in memory beside it.
+    def fill(
+        self,
+        variables: Mapping[str, "tf.Variable"],
+        put: Callable[["tf.Variable", int, np.ndarray], object],
+    ) -> None:
+        """Assigns the run's variables; stacks of pictures one by one, with one of them in memory beside.
 
         Args:
             variables: As `Stylizer.state` returns them, of the size that they had.
+            put: (variable [N, H, W, C], index, picture [1, H, W, C]) -> assigns a picture of a stack.
 
         Raises:
             InputError: The file cannot be read, or has other tensors.
@@ -127,14 +132,16 @@ class Checkpoint:
         with _reading(self.path) as file:
             names = set(file.keys())
             for name, variable in variables.items():
-                found = file.get_slice(name) if name in names else None
-                if found is None or list(found.get_shape()) != variable.value().shape.as_list():
+                shape = variable.value().shape.as_list()
+                parts = _part_names(name, shape)
+                own = [1, *shape[1:]] if len(parts) > 1 else shape
+                if not names.issuperset(parts) or list(file.get_slice(parts[0]).get_shape()) != own:
                     raise errors.InputError(f"checkpoint: {self.path} has no {name} of this run's shape")
-                if variable.shape.rank:
-                    for row in range(found.get_shape()[0]):
-                        variable[row : row + 1].assign(found[row : row + 1])
-                else:
-                    variable.assign(file.get_tensor(name))
+                for row, part in enumerate(parts):
+                    if len(parts) > 1:
+                        put(variable, row, file.get_tensor(part))
+                    else:
+                        variable.assign(file.get_tensor(part))
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """Returns {rest of the name: array} of the tensors below a path.
@@ -148,9 +155,23 @@ class Checkpoint:
             return {name.removeprefix(f"{prefix}/"): file.get_tensor(name) for name in found}
 
 
+def _part_names(name: str, shape: Sequence[int]) -> list[str]:
+    """Returns the names of a variable's tensors in the file: of a stack of pictures one for each."""
+    is_stack = len(shape) == 4 and shape[0] > 1
+    return [f"{name}/{row}" for row in range(shape[0])] if is_stack else [name]
+
+
+def _parts(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the tensors in the file of a variable's value, views of it."""
+    names = _part_names(name, array.shape)
+    if names == [name]:
+        return {name: array}
+    return {part: array[row : row + 1] for row, part in enumerate(names)}
+
+
 def _differences(before: Origin, now: Origin) -> Iterator[str]:
     """Yields what of two origins differs, for a person."""
-    ignored = {_TILE, "weights"}  # weights are compared by their contents
+    ignored = {_TILE, "max_memory", "weights"}  # weights are compared by their contents
     files_named = [origin.config.start.init not in settings.INITS for origin in (before, now)]
     if all(files_named):
         ignored.add("init")  # compared by its contents too
@@ -216,7 +237,8 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
         InputError: It cannot be read.
     """
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        # "pread": parts of a file that is mapped into memory would count as this process's.
+        with safetensors.safe_open(path, framework="np", backend="pread") as file:
             yield file
     except (OSError, safetensors.SafetensorError) as error:
         why = " ".join(str(error).split())
@@ -305,7 +327,9 @@ class Writer:
         return not self._has_warned
 
     def _write(self, trace: Sequence[TraceRow], observed: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        arrays = {name: np.asarray(variable.value()) for name, variable in self._run.state().items()}
+        arrays: dict[str, np.ndarray] = {}
+        for name, variable in self._run.state().items():
+            arrays |= _parts(name, np.asarray(variable.value()))
         arrays[_TRACE] = np.array(trace, np.float64).reshape(-1, len(TraceRow._fields))
         for callback, kept in observed.items():
             arrays |= {f"{callback}/{name}": np.ascontiguousarray(array) for name, array in kept.items()}

@@ -21,6 +21,7 @@ from nst_tf.engine.inputs import ANY_IMAGE
 from nst_tf.losses.objective import LossWeights, Masks, Objective, Outside, Targets
 from nst_tf.losses.values import Losses
 from nst_tf.network import weights
+from nst_tf.optimizers import lbfgs
 from nst_tf.tensors import Tensor
 
 # The most formulations that a process caches: a network with Winograd's kernels takes 0.6 GB with ImageNet's
@@ -262,6 +263,16 @@ def take_values(held: Any) -> Any:
 def assign(held: Any, structure: Any) -> None:
     """Assigns a structure of values."""
     tf.nest.map_structure(lambda each, value: each.assign(value), held, structure)
+
+
+def put(held: tf.Variable, row: int, picture: Any) -> None:
+    """Assigns a picture [1, H, W, C] of a variable [N, H, W, C], in place."""
+    _traced_put(held, tf.constant(row), tf.constant(picture))
+
+
+@tf.function(autograph=False)
+def _traced_put(held: tf.Variable, row: Tensor, picture: Tensor) -> None:
+    held.assign(lbfgs.replace(_taken(held), row, picture))
 
 
 def _taken(held: tf.Variable) -> Tensor:

@@ -105,7 +105,7 @@ class Stylizer(tf.Module):
         self._targets = _Held(self._targets_of_scale())
         self._state = _Held(self._algorithm.optimizer.init(image))
         if checkpoint is not None:
-            checkpoint.fill(self.state())
+            checkpoint.fill(self.state(), formulations.put)
             self._steps_done.assign(checkpoint.steps_done)
 
     def _set_config(self, config: Config) -> None:
