@@ -45,6 +45,9 @@ class _Needs:
     winograd_base: float = 0.34e9
     prepared_base: float = 0.08e9  # in addition for prepared convolutions: reordered kernels, measured 72 MB
     kept: float = 1.1  # by how much a process takes more that keeps the memory it frees
+    # Whether TensorFlow's allocator keeps regions to reuse them, as those of oneDNN and of GPUs do: the pairs
+    # of a scale need a new one, larger than any before, beside all that the scales before had.
+    keeps_regions: bool = True
 
 
 # Measured as peak memory of whole runs with TensorFlow 2.21, on two cores at 512 to 2048 pixels and on an
@@ -66,6 +69,7 @@ _NEEDS = {
         {"float32": _PerPixel(1800.0, 3600.0), "bfloat16": _PerPixel(1800.0, 3600.0)},
         _PerPixel(1900.0, 3800.0),
         kept=1.6,
+        keeps_regions=False,
     ),
 }
 
@@ -204,7 +208,7 @@ class Plan:
         Raises:
             InputError: As for `fit`.
         """
-        self._asked, self._precision, self._inputs = config, precision, inputs
+        self._asked, self._precision, self._inputs, self._first = config, precision, inputs, first_scale
         tiles = [] if fitted is None or config.memory.tile != "auto" else [str(tile) for tile in _TILES]
         first = fitted or config
         self.config = self._first_fit([first, *(first.replace(tile=tile) for tile in tiles)], first_scale)
@@ -237,11 +241,11 @@ class Plan:
         """
         correction = self._correction(scale_index)
         end = scale_index + 1
-        needed = correction * peak(self.config, self._precision, self._inputs, scale_index, end)
+        needed = correction * peak(self.config, self._precision, self._inputs, self._first, end)
         if needed > allowed(self.config):
             open_settings = {name: self._asked.to_settings()[name] for name in ("tile", "history_precision")}
             reopened = self.config.replace(**open_settings)
-            self.config = fit(reopened, self._precision, self._inputs, scale_index, correction)
+            self.config = fit(reopened, self._precision, self._inputs, self._first, correction)
         return self.config
 
     def _correction(self, scale_index: int) -> float:
@@ -249,7 +253,7 @@ class Plan:
         now = _peak_so_far()
         if now is None or self._peak_before is None or now <= self._peak_before:
             return 1.0  # an earlier run in this process took more
-        estimated = peak(self.config, self._precision, self._inputs, 0, scale_index)
+        estimated = peak(self.config, self._precision, self._inputs, self._first, scale_index)
         return max(1.0, now / (self._factor() * estimated))
 
     def _factor(self) -> float:
@@ -351,18 +355,33 @@ def peak(
         per_picture_pixel = _PICTURES_WITHOUT_STEPS * _BYTES_PER_PICTURE_PIXEL
         return max(preparing, _NEEDS["plain"].base + math.prod(scales[-1][:2]) * per_picture_pixel)
     counted = scales[min(first_scale, len(scales) - 1) : end_scale]  # a smaller size may have fewer
-    held = [0.0 if scale is scales[-1] else _READ_BYTES * read for scale in counted]
-    found = [
-        more + estimate(config, precision, scale, inputs.styles, inputs.num_regions)
-        for scale, more in zip(counted, held, strict=True)
-    ]
-    return max([preparing, *found])
+    arena, found = 0.0, [preparing]
+    for scale in counted:
+        parts = _parts(config, precision, scale, inputs.styles, inputs.num_regions)
+        held = 0.0 if scale is scales[-1] else _READ_BYTES * read
+        arena = parts.pairs + max(arena if _needs().keeps_regions else 0.0, parts.rest + held)
+        found.append(parts.base + arena)
+    return max(found)
+
+
+class _Parts(NamedTuple):
+    """The bytes that a run takes at a scale."""
+
+    base: float  # the process, TensorFlow and the network's kernels
+    pairs: float  # of L-BFGS: one tensor
+    rest: float  # features, pictures, guides
 
 
 def estimate(
     config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]], num_regions: int = 0
 ) -> float:
     """Returns about how many bytes a run takes at a scale, without its pictures as they were read."""
+    return sum(_parts(config, precision, scale, styles, num_regions))
+
+
+def _parts(
+    config: Config, precision: str, scale: Scale, styles: Sequence[tuple[int, int]], num_regions: int
+) -> _Parts:
     sizes = _sizes(config, scale, styles)
     pixels, own_pixels = max(map(math.prod, sizes)), math.prod(sizes[0])
     needs = _needs()
@@ -379,7 +398,7 @@ def estimate(
     pairs = own_pixels * _pair_bytes(config)
     if not config.memory.tile.isdecimal():
         # Temporary tensors of the optimiser fit into the memory that the network has freed.
-        return base + guides + max(pixels * forward, pairs + own_pixels * step)
+        return _Parts(base, pairs, guides + max(pixels * forward - pairs, own_pixels * step))
     side = int(config.memory.tile) + 2 * vgg_layers.halo([*sum(config.used_layers(), ())])
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
@@ -387,9 +406,8 @@ def estimate(
     targets += _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
     for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
     # While the optimiser makes a step, the network's memory is free again but fragmented, so that both count.
-    in_window = min(own_pixels, side**2) * step
-    steps = in_window + pairs + maps + (_HELD_PICTURES + for_step) * picture
-    return base + guides + max(targets, steps)
+    steps = min(own_pixels, side**2) * step + maps + (_HELD_PICTURES + for_step) * picture
+    return _Parts(base, pairs, guides + max(targets - pairs, steps))
 
 
 def _needs() -> _Needs:

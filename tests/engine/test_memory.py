@@ -344,3 +344,17 @@ def test_a_run_that_goes_on_keeps_its_fit_but_for_the_tile(monkeypatch):
         _plan(monkeypatch, 1.5e9, LARGE, fitted=fitted, first_scale=1)
     with pytest.raises(errors.InputError):  # a tile that was asked for stays
         _plan(monkeypatch, 6e9, LARGE.replace(tile="off"), fitted=fitted, first_scale=1)
+
+
+def test_the_regions_of_the_scale_before_are_counted(monkeypatch):
+    """A peak of 5.15 GB, with 1024 x 768 pixels in tiles of 512, by oneDNN's allocator; 4.07 by another's."""
+    tiled = apply_overrides(GATYS, {"size": 1024, "tile": "512", "convolution": "winograd"})
+    assert memory.peak(tiled, "float32", INPUTS) / 1e9 == pytest.approx(5.15, rel=0.15)
+    alone = apply_overrides(tiled, {"scales": (1.0,), "steps": 2})
+    assert memory.peak(alone, "float32", INPUTS) / 1e9 == pytest.approx(4.06, rel=0.15)
+    chosen = _fit(GATYS, size=1024, max_memory="4GiB")
+    assert chosen.optimizer.history_precision == "bfloat16"
+    monkeypatch.setattr(runtime, "uses_onednn", lambda: False)
+    plain = memory.peak(tiled, "float32", INPUTS)
+    last = scales.plan_scales(tiled, 576, 768)[-1]
+    assert plain == memory.estimate(tiled, "float32", last, INPUTS.styles)
