@@ -399,15 +399,27 @@ def _parts(
     if not config.memory.tile.isdecimal():
         # Temporary tensors of the optimiser fit into the memory that the network has freed.
         return _Parts(base, pairs, guides + max(pixels * forward - pairs, own_pixels * step))
-    side = int(config.memory.tile) + 2 * vgg_layers.halo([*sum(config.used_layers(), ())])
+    windows = [_window(config, size) for size in sizes]
     picture, maps = own_pixels * _BYTES_PER_PICTURE_PIXEL, own_pixels * _map_bytes(config, precision)
     largest = pixels * _BYTES_PER_PICTURE_PIXEL
-    targets = min(pixels, side**2) * forward
+    targets = max(windows) * forward
     targets += _TARGET_PICTURES * picture + _STYLE_PICTURES * largest + _TARGET_MAPS * maps
     for_step = _STEP_PICTURES + (_FILTER_PICTURES if _filters_at_last_scale(config) else 0)
     # While the optimiser makes a step, the network's memory is free again but fragmented, so that both count.
-    steps = min(own_pixels, side**2) * step + maps + (_HELD_PICTURES + for_step) * picture
+    steps = windows[0] * step + maps + (_HELD_PICTURES + for_step) * picture
     return _Parts(base, pairs, guides + max(targets - pairs, steps))
+
+
+def _window(config: Config, size: tuple[int, int]) -> int:
+    """Returns the pixels of the largest window of a picture in tiles, its halo included: see `tiling`."""
+    layers = [*sum(config.used_layers(), ())]
+    stride, halo = max(map(vgg_layers.stride, layers)), vgg_layers.halo(layers)
+    sides = []
+    for side in size:
+        count = math.ceil(side / int(config.memory.tile))
+        core = stride * math.ceil(math.ceil(side / stride) / count)
+        sides.append(min(side, core + halo * min(count - 1, 2)))  # none at the picture's own border
+    return math.prod(sides)
 
 
 def _needs() -> _Needs:
