@@ -174,6 +174,73 @@ def test_memory_that_does_not_suffice_after_all_is_an_input_error(monkeypatch, t
         nst_tf.stylize(CONTENT, STYLE, size=48, steps=1, tile=tile, **QUICK)
 
 
+class _EveryStep(nst_tf.Callback):
+    """Has every step reported."""
+
+    def on_begin(self, scales, picture):
+        del picture
+        return range(1, 1 + sum(scale.num_steps for scale in scales))
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    settings: dict[str, Any] = {"size": 48, "steps": 40, "scales": (1.0,), **QUICK}
+    whole = nst_tf.stylize(CONTENT, STYLE, **settings)
+    assert whole.checkpoint is None
+    stopped = nst_tf.stylize(
+        CONTENT,
+        STYLE,
+        checkpoint=path,
+        on_progress=lambda progress: progress.step >= 7,
+        callbacks=[_EveryStep()],
+        **settings,
+    )
+    assert (stopped.outcome, stopped.checkpoint, len(stopped.trace)) == ("stopped", path, 7)
+    for changes in ({"seed": 3}, {"content_weight": 1.0}, {"steps": 41}):
+        with pytest.raises(nst_tf.InputError, match=f"is of another run: {next(iter(changes))} was"):
+            nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **{**settings, **changes})
+    with pytest.raises(nst_tf.InputError, match="style was another picture"):
+        nst_tf.stylize(CONTENT, CONTENT, checkpoint=path, **settings)
+    later = nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **settings)
+    assert (later.outcome, later.checkpoint) == ("finished", None)
+    assert not path.exists()
+    np.testing.assert_array_equal(later.image, whole.image)
+    assert [row.total for row in later.trace] == [row.total for row in whole.trace]
+    assert later.manifest == whole.manifest
+
+
+def test_a_run_in_python_keeps_checkpoints_while_it_goes_on(tmp_path):
+    path, seen = tmp_path / "run.checkpoint", []
+    nst_tf.stylize(
+        CONTENT,
+        STYLE,
+        checkpoint=path,
+        checkpoint_every=1e-6,
+        on_progress=lambda progress: seen.append((progress.step, path.exists())),
+        callbacks=[_EveryStep()],
+        **{"size": 48, "steps": 400, **QUICK},
+    )
+    assert not seen[0][1]
+    assert seen[-1][1]
+    assert not path.exists()
+    with pytest.raises(nst_tf.InputError, match="checkpoint_every: 0; allowed: above 0"):
+        nst_tf.stylize(CONTENT, STYLE, checkpoint=path, checkpoint_every=0)
+
+
+def test_memory_that_does_not_suffice_keeps_the_checkpoint(monkeypatch, tmp_path):
+    path, settings = tmp_path / "run.checkpoint", {"size": 48, "steps": 40, **QUICK}
+    nst_tf.stylize(CONTENT, STYLE, checkpoint=path, on_progress=lambda _: True, **settings)
+
+    def exhausted(*_):
+        raise tf.errors.AbortedError(None, None, "could not create a memory object")  # as oneDNN says it
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nst_tf.Stylizer, "run", exhausted)
+        with pytest.raises(nst_tf.InputError, match=r"--tile=1024 or a smaller --size; .* is kept"):
+            nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **settings)
+    assert nst_tf.stylize(CONTENT, STYLE, checkpoint=path, tile="32", **settings).outcome == "finished"
+
+
 def test_tiles_make_the_same_picture():
     """Within what rounding does to a run: the first steps are alike to a hundredth of a level."""
     content, style = (conftest.smooth_picture(seed, 72, 96) for seed in (1, 2))

@@ -251,7 +251,7 @@ def test_the_row_for_plans_runs_the_command(folder):
 
 def test_plans_are_told_by_run():
     """Whole, fitted, above its limit, refused."""
-    cases = plans.cases([512, 8192], ["4GiB"])
+    cases = plans.cases(list(plans.PRESETS), [512, 8192], ["4GiB"])
     assert [case.size for case in cases if case.preset == "johnson"] == [512]
     assert [case.size for case in cases if case.preset == "default"] == [512, 8192]
     lines = (

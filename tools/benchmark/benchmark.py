@@ -32,6 +32,7 @@ from nst_tf.io import pictures
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
 import tool_flags
+from benchmark import plans
 
 _FLAGS = flags.FLAGS
 ROWS = ("steps", "arithmetic", "processes", "quality", "growth", "plans", "device")
@@ -45,6 +46,7 @@ flags.DEFINE_integer("quality_size", 256, "quality: longest side in pixels", low
 flags.DEFINE_integer("pictures", 100, "growth, device: pictures after the first two", lower_bound=1)
 flags.DEFINE_list("plan_sizes", ["512", "1024", "2048", "4096", "8192"], "plans: longest sides in pixels")
 flags.DEFINE_list("device_sizes", ["512", "1024"], "device: longest sides in pixels")
+flags.DEFINE_list("plan_presets", list(plans.PRESETS), "plans: presets")
 flags.DEFINE_list("limits", ["4GiB", "8GiB", "16GiB"], "plans: limits, as nst_tf's --max_memory")
 flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
@@ -114,7 +116,9 @@ def _measure() -> dict[str, Any]:
         "processes": lambda: bench.processes(sizes),
         "growth": lambda: bench.growth(_FLAGS.pictures),
         "plans": lambda: bench.plans(
-            _FLAGS.content, _FLAGS.style, _numbers("plan_sizes", lowest=32), _FLAGS.limits
+            _FLAGS.content,
+            _FLAGS.style,
+            plans.cases(_plan_presets(), _numbers("plan_sizes", lowest=32), _FLAGS.limits),
         ),
         "device": lambda: bench.device(_numbers("device_sizes", lowest=32), _FLAGS.pictures),
         "quality": lambda: bench.quality(_FLAGS.quality_size, evaluations, steps, _FLAGS.every_road),
@@ -142,6 +146,19 @@ def _numbers(flag: str, lowest: int = 1) -> list[int]:
         f"whole numbers from {lowest}, ascending",
     )
     return numbers
+
+
+def _plan_presets() -> list[str]:
+    """Returns the presets of the row `plans`.
+
+    Raises:
+        InputError: One is none of them.
+    """
+    for name in _FLAGS.plan_presets:
+        if name not in plans.PRESETS:
+            raise errors.unknown_name("plan_presets", name, plans.PRESETS)
+    found: list[str] = _FLAGS.plan_presets
+    return found
 
 
 def _machine() -> dict[str, Any]:

@@ -94,19 +94,16 @@ class Bench:
             if case in self._precisions or case != "bfloat16"
         }
 
-    def plans(
-        self, content: str, style: str, sizes: Sequence[int], limits: Sequence[str]
-    ) -> list[dict[str, Any]]:
+    def plans(self, content: str, style: str, cases: Sequence[plans.Case]) -> list[dict[str, Any]]:
         """Returns what was planned and what was taken, by run; prints each as soon as it is measured.
 
         Args:
             content: The photograph, as the command takes it.
             style: The painting.
-            sizes: Longest sides in pixels.
-            limits: As --max_memory.
+            cases: The runs.
         """
         found = []
-        for each in plans.measure(content, style, self._source, plans.cases(sizes, limits)):
+        for each in plans.measure(content, style, self._source, cases):
             print(report.plan(each), flush=True)
             found.append(each)
         return found

@@ -45,11 +45,11 @@ class Case(NamedTuple):
     limit: str  # as --max_memory
 
 
-def cases(sizes: Sequence[int], limits: Sequence[str]) -> list[Case]:
+def cases(presets: Sequence[str], sizes: Sequence[int], limits: Sequence[str]) -> list[Case]:
     """Returns the runs of a table: every preset, size and limit, the largest size for one preset only."""
     return [
         Case(preset, size, limit)
-        for preset, size, limit in itertools.product(PRESETS, sizes, limits)
+        for preset, size, limit in itertools.product(presets, sizes, limits)
         if size < LARGE or preset == "default"
     ]
 
