@@ -32,6 +32,7 @@ from nst_tf.io import pictures
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
 import tool_flags
+
 from benchmark import plans
 
 _FLAGS = flags.FLAGS
