@@ -50,10 +50,17 @@ class Result:
             InputError: The format is unknown.
             OSError: A file cannot be written.
         """
-        text = manifest.to_text(self.manifest)
-        pictures.write(self.image, path, alpha=self.alpha, text=text)
+        self.save_picture(path)
+        self.save_manifest(path)
+
+    def save_picture(self, path: str | os.PathLike[str]) -> None:
+        """Writes the picture alone, as `save` does."""
+        pictures.write(self.image, path, alpha=self.alpha, text=manifest.to_text(self.manifest))
+
+    def save_manifest(self, path: str | os.PathLike[str]) -> None:
+        """Writes the manifest beside a picture alone, as `save` does."""
         with files.replacing(manifest.sidecar(path)) as file:
-            file.write(text.encode("ascii"))
+            file.write(manifest.to_text(self.manifest).encode("ascii"))
 
 
 def stylize(

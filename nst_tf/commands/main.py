@@ -124,8 +124,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     # With the flags of files that --flagfile names.
     given = _refusing(lambda: values.read_flags_from_files(list(arguments), force_gnu=False))
     if _HELP_FLAGS & set(itertools.takewhile(lambda argument: argument != "--", given)):
-        terminal.say(_help_text(command, module, values))
-        return 0
+        return 0 if terminal.say(_help_text(command, module, values)) else terminal.EXIT_FAILED
     _, *rest = _refusing(lambda: values([terminal.program(command), *given]))
     if rest:
         raise _not_a_flag(command, rest[0])

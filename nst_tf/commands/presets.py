@@ -26,8 +26,7 @@ def groups() -> Mapping[str, Sequence[str]]:
 def main(values: flags.FlagValues) -> int:
     """Prints the table."""
     del values
-    terminal.say(table())
-    return 0
+    return 0 if terminal.say(table()) else terminal.EXIT_FAILED
 
 
 def table() -> str:

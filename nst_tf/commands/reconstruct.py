@@ -104,7 +104,7 @@ def main(values: flags.FlagValues) -> int:
     """
     import numpy as np
 
-    from nst_tf.io import pictures
+    from nst_tf.io import files, pictures
 
     run_flags.refuse(values, _REFUSED, "the figure has many runs")
     run_flags.refuse(values, _FIXED, "rows and columns of the figure set it")
@@ -126,11 +126,15 @@ def main(values: flags.FlagValues) -> int:
     ]
     try:
         drawn = figure(rows)
-        pictures.write(np.asarray(drawn, np.float32) / 255.0, run.output)
+        written, failure = files.write_somewhere(
+            lambda path: pictures.write(np.asarray(drawn, np.float32) / 255.0, path), run.output
+        )
     except OSError as error:
         raise errors.InputError(str(error)) from None
-    terminal.say(f"{run.output}: {drawn.width} x {drawn.height} pixels")
-    return 0
+    terminal.say(f"{written}: {drawn.width} x {drawn.height} pixels")
+    if failure:
+        terminal.complain("reconstruct", failure)
+    return terminal.EXIT_FAILED if failure else 0
 
 
 class Row:

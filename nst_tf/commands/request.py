@@ -154,14 +154,13 @@ def _request(values: flags.FlagValues) -> int:
         watch.close()
         if watch.last is None:
             raise
-        terminal.say(_write(watch.last, _path(values, "output"), time.perf_counter() - start))
+        _write(watch.last, _path(values, "output"), time.perf_counter() - start)
         if isinstance(error, KeyboardInterrupt):
             terminal.complain(_NAME, "interrupted; the picture is the last preview")
             return terminal.interrupted_code(error)
         raise
     watch.close()
-    terminal.say(_write(answer, _path(values, "output"), time.perf_counter() - start))
-    return 0
+    return _write(answer, _path(values, "output"), time.perf_counter() - start)
 
 
 def _in_steps(values: flags.FlagValues) -> bool:
@@ -261,12 +260,25 @@ def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
     return pathlib.Path(os.path.expanduser(values[name].value))
 
 
-def _write(answer: "Answer", output: pathlib.Path, seconds: float) -> str:
-    """Writes the picture; returns the line that says where it is and how it came about."""
-    from nst_tf.callbacks import report
-    from nst_tf.io import pictures
+def _write(answer: "Answer", output: pathlib.Path, seconds: float) -> int:
+    """Writes the picture, says where it is and how it came about; returns the exit code.
 
-    pictures.write(answer.image, output)
+    Raises:
+        OSError: It cannot be written anywhere.
+    """
+    from nst_tf.io import files, pictures
+
+    written, failure = files.write_somewhere(lambda path: pictures.write(answer.image, path), output)
+    terminal.say(_summary(answer, written, seconds))
+    if failure:
+        terminal.complain(_NAME, failure)
+    return terminal.EXIT_FAILED if failure else 0
+
+
+def _summary(answer: "Answer", output: pathlib.Path, seconds: float) -> str:
+    """Returns the line that says where the picture is and how it came about."""
+    from nst_tf.callbacks import report
+
     height, width = answer.image.shape[:2]
     text = f"{output}: {width} x {height} pixels"
     if answer.step == 0:

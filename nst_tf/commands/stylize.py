@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from absl import flags
@@ -54,8 +54,7 @@ def main(values: flags.FlagValues) -> int:
         InputError: Something that the user gave cannot be used.
     """
     if values["list_presets"].value:
-        terminal.say(presets.table())
-        return 0
+        return 0 if terminal.say(presets.table()) else terminal.EXIT_FAILED
     from nst_tf.engine import checkpoints
 
     with runtime.quiet():
@@ -74,7 +73,6 @@ def main(values: flags.FlagValues) -> int:
     _tell_checkpoint(values["resume"].value, resumed, path)
     with runtime.quiet():
         from nst_tf import api
-        from nst_tf.callbacks import report
 
     start = time.perf_counter()
     with terminal.RunWatch() as watch:
@@ -82,20 +80,46 @@ def main(values: flags.FlagValues) -> int:
             loaded.pop(), run.config, on_progress=watch, callbacks=run.outputs.callbacks(), kept=kept
         )
         watch.end_steps()
-        try:
-            result.save(run.output)
-            if trace := run_flags.to_path(values, "trace"):
-                report.write_trace(result.trace, trace)
-        except OSError as error:
-            terminal.complain(_NAME, f"the picture could not be written: {error}")
-            return terminal.EXIT_FAILED
-        failures = run.outputs.write(result.image, result.trace)
-        if result.checkpoint is None:
+        written, failures = _write(result, run, run_flags.to_path(values, "trace"))
+        if written == run.output and result.checkpoint is None:
             checkpoints.remove(path)
-    tell(_NAME, run, result, values["output"].value, time.perf_counter() - start)
+    if written is not None:
+        shown = values["output"].value if written == run.output else str(written)
+        tell(_NAME, run, result, shown, time.perf_counter() - start)
     for line in failures:
         terminal.complain(_NAME, line)
     return watch.exit_code(result.outcome) or int(bool(failures))
+
+
+def _write(
+    result: "Result", run: run_flags.Run, trace: pathlib.Path | None
+) -> tuple[pathlib.Path | None, list[str]]:
+    """Writes the picture and the files beside it, each whether the others could be written or not.
+
+    Returns:
+        Where the picture is, if anywhere, and a line for each file that could not be written.
+    """
+    from nst_tf.callbacks import report
+    from nst_tf.io import files
+
+    failures = []
+    written: pathlib.Path | None = None
+    try:
+        written, line = files.write_somewhere(result.save_picture, run.output)
+        failures += [line] if line else []
+    except OSError as error:
+        failures.append(f"the picture could not be written: {' '.join(str(error).split())}")
+    others: dict[str, Callable[[], None]] = {}
+    if written is not None:
+        others["manifest"] = lambda: result.save_manifest(written)
+    if trace is not None:
+        others["trace"] = lambda: report.write_trace(result.trace, trace)
+    for name, write in others.items():
+        try:
+            write()
+        except OSError as error:
+            failures.append(f"the {name} could not be written: {' '.join(str(error).split())}")
+    return written, [*failures, *run.outputs.write(result.image, result.trace)]
 
 
 def _tell_checkpoint(resume: bool, resumed: "Checkpoint | None", path: pathlib.Path) -> None:

@@ -90,7 +90,7 @@ def _sweep(values: flags.FlagValues) -> int:
     import numpy as np
 
     from nst_tf import sweep
-    from nst_tf.io import pictures
+    from nst_tf.io import files, pictures
 
     run_flags.refuse(values, run_flags.OF_ONE_RUN, "a sheet has many runs")
     output = run_flags.to_path(values, "output")
@@ -117,9 +117,13 @@ def _sweep(values: flags.FlagValues) -> int:
             terminal.say(text, sys.stderr)
             painted.append(_paint(made, number, run, folder))
         sheet = sweep.sheet([path for path, _ in painted], rows, columns, values["cell"].value)
-        pictures.write(np.asarray(sheet, np.float32) / 255.0, output)
-    terminal.say(f"{output}: {len(painted)} pictures on {sheet.width} x {sheet.height} pixels")
-    return max(code for _, code in painted)
+        written, failure = files.write_somewhere(
+            lambda path: pictures.write(np.asarray(sheet, np.float32) / 255.0, path), output
+        )
+    terminal.say(f"{written}: {len(painted)} pictures on {sheet.width} x {sheet.height} pixels")
+    if failure:
+        terminal.complain(_NAME, failure)
+    return max([code for _, code in painted] + [terminal.EXIT_FAILED if failure else 0])
 
 
 def _paint(made: "Sweep", number: int, run: run_flags.Run, folder: pathlib.Path) -> tuple[pathlib.Path, int]:

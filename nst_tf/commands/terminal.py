@@ -27,16 +27,21 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 DEFAULT_COMMAND = "stylize"
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Prints a text, by default on standard output. A reader that has gone away is no reason to end."""
+def say(text: str, stream: TextIO | None = None) -> bool:
+    """Prints a text, by default on standard output; returns whether it got through.
+
+    A reader that has gone away, or a full disk behind the stream, is no reason to end.
+    """
     stream = sys.stdout if stream is None else stream
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # Otherwise Python would try once more at its end, and complain.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+        return isinstance(error, BrokenPipeError)
+    return True
 
 
 def complain(command: str, line: str) -> None:

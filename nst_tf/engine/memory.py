@@ -79,6 +79,9 @@ _LOADED = 0.6e9
 # The share of the free memory that a run may take: the rest is for what no plan knows.
 _FREE_SHARE = 0.75
 
+# The share of a limit that a plan may use up: runs took up to 8 % more than was estimated.
+_LIMIT_SHARE = 0.9
+
 # Bytes for each pixel of an input picture as read: while the pictures are prepared for the run (as arrays, as
 # tensors, with other colours), and until the last scale has its targets.
 _PREPARED_BYTES, _READ_BYTES = 36, 12
@@ -474,7 +477,7 @@ def allowed(config: Config) -> float:
     What is free is the first GPU's memory, or what this process may still take beside what is in use already.
     """
     if config.memory.max_memory != "auto":
-        return settings.to_bytes(config.memory.max_memory)
+        return _LIMIT_SHARE * settings.to_bytes(config.memory.max_memory)
     total, in_gpu = runtime.gpu_memory_bytes(), runtime.gpu_memory_in_use()
     if total is not None and in_gpu is not None:
         return _FREE_SHARE * (total - in_gpu[0])

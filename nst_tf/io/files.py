@@ -10,6 +10,7 @@ import os
 import pathlib
 import secrets
 import shutil
+import tempfile
 import typing
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -22,8 +23,8 @@ except ImportError:  # Windows, where a file in use cannot be removed either
 # The beginning of every temporary's name.
 _PREFIX = ".nst_tf-"
 
-# What a file system answers that has no locks.
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+# What a file system answers that cannot flush, which is no failure of writing.
+_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
 
 @contextlib.contextmanager
@@ -40,7 +41,7 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            _flush(file.fileno())
             if fcntl is not None:
                 os.replace(temporary, path)  # while it is locked
         if fcntl is None:
@@ -49,6 +50,33 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def write_somewhere(write: Callable[[pathlib.Path], object], path: pathlib.Path) -> tuple[pathlib.Path, str]:
+    """Has a file written that must not be lost: where it should be, or else in a new temporary folder.
+
+    Args:
+        write: (path) -> writes it.
+        path: Where it should be.
+
+    Returns:
+        Where it is; and, if that is elsewhere, a line that says why and where.
+
+    Raises:
+        OSError: It cannot be written anywhere.
+    """
+    try:
+        write(path)
+    except OSError as error:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="nst_tf-"))
+        try:
+            write(folder / path.name)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        why = " ".join(str(error).split())
+        return folder / path.name, f"{path} could not be written: {why}; it is {folder / path.name}"
+    return path, ""
 
 
 @contextlib.contextmanager
@@ -76,10 +104,19 @@ def move(temporary: pathlib.Path, path: pathlib.Path) -> None:
     """
     handle = os.open(temporary, os.O_RDWR)
     try:
-        os.fsync(handle)  # or a power cut could leave the name without its bytes
+        _flush(handle)
     finally:
         os.close(handle)
     os.replace(temporary, path.resolve())
+
+
+def _flush(handle: int) -> None:
+    """Has the system write a file's bytes, before it is renamed: a power cut could leave the name alone."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
 
 
 def remove_abandoned(folder: pathlib.Path) -> None:
@@ -120,12 +157,8 @@ def _locked(parent: pathlib.Path, create: Callable[[pathlib.Path], _Handle]) -> 
         handle = create(path)
         if handle is None or fcntl is None:
             return path, handle
-        try:
+        with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                os.close(handle)
-                raise
         if path.exists():  # not removed by another process before it was locked
             return path, handle
         os.close(handle)

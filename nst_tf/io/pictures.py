@@ -385,8 +385,11 @@ def write(
         picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
     if text is not None:
         options = options | _text_options(name, text)
+    # By way of memory: Pillow, which writes some formats itself, takes a short write for a whole one.
+    encoded = io.BytesIO()
+    picture.save(encoded, format=name, icc_profile=_srgb_profile(), **options)
     with files.replacing(path) as file:
-        picture.save(file, format=name, icc_profile=_srgb_profile(), **options)
+        file.write(encoded.getbuffer())
 
 
 def _srgb_profile() -> bytes:

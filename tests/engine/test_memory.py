@@ -268,7 +268,8 @@ def test_a_quarter_of_the_free_memory_is_left(monkeypatch):
     ("text", "expected"), [("6GiB", 6 * 2**30), ("1.5 GB", 1.5e9), ("800MB", 8e8), ("512MiB", 2**29)]
 )
 def test_a_limit_that_is_named_counts(text, expected):
-    assert memory.allowed(apply_overrides(DEFAULT, {"max_memory": text})) == expected
+    """All of it but a tenth, by which estimates may be too low."""
+    assert memory.allowed(apply_overrides(DEFAULT, {"max_memory": text})) == 0.9 * expected
 
 
 @pytest.mark.parametrize("text", ["6", "6gib", "-1GB", "1e3MB", "GiB", "6 GiB more"])
@@ -278,7 +279,7 @@ def test_what_is_no_amount_is_refused(text):
 
 
 def test_the_message_says_whose_limit_it_is():
-    with pytest.raises(errors.InputError, match=r"1.0 GB may be taken \(--max_memory=1GB\)"):
+    with pytest.raises(errors.InputError, match=r"0.9 GB may be taken \(--max_memory=1GB\)"):
         _fit(DEFAULT, size=4096, max_memory="1GB")
     with pytest.raises(errors.InputError, match="three quarters of what is free"):
         _fit(DEFAULT, size=500_000)

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -128,3 +129,55 @@ def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
     with files.replacing(tmp_path / "file") as file:
         file.write(b"text")
     assert sorted(os.listdir(tmp_path)) == [".nst_tf-used", "file"]
+
+
+@pytest.mark.parametrize("error", [1, 22, 95])
+def test_a_file_system_that_cannot_flush_or_lock_costs_nothing(tmp_path, monkeypatch, error):
+    """EPERM, EINVAL, EOPNOTSUPP: as of network and USB drives."""
+
+    def refused(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(os, "fsync", refused)
+    monkeypatch.setattr(os, "chmod", refused)
+    with files.replacing(tmp_path / "file") as file:
+        file.write(b"text")
+    assert (tmp_path / "file").read_bytes() == b"text"
+
+
+def test_a_disk_that_fills_up_as_it_is_flushed_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"before")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"), files.replacing(tmp_path / "file") as file:
+        file.write(b"after")
+    assert (tmp_path / "file").read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_cannot_be_written_to_its_place_is_written_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    there = files.write_somewhere(lambda path: path.write_bytes(b"a"), tmp_path / "there.png")
+    assert there == (tmp_path / "there.png", "")
+    gone = tmp_path / "gone" / "picture.png"
+    path, line = files.write_somewhere(lambda path: path.write_bytes(b"b"), gone)
+    assert path.read_bytes() == b"b"
+    assert path.name == "picture.png"
+    assert path.parent.parent == tmp_path
+    assert line.startswith(f"{gone} could not be written: ")
+    assert line.endswith(f"; it is {path}")
+
+
+def test_what_cannot_be_written_anywhere_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_somewhere(full, tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())

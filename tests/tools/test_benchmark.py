@@ -265,7 +265,7 @@ def test_plans_are_told_by_run():
         (2, "nst_tf: size: it does not fit"),
     ]
     found = [
-        {**case._asdict(), **plans._read(subprocess.CompletedProcess([], code, "", text))}
+        {**case._asdict(), **plans._read(subprocess.CompletedProcess([], code, "", text), "4GB")}
         for case, (code, text) in zip(cases, told, strict=False)
     ]
     assert [report.plan(each).partition(": ")[2] for each in found] == [

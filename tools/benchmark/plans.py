@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from nst_tf.config import settings
+
 # {preset: steps at each of its scales}: one to move on from, two where the result's memory is taken.
 PRESETS: Mapping[str, Sequence[int]] = {
     "default": (1, 1, 2),
@@ -80,22 +82,22 @@ def measure(content: str, style: str, weights: str, some: Sequence[Case]) -> Ite
             finished = subprocess.run(
                 [sys.executable, "-c", _COMMAND, *flags], capture_output=True, text=True, check=False
             )
-            yield {**case._asdict(), **_read(finished)}
+            yield {**case._asdict(), **_read(finished, case.limit)}
 
 
-def _read(finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Returns what a run said of its memory."""
+def _read(finished: subprocess.CompletedProcess[str], limit: str) -> dict[str, Any]:
+    """Returns what a run with a limit said of its memory."""
     planned, peak = _PLANNED.search(finished.stderr), _PEAK.search(finished.stderr)
     if finished.returncode or planned is None or peak is None:
         lines = [line for line in finished.stderr.splitlines() if line.startswith("nst_tf: ")]
         return {"refused": lines[-1] if lines else f"exit {finished.returncode}: {finished.stderr[-300:]}"}
     fitted = _FITTED.search(finished.stderr)
-    predicted, measured, limit = float(planned[1]), int(peak[1]) / 1e9, float(planned[2])
+    predicted, measured, limited = float(planned[1]), int(peak[1]) / 1e9, settings.to_bytes(limit) / 1e9
     return {
         "predicted_gb": predicted,
         "measured_gb": measured,
-        "limit_gb": limit,
+        "limit_gb": limited,
         "ratio": measured / predicted,
-        "within_limit": measured <= limit,
+        "within_limit": measured <= limited,
         "fitted": fitted[1] if fitted else "whole",
     }
