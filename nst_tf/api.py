@@ -80,7 +80,8 @@ def stylize(
     """Paints a photograph like a painting.
 
     Args:
-        content: The photograph: a path, a Pillow image, or an array [H, W, 3], uint8 or floats in [0, 1].
+        content: The photograph: a path, a Pillow image, an array or tensor [H, W, 3], uint8 or floats in
+            [0, 1], the bytes of a picture file or a file opened for them; what else is refused by name.
             None with `content_weight=0`: a texture from the painting alone, which starts from noise unless
             `init` says otherwise.
         style: The painting, likewise, or a list of several: see `style_blend` and `style_blend_weights`.
@@ -92,7 +93,7 @@ def stylize(
         style_regions: For each painting the same: what part of it a region of that colour is to look like; or
             a colour such as "#ff0000" for all of it. One need be no list.
         on_progress: Called about twice a second, or once a step if that is rarer, with a
-            `Progress`; returning True stops the run, and the picture so far is the result.
+            `Progress`; returning anything true stops the run, and the picture so far is the result.
         callbacks: What else watches the run: `Animation`, `Snapshots`, `TensorBoard`, or a `Callback` of your
             own.
         checkpoint: A file that keeps the state of the run while it goes on. Where it is there, the run goes
@@ -164,6 +165,7 @@ def paint(
     Raises:
         InputError: As for `stylize`.
     """
+    runtime.check_process()
     origin = checkpoints.Origin(chosen, loaded.descriptions)
     resumed = None if kept is None else kept.resumed
     if resumed is not None:
@@ -276,7 +278,7 @@ class _Run:
         """Tells all that watch the run, writes a checkpoint if one is due; returns whether to stop."""
         for each in (self._recorder, *self._callbacks.values()):
             each.on_step(progress)
-        if on_progress is not None and on_progress(progress) is True:
+        if on_progress is not None and on_progress(progress):
             return True
         if self._writer is not None and self._writer.is_due(progress):
             self._write()
@@ -378,6 +380,7 @@ def evaluate(
     Raises:
         InputError: A picture, a name or a value cannot be used.
     """
+    runtime.check_process()
     overrides = {"precision": "float32", "convolution": "direct"} | overrides
     if weights is not None:
         overrides["weights"] = weights

@@ -11,6 +11,16 @@ class InputError(ValueError):
     exits with 2; any other exception is a defect of this program and keeps its traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        """Keeps the message, without the middle of one that carries a whole array."""
+        half = _LONGEST_MESSAGE // 2
+        long = len(message) > _LONGEST_MESSAGE
+        super().__init__(f"{message[:half]} ... {message[-half:]}" if long else message)
+
+
+# Far more characters than a message of one line needs.
+_LONGEST_MESSAGE = 2000
+
 
 def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str = "") -> InputError:
     """Returns the error for a name that is not in a table of allowed names.

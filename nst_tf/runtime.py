@@ -65,6 +65,28 @@ def quiet() -> Iterator[None]:
             os.close(terminal)
 
 
+def check_process() -> None:
+    """Checks that this process was not forked from one that has used TensorFlow: it would wait for ever.
+
+    TensorFlow's threads, and the locks that they hold, do not come along.
+
+    Raises:
+        InputError: It was.
+    """
+    global _used_in
+    if _used_in is None:
+        _used_in = os.getpid()
+    if _used_in != os.getpid():
+        raise errors.InputError(
+            "process: it was forked from one that had painted, and TensorFlow would wait for ever in it; start"
+            " processes by 'spawn': multiprocessing.get_context('spawn')"
+        )
+
+
+# The process in which TensorFlow was used first.
+_used_in: int | None = None
+
+
 def prepare_memory() -> None:
     """Makes this process treat memory as a command should; call it before TensorFlow is loaded."""
     take_gpu_memory_as_needed()

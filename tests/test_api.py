@@ -1,6 +1,7 @@
 """Python's way in: what is public, and what `stylize` and `evaluate` promise."""
 
 import inspect
+import os
 import subprocess
 import sys
 from typing import Any
@@ -239,6 +240,66 @@ def test_memory_that_does_not_suffice_keeps_the_checkpoint(monkeypatch, tmp_path
         with pytest.raises(nst_tf.InputError, match=r"--tile=1024 or a smaller --size; .* is kept"):
             nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **settings)
     assert nst_tf.stylize(CONTENT, STYLE, checkpoint=path, tile="32", **settings).outcome == "finished"
+
+
+def test_pictures_come_in_many_kinds_and_others_are_refused_by_name(tmp_path):
+    settings: dict[str, Any] = {"size": 48, "steps": 2, **QUICK}
+    path = tmp_path / "style.png"
+    Image.fromarray(np.rint(STYLE * 255).astype(np.uint8)).save(path)
+    expected = nst_tf.stylize(CONTENT, path, **settings)
+    with path.open("rb") as opened:
+        for style in (path.read_bytes(), opened, iter([path]), nst_tf.read_image(path), [str(path)]):
+            found = nst_tf.stylize(tf.constant(CONTENT), style, **settings)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(found.image, expected.image)
+    for name, arguments in (
+        ("content", (3, path)),
+        ("style", (CONTENT, 3)),
+        ("style 2", (CONTENT, [path, {}])),
+    ):
+        with pytest.raises(nst_tf.InputError, match=f"^{name}: a (int|dict); allowed"):
+            nst_tf.stylize(*arguments, **settings)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("call", ["stylize", "evaluate", "Stylizer"])
+def test_a_process_that_was_forked_says_so_and_does_not_hang(call):
+    """In a process of its own, which forks after it has painted; a child that was spawned would do."""
+    code = f"""
+import os, sys, numpy as np, nst_tf
+picture = np.random.default_rng(0).random((32, 32, 3))
+options = {QUICK!r}
+nst_tf.evaluate(picture, picture, picture, **options)
+calls = {{
+    "stylize": lambda: nst_tf.stylize(picture, picture, size=32, steps=1, **options),
+    "evaluate": lambda: nst_tf.evaluate(picture, picture, picture, **options),
+    "Stylizer": lambda: nst_tf.Stylizer(picture[None], [picture[None]], nst_tf.get_config("default", **options)),
+}}
+child = os.fork()
+if not child:
+    try:
+        calls[{call!r}]()
+    except nst_tf.InputError as error:
+        print(error, flush=True)
+        os._exit(3)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 3, finished.stderr
+    assert "start processes by 'spawn'" in finished.stdout
+
+
+def test_no_message_carries_an_array():
+    with pytest.raises(nst_tf.InputError) as caught:
+        nst_tf.stylize(CONTENT, STYLE, steps=tuple(range(100_000)), **QUICK)
+    assert len(str(caught.value)) < 2100
+
+
+def test_anything_true_stops_a_run():
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=400, on_progress=lambda _: np.True_, **QUICK)
+    assert result.outcome == "stopped"
 
 
 def test_tiles_make_the_same_picture():

@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from nst_tf import runtime
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
 from nst_tf.engine import color, inputs, loop
@@ -164,6 +165,7 @@ def for_pictures(
     Raises:
         InputError: The weights cannot be had, or lack a layer.
     """
+    runtime.check_process()
     if not config.network.normalize_activations:
         return get(config, precision, vgg_weights)
     loaded = vgg_weights or load_weights(config)

@@ -71,6 +71,7 @@ class Stylizer(tf.Module):
             InputError: A picture is missing or too small for the chosen layers, or the weights are missing or
                 not the checkpoint's.
         """
+        runtime.check_process()
         super().__init__(name="stylizer")
         inputs.check(content_image, style_images, config, init_image)
         if not config.takes_steps():
@@ -221,8 +222,8 @@ class Stylizer(tf.Module):
         """Takes the steps that are left, over all scales.
 
         Args:
-            on_progress: Called about twice a second or once a step, whichever is rarer; returning True
-                stops the run.
+            on_progress: Called about twice a second or once a step, whichever is rarer; returning
+                anything true stops the run.
             report_at: Steps, counted over all scales, after which `on_progress` is called in any case.
 
         Returns:
@@ -230,7 +231,7 @@ class Stylizer(tf.Module):
         """
         while True:
             for progress in self._run_scale(sorted(report_at)):
-                if on_progress is not None and on_progress(progress) is True:
+                if on_progress is not None and on_progress(progress):
                     return "stopped"
                 if self._bad_evaluations >= _PATIENCE:
                     self._restore_good_image()

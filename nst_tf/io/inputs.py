@@ -82,17 +82,19 @@ class LoadedInputs:
 
 
 def _as_file(picture: Picture, name: str) -> Picture:
-    """Returns a path as a `PictureFile`, anything else as it is."""
+    """Returns a path as a `PictureFile`, and anything else as `pictures.given` does."""
+    picture = pictures.given(picture, name)
     if isinstance(picture, Image.Image | np.ndarray) or masks.is_color(picture):
         return picture
     return pictures.as_file(picture, name)
 
 
-def as_list(given: Picture | Sequence[Picture] | None) -> list[Picture]:
+def as_list(given: typing.Any) -> list[Picture]:
     """Returns one picture, several of them, or none, as a list."""
     if given is None:
         return []
-    return list(given) if isinstance(given, list | tuple) else [typing.cast(Picture, given)]
+    several = isinstance(given, list | tuple | Iterator) and not hasattr(given, "read")  # no open file
+    return list(given) if several else [given]
 
 
 def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:

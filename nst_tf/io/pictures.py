@@ -13,7 +13,7 @@ import pathlib
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -21,7 +21,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from nst_tf import errors
 from nst_tf.io import files, samples
 
-# What a user may hand in as a picture.
+# What pictures are in here; `given` makes it of whatever else a user hands in.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
 # (height, width) of a picture -> the size at which it is used.
@@ -56,6 +56,7 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 # Pillow's names of the formats among them that have alpha.
 _WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 
+_ROUNDING = 1e-6  # by which floats may lie outside [0, 1]
 _LONGEST_NAME = 255  # what file systems allow
 _PART = 2**20  # numbers of a picture that are there as floats beside it, at most
 
@@ -79,6 +80,13 @@ class PictureFile(os.PathLike[str]):
         self.name = pathlib.PurePath(picture).name
         self.path = samples.to_path(picture, name)
 
+    @classmethod
+    def of_bytes(cls, data: bytes) -> Self:
+        """Returns a picture file that is in memory already."""
+        made = cls("the bytes given")
+        made.name, made.data = "", data
+        return made
+
     def __fspath__(self) -> str:
         return str(self.path)
 
@@ -97,6 +105,43 @@ class PictureFile(os.PathLike[str]):
         return hashlib.sha256(self.data).hexdigest()
 
 
+def given(picture: Any, name: str = "picture") -> Picture:
+    """Returns a picture of what a user handed in.
+
+    Args:
+        picture: A path or a sample, a Pillow image, an array or a tensor ([H, W, 3], [H, W], or [1, H, W, 3]
+            as `read` returns it), the bytes of a picture file, or a file opened for them.
+        name: What the picture is, for error messages.
+
+    Raises:
+        InputError: It is something else, or no bytes can be read from it.
+    """
+    if isinstance(picture, str | os.PathLike | Image.Image):
+        return picture
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return PictureFile.of_bytes(bytes(picture))
+    if hasattr(picture, "__array__"):
+        array = np.asarray(picture)
+        return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+    if callable(getattr(picture, "read", None)):
+        return PictureFile.of_bytes(_bytes_of(picture, name))
+    raise errors.InputError(
+        f"{name}: a {type(picture).__name__}; allowed: a path, a Pillow image, an array or a tensor, or a"
+        " picture file's bytes or an open one"
+    )
+
+
+def _bytes_of(file: Any, name: str) -> bytes:
+    """Returns what a file opened for reading has."""
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed, or a text that cannot be decoded
+        raise errors.InputError(f"{name}: the open file cannot be read: {_one_line(error)}") from None
+    if not isinstance(data, bytes):
+        raise errors.InputError(f"{name}: a file opened for text; open it for bytes, as in open(path, 'rb')")
+    return data
+
+
 def as_file(picture: str | os.PathLike[str], name: str = "picture") -> PictureFile:
     """Returns the file of a path or a sample, as `PictureFile`."""
     return picture if isinstance(picture, PictureFile) else PictureFile(picture, name)
@@ -107,7 +152,7 @@ def read(picture: Picture, name: str = "picture", needed: Needed | None = None) 
 
     Args:
         picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
-            [H, W], uint8, or floats in [0, 1].
+            [H, W], uint8, or floats in [0, 1]; or what else `given` takes.
         name: What the picture is, for error messages.
         needed: The size at which it is used, by its own; a picture of over 24 megapixels is read at about
             twice that size. None reads all of it.
@@ -126,6 +171,7 @@ def read_with_alpha(
     Raises:
         InputError: As for `read`.
     """
+    picture = given(picture, name)
     if isinstance(picture, np.ndarray):
         factor = 1 if picture.ndim < 2 else _factor(picture.shape[:2], needed)
         if factor == 1:
@@ -250,11 +296,11 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise errors.InputError(f"{name}: {array.dtype} array; allowed: uint8, or floats in [0, 1]")
     # The negated form also catches NaN.
-    if not (array.min() >= 0 and array.max() <= 1):
+    if not (array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING):
         raise errors.InputError(
             f"{name}: values from {array.min():g} to {array.max():g}; floats must lie in [0, 1]"
         )
-    return array.astype(np.float32)[np.newaxis]
+    return np.clip(array, 0, 1).astype(np.float32, copy=False)[np.newaxis]
 
 
 def _from_pillow(upright: Image.Image, name: str, profile: bytes | None) -> np.ndarray:

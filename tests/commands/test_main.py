@@ -344,3 +344,13 @@ def test_the_help_of_a_request_says_what_the_client_does():
     request.define(values)
     assert f"[{client.STEPS_NOW}]" in values["steps_now"].help
     assert f"[{client.TIMEOUT_S:g}]" in values["timeout_s"].help
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--help"], ["presets"], ["--list_presets"]])
+def test_what_only_prints_fails_on_a_full_disk_without_a_traceback(arguments):
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            [sys.executable, "-m", "nst_tf", *arguments], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (finished.returncode, finished.stderr) == (1, "")

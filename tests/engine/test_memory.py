@@ -356,7 +356,7 @@ def test_the_regions_of_the_scale_before_are_counted(monkeypatch):
     alone = apply_overrides(tiled, {"scales": (1.0,), "steps": 2})
     assert memory.peak(alone, "float32", INPUTS) / 1e9 == pytest.approx(4.06, rel=0.15)
     chosen = _fit(GATYS, size=1024, max_memory="4GiB")
-    assert 0.8 * 2**32 < memory.peak(chosen, "float32", INPUTS) <= 2**32
+    assert 0.7 * 2**32 < memory.peak(chosen, "float32", INPUTS) <= 2**32
     monkeypatch.setattr(runtime, "uses_onednn", lambda: False)
     plain = memory.peak(tiled, "float32", INPUTS)
     last = scales.plan_scales(tiled, 576, 768)[-1]

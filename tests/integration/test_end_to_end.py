@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -489,3 +490,34 @@ def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
     assert "Traceback" not in err
     assert out.startswith("out.png: 48 x 36 pixels in 60 steps")
     assert (folder / "p.png").is_file()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_or_closed_stream_costs_no_picture(folder):
+    for name, redirection in (("a", ">/dev/full"), ("b", "2>/dev/full"), ("c", ">&- 2>&-"), ("d", "| true")):
+        line = f'"{sys.executable}" -m nst_tf "$@" --output={name}.png {redirection}'
+        shell = ["bash", "-o", "pipefail", "-c", line, "bash", *FILES, *QUICK]
+        finished = subprocess.run(shell, cwd=folder, capture_output=True, text=True, env=environment())
+        assert finished.returncode == 0, (name, finished.stderr)
+        assert "Traceback" not in finished.stderr
+        assert Image.open(folder / f"{name}.png").size == (48, 36)
+
+
+def test_a_picture_whose_folder_goes_away_is_kept_elsewhere(folder):
+    (folder / "gone").mkdir()
+    (folder / "temporary").mkdir()
+    arguments = [*FILES, "--output=gone/out.png", *QUICK, "--steps=200", "--plot=p.png", "--trace=t.csv"]
+    with painting(folder, *arguments, TMPDIR=str(folder / "temporary")) as process:
+        shutil.rmtree(folder / "gone")
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    (found,) = (folder / "temporary").glob("nst_tf-*/out.png")
+    assert Image.open(found).size == (48, 36)
+    assert "gone/out.png could not be written" in err
+    assert f"it is {found}" in err
+    assert out.startswith(f"{found}: 48 x 36 pixels in 200 steps")
+    assert manifest.read(found)["config"]["size"] == 48
+    assert found.with_name("out.png.json").is_file()
+    assert (folder / "p.png").is_file()
+    assert (folder / "t.csv").is_file()

@@ -3,12 +3,15 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
@@ -489,3 +492,66 @@ def test_what_is_needed_whole_is_read_whole(tmp_path, needed):
 def test_a_picture_of_most_cameras_is_read_whole():
     assert pictures._factor((4000, 6000), lambda *_: (16, 16)) == 1
     assert pictures._factor((4001, 6000), lambda *_: (40, 60)) == 50
+
+
+def test_whatever_holds_a_picture_is_read(tmp_path):
+    path = tmp_path / "picture.png"
+    _large("RGB").save(path)
+    expected = pictures.read(path)
+    data = path.read_bytes()
+    with path.open("rb") as opened:
+        for given in (str(path), data, bytearray(data), memoryview(data), io.BytesIO(data), opened):
+            np.testing.assert_array_equal(pictures.read(given), expected)  # type: ignore[arg-type]
+    for array in (expected, expected[0], tf.constant(expected), tf.constant(expected[0])):
+        np.testing.assert_array_equal(pictures.read(array), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([[1.0, 2.0]], "style: a list; allowed: a path, a Pillow image, an array"),
+        (None, "style: a NoneType"),
+        (3, "style: a int"),
+        (object(), "style: a object"),
+        (io.StringIO("text"), "a file opened for text"),
+        (np.zeros((2, 8, 8, 3)), r"style: shape \[2, 8, 8, 3\]"),
+        (np.array(["a"]), r"style: shape \[1\]"),
+    ],
+)
+def test_what_holds_none_is_refused_by_its_name(given, message):
+    with pytest.raises(errors.InputError, match=message):
+        pictures.read(given, "style")
+
+
+def test_a_closed_file_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    with (tmp_path / "a").open("rb") as opened:
+        pass
+    with pytest.raises(errors.InputError, match="the open file cannot be read: read of closed file"):
+        pictures.read(opened)
+
+
+def test_rounding_is_no_error():
+    array = np.full((8, 8, 3), 1 + 9e-7, np.float64)
+    array[0] = -9e-7
+    image = pictures.read(array)
+    assert (image.min(), image.max()) == (0, 1)
+    assert image.dtype == np.float32
+    with pytest.raises(errors.InputError, match="values from"):
+        pictures.read(array + 1e-5)
+
+
+@pytest.mark.parametrize("extension", ["jpg", "bmp", "png", "webp", "tif"])
+def test_a_short_write_is_an_error_and_replaces_nothing(tmp_path, extension):
+    """A limit on the size of files, as a full disk: Pillow's own writing of JPEG and BMP takes no notice."""
+    path = tmp_path / f"picture.{extension}"
+    path.write_bytes(b"dear to me")
+    code = (
+        "import resource, sys, numpy as np; from nst_tf.io import pictures;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192));"
+        "pictures.write(np.random.default_rng(0).random((96, 128, 3)), sys.argv[1])"
+    )
+    finished = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert "File too large" in finished.stderr
+    assert path.read_bytes() == b"dear to me"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

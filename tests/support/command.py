@@ -86,7 +86,7 @@ def assert_one_line(answer, message=""):
 
 
 @contextlib.contextmanager
-def painting(folder, *arguments):
+def painting(folder, *arguments, **changes):
     """Starts the command; yields its process once the first line of progress has come."""
     with subprocess.Popen(
         command(*arguments),
@@ -94,7 +94,7 @@ def painting(folder, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment(**changes),
     ) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first line of progress
