@@ -78,8 +78,8 @@ def check_process() -> None:
         _used_in = os.getpid()
     if _used_in != os.getpid():
         raise errors.InputError(
-            "process: it was forked from one that had painted, and TensorFlow would wait for ever in it; start"
-            " processes by 'spawn': multiprocessing.get_context('spawn')"
+            "process: it was forked from one that had painted, and TensorFlow would wait for ever in it;"
+            " start processes by 'spawn': multiprocessing.get_context('spawn')"
         )
 
 

@@ -268,12 +268,13 @@ def test_a_process_that_was_forked_says_so_and_does_not_hang(call):
     code = f"""
 import os, sys, numpy as np, nst_tf
 picture = np.random.default_rng(0).random((32, 32, 3))
-options = {QUICK!r}
+images, options = picture[None], {QUICK!r}
+chosen = nst_tf.get_config("default", **options)
 nst_tf.evaluate(picture, picture, picture, **options)
 calls = {{
     "stylize": lambda: nst_tf.stylize(picture, picture, size=32, steps=1, **options),
     "evaluate": lambda: nst_tf.evaluate(picture, picture, picture, **options),
-    "Stylizer": lambda: nst_tf.Stylizer(picture[None], [picture[None]], nst_tf.get_config("default", **options)),
+    "Stylizer": lambda: nst_tf.Stylizer(images, [images], chosen),
 }}
 child = os.fork()
 if not child:

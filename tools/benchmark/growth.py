@@ -11,8 +11,10 @@ import psutil
 
 import nst_tf
 from benchmark import contenders
+from nst_tf import sweep
+from nst_tf.io import inputs
 
-# {what paints again and again: settings}; "evaluate" and "Stylizer" are those of the package.
+# {what paints again and again: settings}; "evaluate", "Stylizer" and "sweep" are those of the package.
 CASES: Mapping[str, Mapping[str, Any]] = {
     "float32, winograd": {"precision": "float32", "convolution": "winograd"},
     "float32, direct": {"precision": "float32", "convolution": "direct"},
@@ -21,6 +23,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "regions": {"precision": "float32"},
     "Stylizer": {"precision": "float32"},
     "evaluate": {},
+    "sweep": {"precision": "float32"},
 }
 
 # Pictures before the first measurement: the first builds and traces, the second settles the allocator.
@@ -85,7 +88,16 @@ def _painter(task: contenders.Task, source: str, case: str) -> Callable[[], floa
         )
         return first[0]
 
-    return {"evaluate": evaluated, "Stylizer": stylizer}.get(case, stylized)
+    def swept() -> float:
+        start, first = time.perf_counter(), []
+        chosen = nst_tf.get_config("default", **(small | options))
+        paths = inputs.InputPaths(content=content, styles=[style])
+        made = sweep.Sweep([sweep.Cell({}, paths, chosen, (), ())], None)
+        with made.folder() as folder:
+            made.paint(0, folder, lambda _: first.append(time.perf_counter() - start))
+        return first[0]
+
+    return {"evaluate": evaluated, "Stylizer": stylizer, "sweep": swept}.get(case, stylized)
 
 
 def _regions(content: np.ndarray) -> dict[str, Any]:
