@@ -126,7 +126,12 @@ _SHORTEST_HISTORY = 3
 
 
 def fit(
-    config: Config, precision: str, inputs: Inputs, first_scale: int = 0, correction: float = 1.0
+    config: Config,
+    precision: str,
+    inputs: Inputs,
+    first_scale: int = 0,
+    correction: float = 1.0,
+    limit: float | None = None,
 ) -> Config:
     """Returns the config with its "auto" settings replaced so that the run fits into the memory it may take.
 
@@ -140,11 +145,12 @@ def fit(
         inputs: Its pictures.
         first_scale: The index of the first scale that is still to come.
         correction: What estimates are multiplied by.
+        limit: The bytes that the run may take in all; None for what `allowed` returns now.
 
     Raises:
         InputError: Nothing fits. The message says how much the run needs and the largest size that fits.
     """
-    last, limit = plan_scales(config, *inputs.content)[-1], allowed(config)
+    last, limit = plan_scales(config, *inputs.content)[-1], allowed(config) if limit is None else limit
 
     def fits_with(candidate: Config, inputs: Inputs) -> bool:
         scale = plan_scales(candidate, *inputs.content)[-1]
@@ -218,9 +224,10 @@ class Plan:
         self._is_kept = can_be_kept(self.config, precision, inputs, first_scale)
         if not self._is_kept:
             runtime.give_back_freed_memory()
-        self._peak_before = _peak_so_far()
+        self._limit, self._peak_before = allowed(config), _peak_so_far()
+        self._others = max(0.0, _in_use() - _LOADED)  # what this process holds beside the run
         needed = self._factor() * peak(self.config, precision, inputs, first_scale)
-        _LOG.info("memory: %.3f GB planned of %.3f GB", needed / 1e9, allowed(config) / 1e9)
+        _LOG.info("memory: %.3f GB planned of %.3f GB", needed / 1e9, self._limit / 1e9)
 
     def _first_fit(self, configs: Sequence[Config], first_scale: int) -> Config:
         """Returns the first of some configs that fits.
@@ -242,13 +249,14 @@ class Plan:
         Raises:
             InputError: The scale does not fit; the message says what would.
         """
-        correction = self._correction(scale_index)
-        end = scale_index + 1
+        correction, end = self._correction(scale_index), scale_index + 1
+        # Others may have taken memory since the run began.
+        limit = min(self._limit, allowed(self.config, _in_use() - self._others))
         needed = correction * peak(self.config, self._precision, self._inputs, self._first, end)
-        if needed > allowed(self.config):
+        if needed > limit:
             open_settings = {name: self._asked.to_settings()[name] for name in ("tile", "history_precision")}
             reopened = self.config.replace(**open_settings)
-            self.config = fit(reopened, self._precision, self._inputs, self._first, correction)
+            self.config = fit(reopened, self._precision, self._inputs, self._first, correction, limit)
         return self.config
 
     def _correction(self, scale_index: int) -> float:
@@ -471,18 +479,28 @@ def _map_bytes(config: Config, precision: str) -> float:
     return size * sum(channels)
 
 
-def allowed(config: Config) -> float:
+def allowed(config: Config, own: float | None = None) -> float:
     """Returns how many bytes a run may take in all: what its config says, or most of what is free.
 
-    What is free is the first GPU's memory, or what this process may still take beside what is in use already.
+    What is free is the first GPU's memory, or what this process may still take.
+
+    Args:
+        config: Of the run.
+        own: The bytes that the run has already; None before it begins.
     """
     if config.memory.max_memory != "auto":
         return _LIMIT_SHARE * settings.to_bytes(config.memory.max_memory)
     total, in_gpu = runtime.gpu_memory_bytes(), runtime.gpu_memory_in_use()
     if total is not None and in_gpu is not None:
-        return _FREE_SHARE * (total - in_gpu[0])
-    in_use = min(_LOADED, free_memory.used_memory())
-    return in_use + _FREE_SHARE * free_memory.free_memory()
+        return (0.0 if own is None else own) + _FREE_SHARE * (total - in_gpu[0])
+    own = min(_LOADED, _in_use()) if own is None else own
+    return own + _FREE_SHARE * free_memory.free_memory()
+
+
+def _in_use() -> float:
+    """Returns the memory that this process has in use, of a GPU where there is one."""
+    in_gpu = runtime.gpu_memory_in_use()
+    return free_memory.used_memory() if in_gpu is None else float(in_gpu[0])
 
 
 def _peak_so_far() -> float | None:

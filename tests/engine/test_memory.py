@@ -111,7 +111,7 @@ def test_freed_memory_is_kept_only_where_there_is_plenty(monkeypatch):
 
 def _allow(monkeypatch, amount):
     """Allows runs an amount of memory, in bytes."""
-    monkeypatch.setattr(memory, "allowed", lambda _: amount)
+    monkeypatch.setattr(memory, "allowed", lambda *_: amount)
 
 
 def _fit(chosen, **changes):
@@ -372,3 +372,17 @@ def test_windows_are_those_of_the_tiles(size, tile):
     grid = tiling.plan(tf.constant(height), tf.constant(width), int(tile), halo, stride)
     longest = [max(end - begin for begin, end, *_ in spans.numpy().tolist()) for spans in grid]
     assert memory._window(chosen, size) == longest[0] * longest[1]
+
+
+def test_what_a_run_has_taken_itself_is_not_taken_from_it(monkeypatch):
+    """Free memory falls as the run takes it; what others take meanwhile counts."""
+    free, used = [15e9], [1.6e9]  # a gigabyte of it is of others in this process
+    monkeypatch.setattr(free_memory, "free_memory", lambda: free[0])
+    monkeypatch.setattr(free_memory, "used_memory", lambda: used[0])
+    monkeypatch.setattr(free_memory, "peak_memory", lambda: None)
+    plan = memory.Plan(LARGE, "float32", INPUTS)
+    assert plan.config.memory.tile == "off"
+    free[0], used[0] = 9e9, 7.6e9  # the run has taken six
+    assert plan.next_scale(2).memory.tile == "off"
+    free[0] = 2e9  # others seven
+    assert plan.next_scale(2).memory.tile.isdecimal()

@@ -281,7 +281,7 @@ def test_sizes_that_do_not_fit_into_memory_are_left_out(task, monkeypatch, capsy
     needed = {size: measuring._needed(bench._task(size)) for size in (32, 256)}
     assert 1e9 < needed[32] < needed[256]
     monkeypatch.setattr(measuring, "_cost", lambda *_: {"peak_gib": 1.0})
-    monkeypatch.setattr(memory, "allowed", lambda _: 1.01 * needed[32])
+    monkeypatch.setattr(memory, "allowed", lambda *_: 1.01 * needed[32])
     assert list(bench.processes([32, 256])) == ["32"]
     assert capsys.readouterr().out.startswith("processes at 256 pixels: left out, would take about")
     with pytest.raises(errors.InputError, match="sizes: 256 do not fit into memory"):
