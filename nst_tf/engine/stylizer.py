@@ -222,8 +222,8 @@ class Stylizer(tf.Module):
         """Takes the steps that are left, over all scales.
 
         Args:
-            on_progress: Called about twice a second or once a step, whichever is rarer; returning
-                anything true stops the run.
+            on_progress: Called about twice a second or once a step, whichever is rarer; returning anything
+                true stops the run.
             report_at: Steps, counted over all scales, after which `on_progress` is called in any case.
 
         Returns:
