@@ -175,7 +175,14 @@ def fit(
     else:
         name, height, width = "size", last.height, last.width
         counted = [] if enlarged else inputs.styles
-        way_out = f"--size={_largest(lambda size: fits({'size': size}, counted), max(height, width))}"
+        largest = _largest(lambda size: fits({"size": size}, counted), max(height, width))
+        way_out = f"--size={largest}"
+        if not _fits_at_all(lambda: fits({"size": largest}, counted)):
+            least = correction * estimate(candidate, precision, last._replace(height=1, width=1), []) / 1e9
+            raise errors.InputError(
+                f"memory: TensorFlow and the network alone take about {least:.1f} GB, of which"
+                f" {limit / 1e9:.1f} GB may be taken ({_why(config)}); allow more"
+            )
     needed = correction * peak(candidate, precision, inputs, first_scale)
     if needed <= limit:
         raise errors.InputError(
@@ -186,6 +193,14 @@ def fit(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
         f" {limit / 1e9:.1f} GB may be taken ({_why(config)}); the largest {name} that fits is {way_out}"
     )
+
+
+def _fits_at_all(fits: Callable[[], bool]) -> bool:
+    """Returns whether the largest size that was found fits: it may be too small for the layers."""
+    try:
+        return fits()
+    except errors.InputError:
+        return False
 
 
 def _why(config: Config) -> str:

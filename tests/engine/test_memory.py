@@ -331,7 +331,7 @@ def test_what_an_earlier_run_of_the_process_took_says_nothing(monkeypatch):
 
 def test_a_run_that_no_longer_fits_is_refused_between_scales(monkeypatch):
     plan, taken = _plan(monkeypatch, 10e9, LARGE)
-    taken[0] = 40e9
+    taken[0] = 20e9
     with pytest.raises(errors.InputError, match="the largest size that fits"):
         plan.next_scale(2)
 
@@ -386,3 +386,13 @@ def test_what_a_run_has_taken_itself_is_not_taken_from_it(monkeypatch):
     assert plan.next_scale(2).memory.tile == "off"
     free[0] = 2e9  # others seven
     assert plan.next_scale(2).memory.tile.isdecimal()
+
+
+@pytest.mark.parametrize("chosen", [DEFAULT, apply_overrides(DEFAULT, {"tile": "off"})])
+def test_where_no_size_fits_none_is_named(monkeypatch, chosen):
+    _allow(monkeypatch, 1e9)
+    with pytest.raises(
+        errors.InputError, match=r"^memory: .* alone take about 1.3 GB, of which 1.0 GB"
+    ) as caught:
+        _fit(chosen)
+    assert "--size" not in str(caught.value)
