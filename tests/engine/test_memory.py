@@ -331,7 +331,7 @@ def test_what_an_earlier_run_of_the_process_took_says_nothing(monkeypatch):
 
 def test_a_run_that_no_longer_fits_is_refused_between_scales(monkeypatch):
     plan, taken = _plan(monkeypatch, 10e9, LARGE)
-    taken[0] = 20e9
+    taken[0] = 12e9
     with pytest.raises(errors.InputError, match="the largest size that fits"):
         plan.next_scale(2)
 
