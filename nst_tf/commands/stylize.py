@@ -159,6 +159,8 @@ def tell(
         terminal.complain(command, f"stopped; --resume goes on from {result.checkpoint}")
     if result.outcome == "diverged":
         terminal.complain(command, _divergence(result))
+    elif hint := _hint(result):
+        terminal.complain(command, hint)
 
 
 def _summary(result: "Result", output: str, seconds: float) -> str:
@@ -183,3 +185,27 @@ def _divergence(result: "Result") -> str:
         return f"{saved}. Weights so large that the loss overflows are the likely cause: make them smaller"
     rate = result.config.optimizer.learning_rate
     return f"{saved}. A learning rate of {rate:g} is the likely cause: try --learning_rate={rate / 10:g}"
+
+
+# A run of fewer steps at its last scale says nothing about its settings.
+_FEWEST_STEPS = 10
+
+# The largest standard deviation of a colour channel in a picture that looks uniform: two levels of 255.
+_UNIFORM = 2 / 255
+
+
+def _hint(result: "Result") -> str | None:
+    """Returns why a picture is probably useless, and what to do; None for one that may be good."""
+    totals = [row.total for row in result.trace if row.scale == result.trace[-1].scale]
+    rate = result.config.optimizer.learning_rate
+    if len(totals) >= _FEWEST_STEPS and min(totals[1:]) >= totals[0]:
+        never = "the loss never fell at the last scale"
+        if result.config.optimizer.name == "lbfgs" or not rate:
+            return f"{never}. Weights too small for float32 are the likely cause: make them larger"
+        return f"{never}. A learning rate of {rate:g} is the likely cause: try --learning_rate={rate / 10:g}"
+    if result.trace and result.image.std(axis=(0, 1)).max() < _UNIFORM:
+        return (
+            "the picture is almost uniform. A painting without any shapes, or a total_variation_weight far"
+            " above the other losses, is the likely cause"
+        )
+    return None
