@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,16 @@ def _files() -> set[pathlib.Path]:
         if not any(p in ignored or p.startswith(".coverage.") for p in path.relative_to(ROOT).parts)
         and path.relative_to(ROOT).parts[0] != "pictures"  # which quickstart.sh makes
     }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_as_in_a_terminal():
+    """Ends what nohup, or a shell in the background, had this process ignore: the command keeps to it."""
+    defaults = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    for name, handler in defaults.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
