@@ -53,7 +53,8 @@ def _files() -> set[pathlib.Path]:
 @pytest.fixture(autouse=True, scope="session")
 def signals_as_in_a_terminal():
     """Ends what nohup, or a shell in the background, had this process ignore: the command keeps to it."""
-    defaults = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    defaults: dict[str, Any] = {"SIGINT": signal.default_int_handler}
+    defaults |= {"SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
     for name, handler in defaults.items():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
