@@ -105,8 +105,8 @@ def use_onednn() -> None:
     There its products of matrices, and with them convolutions by Winograd, are a third to a half faster:
     a step of gatys_pytorch took 0.71 to 0.84 times as long at 128, 256 and 512 pixels (two cores, float32,
     two runs of each in turn). What a person has set stays. For a process that paints: it changes how all of
-    it rounds, and Keras' own convolutions, those of --convolution=direct, are slower by it. Does nothing once
-    TensorFlow is loaded.
+    it rounds, and Keras' own convolutions, those of --convolution=direct, are slower by it, without an end in
+    sight where a picture is 1024 pixels wide. Does nothing once TensorFlow is loaded.
     """
     if "tensorflow" not in sys.modules and _AVX2 in _processor_flags():
         os.environ.setdefault(_ONEDNN_VARIABLE, "1")

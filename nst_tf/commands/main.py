@@ -51,9 +51,9 @@ COMMANDS: Mapping[str, _Entry] = {
         "paints a photograph like a painting; what is done without a command", runtime.prepare_memory
     ),
     "presets": _Entry("lists the formulations: source, character, cost in time"),
-    "sweep": _Entry("paints a labelled sheet of pictures over the values of flags", runtime.prepare_process),
+    "sweep": _Entry("paints a labelled sheet of pictures over the values of flags", runtime.prepare_memory),
     "reconstruct": _Entry(
-        "draws what each layer keeps of a photograph and a painting", runtime.prepare_process
+        "draws what each layer keeps of a photograph and a painting", runtime.prepare_memory
     ),
     "export": _Entry("writes the run as a SavedModel that TensorFlow Serving serves"),
     "request": _Entry("asks a server for a picture"),

@@ -114,6 +114,8 @@ def main(values: flags.FlagValues) -> int:
     if len(run.paths.styles) > 1:
         named = ", ".join(map(str, run.paths.styles))
         raise errors.InputError(f"style: {named}; allowed: one painting, for its row")
+    if run.config.network.convolution != "direct":
+        runtime.use_onednn()
     runtime.use_tensorflow_backend()
     with runtime.quiet():
         importlib.import_module("nst_tf.api")  # and with it TensorFlow, whose notes would be shown

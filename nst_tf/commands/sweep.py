@@ -109,6 +109,8 @@ def _sweep(values: flags.FlagValues) -> int:
         for of_cell, own, run in zip(settings, of_cells, runs, strict=True)
     ]
     terminal.show_warnings()
+    if all(run.config.network.convolution != "direct" for run in runs):
+        runtime.use_onednn()
     made = sweep.Sweep(cells, run_flags.to_path(values, "keep"))
     with made.folder() as folder:
         painted = []
