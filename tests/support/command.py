@@ -98,4 +98,7 @@ def painting(folder, *arguments, **changes):
     ) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first line of progress
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()  # or a test that fails would wait for a run without an end
