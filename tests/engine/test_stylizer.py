@@ -147,8 +147,9 @@ def test_progress_may_stop_the_run(narrow_weights):
     assert np.isfinite(reports[0].picture()).all()
 
 
-def test_only_true_stops_a_run(narrow_weights):
-    assert make(narrow_weights, steps=3).run(lambda _: "a truthy value") == "finished"
+@pytest.mark.parametrize(("answer", "outcome"), [("yes", "stopped"), (np.True_, "stopped"), (0, "finished")])
+def test_whatever_is_true_stops_a_run(narrow_weights, answer, outcome):
+    assert make(narrow_weights, steps=3).run(lambda _: answer) == outcome
 
 
 def test_the_last_scale_has_no_next(narrow_weights):
