@@ -113,7 +113,7 @@ def test_a_full_mask_is_none(narrow_weights, labelled):
     np.testing.assert_allclose(_painted(masked), _painted(plain), atol=1e-6)
 
 
-@pytest.mark.parametrize(("blend", "regional"), zip(settings.STYLE_BLENDS, (True, False), strict=True))
+@pytest.mark.parametrize(("blend", "regional"), [*zip(settings.STYLE_BLENDS, (True, False), strict=True)])
 def test_a_style_of_weight_0_is_not_there(narrow_weights, blend, regional):
     options: dict[str, Any] = {"style_blend": blend, "normalize_activations": True, "color": "statistics"}
     plans = [_plan(MASK, styles=styles) if regional else None for styles in ((RED, BLUE), (RED,))]
