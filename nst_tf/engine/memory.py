@@ -235,16 +235,16 @@ class Plan:
         self._asked, self._precision, self._inputs, self._first = config, precision, inputs, first_scale
         tiles = [] if fitted is None or config.memory.tile != "auto" else [str(tile) for tile in _TILES]
         first = fitted or config
-        self.config = self._first_fit([first, *(first.replace(tile=tile) for tile in tiles)], first_scale)
+        self.config = self._first_fit([first, *(first.replace(tile=tile) for tile in tiles)])
         self._is_kept = can_be_kept(self.config, precision, inputs, first_scale)
         if not self._is_kept:
             runtime.give_back_freed_memory()
-        self._limit, self._peak_before = allowed(config), _peak_so_far()
-        self._others = max(0.0, _in_use() - _LOADED)  # what this process holds beside the run
+        self._limit, self._peak_before = allowed(config), peak_so_far()
+        self._others = max(0.0, in_use() - _LOADED)  # what this process holds beside the run
         needed = self._factor() * peak(self.config, precision, inputs, first_scale)
         _LOG.info("memory: %.3f GB planned of %.3f GB", needed / 1e9, self._limit / 1e9)
 
-    def _first_fit(self, configs: Sequence[Config], first_scale: int) -> Config:
+    def _first_fit(self, configs: Sequence[Config]) -> Config:
         """Returns the first of some configs that fits.
 
         Raises:
@@ -253,7 +253,7 @@ class Plan:
         refused = []
         for config in configs:
             try:
-                return fit(config, self._precision, self._inputs, first_scale)
+                return fit(config, self._precision, self._inputs, self._first)
             except errors.InputError as error:
                 refused.append(error)
         raise refused[0]
@@ -266,7 +266,7 @@ class Plan:
         """
         correction, end = self._correction(scale_index), scale_index + 1
         # Others may have taken memory since the run began.
-        limit = min(self._limit, allowed(self.config, _in_use() - self._others))
+        limit = min(self._limit, allowed(self.config, in_use() - self._others))
         needed = correction * peak(self.config, self._precision, self._inputs, self._first, end)
         if needed > limit:
             open_settings = {name: self._asked.to_settings()[name] for name in ("tile", "history_precision")}
@@ -276,7 +276,7 @@ class Plan:
 
     def _correction(self, scale_index: int) -> float:
         """Returns by how much the run has taken more than was estimated; 1 where nobody knows."""
-        now = _peak_so_far()
+        now = peak_so_far()
         if now is None or self._peak_before is None or now <= self._peak_before:
             return 1.0  # an earlier run in this process took more
         estimated = peak(self.config, self._precision, self._inputs, self._first, scale_index)
@@ -508,17 +508,17 @@ def allowed(config: Config, own: float | None = None) -> float:
     total, in_gpu = runtime.gpu_memory_bytes(), runtime.gpu_memory_in_use()
     if total is not None and in_gpu is not None:
         return (0.0 if own is None else own) + _FREE_SHARE * (total - in_gpu[0])
-    own = min(_LOADED, _in_use()) if own is None else own
+    own = min(_LOADED, in_use()) if own is None else own
     return own + _FREE_SHARE * free_memory.free_memory()
 
 
-def _in_use() -> float:
+def in_use() -> float:
     """Returns the memory that this process has in use, of a GPU where there is one."""
     in_gpu = runtime.gpu_memory_in_use()
     return free_memory.used_memory() if in_gpu is None else float(in_gpu[0])
 
 
-def _peak_so_far() -> float | None:
+def peak_so_far() -> float | None:
     """Returns the most memory that this process has had in use, of a GPU where there is one."""
     in_gpu = runtime.gpu_memory_in_use()
     return free_memory.peak_memory() if in_gpu is None else float(in_gpu[1])

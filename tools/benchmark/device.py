@@ -16,7 +16,7 @@ from benchmark import contenders
 from nst_tf import runtime
 from nst_tf.config import presets
 from nst_tf.config.config import Config
-from nst_tf.engine import checkpoints, free_memory, memory, stylizer
+from nst_tf.engine import checkpoints, memory, stylizer
 
 # Steps of the run that is interrupted, at its two scales, and where.
 _STEPS, _CUT = (6, 6), 9
@@ -65,8 +65,7 @@ def _peak(task: contenders.Task, chosen: Config) -> dict[str, Any]:
     run = _run(task, plan.config)
     run.run()
     run.evaluate()
-    in_gpu = runtime.gpu_memory_in_use()
-    taken = free_memory.peak_memory() if in_gpu is None else in_gpu[1]
+    taken = memory.peak_so_far()
     planned = memory.peak(plan.config, precision, sizes)
     return {
         "planned_gb": planned / _GIGABYTE,
@@ -93,10 +92,7 @@ def _resumed(task: contenders.Task, chosen: Config) -> float:
     whole.run()
     first = _run(task, chosen)
     first.run(lambda progress: progress.step >= _CUT, range(1, _CUT + 1))
-    origin, weights = (
-        checkpoints.Origin(chosen, {}),
-        {"name": first.weights.name, "sha256": first.weights.sha256},
-    )
+    weights = {"name": first.weights.name, "sha256": first.weights.sha256}
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "checkpoint"
         origin = checkpoints.Origin(chosen, {})
@@ -113,13 +109,9 @@ def _growth(task: contenders.Task, chosen: Config, count: int) -> float:
     def paint() -> None:
         nst_tf.stylize(task.content[0], task.style[0], preset=chosen)
 
-    def in_use() -> float:
-        in_gpu = runtime.gpu_memory_in_use()
-        return free_memory.used_memory() if in_gpu is None else float(in_gpu[0])
-
     paint()
     paint()
-    before = in_use()
+    before = memory.in_use()
     for _ in range(count):
         paint()
-    return in_use() - before
+    return memory.in_use() - before
