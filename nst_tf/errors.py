@@ -38,6 +38,11 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str
     return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{nor}{hint}")
 
 
+def one_line(error: BaseException) -> str:
+    """Returns an error's message in one line; the name of its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def require(condition: object, name: str, came: object, allowed: str) -> None:
     """Raises the error that says what came and what is allowed, unless the condition holds.
 

@@ -99,7 +99,7 @@ class Outputs:
             try:
                 writers[name](path)
             except (OSError, errors.InputError) as error:
-                failures.append(f"{name}: {path} could not be written: {' '.join(str(error).split())}")
+                failures.append(f"{name}: {path} could not be written: {errors.one_line(error)}")
         return failures
 
 

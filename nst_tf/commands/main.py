@@ -98,7 +98,7 @@ def main(argv: Sequence[str], *, prepare: bool = False) -> int:
     except (MemoryError, ImportError) as error:
         if not _ran_out(error):
             raise
-        what = " ".join(str(error).split()) or type(error).__name__
+        what = errors.one_line(error)
         terminal.complain(
             command, f"memory ran out ({what}); a smaller --size or smaller pictures need less, or allow more"
         )
@@ -140,7 +140,7 @@ def _refusing(parse: Callable[[], list[str]]) -> list[str]:
     try:
         return parse()
     except (flags.Error, ValueError) as error:  # ValueError: --nooverwrite=3, a --flagfile that is no text
-        raise errors.InputError(f"{' '.join(str(error).split())}; --help lists all flags") from None
+        raise errors.InputError(f"{errors.one_line(error)}; --help lists all flags") from None
 
 
 def _checked(word: str) -> str:

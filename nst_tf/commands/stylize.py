@@ -13,7 +13,7 @@ from typing import TextIO
 
 from absl import flags
 
-from nst_tf import runtime
+from nst_tf import errors, runtime
 from nst_tf.commands import presets, run_flags, terminal
 from nst_tf.io import samples
 
@@ -108,7 +108,7 @@ def _write(
         written, line = files.write_somewhere(result.save_picture, run.output)
         failures += [line] if line else []
     except OSError as error:
-        failures.append(f"the picture could not be written: {' '.join(str(error).split())}")
+        failures.append(f"the picture could not be written: {errors.one_line(error)}")
     others: dict[str, Callable[[], None]] = {}
     if written is not None:
         others["manifest"] = lambda: result.save_manifest(written)
@@ -118,7 +118,7 @@ def _write(
         try:
             write()
         except OSError as error:
-            failures.append(f"the {name} could not be written: {' '.join(str(error).split())}")
+            failures.append(f"the {name} could not be written: {errors.one_line(error)}")
     return written, [*failures, *run.outputs.write(result.image, result.trace)]
 
 

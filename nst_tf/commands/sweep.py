@@ -160,7 +160,7 @@ def _values_of(values: flags.FlagValues, settings: Mapping[str, str]) -> flags.F
         try:
             own[name].parse(text)
         except flags.Error as error:
-            raise errors.InputError(" ".join(str(error).split())) from None
+            raise errors.InputError(errors.one_line(error)) from None
     return own
 
 

@@ -241,7 +241,7 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
         with safetensors.safe_open(path, framework="np", backend="pread") as file:
             yield file
     except (OSError, safetensors.SafetensorError) as error:
-        why = " ".join(str(error).split())
+        why = errors.one_line(error)
         raise errors.InputError(
             f"checkpoint: {path} cannot be read: {why}; remove it to begin anew"
         ) from None
@@ -319,12 +319,14 @@ class Writer:
             self._write(trace, observed)
         except (OSError, safetensors.SafetensorError, MemoryError) as error:
             if not self._has_warned:
-                why = " ".join(str(error).split())
+                why = errors.one_line(error)
                 _LOG.warning("checkpoint: %s could not be written: %s", self._kept.path, why)
             self._has_warned = True
-        self._last = time.perf_counter()
-        self._wait_s = max(self._kept.every_s, (self._last - start) / _SHARE)
-        return not self._has_warned
+            return False
+        finally:
+            self._last = time.perf_counter()
+            self._wait_s = max(self._kept.every_s, (self._last - start) / _SHARE)
+        return True
 
     def _write(self, trace: Sequence[TraceRow], observed: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         arrays: dict[str, np.ndarray] = {}

@@ -15,6 +15,8 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from nst_tf import errors
+
 try:
     import fcntl
 except ImportError:  # Windows, where a file in use cannot be removed either
@@ -74,7 +76,7 @@ def write_somewhere(write: Callable[[pathlib.Path], object], path: pathlib.Path)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        why = " ".join(str(error).split())
+        why = errors.one_line(error)
         return folder / path.name, f"{path} could not be written: {why}; it is {folder / path.name}"
     return path, ""
 

@@ -136,7 +136,7 @@ def _bytes_of(file: Any, name: str) -> bytes:
     try:
         data = file.read()
     except (OSError, ValueError) as error:  # ValueError: it is closed, or a text that cannot be decoded
-        raise errors.InputError(f"{name}: the open file cannot be read: {_one_line(error)}") from None
+        raise errors.InputError(f"{name}: the open file cannot be read: {errors.one_line(error)}") from None
     if not isinstance(data, bytes):
         raise errors.InputError(f"{name}: a file opened for text; open it for bytes, as in open(path, 'rb')")
     return data
@@ -278,11 +278,7 @@ def decoded(
         ) from None
     except (OSError, SyntaxError, ValueError, RuntimeError, MemoryError, struct.error) as error:
         # Pillow raises all of these for damaged files: SyntaxError for PNG, RuntimeError for AVIF.
-        raise errors.InputError(f"{name}: {path} cannot be read: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        raise errors.InputError(f"{name}: {path} cannot be read: {errors.one_line(error)}") from None
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:

@@ -251,6 +251,17 @@ def test_a_full_disk_keeps_the_checkpoint_before(narrow_weights, checkpoint, mon
     assert os.listdir(checkpoint.path.parent) == [checkpoint.path.name]
 
 
+def test_a_checkpoint_that_is_written_after_a_failure_is_there(narrow_weights, tmp_path):
+    folder = tmp_path / "later"
+    kept = checkpoints.Checkpoints(folder / "checkpoint")
+    run, origin = _run(narrow_weights, _config()), checkpoints.Origin(_config(), INPUTS)
+    writer = checkpoints.Writer(kept, run, origin, {"name": "", "sha256": ""})
+    assert not writer.write([], {})
+    folder.mkdir()
+    assert writer.write([], {})
+    assert checkpoints.read(kept.path).origin == origin
+
+
 def test_a_run_that_may_be_diverging_keeps_the_checkpoint_before(narrow_weights, checkpoint):
     before, run = checkpoint.path.read_bytes(), _run(narrow_weights, _config())
     run.image.assign(np.nan * run.image)
