@@ -185,14 +185,15 @@ def paint(
         del loaded
         made = _Run(run, callbacks, kept, origin).make(on_progress)
     else:
-        made = _recolor(chosen, loaded.content, loaded.styles, callbacks)
+        made = _recolor(chosen, loaded, callbacks)
     losses = made.losses._asdict() if made.trace else {}
+    alpha = _resized_alpha(alpha, *made.image.shape[:2])
     return Result(
-        made.image,
+        made.image if alpha is None else pictures.over_white(made.image, alpha),
         made.losses,
         made.config,
         manifest.make(made.config, origin.inputs, made.weights, losses),
-        _resized_alpha(alpha, *made.image.shape[:2]),
+        alpha,
         made.trace,
         made.outcome,
         made.checkpoint,
@@ -299,23 +300,29 @@ def _named(callbacks: Sequence[Callback]) -> Iterator[tuple[str, Callback]]:
         counts[kind] += 1
 
 
-def _recolor(
-    chosen: config.Config,
-    content_image: np.ndarray | None,
-    style_images: Sequence[np.ndarray],
-    callbacks: Sequence[Callback],
-) -> _Made:
+def _recolor(chosen: config.Config, loaded: inputs.LoadedInputs, callbacks: Sequence[Callback]) -> _Made:
     """Returns the content image with the styles' colours: no network, no steps, no losses."""
     if callbacks:
         raise errors.InputError(f"callbacks: color={chosen.color.mode!r} takes no steps to report")
-    check(content_image, style_images, chosen, content_image)
-    found = [color.statistics(tf.constant(image)) for image in style_images]
+    check(loaded.content, loaded.styles, chosen, loaded.content)
+    alphas = [
+        None if loaded.regions is None else loaded.regions.alpha(index)
+        for index in range(len(loaded.styles) + 1)
+    ]
+    of_content, *of_styles = (
+        None if alpha is None else tf.constant(alpha[np.newaxis, ..., np.newaxis]) for alpha in alphas
+    )
+    found = [
+        color.statistics(tf.constant(image), alpha)
+        for image, alpha in zip(loaded.styles, of_styles, strict=True)
+    ]
     weights = np.array(chosen.blend_weights(len(found)))
     prepared = color.recolor(
-        tf.constant(content_image),
+        tf.constant(loaded.content),
         color.ColorStatistics(*(tf.stack(parts) for parts in zip(*found, strict=True))),
         tf.constant(weights / weights.sum(), tf.float32),
         chosen.color.root,
+        of_content,
     )
     scale = scales.plan_scales(chosen, *prepared.shape[1:3])[-1]
     image = images.resize(prepared, scale.height, scale.width)[0].numpy()

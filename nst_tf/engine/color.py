@@ -37,8 +37,9 @@ class Color(NamedTuple):
     """One choice of colours."""
 
     needs: tuple[str, ...]  # pictures that it cannot do without, of "content" and "style"
-    prepare: Callable[[Tensor, Sequence[Tensor], str], tuple[Tensor, list[Tensor]]]
-    """(content image, style images, root) -> content image and style images to run with"""
+    prepare: Callable[..., tuple[Tensor, list[Tensor]]]
+    """(content image, style images, root, alphas) -> content image and style images to run with; alphas as in
+    `Alphas`, () where all pixels are seen"""
     finish: Callable[[Tensor, Tensor], Tensor] | None
     """(picture of the run, content image of any size) -> the picture to show, not clipped; None where the two
     are the same"""
@@ -64,18 +65,47 @@ def check(name: str, **images: object) -> None:
             raise errors.InputError(f"color: {name!r} needs a {what[image]}; without one use 'style'")
 
 
-def statistics(image: Tensor) -> ColorStatistics:
+# Of the content image and of each style image, [1, H, W, 1]: how much each pixel counts.
+Alphas = Sequence[Tensor]
+
+
+def statistics(image: Tensor, alpha: Tensor | None = None) -> ColorStatistics:
     """Returns the statistics of an image's colours, or of any three channels.
 
     Rows are summed in float32, whose rounding errors stay small over so few pixels, and then in float64.
+
+    Args:
+        image: [1, H, W, 3].
+        alpha: [1, H, W, 1], how much each pixel counts; None where all do alike.
     """
+    if alpha is not None:
+        return _weighted_statistics(image[0], alpha[0, ..., 0])
     mean = tf.reduce_mean(tf.cast(tf.reduce_mean(image[0], axis=1), tf.float64), axis=0)
     channels = tf.unstack(image[0] - tf.cast(mean, tf.float32), axis=-1)
     rows = tf.stack([[tf.reduce_mean(one * other, axis=1) for other in channels] for one in channels])
     return ColorStatistics(mean, tf.reduce_mean(tf.cast(rows, tf.float64), axis=-1))
 
 
-def match(image: Tensor, target: ColorStatistics, root: str) -> Tensor:
+def _weighted_statistics(image: Tensor, weights: Tensor) -> ColorStatistics:
+    """Returns the statistics of an image [H, W, 3] whose pixels have weights [H, W]."""
+    total = tf.reduce_sum(tf.cast(tf.reduce_sum(weights, axis=1), tf.float64))
+
+    def mean(values: Tensor) -> Tensor:
+        """Returns the weighted mean over [H, W], the first axes."""
+        rows = tf.einsum("hw,hwc->hc", weights, values)
+        return tf.reduce_sum(tf.cast(rows, tf.float64), axis=0) / total
+
+    center = mean(image)
+    channels = tf.unstack(image - tf.cast(center, tf.float32), axis=-1)
+    products = tf.stack([one * other for one in channels for other in channels], axis=-1)
+    return ColorStatistics(center, tf.reshape(mean(products), [len(channels), len(channels)]))
+
+
+def _alpha(alphas: Alphas, index: int) -> Tensor | None:
+    return alphas[index] if alphas else None
+
+
+def match(image: Tensor, target: ColorStatistics, root: str, alpha: Tensor | None = None) -> Tensor:
     """Returns the image with its colours transformed to the target's mean and covariance, not clipped.
 
     p' = A (p - mean) + target mean, with A covariance A^T = target covariance. A is determined up to a
@@ -86,8 +116,9 @@ def match(image: Tensor, target: ColorStatistics, root: str) -> Tensor:
         image: [1, H, W, 3].
         target: The statistics that the result has.
         root: One of `ROOTS`.
+        alpha: Of the image, as for `statistics`.
     """
-    source = statistics(image)
+    source = statistics(image, alpha)
     matrix = ROOTS[root](source.covariance, target.covariance)
     return tf.cast(target.mean, tf.float32) + _linear(image - tf.cast(source.mean, tf.float32), matrix)
 
@@ -158,22 +189,31 @@ def _triangular(covariance: Tensor) -> tuple[Tensor, Tensor]:
     return tf.transpose(upper) * signs, rotation * signs
 
 
-def _keep(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+def _keep(
+    content: Tensor, styles: Sequence[Tensor], root: str, alphas: Alphas = ()
+) -> tuple[Tensor, list[Tensor]]:
     """Returns the pictures unchanged: the result has the painting's colours."""
-    del root
+    del root, alphas
     return content, list(styles)
 
 
-def _to_luminance(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+def _to_luminance(
+    content: Tensor, styles: Sequence[Tensor], root: str, alphas: Alphas = ()
+) -> tuple[Tensor, list[Tensor]]:
     """Returns grey pictures, each style's with the mean and the standard deviation of the content's."""
     del root
     grey = luminance(content)
-    return grey, [_match_luminance(luminance(style), grey) for style in styles]
+    target = statistics(grey, _alpha(alphas, 0))
+    found = [
+        _match_luminance(luminance(style), _alpha(alphas, index + 1), target)
+        for index, style in enumerate(styles)
+    ]
+    return grey, found
 
 
-def _match_luminance(style: Tensor, content: Tensor) -> Tensor:
-    """Returns L' = deviation_C / deviation_S (L - mean_S) + mean_C, clipped, of grey images."""
-    (source_mean, source), (target_mean, target) = statistics(style), statistics(content)
+def _match_luminance(style: Tensor, alpha: Tensor | None, content: ColorStatistics) -> Tensor:
+    """Returns L' = deviation_C / deviation_S (L - mean_S) + mean_C, clipped, of a grey image."""
+    (source_mean, source), (target_mean, target) = statistics(style, alpha), content
     enough = source[0, 0] > _SMALLEST_DEVIATION**2
     gain = tf.where(enough, tf.sqrt(target[0, 0] / tf.where(enough, source[0, 0], 1.0)), 0.0)
     centred = style - tf.cast(source_mean, tf.float32)
@@ -197,13 +237,20 @@ def _grey_part(gradient: Tensor) -> Tensor:
     return tf.repeat(tf.reduce_mean(gradient, axis=-1, keepdims=True), 3, axis=-1)
 
 
-def _match_styles(content: Tensor, styles: Sequence[Tensor], root: str) -> tuple[Tensor, list[Tensor]]:
+def _match_styles(
+    content: Tensor, styles: Sequence[Tensor], root: str, alphas: Alphas = ()
+) -> tuple[Tensor, list[Tensor]]:
     """Returns the content and every style with the content's colours."""
-    target = statistics(content)
-    return content, [_clipped(match(style, target, root)) for style in styles]
+    target = statistics(content, _alpha(alphas, 0))
+    matched = [
+        _clipped(match(style, target, root, _alpha(alphas, index + 1))) for index, style in enumerate(styles)
+    ]
+    return content, matched
 
 
-def recolor(content: Tensor, found: ColorStatistics, shares: Tensor, root: str) -> Tensor:
+def recolor(
+    content: Tensor, found: ColorStatistics, shares: Tensor, root: str, alpha: Tensor | None = None
+) -> Tensor:
     """Returns the content image with the weighted mean of the colour statistics of S styles.
 
     Args:
@@ -211,11 +258,12 @@ def recolor(content: Tensor, found: ColorStatistics, shares: Tensor, root: str) 
         found: Statistics of the styles, [S, ...] each.
         shares: [S], weights that add up to 1.
         root: One of `ROOTS`.
+        alpha: Of the content image, as for `statistics`.
     """
     wide = tf.cast(shares, tf.float64)
     mean = tf.reduce_sum(wide[:, tf.newaxis] * found.mean, axis=0)
     covariance = tf.reduce_sum(wide[:, tf.newaxis, tf.newaxis] * found.covariance, axis=0)
-    return _clipped(match(content, ColorStatistics(mean, covariance), root))
+    return _clipped(match(content, ColorStatistics(mean, covariance), root, alpha))
 
 
 def _clipped(image: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from nst_tf.tensors import Tensor
 
 # The type of an image of any size.
 ANY_IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
+_ANY_MASK = tf.TensorSpec([1, None, None, 1], tf.float32)
 
 # Longest side of the pictures over which a network is normalised: means over more positions hardly differ,
 # and the features of all its layers are in memory at once.
@@ -53,25 +54,31 @@ def check(content: object, styles: Sequence[object], config: Config, init: objec
         raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
 
 
-def prepare(content: Tensor | None, styles: Sequence[Tensor], config: Config) -> tuple[Any, list[Tensor]]:
+def prepare(
+    content: Tensor | None, styles: Sequence[Tensor], config: Config, alphas: color.Alphas = ()
+) -> tuple[Any, list[Tensor]]:
     """Returns the content image (None without one) and the style images, with the config's colours."""
     contents = [] if content is None else [content]
-    traced = _traced_preparation(config.color.mode, config.color.root, len(contents), len(styles))
+    groups = (contents, styles, alphas)
+    traced = _traced_preparation(config.color.mode, config.color.root, *map(len, groups))
     # As arrays: TensorFlow would keep two copies of an array that becomes a tensor here.
-    arguments = [[np.asarray(image, np.float32) for image in group] for group in (contents, styles)]
+    arguments = [[np.asarray(image, np.float32) for image in group] for group in groups]
     prepared, prepared_styles = traced(*arguments)
     return prepared, list(prepared_styles)
 
 
 @functools.lru_cache(maxsize=16)
-def _traced_preparation(mode: str, root: str, num_contents: int, num_styles: int) -> Any:
+def _traced_preparation(mode: str, root: str, num_contents: int, num_styles: int, num_alphas: int) -> Any:
     """Returns the function that gives pictures of any size the colours of a choice."""
 
-    def traced(contents: Sequence[Tensor], styles: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
-        return color.COLORS[mode].prepare(contents[0] if contents else None, styles, root)
+    def traced(
+        contents: Sequence[Tensor], styles: Sequence[Tensor], alphas: color.Alphas
+    ) -> tuple[Any, list[Tensor]]:
+        return color.COLORS[mode].prepare(contents[0] if contents else None, styles, root, alphas)
 
     # Of unknown size, as in all graphs here: TensorFlow rewrites graphs of known sizes, with other rounding.
-    return tf.function(traced, [[ANY_IMAGE] * num_contents, [ANY_IMAGE] * num_styles], autograph=False)
+    specs = [[ANY_IMAGE] * num_contents, [ANY_IMAGE] * num_styles, [_ANY_MASK] * num_alphas]
+    return tf.function(traced, specs, autograph=False)
 
 
 def network_weights(
@@ -128,15 +135,16 @@ class Inputs:
         used = [index for index, weight in enumerate(weights) if weight > 0]
         self._config = config
         self.shares = [weights[index] for index in used]
-        self.content_image, self.style_images = prepare(
-            content_image, [style_images[index] for index in used], config
-        )
+        chosen = [style_images[index] for index in used]
+        alphas = [] if regions is None else _alphas(regions, used)
+        self.content_image, self.style_images = prepare(content_image, chosen, config, alphas)
         self._masks = None
+        self._frames: list[Tensor] = []
         if regions is not None:
-            self._masks = Masks(
-                _batched(regions.content), tuple(_batched(regions.styles[index]) for index in used)
-            )
-        self._framed = self._is_framed()
+            painted = [_batched(regions.content), *(_batched(regions.styles[index]) for index in used)]
+            seen = [mask * alpha for mask, alpha in zip(painted, alphas, strict=True)] if alphas else painted
+            self._masks = Masks(seen[0], tuple(seen[1:]))
+            self._frames = self._framed(painted[0], regions.alpha(0))
 
     @property
     def shaping_image(self) -> Tensor:
@@ -165,18 +173,48 @@ class Inputs:
             masks += [
                 guides.resize(mask, *size) for mask, size in zip(self._masks.styles, sizes, strict=True)
             ]
-        return contents, styles, masks, [self._frame(masks[0])] if self._framed else []
+        return contents, styles, masks, self._frame(scale)
 
-    def _is_framed(self) -> bool:
-        """Returns whether the photograph is kept outside the regions and some pixel is outside of them."""
-        if self._masks is None or self._config.regions.outside != "keep":
-            return False
-        return bool(tf.reduce_any(tf.reduce_sum(self._masks.content, axis=-1) < 1))
+    def _framed(self, painted: Tensor, alpha: Any) -> list[Tensor]:
+        """Returns the masks [1, H, W, R] and [1, H, W, 1] that frame the painted part; () where nothing does.
 
-    def _frame(self, mask: Tensor) -> Tensor:
-        """Returns the mask of the painted part of the content image, [1, H, W, 1], with a soft edge."""
+        The photograph is kept outside the regions, if the config says so, and the background where nothing is
+        seen.
+
+        Args:
+            painted: The content image's regions.
+            alpha: Of the content image, [H, W], or None.
+        """
+        kept = self._config.regions.outside == "keep"
+        is_framed = kept and bool(tf.reduce_any(tf.reduce_sum(painted, axis=-1) < 1))
+        if not is_framed and alpha is None:
+            return []
+        masks = [painted if is_framed else tf.ones_like(painted)]
+        return masks if alpha is None else [*masks, _batched(alpha[..., np.newaxis])]
+
+    def _frame(self, scale: Scale) -> list[Tensor]:
+        """Returns the mask of the painted part of the content image, [1, H, W, 1], if there is a frame.
+
+        The edge of a region is soft, that of what is seen is not.
+        """
+        if not self._frames:
+            return []
+        mask, *alphas = (guides.resize(each, scale.height, scale.width) for each in self._frames)
         painted = tf.clip_by_value(tf.reduce_sum(mask, axis=-1, keepdims=True), 0.0, 1.0)
-        return guides.soft_edge(painted, round(_EDGE_SHARE * max(mask.shape[1:3])))
+        edge = guides.soft_edge(painted, round(_EDGE_SHARE * max(mask.shape[1:3])))
+        return [edge * tf.cast(alphas[0] > 0, tf.float32) if alphas else edge]
+
+
+def _alphas(regions: Regions, used: Sequence[int]) -> list[Tensor]:
+    """Returns the alphas of the content image and of the styles that are used; none where all is opaque."""
+    if not regions.alphas:
+        return []
+    masks = (regions.content, *(regions.styles[index] for index in used))
+    found = (regions.alpha(0), *(regions.alpha(index + 1) for index in used))
+    return [
+        _batched(np.ones((*mask.shape[:2], 1)) if alpha is None else alpha[..., np.newaxis])
+        for mask, alpha in zip(masks, found, strict=True)
+    ]
 
 
 def _batched(mask: Any) -> Tensor:

@@ -142,20 +142,35 @@ def load(paths: InputPaths, config: Config, changed: Collection[str] = ()) -> Lo
     paths = paths.as_files()
     whole = config.memory.large_inputs == "whole"
     result = None if whole else functools.partial(_result_size, config)
-    content, alpha = (
-        (None, None) if paths.content is None else pictures.read_with_alpha(paths.content, "content", result)
-    )
+    content, alpha = (None, None) if paths.content is None else _seen(paths.content, "content", result)
     scale = None if content is None or whole else scales.plan_scales(config, *content.shape[1:3])[-1]
     of_style = None if whole else functools.partial(_style_size, config, scale)
-    styles = tuple(
-        pictures.read(picture, errors.numbered("style", index), of_style)
+    read = [
+        _seen(picture, errors.numbered("style", index), of_style)
         for index, picture in enumerate(paths.styles)
-    )
+    ]
+    styles, style_alphas = tuple(image for image, _ in read), [own for _, own in read]
     init = None if paths.init is None else pictures.read(paths.init, "init", result)
     regions = None if content is None else _regions(paths, content, styles, result)
+    shaping = [content, *styles] if content is not None else [*styles[:1], *styles]
+    regions = masks.with_alpha(regions, [image.shape[1:3] for image in shaping], [alpha, *style_alphas])
     if regions is not None:
         _check_styles(regions, config.blend_weights(len(styles)))
     return LoadedInputs(content, styles, init, regions, alpha, manifest.describe_inputs(paths.named()))
+
+
+def _seen(
+    picture: Picture, name: str, needed: pictures.Needed | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the image and the alpha of a picture.
+
+    Raises:
+        InputError: It cannot be read, or nothing of it is seen.
+    """
+    image, alpha = pictures.read_with_alpha(picture, name, needed)
+    if alpha is not None and not alpha.any():
+        raise errors.InputError(f"{name}: transparent everywhere, so that there is nothing to match")
+    return image, alpha
 
 
 def _result_size(config: Config, height: int, width: int) -> tuple[int, int]:
@@ -195,13 +210,19 @@ def _check_styles(found: masks.Regions, weights: Sequence[float]) -> None:
     Raises:
         InputError: One has only styles of weight 0.
     """
-    used = [masks for masks, weight in zip(found.styles, weights, strict=True) if weight]
+    used = [number for number, weight in enumerate(weights) if weight]
     for index, name in enumerate(found.colors):
-        if not any(masks[..., index].any() for masks in used):
+        if not any(_is_seen(found.styles[number][..., index], found.alpha(number + 1)) for number in used):
             raise errors.InputError(
-                f"style_blend_weights: all styles of the region {name} have weight 0, so that none would be"
-                " painted there; give one a weight, or make the region black and leave it out"
+                f"style_blend_weights: all styles of the region {name} have weight 0 or are transparent, so"
+                " that none would be painted there; give one a weight, or make the region black and leave it"
+                " out"
             )
+
+
+def _is_seen(mask: np.ndarray, alpha: np.ndarray | None) -> bool:
+    """Returns whether anything is seen of the pixels [H, W] of a region."""
+    return bool((mask if alpha is None else mask * alpha).any())
 
 
 def _check(paths: InputPaths, config: Config, changed: Collection[str]) -> None:

@@ -30,6 +30,9 @@ _RATIO_TOLERANCE = 0.01
 # Unlabelled where it has no partner: what a label picture is before anything is painted on it.
 _BLACK = 0x000000
 
+# The name of the only region.
+_ALL = "#ffffff"
+
 # Pillow's "L", ITU-R BT.601 luma, in thousandths: whole numbers, so that white is exactly 1.
 _LUMA_1000 = (299.0, 587.0, 114.0)
 
@@ -40,6 +43,13 @@ class Regions(NamedTuple):
     colors: tuple[str, ...]  # "#rrggbb" of each region, ascending; "#ffffff" for a mask alone
     content: np.ndarray  # [H, W, R], none of them 0 everywhere
     styles: tuple[np.ndarray, ...]  # [h_k, w_k, R] each; 0 everywhere where a style has no such region
+    # Of the content picture and of each style: how much of a pixel is seen, [H, W] in [0, 1]; None for an
+    # opaque one, () where all are. A pixel counts by as much.
+    alphas: tuple[np.ndarray | None, ...] = ()
+
+    def alpha(self, index: int) -> np.ndarray | None:
+        """Returns the alpha of the content picture, 0, or of a style, 1 and above."""
+        return self.alphas[index] if self.alphas else None
 
 
 def plan(
@@ -73,7 +83,7 @@ def plan(
     read = read_mask(mask, "content_mask", needed)
     guide = _fitted(read[..., np.newaxis], content_size, "content_mask")
     if labelled is None:
-        return Regions(("#ffffff",), guide, tuple(np.ones((*size, 1), np.float32) for size in style_sizes))
+        return Regions((_ALL,), guide, tuple(np.ones((*size, 1), np.float32) for size in style_sizes))
     content = labelled.content * guide
     left = np.flatnonzero(content.any(axis=(0, 1)))
     if not left.size:
@@ -88,15 +98,33 @@ def plan(
     )
 
 
+def with_alpha(
+    regions: Regions | None, sizes: Sequence[Size], alphas: Sequence[np.ndarray | None]
+) -> Regions | None:
+    """Returns regions in which pixels count as far as they are seen; one of everything where there are none.
+
+    Args:
+        regions: What a user's masks and label pictures ask for.
+        sizes: Of the picture to be painted and of each style picture.
+        alphas: Of the same.
+    """
+    if all(alpha is None for alpha in alphas):
+        return regions
+    if regions is None:
+        content, *styles = (np.ones((*size, 1), np.float32) for size in sizes)
+        regions = Regions((_ALL,), content, tuple(styles))
+    return regions._replace(alphas=tuple(alphas))
+
+
 def read_mask(picture: Picture, name: str = "mask", needed: pictures.Needed | None = None) -> np.ndarray:
     """Reads a mask, upright, as [H, W] float32 in [0, 1]: 1 where it is white; colours count by luminance.
 
-    Alpha is ignored: a mask is what is seen on an opaque screen.
+    What is transparent is black: nothing has been painted there.
 
     Raises:
         InputError: The file is missing or no picture, or it is black everywhere.
     """
-    channels = np.moveaxis(pictures.read(picture, name, needed)[0], -1, 0)
+    channels = np.moveaxis(pictures.read(picture, name, needed, pictures.BLACK)[0], -1, 0)
     # A channel at a time, in float64.
     mask = sum(
         share * channel.astype(np.float64) for share, channel in zip(_LUMA_1000, channels, strict=True)
@@ -105,7 +133,7 @@ def read_mask(picture: Picture, name: str = "mask", needed: pictures.Needed | No
     if not mask.any():
         raise errors.InputError(
             f"{name}: black everywhere, so that nothing would be painted; white is where the style goes"
-            " (transparency counts for nothing)"
+            " (what is transparent counts as black)"
         )
     return mask.astype(np.float32)
 
@@ -114,7 +142,7 @@ def read_labels(picture: Picture, name: str = "labels", size: Size = (1, 1)) -> 
     """Reads a label picture, upright, as [H, W, 3] uint8.
 
     The colours are the file's own numbers: its colour profile is not applied, since the same colour must
-    match in files with and without one, and alpha is ignored.
+    match in files with and without one. What is transparent is black.
 
     Args:
         picture: A path, a Pillow image, an array as `pictures.read` takes it, or a colour "#rrggbb".
@@ -124,15 +152,9 @@ def read_labels(picture: Picture, name: str = "labels", size: Size = (1, 1)) -> 
     Raises:
         InputError: The file is missing or no picture, or the colour is none.
     """
-    if isinstance(picture, np.ndarray):
-        return pictures.to_uint8(pictures.read(picture, name))
     if is_color(picture):
         return np.broadcast_to(np.array(_parsed(str(picture), name), np.uint8), (*size, 3))
-    with pictures.decoded(picture, name) as decoded:
-        upright = pictures.turned_upright(decoded)
-        # By way of RGBA, which keeps the colours of what is transparent.
-        opaque = upright.convert("RGBA") if upright.has_transparency_data else upright
-        return np.asarray(opaque.convert("RGB"))
+    return pictures.read_codes(picture, name)
 
 
 def is_color(picture: Picture) -> bool:

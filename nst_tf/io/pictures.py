@@ -3,23 +3,23 @@
 Inside they are images: `[1, H, W, 3]` float32 sRGB in [0, 1]; see `images`.
 """
 
-import contextlib
 import functools
 import hashlib
 import io
 import math
 import os
 import pathlib
+import stat
 import struct
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin
 
 from nst_tf import errors
-from nst_tf.io import files, samples
+from nst_tf.io import decoding, files, samples
 
 # What pictures are in here; `given` makes it of whatever else a user hands in.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -32,14 +32,9 @@ Needed = Callable[[int, int], tuple[int, int]]
 _LARGEST_WHOLE, _RESERVE = 24_000_000, 2
 _STRIP_ROWS = 256  # read at a time, of a larger picture
 
-# Pillow's names of the formats that can be decoded at a fraction of their size.
-_WITH_DRAFTS = frozenset({"JPEG", "MPO"})
-
-# What Pillow raises for damaged EXIF data.
-_DAMAGED_EXIF = (OSError, SyntaxError, ValueError, TypeError, struct.error)
-
-# EXIF's orientations with rows and columns exchanged.
-_ON_ITS_SIDE = frozenset({5, 6, 7, 8})
+# The grey behind what is transparent: of pictures that are looked at, and of masks and labels, where black
+# stands for nothing.
+WHITE, BLACK = 1.0, 0.0
 
 # Formats written, by file extension, with Pillow's options. JPEG: no chroma subsampling, since brush
 # strokes are colour edges; 95 is the highest quality Pillow recommends.
@@ -56,12 +51,17 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 # Pillow's names of the formats among them that have alpha.
 _WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 
+_SMALLEST_ALPHA = 1 / 512  # below half a level of 255 nothing is seen
 _ROUNDING = 1e-6  # by which floats may lie outside [0, 1]
 _LONGEST_NAME = 255  # what file systems allow
 _PART = 2**20  # numbers of a picture that are there as floats beside it, at most
 
 # Where a text is kept in a picture: a chunk of PNG by this name, EXIF's ImageDescription elsewhere.
-_TEXT_KEY, _TEXT_TAG, _ORIENTATION_TAG = "nst_tf", 0x010E, 0x0112
+_TEXT_KEY, _TEXT_TAG = "nst_tf", 0x010E
+
+# The most bytes of a picture file: those of the largest picture that Pillow opens, 179 megapixels, with four
+# channels of sixteen bits are 1.4e9.
+_LARGEST_FILE = 2**31
 
 
 class PictureFile(os.PathLike[str]):
@@ -95,9 +95,17 @@ class PictureFile(os.PathLike[str]):
         """The file's bytes.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: It cannot be read, is too large, or is a device, which may never end.
         """
-        return self.path.read_bytes()
+        with self.path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+                raise OSError("a device, not a file")
+            # A pipe's size is unknown before.
+            data = b"" if status.st_size > _LARGEST_FILE else file.read(_LARGEST_FILE + 1)
+        if status.st_size > _LARGEST_FILE or len(data) > _LARGEST_FILE:
+            raise OSError(f"over {_LARGEST_FILE:,} bytes, the most that are read")
+        return data
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -147,8 +155,10 @@ def as_file(picture: str | os.PathLike[str], name: str = "picture") -> PictureFi
     return picture if isinstance(picture, PictureFile) else PictureFile(picture, name)
 
 
-def read(picture: Picture, name: str = "picture", needed: Needed | None = None) -> np.ndarray:
-    """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; of alpha only the colours stay.
+def read(
+    picture: Picture, name: str = "picture", needed: Needed | None = None, background: float = WHITE
+) -> np.ndarray:
+    """Reads a picture, upright, as `[1, H, W, 3]` float32 sRGB in [0, 1]; what has alpha over a background.
 
     Args:
         picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
@@ -156,15 +166,16 @@ def read(picture: Picture, name: str = "picture", needed: Needed | None = None) 
         name: What the picture is, for error messages.
         needed: The size at which it is used, by its own; a picture of over 24 megapixels is read at about
             twice that size. None reads all of it.
+        background: The grey behind what is transparent.
 
     Raises:
         InputError: The file is missing or no picture, or the array is of the wrong shape or type.
     """
-    return read_with_alpha(picture, name, needed)[0]
+    return read_with_alpha(picture, name, needed, background)[0]
 
 
 def read_with_alpha(
-    picture: Picture, name: str = "picture", needed: Needed | None = None
+    picture: Picture, name: str = "picture", needed: Needed | None = None, background: float = WHITE
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads a picture as `read` does, and its alpha, [H, W] float32 in [0, 1]; None where it is opaque.
 
@@ -177,19 +188,47 @@ def read_with_alpha(
         if factor == 1:
             return _from_array(picture, name), None
         return _by_strips(lambda rows: _from_array(picture[rows], name), len(picture), factor), None
-    with decoded(picture, name, needed) as opened:
-        upright = turned_upright(opened)
-        width, height = upright.size
-        factor = _factor((height, width), needed)
-        profile = opened.info.get("icc_profile")
+    opened = decoded(picture, name, needed)
+    upright, meant = decoding.turned_upright(opened), decoding.meaning(opened)
+    width, height = upright.size
+    factor = _factor((height, width), needed)
 
-        def strip(rows: slice) -> Image.Image:
-            return upright.crop((0, rows.start, width, rows.stop)) if factor > 1 else upright
+    def strip(rows: slice) -> np.ndarray:
+        part = upright.crop((0, rows.start, width, rows.stop)) if factor > 1 else upright
+        return _flattened(*decoding.colors(part, name, meant), background)
 
-        image = _by_strips(lambda rows: _from_pillow(strip(rows), name, profile), height, factor)
-        if not opened.has_transparency_data:
-            return image, None
-        return image, _by_strips(lambda rows: _alpha(strip(rows)), height, factor)[0, :, :, 0]
+    image = _by_strips(strip, height, factor)
+    if image.shape[-1] == 3:
+        return image, None
+    alpha = image[0, ..., 3].copy()
+    return image[..., :3].copy(), None if alpha.min() == 1.0 else alpha
+
+
+def read_codes(picture: Picture, name: str = "picture") -> np.ndarray:
+    """Reads a picture's own numbers, upright, as [H, W, 3] uint8; black where it is transparent.
+
+    Its colour profile is not applied.
+
+    Raises:
+        InputError: As for `read`.
+    """
+    picture = given(picture, name)
+    if isinstance(picture, np.ndarray):
+        return to_uint8(_from_array(picture, name))
+    opened = decoded(picture, name)
+    return decoding.codes(decoding.turned_upright(opened), name, decoding.meaning(opened))
+
+
+def _flattened(colors: np.ndarray, alpha: np.ndarray | None, background: float) -> np.ndarray:
+    """Returns colours [H, W, 3] over a grey, as an image; with alpha as a fourth channel where there is any.
+
+    Where nothing is seen the colours are the background's: nobody knows of those in the file.
+    """
+    if alpha is None:
+        return colors[np.newaxis]
+    alpha = alpha[..., np.newaxis]
+    seen = np.where(alpha < 1, background + alpha * (colors - background), colors)
+    return np.concatenate([seen, alpha], axis=-1, dtype=np.float32)[np.newaxis]
 
 
 def _factor(size: Sequence[int], needed: Needed | None) -> int:
@@ -231,54 +270,46 @@ def read_text(path: pathlib.Path) -> str | None:
     Raises:
         InputError: The file is missing or no picture.
     """
-    with decoded(path, "picture") as opened:
-        text = opened.info.get(_TEXT_KEY) or opened.getexif().get(_TEXT_TAG)
-        return text if isinstance(text, str) else None
+    opened = decoded(path, "picture")
+    text = opened.info.get(_TEXT_KEY) or opened.getexif().get(_TEXT_TAG)
+    return text if isinstance(text, str) else None
 
 
-@contextlib.contextmanager
-def decoded(
-    picture: str | os.PathLike[str] | Image.Image, name: str, needed: Needed | None = None
-) -> Iterator[Image.Image]:
-    """Opens and decodes a picture (the first one of several), as `InputError` where that fails.
+def decoded(picture: Picture, name: str, needed: Needed | None = None) -> Image.Image:
+    """Returns a picture decoded (the first one of several), as it is stored.
 
     With `needed`, as for `read`, a large JPEG is decoded at an eighth, a quarter or half of its size.
+
+    Raises:
+        InputError: It cannot be read.
     """
-    if not isinstance(picture, Image.Image):
-        picture = as_file(picture, name)
-    path = picture.path if isinstance(picture, PictureFile) else "the picture given"
-    try:
-        if isinstance(picture, Image.Image):
+    if isinstance(picture, Image.Image):
+        try:
             picture.load()
-            yield picture
-            return
-        with warnings.catch_warnings():
-            # Pillow warns at half of the size that it refuses, and about data that it skips; neither is a
-            # mistake of the user's.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(io.BytesIO(picture.data)) as opened:
-                if needed is not None and opened.format in _WITH_DRAFTS:
-                    factor = _factor(opened.size[::-1], _turned(opened, needed))
-                    opened.draft(opened.mode, (opened.width // factor, opened.height // factor))
-                opened.load()
-                yield opened
-    except errors.InputError:
-        raise
+        except decoding.DAMAGED as error:
+            raise errors.InputError(
+                f"{name}: the picture given cannot be read: {errors.one_line(error)}"
+            ) from None
+        return picture
+    file = as_file(typing.cast(str | os.PathLike[str], picture), name)
+    reduction = None if needed is None else lambda *size: _factor(size, needed)
+    return decoding.load(_bytes_of_file(file, name), name, file.path, reduction)
+
+
+def _bytes_of_file(file: PictureFile, name: str) -> bytes:
+    """Returns a file's bytes.
+
+    Raises:
+        InputError: They cannot be read.
+    """
+    try:
+        return file.data
     except FileNotFoundError:
-        raise errors.InputError(f"{name}: there is no file {path}") from None
+        raise errors.InputError(f"{name}: there is no file {file.path}") from None
     except IsADirectoryError:
-        raise errors.InputError(f"{name}: {path} is a folder, not a picture") from None
-    except UnidentifiedImageError:
-        raise errors.InputError(f"{name}: {path} is not a picture in a known format") from None
-    except Image.DecompressionBombError:
-        raise errors.InputError(
-            f"{name}: {path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the limit that"
-            " keeps a small file from filling the memory; make it smaller first"
-        ) from None
-    except (OSError, SyntaxError, ValueError, RuntimeError, MemoryError, struct.error) as error:
-        # Pillow raises all of these for damaged files: SyntaxError for PNG, RuntimeError for AVIF.
-        raise errors.InputError(f"{name}: {path} cannot be read: {errors.one_line(error)}") from None
+        raise errors.InputError(f"{name}: {file.path} is a folder, not a picture") from None
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a name with a null character
+        raise errors.InputError(f"{name}: {file.path} cannot be read: {errors.one_line(error)}") from None
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -297,63 +328,6 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
             f"{name}: values from {array.min():g} to {array.max():g}; floats must lie in [0, 1]"
         )
     return np.clip(array, 0, 1).astype(np.float32, copy=False)[np.newaxis]
-
-
-def _from_pillow(upright: Image.Image, name: str, profile: bytes | None) -> np.ndarray:
-    """Returns the image of an upright Pillow picture with a colour profile: in sRGB, alpha dropped."""
-    if upright.mode.startswith("I;16") or upright.mode == "I":
-        # Sixteen-bit grey; Pillow's own conversion to RGB would clip it at 255.
-        grey = np.asarray(upright, dtype=np.float32) / 65535.0
-        return _from_array(np.clip(grey, 0.0, 1.0), name)
-    if upright.mode in ("P", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
-        # By way of RGBA, which keeps the colours of what is transparent; then without it.
-        upright = upright.convert("RGBA").convert("RGB")
-    elif upright.mode in ("LA", "La"):
-        upright = upright.getchannel("L")
-    return _from_array(np.asarray(_to_srgb(upright, profile)), name)
-
-
-def _alpha(upright: Image.Image) -> np.ndarray:
-    """Returns the alpha of an upright Pillow picture that has any, [1, H, W, 1]."""
-    alpha = upright.convert("RGBA").getchannel("A")
-    return (np.asarray(alpha, np.float32) / 255.0)[np.newaxis, :, :, np.newaxis]
-
-
-def _turned(picture: Image.Image, needed: Needed) -> Needed:
-    """Returns `needed` by the size of a picture as it is stored, which may lie on its side."""
-    if _orientation(picture) not in _ON_ITS_SIDE:
-        return needed
-    return lambda height, width: needed(width, height)[::-1]
-
-
-def turned_upright(picture: Image.Image) -> Image.Image:
-    """Returns the picture, turned as its EXIF data says; damaged data says nothing."""
-    if _orientation(picture) == 1:
-        return picture  # of which Pillow would make a copy
-    try:
-        return ImageOps.exif_transpose(picture)
-    except _DAMAGED_EXIF:
-        return picture
-
-
-def _orientation(picture: Image.Image) -> int:
-    """Returns EXIF's orientation; 1, upright, where there is none or it is damaged."""
-    try:
-        return int(picture.getexif().get(_ORIENTATION_TAG, 1))
-    except _DAMAGED_EXIF:
-        return 1
-
-
-def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Returns the picture in mode RGB, converted from its embedded colour profile if it has one."""
-    if profile and picture.mode in ("RGB", "CMYK", "L"):
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a broken profile: as if it had none
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            target = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
-            if converted is not None:
-                return converted
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def check_output(output: str | os.PathLike[str], overwrite: bool, name: str = "output") -> None:
@@ -413,7 +387,7 @@ def write(
     Args:
         image: [1, H, W, 3] or [H, W, 3], sRGB in [0, 1]; clipped.
         output: Where to; an existing file is replaced.
-        alpha: [H, W] in [0, 1]; kept where the format can.
+        alpha: [H, W] in [0, 1], of an image over white; kept where the format can.
         text: What to put into the file beside the picture, where the format can; `read_text` reads it.
 
     Raises:
@@ -422,9 +396,11 @@ def write(
     """
     path = pathlib.Path(output)
     name, options = format_of(path)
-    picture = Image.fromarray(to_uint8(image))
     if alpha is not None and name in _WITH_ALPHA:
+        picture = Image.fromarray(to_uint8(_lifted(image.reshape(image.shape[-3:]), alpha)))
         picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
+    else:
+        picture = Image.fromarray(to_uint8(image))
     if text is not None:
         options = options | _text_options(name, text)
     # By way of memory: Pillow, which writes some formats itself, takes a short write for a whole one.
@@ -432,6 +408,17 @@ def write(
     picture.save(encoded, format=name, icc_profile=_srgb_profile(), **options)
     with files.replacing(path) as file:
         file.write(encoded.getbuffer())
+
+
+def over_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Returns an image [H, W, 3] as it can look with an alpha [H, W] over white: white where that is 0."""
+    return np.maximum(image, WHITE - alpha[..., np.newaxis])
+
+
+def _lifted(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Returns the colours [H, W, 3] that, with alpha, make an image over white; white where that is 0."""
+    alpha = alpha[..., np.newaxis]
+    return np.where(alpha > 0, WHITE + (image - WHITE) / np.maximum(alpha, _SMALLEST_ALPHA), WHITE)
 
 
 def _srgb_profile() -> bytes:

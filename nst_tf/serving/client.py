@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from nst_tf import errors
 from nst_tf.config.settings import COLORS, LARGEST_NUMBER, WITHOUT_STEPS
@@ -216,9 +216,8 @@ def _encode(picture: pictures.Picture, name: str) -> bytes:
 def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> Answer:
     """Returns the answer made of a picture file's bytes and four losses."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            image = pictures.read(picture)[0]
-    except (TypeError, UnidentifiedImageError, errors.InputError):
+        image = pictures.read(data)[0]
+    except errors.InputError:
         raise _wrong_answer("with something else than a picture") from None
     try:
         return Answer(image, Losses(*(float(np.float32(value)) for value in losses)), step, num_steps)

@@ -2,7 +2,7 @@
 
 Pictures are PNG and JPEG, recognised by their first bytes and measured before they are decoded. A decoded
 picture is an image, `[1, H, W, 3]` float32 sRGB in [0, 1], equal to that of `pictures.read` for an upright
-sRGB file without alpha.
+sRGB file.
 
 A client keeps the state of a run between two requests, as strings: a serialised `TensorProto` for each
 tensor, then a fingerprint of these strings and of the model, pictures and settings that they belong to. The
@@ -52,6 +52,7 @@ _JPEG = b"\xff\xd8\xff"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK_NAME = slice(12, 16)
 _PNG_SIZE = slice(16, 24)
+_PNG_COLOR_TYPE, _PNG_GREY = 25, b"\0"
 
 # x / 255 as NumPy computes it. TensorFlow may turn a division by a constant into a product with its rounded
 # reciprocal, which differs in the last bit.
@@ -81,8 +82,8 @@ def measure(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
 def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
     """Returns the image of a file's bytes; fails as `measure` does, or if the file is damaged.
 
-    Grey files become grey RGB, alpha is dropped. Orientation and colour profile are ignored: a client turns
-    pictures upright and converts them to sRGB, as `client` does.
+    Grey files become grey RGB, what is transparent is over white. Orientation and colour profile are ignored:
+    a client turns pictures upright and converts them to sRGB, as `client` does.
 
     Args:
         data: As for `measure`, whose checks come first.
@@ -96,14 +97,29 @@ def decode(data: Tensor, name: str, max_pixels: int, min_side: int) -> Tensor:
     size = measure(data, name, max_pixels, min_side)
     with tf.control_dependencies([size]):
         data = tf.identity(data)
-    pixels = tf.cond(
+    image = tf.cond(
         _is_jpeg(data),
         # The method of Pillow; TensorFlow's default method gives other values.
-        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(data, channels=3),
+        lambda: _values(tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")),
+        lambda: tf.cond(
+            tf.strings.substr(data, _PNG_COLOR_TYPE, 1) == _PNG_GREY,
+            # Of one bit TensorFlow makes no alpha.
+            lambda: _values(tf.io.decode_png(data, channels=3)),
+            lambda: _over_white(_values(tf.io.decode_png(data, channels=4))),
+        ),
     )
-    image = tf.gather(tf.constant(_LEVELS), tf.cast(pixels, tf.int32))
     return tf.ensure_shape(image, [None, None, 3])[tf.newaxis]
+
+
+def _values(pixels: Tensor) -> Tensor:
+    """Returns numbers 0..255 as float32 in [0, 1]."""
+    return tf.gather(tf.constant(_LEVELS), tf.cast(pixels, tf.int32))
+
+
+def _over_white(image: Tensor) -> Tensor:
+    """Returns an image [H, W, 4], the last channel alpha, over white, as `pictures.read` does."""
+    colors, alpha = image[..., :3], image[..., 3:]
+    return tf.where(alpha < 1.0, 1.0 + alpha * (colors - 1.0), colors)
 
 
 def check_size(

@@ -75,11 +75,11 @@ def test_a_coloured_mask_counts_by_luminance_as_pillow_does():
     np.testing.assert_allclose(masks.read_mask(picture), expected, atol=0.6 / 255)
 
 
-def test_a_masks_alpha_is_ignored_and_its_file_read_upright(tmp_path):
+def test_what_is_transparent_in_a_mask_is_black_and_its_file_is_read_upright(tmp_path):
     shape = np.zeros(SIZE, np.uint8)
     shape[:5, :7] = 200
-    picture = Image.fromarray(shape).convert("RGBA")
-    picture.putalpha(Image.fromarray(255 - shape))
+    picture = Image.new("RGBA", SIZE[::-1], "white")
+    picture.putalpha(Image.fromarray(shape))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     picture.save(tmp_path / "mask.png", exif=exif)
@@ -101,14 +101,24 @@ def test_labels_are_the_files_own_colours_upright(tmp_path):
         Image.fromarray(labels).save(path, icc_profile=profile)
         np.testing.assert_array_equal(masks.read_labels(path), labels)
     assert np.any(pictures.to_uint8(pictures.read(path)) != labels)  # which photographs do heed
-    palette = Image.fromarray(labels).quantize(3)
-    palette.info["transparency"] = 0
-    transparent = Image.fromarray(labels)
-    transparent.putalpha(0)
-    for picture in (labels, labels / 255, Image.fromarray(labels), palette, transparent):
+    for picture in (labels, labels / 255, Image.fromarray(labels), Image.fromarray(labels).quantize(3)):
         np.testing.assert_array_equal(masks.read_labels(picture), labels)
     grey = labels[..., 0]
     np.testing.assert_array_equal(masks.read_labels(Image.fromarray(grey)), np.stack([grey] * 3, -1))
+
+
+def test_labels_of_sixteen_bits_are_those_of_eight():
+    grey = _stripes((7, 7, 7), (8, 8, 8), (254, 254, 254))[..., 0]
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(masks.read_labels(deep), masks.read_labels(Image.fromarray(grey)))
+
+
+def test_what_is_transparent_in_labels_is_black_whatever_colour_lies_under_it():
+    picture = Image.fromarray(_stripes(RED, GREEN, BLUE)).convert("RGBA")
+    alpha = np.full(SIZE, 255, np.uint8)
+    alpha[:, 10:20] = 0
+    picture.putalpha(Image.fromarray(alpha))
+    np.testing.assert_array_equal(masks.read_labels(picture), _stripes(RED, (0, 0, 0), BLUE))
 
 
 def test_colours_are_matched_in_a_fixed_order():

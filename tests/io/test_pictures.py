@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
 from nst_tf import errors
-from nst_tf.io import pictures
+from nst_tf.io import decoding, pictures
 from tests import conftest
 
 PICTURE = conftest.smooth_picture(1, 20, 30)
@@ -64,10 +64,18 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path):
     np.testing.assert_allclose(image[0, ..., 0], values / 65535, atol=1e-4)
 
 
-def test_alpha_is_dropped_and_colours_stay(tmp_path):
-    rgba = np.dstack([PIXELS, np.full(PIXELS.shape[:2], 7, np.uint8)])
-    image = pictures.read(_saved(tmp_path, "a.png", Image.fromarray(rgba)))
-    np.testing.assert_allclose(image[0], PIXELS / 255, atol=1e-6)
+def test_what_is_transparent_is_over_white_or_another_grey(tmp_path):
+    alpha = np.linspace(0, 255, 600).astype(np.uint8).reshape(20, 30)
+    path = _saved(tmp_path, "a.png", Image.fromarray(np.dstack([PIXELS, alpha])))
+    share = alpha[..., np.newaxis] / 255
+    np.testing.assert_allclose(pictures.read(path)[0], 1 + share * (PIXELS / 255 - 1), atol=1e-6)
+    black = pictures.read(path, background=pictures.BLACK)
+    np.testing.assert_allclose(black[0], share * (PIXELS / 255), atol=1e-6)
+    assert np.all(pictures.read(path)[0][alpha == 0] == 1)  # whatever colours lie there
+    seen = Image.new("RGB", (30, 20), "white")
+    opened = Image.open(path)
+    seen.paste(opened, mask=opened)
+    np.testing.assert_allclose(pictures.read(path)[0], np.asarray(seen) / 255, atol=1.01 / 255)
 
 
 def test_palette_pictures_have_their_colours(tmp_path):
@@ -178,7 +186,7 @@ def test_a_picture_too_large_for_the_memory_gets_one_line(tmp_path, monkeypatch)
         raise MemoryError
 
     path = _saved(tmp_path, "a.png", Image.fromarray(PIXELS).convert("L"))
-    monkeypatch.setattr(Image.Image, "convert", fail)
+    monkeypatch.setattr(Image.Image, "load", fail)
     with pytest.raises(errors.InputError, match=r"a\.png cannot be read: MemoryError"):
         pictures.read(path)
 
@@ -256,7 +264,7 @@ def test_a_huge_picture_is_held_once_on_its_way_in_and_out():
     _, writing = peak(pictures.to_uint8, image)
     assert writing < 0.8 * image.nbytes  # its levels twice, and no copy in floats
     opened = Image.fromarray(levels)
-    assert pictures.turned_upright(opened) is opened
+    assert decoding.turned_upright(opened) is opened
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
@@ -308,9 +316,19 @@ def test_a_closed_folder_is_found_out(tmp_path):
 def test_alpha_is_kept_where_the_format_can(tmp_path, suffix):
     alpha = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
     pictures.write(PICTURE, tmp_path / f"a{suffix}", alpha=alpha)
-    found = pictures.read_with_alpha(tmp_path / f"a{suffix}")[1]
+    image, found = pictures.read_with_alpha(tmp_path / f"a{suffix}")
     assert found is not None
     np.testing.assert_allclose(found, alpha, atol=0.51 / 255)
+    if suffix != ".webp":  # which is lossy
+        expected = pictures.over_white(PICTURE, alpha)
+        np.testing.assert_allclose(image[0], expected, atol=1.5 / 255)
+        np.testing.assert_allclose(image[0][found == 1], PIXELS[found == 1] / 255, atol=1.01 / 255)
+
+
+def test_nothing_is_written_of_what_lies_under_transparency(tmp_path):
+    alpha = np.zeros((20, 30), np.float32)
+    pictures.write(PICTURE, tmp_path / "a.png", alpha=alpha)
+    assert np.asarray(Image.open(tmp_path / "a.png"))[..., :3].min() == 255
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])

@@ -45,10 +45,17 @@ def test_decoded_as_pillow_does(picture, kind, options):
     np.testing.assert_array_equal(_decode(data), pictures.read(Image.open(io.BytesIO(data))))
 
 
-def test_alpha_is_dropped():
-    cut = PICTURE.copy()
-    cut.putalpha(Image.linear_gradient("L").resize(cut.size))
-    np.testing.assert_array_equal(_decode(_bytes(cut, "PNG")), pictures.read(PICTURE))
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_over_white(mode):
+    cut = PICTURE.convert("L") if mode == "LA" else PICTURE.copy()
+    options = {"transparency": 7} if mode == "P" else {}
+    if mode == "P":
+        cut = PICTURE.quantize(16)
+    else:
+        cut.putalpha(Image.linear_gradient("L").resize(cut.size))
+    expected = pictures.read(_bytes(cut, "PNG", **options))
+    assert np.any(expected == 1)
+    np.testing.assert_allclose(_decode(_bytes(cut, "PNG", **options)), expected, atol=1e-7)
 
 
 def _png_header(width, height):
