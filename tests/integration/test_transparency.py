@@ -1,5 +1,7 @@
 """What nobody sees of a picture does not count: colours under transparency change nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,13 @@ from nst_tf.engine import color
 from nst_tf.io import pictures
 from tests import conftest
 
-QUICK = {"weights": "random", "size": 48, "steps": 4, "scales": (0.5, 1.0), "precision": "float32"}
+QUICK: dict[str, Any] = {
+    "weights": "random",
+    "size": 48,
+    "steps": 4,
+    "scales": (0.5, 1.0),
+    "precision": "float32",
+}
 
 
 def _cut_out(seed, hidden):
