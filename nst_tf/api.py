@@ -54,12 +54,19 @@ class Result:
         self.save_manifest(path)
 
     def save_picture(self, path: str | os.PathLike[str]) -> None:
-        """Writes the picture alone, as `save` does."""
-        pictures.write(self.image, path, alpha=self.alpha, text=manifest.to_text(self.manifest))
+        """Writes the picture alone, as `save` does, in place of another and of that one's manifest."""
+        pictures.write(
+            self.image,
+            path,
+            alpha=self.alpha,
+            text=manifest.to_text(self.manifest),
+            outdated=[manifest.sidecar(path).name],
+        )
 
     def save_manifest(self, path: str | os.PathLike[str]) -> None:
         """Writes the manifest beside a picture alone, as `save` does."""
-        with files.replacing(manifest.sidecar(path)) as file:
+        place = files.Place.of(path)
+        with files.replacing(place.with_name(manifest.sidecar(path).name)) as file:
             file.write(manifest.to_text(self.manifest).encode("ascii"))
 
 

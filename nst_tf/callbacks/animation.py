@@ -51,8 +51,8 @@ class Animation(callback.Callback):
         Raises:
             InputError: The format is unknown, or needs a library that is not installed.
         """
-        self.path = pathlib.Path(path)
-        check_format(self.path)
+        self.path = path  # or a `files.Place`
+        check_format(pathlib.Path(path))
         self._frames: list[Image.Image] = []
         self._steps: frozenset[int] = frozenset()
         self._size = (1, 1)
@@ -104,7 +104,7 @@ class Animation(callback.Callback):
         kept = [*self._frames, figures.resized(image, *self._size)]
         frames = [kept[index] for index in even_changes(kept, MAX_FRAMES)]
         durations = [_FIRST_MS, *[_FRAME_MS] * (len(frames) - 2), _LAST_MS][-len(frames) :]
-        data = _WRITERS[self.path.suffix.lower()](frames, durations)
+        data = _WRITERS[pathlib.Path(self.path).suffix.lower()](frames, durations)
         with files.replacing(self.path) as file:
             file.write(data)
 

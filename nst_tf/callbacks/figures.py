@@ -146,7 +146,7 @@ def save_plot(trace: Sequence["TraceRow"], path: str | os.PathLike[str]) -> None
     if not trace:
         raise errors.InputError("plot: a run without steps has no losses to draw")
     data = _draw(_figure_type(), trace, _PLOT_FORMATS[pathlib.Path(path).suffix.lower()])
-    with files.replacing(pathlib.Path(path)) as file:
+    with files.replacing(path) as file:
         file.write(data)
 
 

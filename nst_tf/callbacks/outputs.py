@@ -15,7 +15,7 @@ from nst_tf import errors
 from nst_tf.callbacks import figures, tensorboard
 from nst_tf.callbacks.animation import Animation
 from nst_tf.callbacks.snapshots import Snapshots
-from nst_tf.io import pictures
+from nst_tf.io import files, pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.callbacks.callback import Callback
@@ -48,12 +48,14 @@ class Outputs:
             figures.check_plot(plot)
         self._tensorboard = None if logdir is None else tensorboard.TensorBoard(logdir)
         self._comparison, self._logdir = comparison, logdir
+        self._places: dict[str, os.PathLike[str]] = dict(self.files)  # until they have been checked
         self._compared: tuple[Image.Image | None, list[Image.Image]] = (None, [])
 
-    def check(self, taken: Mapping[str, pathlib.Path], overwrite: bool) -> None:
+    def check(self, output: files.Place, taken: Mapping[str, pathlib.Path], overwrite: bool) -> None:
         """Finds out before a run whether everything can be written.
 
         Args:
+            output: The result's place.
             taken: The run's inputs and other outputs, by name.
             overwrite: Whether files that exist may be replaced.
 
@@ -61,13 +63,16 @@ class Outputs:
             InputError: It cannot, or would replace one of these.
         """
         for name, path in self.files.items():
-            pictures.check_file(path, overwrite, name)
+            self._places[name] = pictures.check_file(path, overwrite, name)
+        if self._animation is not None:
+            self._animation.path = self._places["animation"]
         if self._comparison is not None:
             pictures.format_of(self._comparison, "comparison")
         if self._logdir is not None:
             _check_folder(self._logdir, overwrite)
         if self._snapshots is not None:
             _check_snapshots(self._snapshots, taken, overwrite)
+            self._snapshots.place = output
 
     def keep(self, content: np.ndarray | None, styles: Sequence[np.ndarray]) -> None:
         """Keeps, small, what a comparison will show of the inputs: images [1, H, W, 3]."""
@@ -89,13 +94,13 @@ class Outputs:
             image: The result, [H, W, 3] floats in [0, 1].
             trace: One row for each evaluation.
         """
-        writers: dict[str, Callable[[pathlib.Path], None]] = {
+        writers: dict[str, Callable[[os.PathLike[str]], None]] = {
             "animation": lambda _: self._animation.save(image) if self._animation else None,
             "plot": lambda path: figures.save_plot(trace, path),
             "comparison": lambda path: figures.save_comparison(image, *self._compared, path),
         }
         failures = []
-        for name, path in self.files.items():
+        for name, path in self._places.items():
             try:
                 writers[name](path)
             except (OSError, errors.InputError) as error:

@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import io
-import pathlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -99,7 +99,7 @@ def describe_losses(values: Iterable[float]) -> str:
     return f"{text}, total variation {total_variation:.3g}" if total_variation else text
 
 
-def write_trace(rows: Iterable[TraceRow], path: pathlib.Path) -> None:
+def write_trace(rows: Iterable[TraceRow], path: str | os.PathLike[str]) -> None:
     """Writes the rows as CSV with a header, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)

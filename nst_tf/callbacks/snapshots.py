@@ -16,7 +16,7 @@ from nst_tf import errors
 from nst_tf.callbacks import figures
 from nst_tf.callbacks.callback import Callback
 from nst_tf.config.scales import Scale
-from nst_tf.io import pictures
+from nst_tf.io import files, pictures
 
 if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import Progress
@@ -45,7 +45,9 @@ class Snapshots(Callback):
         """
         if every < 1:
             raise errors.InputError(f"save_every: {every}; allowed: 1 and above")
-        self._output, self._every = pathlib.Path(output), every
+        self._every = every
+        self._output = pathlib.Path(output)
+        self.place: files.Place | None = None  # of the result, where it has been checked
         pictures.format_of(self._output)
         self._last_scale: Scale | None = None
         self._digits = _DIGITS
@@ -65,7 +67,8 @@ class Snapshots(Callback):
         path = self.path(progress.step)
         try:
             shown = figures.resized(picture, self._last_scale.width, self._last_scale.height)
-            pictures.write(np.asarray(shown, np.float32) / 255.0, path)
+            place = path if self.place is None else self.place.with_name(path.name)
+            pictures.write(np.asarray(shown, np.float32) / 255.0, place)
         except OSError as error:
             _log.warning("save_every: %s could not be written: %s", path, error)
 
@@ -77,7 +80,7 @@ class Snapshots(Callback):
     def may_write(self, path: pathlib.Path) -> bool:
         """Returns whether a path is one that a snapshot may have, of any step."""
         pattern = re.escape(self._output.stem) + r"-step\d+" + re.escape(self._output.suffix)
-        same_folder = path.resolve().parent == self._output.resolve().parent
+        same_folder = path.parent.resolve() == self._output.parent.resolve()
         return same_folder and re.fullmatch(pattern, path.name) is not None
 
     def existing(self) -> list[pathlib.Path]:

@@ -21,6 +21,7 @@ from nst_tf.config.overrides import SCALE_SETTINGS
 if typing.TYPE_CHECKING:
     from nst_tf.callbacks.outputs import Outputs
     from nst_tf.engine.checkpoints import Checkpoints
+    from nst_tf.io.files import Place
     from nst_tf.io.inputs import InputPaths, LoadedInputs
 
 # Flags that name one file or folder, or say one thing, with their help.
@@ -302,13 +303,18 @@ def to_checkpoints(values: flags.FlagValues, run: Run) -> "Checkpoints | None":
     )
 
 
-def check_outputs(values: flags.FlagValues, run: Run, resumed: bool = False) -> None:
+def check_outputs(
+    values: flags.FlagValues, run: Run, resumed: bool = False
+) -> tuple["Place", "Place | None"]:
     """Finds out before a run whether everything it writes can be written after it, and where to.
 
     Args:
         values: The flags, parsed.
         run: The run that they ask for.
         resumed: Whether it goes on from a checkpoint: what it has written is replaced.
+
+    Returns:
+        The places of the picture and, if it is wanted, of the trace.
 
     Raises:
         InputError: It cannot, or would replace an input or another output, or would be empty.
@@ -322,17 +328,19 @@ def check_outputs(values: flags.FlagValues, run: Run, resumed: bool = False) -> 
             raise errors.InputError(
                 f"{name}: with --color={run.config.color.mode} there are no steps to show"
             )
-    pictures.check_output(run.output, overwrite)
+    place = pictures.check_output(run.output, overwrite)
     pictures.check_file(manifest.sidecar(run.output), overwrite)
+    of_trace = None
     written = {"output": run.output, "manifest": manifest.sidecar(run.output)}
     if trace := to_path(values, "trace"):
         written["trace"] = trace
-        pictures.check_file(trace, overwrite, "trace")
+        of_trace = pictures.check_file(trace, overwrite, "trace")
     written |= {**run.outputs.files, "checkpoint": checkpoints.beside(run.output)}
     read = dict(run.paths.files())
-    taken = {path.resolve(): name for name, path in read.items()}
+    taken = {os.path.realpath(path): name for name, path in read.items()}
     for name, path in written.items():
-        other = taken.setdefault(path.resolve(), name)
+        other = taken.setdefault(os.path.realpath(path), name)
         if other != name:
             raise errors.InputError(f"{name}: {path} is the {other} too; name another file")
-    run.outputs.check(read | written, overwrite)
+    run.outputs.check(place, read | written, overwrite)
+    return place, of_trace

@@ -20,6 +20,7 @@ from nst_tf.io import samples
 if typing.TYPE_CHECKING:
     from nst_tf.api import Result
     from nst_tf.engine.checkpoints import Checkpoint
+    from nst_tf.io.files import Place
 
 INTRODUCTION = f"""Paints a photograph like a painting.
 
@@ -61,7 +62,7 @@ def main(values: flags.FlagValues) -> int:
         run = run_flags.to_run(values)
         kept = run_flags.to_checkpoints(values, run)
         resumed = None if kept is None else kept.resumed
-        run_flags.check_outputs(values, run, resumed is not None)
+        place, trace = run_flags.check_outputs(values, run, resumed is not None)
         loaded = [run.load()]  # to be taken out: a large picture's memory is wanted during the run
         if resumed is not None:
             resumed.check(checkpoints.Origin(run.config, loaded[0].descriptions))
@@ -80,7 +81,7 @@ def main(values: flags.FlagValues) -> int:
             loaded.pop(), run.config, on_progress=watch, callbacks=run.outputs.callbacks(), kept=kept
         )
         watch.end_steps()
-        written, failures = _write(result, run, run_flags.to_path(values, "trace"))
+        written, failures = _write(result, run, place, trace)
         if written == run.output and result.checkpoint is None:
             checkpoints.remove(path)
     if written is not None:
@@ -92,7 +93,7 @@ def main(values: flags.FlagValues) -> int:
 
 
 def _write(
-    result: "Result", run: run_flags.Run, trace: pathlib.Path | None
+    result: "Result", run: run_flags.Run, place: "Place", trace: "Place | None"
 ) -> tuple[pathlib.Path | None, list[str]]:
     """Writes the picture and the files beside it, each whether the others could be written or not.
 
@@ -105,13 +106,13 @@ def _write(
     failures = []
     written: pathlib.Path | None = None
     try:
-        written, line = files.write_somewhere(result.save_picture, run.output)
+        written, line = files.write_somewhere(result.save_picture, place)
         failures += [line] if line else []
     except OSError as error:
         failures.append(f"the picture could not be written: {errors.one_line(error)}")
     others: dict[str, Callable[[], None]] = {}
     if written is not None:
-        others["manifest"] = lambda: result.save_manifest(written)
+        others["manifest"] = lambda: result.save_manifest(place if written == place.path else written)
     if trace is not None:
         others["trace"] = lambda: report.write_trace(result.trace, trace)
     for name, write in others.items():

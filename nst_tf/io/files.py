@@ -5,14 +5,16 @@ use are locked, and the lock ends with its process.
 """
 
 import contextlib
+import copy
 import errno
 import os
 import pathlib
 import secrets
 import shutil
+import stat
 import tempfile
-import typing
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from nst_tf import errors
@@ -28,33 +30,164 @@ _PREFIX = ".nst_tf-"
 # What a file system answers that cannot flush, which is no failure of writing.
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 
+# What one answers that gives no file a second name.
+_NO_LINKS = frozenset({*_NO_FLUSH, errno.EMLINK, errno.EACCES})
+
+_PERMISSIONS = 0o777  # of a mode, without what it does to a program that runs
+
+# Whether files can be named by an open folder and a name in it, which Windows cannot.
+_HAS_HANDLES = {os.open, os.stat, os.unlink, os.link, os.rename} <= os.supports_dir_fd
+
+
+class _Folder:
+    """A folder that has been opened: the same one whatever its path comes to mean."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        """Opens it.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        self.path = path
+        self._handle: int | None = None
+        if _HAS_HANDLES:
+            self._handle = os.open(path, os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY))
+            weakref.finalize(self, os.close, self._handle)
+
+    def create(self, name: str) -> int:
+        """Makes a new file with the mode that the process's mask leaves; returns its handle."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0)
+        return os.open(self._at(name), flags, 0o666, dir_fd=self._handle)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Returns the status of a file, of a link its own; None where there is none."""
+        try:
+            return os.stat(self._at(name), dir_fd=self._handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def replace(self, old: str, new: str) -> None:
+        """Renames a file, in place of another."""
+        os.replace(self._at(old), self._at(new), src_dir_fd=self._handle, dst_dir_fd=self._handle)
+
+    def link(self, old: str, new: str) -> None:
+        """Gives a file a second name, which must be free."""
+        os.link(self._at(old), self._at(new), src_dir_fd=self._handle, dst_dir_fd=self._handle)
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._at(name), dir_fd=self._handle)
+
+    def _at(self, name: str) -> str:
+        return name if self._handle is not None else str(self.path / name)
+
+
+class Place(os.PathLike[str]):
+    """Where a file is to be written: its name in a folder that is opened once, before the run."""
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Opens the folder.
+
+        Args:
+            path: Of the file. A link is not followed: it is replaced itself.
+            overwrite: Whether a file that is there when this one is written may be replaced.
+
+        Raises:
+            OSError: The folder cannot be opened.
+        """
+        self.path, self.overwrite = pathlib.Path(path), overwrite
+        self.folder = _Folder(self.path.parent)
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> "Place":
+        """Returns a place as it is, and that of a path."""
+        return path if isinstance(path, Place) else cls(path)
+
+    def with_name(self, name: str) -> "Place":
+        """Returns another place in the same folder."""
+        beside = copy.copy(self)
+        beside.path = self.path.with_name(name)
+        return beside
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """Opens a new file that takes the place of `path` at the end, unless an error came.
+def replacing(path: str | os.PathLike[str], outdated: Sequence[str] = ()) -> Iterator[BinaryIO]:
+    """Opens a new file that takes its place at the end, unless an error came.
+
+    Args:
+        path: A `Place`; or a path, where a file that is there is replaced.
+        outdated: Names of files beside it that go at that moment: they describe the file before.
 
     Raises:
         OSError: The file cannot be written.
     """
-    path = path.resolve()  # a link stays one, and what it points to is replaced
-    remove_abandoned(path.parent)
-    temporary, handle = _locked(path.parent, _create_file)
+    place = Place.of(path)
+    remove_abandoned(place.path.parent)
+    temporary, handle = _locked_file(place.folder)
     try:
         with os.fdopen(handle, "wb") as file:
+            _take_mode(place, handle)
             yield file
             file.flush()
             _flush(file.fileno())
             if fcntl is not None:
-                os.replace(temporary, path)  # while it is locked
+                _put(place, temporary, outdated)  # while it is locked
         if fcntl is None:
-            os.replace(temporary, path)  # Windows renames no open file
+            _put(place, temporary, outdated)  # Windows renames no open file
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            place.folder.remove(temporary)
         raise
 
 
-def write_somewhere(write: Callable[[pathlib.Path], object], path: pathlib.Path) -> tuple[pathlib.Path, str]:
+def _take_mode(place: Place, handle: int) -> None:
+    """Gives an open file the permissions of the one that it is to replace, where that can be done."""
+    status = place.folder.status(place.name)
+    if status is not None and stat.S_ISREG(status.st_mode) and hasattr(os, "fchmod"):
+        with contextlib.suppress(OSError):
+            os.fchmod(handle, stat.S_IMODE(status.st_mode) & _PERMISSIONS)
+
+
+def _put(place: Place, temporary: str, outdated: Sequence[str]) -> None:
+    """Gives a temporary its name.
+
+    Raises:
+        OSError: It cannot, or the name is taken and must not be.
+    """
+    folder = place.folder
+    for name in outdated:
+        folder.remove(name)
+    if place.overwrite:
+        folder.replace(temporary, place.name)
+        return
+    try:
+        folder.link(temporary, place.name)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, "a file has appeared there meanwhile", str(place)) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LINKS:
+            raise
+        os.close(folder.create(place.name))  # which fails where there is one
+        folder.replace(temporary, place.name)
+    else:
+        folder.remove(temporary)
+
+
+def write_somewhere(
+    write: Callable[[Place | pathlib.Path], object], path: Place | pathlib.Path
+) -> tuple[pathlib.Path, str]:
     """Has a file written that must not be lost: where it should be, or else in a new temporary folder.
 
     Args:
@@ -78,7 +211,7 @@ def write_somewhere(write: Callable[[pathlib.Path], object], path: pathlib.Path)
             raise
         why = errors.one_line(error)
         return folder / path.name, f"{path} could not be written: {why}; it is {folder / path.name}"
-    return path, ""
+    return pathlib.Path(path), ""
 
 
 @contextlib.contextmanager
@@ -89,7 +222,7 @@ def temporary_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
         OSError: It cannot be made.
     """
     remove_abandoned(parent)
-    folder, handle = _locked(parent, _create_folder)
+    folder, handle = _locked_folder(parent)
     try:
         yield folder
     finally:
@@ -99,7 +232,7 @@ def temporary_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def move(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Moves a finished file of the same file system to `path`, in place of what is there.
+    """Moves a finished file of the same file system to `path`, in place of what is there, a link too.
 
     Raises:
         OSError: It cannot be moved.
@@ -109,7 +242,7 @@ def move(temporary: pathlib.Path, path: pathlib.Path) -> None:
         _flush(handle)
     finally:
         os.close(handle)
-    os.replace(temporary, path.resolve())
+    os.replace(temporary, path)
 
 
 def _flush(handle: int) -> None:
@@ -149,28 +282,36 @@ def _remove_if_abandoned(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-_Handle = typing.TypeVar("_Handle", int, int | None)
-
-
-def _locked(parent: pathlib.Path, create: Callable[[pathlib.Path], _Handle]) -> tuple[pathlib.Path, _Handle]:
-    """Returns a new temporary, which other processes leave alone, and its handle."""
+def _locked_file(folder: _Folder) -> tuple[str, int]:
+    """Returns the name of a new temporary, which other processes leave alone, and its handle."""
     while True:
-        path = parent / f"{_PREFIX}{secrets.token_hex(8)}"
-        handle = create(path)
-        if handle is None or fcntl is None:
-            return path, handle
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if path.exists():  # not removed by another process before it was locked
+        name = _new_name()
+        handle = folder.create(name)
+        _lock(handle)
+        if folder.status(name) is not None:  # not removed by another process before it was locked
+            return name, handle
+        os.close(handle)
+
+
+def _locked_folder(parent: pathlib.Path) -> tuple[pathlib.Path, int | None]:
+    """Returns a new temporary folder, which other processes leave alone, and its handle."""
+    while True:
+        path = parent / _new_name()
+        path.mkdir()
+        if fcntl is None:
+            return path, None
+        handle = os.open(path, os.O_RDONLY)
+        _lock(handle)
+        if path.exists():
             return path, handle
         os.close(handle)
 
 
-def _create_file(path: pathlib.Path) -> int:
-    # With the mode that the process's mask leaves.
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+def _new_name() -> str:
+    return f"{_PREFIX}{secrets.token_hex(8)}"
 
 
-def _create_folder(path: pathlib.Path) -> int | None:
-    path.mkdir()
-    return None if fcntl is None else os.open(path, os.O_RDONLY)
+def _lock(handle: int) -> None:
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)

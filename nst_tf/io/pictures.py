@@ -330,35 +330,42 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     return np.clip(array, 0, 1).astype(np.float32, copy=False)[np.newaxis]
 
 
-def check_output(output: str | os.PathLike[str], overwrite: bool, name: str = "output") -> None:
-    """Finds out before a run whether a picture can be written there after it.
+def check_output(output: str | os.PathLike[str], overwrite: bool, name: str = "output") -> files.Place:
+    """Finds out before a run whether a picture can be written there after it; returns its place.
 
     Raises:
         InputError: The format is unknown, the folder is missing or closed, or the file exists.
     """
     path = pathlib.Path(output)
     format_of(path, name)
-    check_file(path, overwrite, name)
+    return check_file(path, overwrite, name)
 
 
-def check_file(path: pathlib.Path, overwrite: bool, name: str = "output") -> None:
-    """Finds out before a run whether any file can be written there after it.
+def check_file(path: pathlib.Path, overwrite: bool, name: str = "output") -> files.Place:
+    """Finds out before a run whether any file can be written there after it; returns its place.
 
     Raises:
         InputError: The folder is missing or closed, the path is no file, or the file exists.
     """
+    # By os.path, whose functions are false where pathlib's raise: of names that no file can have.
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
         raise errors.InputError(f"{name}: a file name of over {_LONGEST_NAME} bytes; choose a shorter one")
-    if not path.parent.is_dir():
+    if "\0" in str(path):
+        raise errors.InputError(f"{name}: {str(path)!r} has a null character, which no file's name can have")
+    if not os.path.isdir(path.parent):
         raise errors.InputError(f"{name}: there is no folder {path.parent}; make it first")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise errors.InputError(f"{name}: {path} is a folder; name a file in it")
-    if not os.access(path.resolve().parent, os.W_OK):
-        raise errors.InputError(f"{name}: the folder {path.resolve().parent} cannot be written to")
-    if path.exists() and not path.is_file():
+    if not os.access(path.parent, os.W_OK):
+        raise errors.InputError(f"{name}: the folder {path.parent} cannot be written to")
+    if os.path.exists(path) and not os.path.isfile(path):
         raise errors.InputError(f"{name}: {path} is not an ordinary file; name another")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise errors.InputError(f"{name}: {path} exists; use --overwrite to replace it")
+    try:
+        return files.Place(path, overwrite)
+    except OSError as error:
+        raise errors.InputError(f"{name}: {path} cannot be written: {errors.one_line(error)}") from None
 
 
 def format_of(path: pathlib.Path, name: str = "output") -> tuple[str, dict[str, Any]]:
@@ -381,21 +388,22 @@ def write(
     *,
     alpha: np.ndarray | None = None,
     text: str | None = None,
+    outdated: Sequence[str] = (),
 ) -> None:
     """Writes an image as the file's extension says, whole or not at all.
 
     Args:
         image: [1, H, W, 3] or [H, W, 3], sRGB in [0, 1]; clipped.
-        output: Where to; an existing file is replaced.
+        output: Where to, a path or a `files.Place`.
         alpha: [H, W] in [0, 1], of an image over white; kept where the format can.
         text: What to put into the file beside the picture, where the format can; `read_text` reads it.
+        outdated: As for `files.replacing`.
 
     Raises:
         InputError: The format is unknown.
         OSError: The file cannot be written.
     """
-    path = pathlib.Path(output)
-    name, options = format_of(path)
+    name, options = format_of(pathlib.Path(output))
     if alpha is not None and name in _WITH_ALPHA:
         picture = Image.fromarray(to_uint8(_lifted(image.reshape(image.shape[-3:]), alpha)))
         picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
@@ -406,7 +414,7 @@ def write(
     # By way of memory: Pillow, which writes some formats itself, takes a short write for a whole one.
     encoded = io.BytesIO()
     picture.save(encoded, format=name, icc_profile=_srgb_profile(), **options)
-    with files.replacing(path) as file:
+    with files.replacing(output, outdated) as file:
         file.write(encoded.getbuffer())
 
 

@@ -146,7 +146,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     moving = Animation(tmp_path / "a.gif")
     (tmp_path / "a.gif").write_bytes(b"before")
     fake_run.run([moving])
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(os, "replace", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         moving.save(RESULT)
     assert (tmp_path / "a.gif").read_bytes() == b"before"

@@ -229,7 +229,7 @@ def test_a_cameras_raw_file_is_refused_and_not_its_preview_painted(mark):
         data = bytearray(tiff)
         data[8:12] = b"CR\2\0"
     with pytest.raises(errors.InputError, match="raw file, of which only a preview of 30 x 20 pixels"):
-        pictures.read(bytes(data))
+        pictures.read(io.BytesIO(data))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("compressed", [True, False])

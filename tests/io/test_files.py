@@ -1,5 +1,7 @@
 """Files appear whole or not at all, and what killed processes left is removed."""
 
+import errno
+import gc
 import os
 import pathlib
 import signal
@@ -64,13 +66,106 @@ def test_a_new_file_has_the_mode_that_the_mask_leaves(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
     (tmp_path / "file").write_bytes(b"before")
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    with files.replacing(tmp_path / "link") as file:
+    for number, write in enumerate((_write, _move)):
+        link = tmp_path / f"link{number}"
+        link.symlink_to(tmp_path / "file")
+        write(link)
+        assert not link.is_symlink()
+        assert link.read_bytes() == b"after"
+    assert (tmp_path / "file").read_bytes() == b"before"
+
+
+def _write(path):
+    with files.replacing(path) as file:
         file.write(b"after")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "file").read_bytes() == b"after"
+
+
+def _move(path):
+    with files.temporary_folder(path.parent) as folder:
+        (folder / "made").write_bytes(b"after")
+        files.move(folder / "made", path)
+
+
+@pytest.fixture(params=["links", "no links", "no handles"])
+def system(request, monkeypatch):
+    """A system whose file systems can give files a second name, cannot, or that has no handles of folders."""
+
+    def refused(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if request.param != "links":
+        monkeypatch.setattr(os, "link", refused)
+    if request.param == "no handles":
+        monkeypatch.setattr(files, "_HAS_HANDLES", False)
+    return request.param
+
+
+@pytest.mark.usefixtures("system")
+@pytest.mark.parametrize("planted", ["file", "link", "dangling link"])
+def test_without_overwrite_a_file_that_appears_meanwhile_stays(tmp_path, planted):
+    place = files.Place(tmp_path / "picture", overwrite=False)
+    (tmp_path / "victim").write_bytes(b"dear to me")
+    if planted == "file":
+        (tmp_path / "picture").write_bytes(b"theirs")
+    else:
+        (tmp_path / "picture").symlink_to(tmp_path / ("victim" if planted == "link" else "nothing"))
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FileExistsError), files.replacing(place) as file:
+        file.write(b"ours")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert (tmp_path / "victim").read_bytes() == b"dear to me"
+
+
+@pytest.mark.usefixtures("system")
+def test_without_overwrite_a_new_file_is_written(tmp_path):
+    with files.replacing(files.Place(tmp_path / "picture", overwrite=False)) as file:
+        file.write(b"ours")
+    assert (tmp_path / "picture").read_bytes() == b"ours"
+    assert os.listdir(tmp_path) == ["picture"]
+
+
+def test_a_folder_is_opened_once_whatever_its_path_comes_to_mean(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "picture").write_bytes(b"dear to me")
+    place = files.Place(tmp_path / "shared" / "picture")
+    (tmp_path / "shared").rename(tmp_path / "moved")
+    (tmp_path / "shared").symlink_to(tmp_path / "theirs")
+    with files.replacing(place) as file:
+        file.write(b"ours")
+    with files.replacing(place.with_name("beside")) as file:
+        file.write(b"ours")
+    assert (tmp_path / "theirs" / "picture").read_bytes() == b"dear to me"
+    assert sorted(os.listdir(tmp_path / "moved")) == ["beside", "picture"]
+
+
+def test_a_place_leaves_no_handle_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        place = files.Place(tmp_path / "picture")
+        with files.replacing(place.with_name("other")) as file:
+            file.write(b"text")
+        del place, file
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    (tmp_path / "private").write_bytes(b"before")
+    (tmp_path / "private").chmod(0o600)
+    _write(tmp_path / "private")
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_describes_the_file_before_goes_as_it_does(tmp_path):
+    for name in ("picture", "picture.json"):
+        (tmp_path / name).write_bytes(b"before")
+    with files.replacing(tmp_path / "picture", outdated=["picture.json"]) as file:
+        file.write(b"after")
+        assert sorted(os.listdir(tmp_path))[1:] == ["picture", "picture.json"]
+    assert os.listdir(tmp_path) == ["picture"]
 
 
 def test_a_file_is_moved_out_of_a_temporary_folder_that_goes(tmp_path):
@@ -161,10 +256,10 @@ def test_a_disk_that_fills_up_as_it_is_flushed_leaves_the_file_as_it_was(tmp_pat
 
 def test_what_cannot_be_written_to_its_place_is_written_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    there = files.write_somewhere(lambda path: path.write_bytes(b"a"), tmp_path / "there.png")
+    there = files.write_somewhere(lambda path: pathlib.Path(path).write_bytes(b"a"), tmp_path / "there.png")
     assert there == (tmp_path / "there.png", "")
     gone = tmp_path / "gone" / "picture.png"
-    path, line = files.write_somewhere(lambda path: path.write_bytes(b"b"), gone)
+    path, line = files.write_somewhere(lambda path: pathlib.Path(path).write_bytes(b"b"), gone)
     assert path.read_bytes() == b"b"
     assert path.name == "picture.png"
     assert path.parent.parent == tmp_path

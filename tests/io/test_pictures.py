@@ -366,11 +366,21 @@ def test_damaged_exif_data_is_as_none(tmp_path):
             assert pictures.read(tmp_path / "b.jpg").shape in ((1, 20, 30, 3), (1, 30, 20, 3))
 
 
-def test_a_link_stays_a_link(tmp_path):
+def test_a_link_is_replaced_and_never_followed(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
-    pictures.write(PICTURE, tmp_path / "link.png")
-    assert (tmp_path / "link.png").is_symlink()
-    assert (tmp_path / "target.png").is_file()
+    with pytest.raises(errors.InputError, match=r"link\.png exists"):
+        pictures.check_output(tmp_path / "link.png", overwrite=False)
+    pictures.write(PICTURE, pictures.check_output(tmp_path / "link.png", overwrite=True))
+    assert not (tmp_path / "link.png").is_symlink()
+    assert not (tmp_path / "target.png").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", f"{'x' * 300}/a"])
+def test_a_path_that_no_file_can_have_is_one_line(tmp_path, name):
+    with pytest.raises(
+        errors.InputError, match=r"output: (a file name of over 255|there is no folder|.*null)"
+    ):
+        pictures.check_output(tmp_path / f"{name}.png", overwrite=False)
 
 
 def test_what_is_no_ordinary_file_is_never_replaced(tmp_path):
