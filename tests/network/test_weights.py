@@ -18,7 +18,7 @@ import pytest
 
 from nst_tf import errors
 from nst_tf.config import layers as vgg_layers
-from nst_tf.network import vgg19, weights
+from nst_tf.network import download, vgg19, weights
 from tests import conftest
 
 SHAPES = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4), "conv2_1": (3, 3, 4, 5)}
@@ -369,7 +369,7 @@ def test_auto_falls_back_to_the_packages_own_file(tmp_path, monkeypatch, caplog)
 
 @pytest.mark.usefixtures("keras_home")
 def test_a_firewall_that_swallows_everything_is_waited_for_briefly(monkeypatch):
-    monkeypatch.setattr(weights, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(download, "ANSWER_TIMEOUT_S", 0.5)
     with socket.socket() as listener:  # accepts connections and never answers
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -381,7 +381,7 @@ def test_a_firewall_that_swallows_everything_is_waited_for_briefly(monkeypatch):
 
 
 def test_a_download_that_stands_still_is_given_up_and_leaves_nothing(keras_home, published, monkeypatch):
-    monkeypatch.setattr(weights, "STALL_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(download, "STALL_TIMEOUT_S", 0.5)
     release = threading.Event()
 
     class Handler(_Quiet):

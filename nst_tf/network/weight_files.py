@@ -1,0 +1,303 @@
+"""VGG19's layers in files: Keras' HDF5, old and new, and NumPy's `.npz`.
+
+A file may come from anywhere. Headers are read first, array by array; the data of an array are read, and
+unpacked, only when the caller has found its shape good. Data in other files, links and pickles are refused.
+"""
+
+import contextlib
+import itertools
+import math
+import pathlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import h5py
+import numpy as np
+
+# {convolution: VGG19's kernel shape}, from the input up with none left out: a `.weights.h5` file identifies
+# layers by their order.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Stored(NamedTuple):
+    """An array in an open file: its shape and what reads it, as float32."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+class Layers(NamedTuple):
+    """What an open file has of the needed convolutions."""
+
+    arrays: dict[str, tuple[Stored, Stored]]  # {convolution: (kernel, bias)}
+    preprocessing: str | None  # a name, if the file has one
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
+    """Opens a file whose extension is one of `FORMATS`; arrays are read while it is open.
+
+    Args:
+        path: An existing file.
+        shapes: The needed convolutions.
+
+    Raises:
+        Exception: The file is damaged or of another format; the libraries have many types for it.
+    """
+    with FORMATS[path.suffix.lower()](path, shapes) as layers:
+        yield layers
+
+
+# HDF5.
+
+# Members of a group and groups within each other that Keras writes for a layer: two arrays, three deep
+# (block1_conv1/vgg19/block1_conv1/kernel), with room for more.
+_MOST_MEMBERS = 8
+_DEEPEST = 4
+
+# The only types of numbers, as Keras and h5py write them.
+_FLOATS = tuple(getattr(h5py.h5t, f"IEEE_F{bits}{order}") for bits in (16, 32, 64) for order in ("LE", "BE"))
+
+# What an array in chunks may take up with the chunks' overhang: VGG19's largest kernel has 19 MB in float64.
+_MOST_CHUNKED_BYTES = 2**26
+
+# Chunks of an array: h5py itself cuts VGG19's largest kernel into 300.
+_MOST_CHUNKS = 2**14
+
+# Filters of chunks that can be read: none, shuffle, gzip, or both in this order.
+_SHUFFLE, _GZIP = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE
+_FILTERS: tuple[list[int], ...] = ([], [_SHUFFLE], [_GZIP], [_SHUFFLE, _GZIP])
+
+
+@contextlib.contextmanager
+def _hdf5(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
+    """Opens `.weights.h5` (Keras 3) or `.h5` (Keras 1 and 2)."""
+    with h5py.File(path, "r") as file:
+        parents = (_member(file, key) for key in ("layers", "model_weights"))
+        root = next((each for each in parents if isinstance(each, h5py.Group)), file)
+        found = {}
+        for order, name in enumerate(shapes):
+            by_order = f"conv2d_{order}" if order else "conv2d"
+            by_block = name.replace("conv", "block", 1).replace("_", "_conv")
+            members = (_member(root, key) for key in (name, by_block, by_order))
+            group = next((each for each in members if isinstance(each, h5py.Group)), None)
+            if group is not None:
+                found[name] = _kernel_and_bias(group)
+        yield Layers(found, None)
+
+
+def _member(group: h5py.Group, name: str) -> Any:
+    """Returns a group's member, None where there is none.
+
+    Raises:
+        ValueError: It is a link, which may point to another file.
+    """
+    link = group.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{group.name} has a link named {name}, in place of data")
+    return group[name]
+
+
+def _kernel_and_bias(group: h5py.Group) -> tuple[Stored, Stored]:
+    """Returns the only four-dimensional and the only one-dimensional array in a layer's group."""
+    # One more than there should be is enough to refuse.
+    arrays = [_dataset(each) for each in itertools.islice(_datasets(group, _DEEPEST), 3)]
+    ranks = sorted(len(array.shape) for array in arrays)
+    if ranks != [1, 4]:
+        raise ValueError(f"{group.name} holds arrays of {ranks} dimensions, not a kernel and a bias")
+    bias, kernel = sorted(arrays, key=lambda array: len(array.shape))
+    return kernel, bias
+
+
+def _datasets(group: h5py.Group, depth: int) -> Iterator[h5py.Dataset]:
+    """Yields the arrays in a group and in groups within it."""
+    if len(group) > _MOST_MEMBERS or not depth:
+        raise ValueError(f"{group.name} is larger or deeper than a layer of VGG19 is")
+    for name in group:
+        member = _member(group, name)
+        if isinstance(member, h5py.Group):
+            yield from _datasets(member, depth - 1)
+        elif isinstance(member, h5py.Dataset):
+            yield member
+
+
+def _dataset(dataset: h5py.Dataset) -> Stored:
+    """Returns an array of a file by its header."""
+    plan = dataset.id.get_create_plist()
+    # Before the shape, which HDF5 would look for in the other files.
+    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
+        raise ValueError(f"{dataset.name} has its data in other files; keep them in one")
+    if not any(dataset.id.get_type().equal(each) for each in _FLOATS):
+        raise ValueError(f"{dataset.name} has no floating-point numbers of 16, 32 or 64 bits")
+    space = dataset.id.get_space()
+    if space.get_simple_extent_type() != h5py.h5s.SIMPLE:
+        raise ValueError(f"{dataset.name} is no array")
+    shape = space.get_simple_extent_dims()
+    read = _read_chunks if plan.get_layout() == h5py.h5d.CHUNKED else _read_contiguous
+    return Stored(shape, lambda: _as_float32(read(dataset, shape)))
+
+
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):  # what becomes infinite is refused later, in words
+        return np.asarray(values, np.float32)
+
+
+def _read_contiguous(dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    if dataset.id.get_storage_size() != math.prod(shape) * dataset.id.get_type().get_size():
+        raise ValueError(f"{dataset.name} has a shape and no data")
+    return np.asarray(dataset[()])
+
+
+def _read_chunks(dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    """Reads an array in chunks, unpacked here: HDF5 would unpack a chunk to any size."""
+    plan, dtype = dataset.id.get_create_plist(), dataset.dtype
+    chunk = plan.get_chunk()
+    filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
+    if filters not in _FILTERS:
+        raise ValueError(f"{dataset.name} is packed; allowed: gzip, with or without shuffle")
+    counts = [-(-side // part) for side, part in zip(shape, chunk, strict=True)]
+    size = math.prod(chunk) * dtype.itemsize
+    if math.prod(counts) > _MOST_CHUNKS or math.prod(counts) * size > _MOST_CHUNKED_BYTES:
+        raise ValueError(f"{dataset.name} is cut into {math.prod(counts)} chunks of {size} bytes")
+    found = np.empty(shape, dtype)
+    for corner in itertools.product(*map(range, itertools.repeat(0), shape, chunk)):
+        data = _unpacked(_chunk(dataset, corner, size), filters, size, dtype.itemsize)
+        place = tuple(slice(start, start + part) for start, part in zip(corner, chunk, strict=True))
+        kept = found[place].shape
+        found[place] = np.frombuffer(data, dtype).reshape(chunk)[tuple(map(slice, kept))]
+    return found
+
+
+def _chunk(dataset: h5py.Dataset, corner: tuple[int, ...], size: int) -> bytes:
+    """Returns a chunk as it is stored, of `size` bytes when unpacked."""
+    stored = dataset.id.get_chunk_info_by_coord(corner)
+    # zlib makes what it cannot compress larger by 0.03 % and some bytes.
+    if stored.byte_offset is None or stored.size > size * 1.01 + 100:
+        raise ValueError(f"{dataset.name} lacks a chunk, or has one that is too large")
+    skipped, data = dataset.id.read_direct_chunk(corner)
+    if skipped:
+        raise ValueError(f"{dataset.name} has a chunk without its filters")
+    return bytes(data)
+
+
+def _unpacked(data: bytes, filters: list[int], size: int, itemsize: int) -> bytes:
+    """Returns a chunk of `size` bytes, of numbers of `itemsize` bytes."""
+    if _GZIP in filters:
+        data = zlib.decompressobj().decompress(data, size + 1)
+    if len(data) != size:
+        raise ValueError(f"a chunk has {len(data)} bytes, not {size}")
+    if _SHUFFLE in filters:
+        return np.frombuffer(data, np.uint8).reshape(itemsize, -1).T.tobytes()
+    return data
+
+
+# NumPy's archives.
+
+# The end of an archive without a comment, and the mark of the longer form in the 20 bytes before it.
+_END, _END_MARK, _LONG_END_MARK, _LONG_END_BYTES = struct.Struct("<4s4H2LH"), b"PK\5\6", b"PK\6\7", 20
+
+# Arrays in an archive: three for each of 16 convolutions, a few notes, and room for other networks.
+_MOST_ARRAYS = 1000
+
+# Characters of a preprocessing's name.
+_LONGEST_NAME = 100
+
+
+class _Array(NamedTuple):
+    """An array in an archive by its header."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+@contextlib.contextmanager
+def _npz(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
+    """Opens arrays named conv1_1_kernel, conv1_1_bias and so on.
+
+    A kernel of 8-bit integers is multiplied by conv1_1_scale, one number for each filter.
+    """
+    with path.open("rb") as file:
+        _check_directory(file)
+        with zipfile.ZipFile(file) as archive:
+            names = set(archive.namelist())
+            found = {
+                name: (_kernel(archive, name), _floats(archive, f"{name}_bias"))
+                for name in shapes
+                if {f"{name}_kernel.npy", f"{name}_bias.npy"} <= names
+            }
+            yield Layers(found, _text(archive, "preprocessing") if "preprocessing.npy" in names else None)
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Checks that an archive's directory is short, since `zipfile` reads all of it at once.
+
+    Raises:
+        ValueError: It is long, or the file has none.
+    """
+    end = file.seek(0, 2)
+    file.seek(max(0, end - _END.size - _LONG_END_BYTES))
+    tail = file.read()
+    if len(tail) < _END.size or not tail[-_END.size :].startswith(_END_MARK):
+        raise ValueError("it is no archive as NumPy writes it, or a part of one")
+    _, _, _, _, entries, size, _, _ = _END.unpack(tail[-_END.size :])
+    # Names of arrays have fewer than 100 characters, and an entry 46 bytes beside its name.
+    if entries > _MOST_ARRAYS or size > _MOST_ARRAYS * 200 or tail.startswith(_LONG_END_MARK):
+        raise ValueError(f"it has more than {_MOST_ARRAYS} arrays")
+
+
+def _kernel(archive: zipfile.ZipFile, name: str) -> Stored:
+    """Returns a kernel of floating-point numbers, or of 8-bit integers with a scale for each filter."""
+    kernel = _array(archive, f"{name}_kernel")
+    if kernel.dtype != np.int8:
+        return _floats(archive, f"{name}_kernel")
+    scale = _floats(archive, f"{name}_scale")
+    if scale.shape != kernel.shape[-1:]:
+        raise ValueError(
+            f"{name}_scale has the shape {list(scale.shape)}; one number for each filter belongs"
+        )
+    return Stored(kernel.shape, lambda: kernel.read() * scale.read())
+
+
+def _floats(archive: zipfile.ZipFile, name: str) -> Stored:
+    array = _array(archive, name)
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
+        raise ValueError(f"{name} has no floating-point numbers of 16, 32 or 64 bits")
+    return Stored(array.shape, lambda: _as_float32(array.read()))
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str:
+    array = _array(archive, name)
+    if array.dtype.kind != "U" or array.shape != () or array.dtype.itemsize > 4 * _LONGEST_NAME:
+        raise ValueError(f"{name} is no text of up to {_LONGEST_NAME} characters")
+    return str(array.read())
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> _Array:
+    """Returns an array by its header, after a check that its data have the size that the header says."""
+    entry = archive.getinfo(f"{name}.npy")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is packed as NumPy packs no array")
+    with archive.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):  # others have headers of any length, for arrays of records
+            raise ValueError(f"{name} has a header of version {version}")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+        start = stream.tell()
+    if dtype.hasobject or entry.file_size != start + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has data of another type or size than its header says")
+
+    def read() -> np.ndarray:
+        data = archive.read(entry)  # all of it, so that its checksum is looked at
+        return np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if by_columns else "C")
+
+    return _Array(dtype, shape, read)
+
+
+# Formats by file extension.
+FORMATS = {".h5": _hdf5, ".npz": _npz}
