@@ -53,6 +53,13 @@ def opened(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
 
 # HDF5.
 
+# Marks of a file and of a heap of names with its version; a heap's header: mark, size, first free block and
+# address (HDF5 File Format Specification, III.D). A free block begins with the offset of the next; 1 is none.
+_HDF5_MARK, _SUPERBLOCK_BYTES = b"\x89HDF\r\n\x1a\n", 48
+_HEAP_MARK, _HEAP = b"HEAP\0", struct.Struct("<8s3Q")
+_FREE_BLOCK_BYTES, _NO_MORE_BLOCKS = 16, 1
+_PIECE_BYTES = 2**20
+
 # Members of a group and groups within each other that Keras writes for a layer: two arrays, three deep
 # (block1_conv1/vgg19/block1_conv1/kernel), with room for more.
 _MOST_MEMBERS = 8
@@ -75,6 +82,9 @@ _FILTERS: tuple[list[int], ...] = ([], [_SHUFFLE], [_GZIP], [_SHUFFLE, _GZIP])
 @contextlib.contextmanager
 def _hdf5(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
     """Opens `.weights.h5` (Keras 3) or `.h5` (Keras 1 and 2)."""
+    with path.open("rb") as plain:
+        _check_superblock(plain)
+        _check_heaps(plain)
     with h5py.File(path, "r") as file:
         parents = (_member(file, key) for key in ("layers", "model_weights"))
         root = next((each for each in parents if isinstance(each, h5py.Group)), file)
@@ -87,6 +97,58 @@ def _hdf5(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
             if group is not None:
                 found[name] = _kernel_and_bias(group)
         yield Layers(found, None)
+
+
+def _check_superblock(file: BinaryIO) -> None:
+    """Checks that a file begins as h5py and Keras have it begin, for `_check_heaps` to know its layout.
+
+    Raises:
+        ValueError: It does not.
+    """
+    start = file.read(_SUPERBLOCK_BYTES)
+    version = start[8] if len(start) == _SUPERBLOCK_BYTES and start.startswith(_HDF5_MARK) else None
+    if version is None:
+        raise ValueError("it is no HDF5 file")
+    sizes, base = (13, 24 + 4 * version) if version < 2 else (9, 12)
+    if start[sizes : sizes + 2] != b"\x08\x08" or any(start[base : base + 8]):
+        raise ValueError(
+            "it is no HDF5 file as Keras writes it, with addresses of 8 bytes from its beginning"
+        )
+
+
+def _check_heaps(file: BinaryIO) -> None:
+    """Checks that no list of free space in a file's heaps of names runs in a circle: HDF5 would, for ever.
+
+    A heap is found by its mark, wherever it is. What else may be wrong with one HDF5 itself refuses.
+
+    Raises:
+        ValueError: One does.
+    """
+    end = file.seek(0, 2)
+    for start in range(0, end, _PIECE_BYTES):
+        file.seek(start)
+        piece = file.read(_PIECE_BYTES + len(_HEAP_MARK) - 1)
+        place = piece.find(_HEAP_MARK)
+        while place >= 0:
+            _check_heap(file, start + place, end)
+            place = piece.find(_HEAP_MARK, place + 1)
+
+
+def _check_heap(file: BinaryIO, place: int, end: int) -> None:
+    """Checks the heap at a place in a file that ends at `end`; see `_check_heaps`."""
+    file.seek(place)
+    header = file.read(_HEAP.size)
+    if len(header) < _HEAP.size:
+        return
+    _, size, block, address = _HEAP.unpack(header)
+    if address + size > end:
+        return
+    for _ in range(size // _FREE_BLOCK_BYTES + 1):  # no list without a circle is longer
+        if block >= size - 8 or block == _NO_MORE_BLOCKS:
+            return
+        file.seek(address + block)
+        block = int.from_bytes(file.read(8), "little")
+    raise ValueError("a list of free space in it runs in a circle")
 
 
 def _member(group: h5py.Group, name: str) -> Any:
@@ -256,6 +318,8 @@ def _kernel(archive: zipfile.ZipFile, name: str) -> Stored:
     kernel = _array(archive, f"{name}_kernel")
     if kernel.dtype != np.int8:
         return _floats(archive, f"{name}_kernel")
+    if f"{name}_scale.npy" not in archive.namelist():
+        raise ValueError(f"{name}_kernel has 8-bit integers, and there is no {name}_scale")
     scale = _floats(archive, f"{name}_scale")
     if scale.shape != kernel.shape[-1:]:
         raise ValueError(
