@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import math
 import pathlib
+import re
 import struct
 import zipfile
 import zlib
@@ -53,11 +54,13 @@ def opened(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
 
 # HDF5.
 
-# Marks of a file and of a heap of names with its version; a heap's header: mark, size, first free block and
-# address (HDF5 File Format Specification, III.D). A free block begins with the offset of the next; 1 is none.
+# The mark of a file and the bytes that say its layout; marks of heaps and trees with their version (HDF5 File
+# Format Specification, II and III).
 _HDF5_MARK, _SUPERBLOCK_BYTES = b"\x89HDF\r\n\x1a\n", 48
-_HEAP_MARK, _HEAP = b"HEAP\0", struct.Struct("<8s3Q")
-_FREE_BLOCK_BYTES, _NO_MORE_BLOCKS = 16, 1
+_MARKS, _MARK_BYTES = re.compile(rb"(HEAP|FRHP|BTHD)\0"), 5
+# A heap of names: mark, size, first free block, address. A free block begins with the next one's offset; 1 is
+# none.
+_HEAP, _FREE_BLOCK_BYTES, _NO_MORE_BLOCKS = struct.Struct("<8s3Q"), 16, 1
 _PIECE_BYTES = 2**20
 
 # Members of a group and groups within each other that Keras writes for a layer: two arrays, three deep
@@ -82,10 +85,11 @@ _FILTERS: tuple[list[int], ...] = ([], [_SHUFFLE], [_GZIP], [_SHUFFLE, _GZIP])
 @contextlib.contextmanager
 def _hdf5(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
     """Opens `.weights.h5` (Keras 3) or `.h5` (Keras 1 and 2)."""
-    with path.open("rb") as plain:
+    with contextlib.ExitStack() as opened_files:
+        plain = opened_files.enter_context(path.open("rb"))
         _check_superblock(plain)
-        _check_heaps(plain)
-    with h5py.File(path, "r") as file:
+        _check_marks(plain)
+        file = opened_files.enter_context(h5py.File(path, "r"))
         parents = (_member(file, key) for key in ("layers", "model_weights"))
         root = next((each for each in parents if isinstance(each, h5py.Group)), file)
         found = {}
@@ -95,12 +99,12 @@ def _hdf5(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
             members = (_member(root, key) for key in (name, by_block, by_order))
             group = next((each for each in members if isinstance(each, h5py.Group)), None)
             if group is not None:
-                found[name] = _kernel_and_bias(group)
+                found[name] = _kernel_and_bias(group, plain)
         yield Layers(found, None)
 
 
 def _check_superblock(file: BinaryIO) -> None:
-    """Checks that a file begins as h5py and Keras have it begin, for `_check_heaps` to know its layout.
+    """Checks that a file begins as h5py and Keras have it begin, for `_check_marks` to know its layout.
 
     Raises:
         ValueError: It does not.
@@ -116,26 +120,26 @@ def _check_superblock(file: BinaryIO) -> None:
         )
 
 
-def _check_heaps(file: BinaryIO) -> None:
-    """Checks that no list of free space in a file's heaps of names runs in a circle: HDF5 would, for ever.
+def _check_marks(file: BinaryIO) -> None:
+    """Checks what HDF5 (1.14) trusts and fails on, with a crash or without an end; it is found by its mark.
 
-    A heap is found by its mark, wherever it is. What else may be wrong with one HDF5 itself refuses.
+    Fractal heaps and their trees, which no file of Keras has, divide by numbers in the file. Lists of free
+    space in heaps of names may run in a circle. What else may be wrong HDF5 refuses.
 
     Raises:
-        ValueError: One does.
+        ValueError: A file has such a heap or such a circle.
     """
     end = file.seek(0, 2)
     for start in range(0, end, _PIECE_BYTES):
         file.seek(start)
-        piece = file.read(_PIECE_BYTES + len(_HEAP_MARK) - 1)
-        place = piece.find(_HEAP_MARK)
-        while place >= 0:
-            _check_heap(file, start + place, end)
-            place = piece.find(_HEAP_MARK, place + 1)
+        for mark in _MARKS.finditer(file.read(_PIECE_BYTES + _MARK_BYTES - 1)):
+            if not mark.group().startswith(b"HEAP"):
+                raise ValueError("it has groups of a kind that Keras does not write; save it with Keras")
+            _check_heap(file, start + mark.start(), end)
 
 
 def _check_heap(file: BinaryIO, place: int, end: int) -> None:
-    """Checks the heap at a place in a file that ends at `end`; see `_check_heaps`."""
+    """Checks the heap at a place in a file that ends at `end`; see `_check_marks`."""
     file.seek(place)
     header = file.read(_HEAP.size)
     if len(header) < _HEAP.size:
@@ -165,10 +169,10 @@ def _member(group: h5py.Group, name: str) -> Any:
     return group[name]
 
 
-def _kernel_and_bias(group: h5py.Group) -> tuple[Stored, Stored]:
+def _kernel_and_bias(group: h5py.Group, plain: BinaryIO) -> tuple[Stored, Stored]:
     """Returns the only four-dimensional and the only one-dimensional array in a layer's group."""
     # One more than there should be is enough to refuse.
-    arrays = [_dataset(each) for each in itertools.islice(_datasets(group, _DEEPEST), 3)]
+    arrays = [_dataset(each, plain) for each in itertools.islice(_datasets(group, _DEEPEST), 3)]
     ranks = sorted(len(array.shape) for array in arrays)
     if ranks != [1, 4]:
         raise ValueError(f"{group.name} holds arrays of {ranks} dimensions, not a kernel and a bias")
@@ -188,8 +192,11 @@ def _datasets(group: h5py.Group, depth: int) -> Iterator[h5py.Dataset]:
             yield member
 
 
-def _dataset(dataset: h5py.Dataset) -> Stored:
-    """Returns an array of a file by its header."""
+def _dataset(dataset: h5py.Dataset, plain: BinaryIO) -> Stored:
+    """Returns an array of a file by its header; `plain` is the file, from which its data are read.
+
+    HDF5 reads only headers: it writes beyond its memory where a chunk's size in the file is not what it is.
+    """
     plan = dataset.id.get_create_plist()
     # Before the shape, which HDF5 would look for in the other files.
     if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
@@ -200,8 +207,9 @@ def _dataset(dataset: h5py.Dataset) -> Stored:
     if space.get_simple_extent_type() != h5py.h5s.SIMPLE:
         raise ValueError(f"{dataset.name} is no array")
     shape = space.get_simple_extent_dims()
-    read = _read_chunks if plan.get_layout() == h5py.h5d.CHUNKED else _read_contiguous
-    return Stored(shape, lambda: _as_float32(read(dataset, shape)))
+    if plan.get_layout() == h5py.h5d.CHUNKED:
+        return Stored(shape, lambda: _as_float32(_read_chunks(dataset, shape, plain)))
+    return Stored(shape, lambda: _as_float32(_read_contiguous(dataset, shape, plain)))
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:
@@ -209,13 +217,26 @@ def _as_float32(values: np.ndarray) -> np.ndarray:
         return np.asarray(values, np.float32)
 
 
-def _read_contiguous(dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
-    if dataset.id.get_storage_size() != math.prod(shape) * dataset.id.get_type().get_size():
+def _read_contiguous(dataset: h5py.Dataset, shape: tuple[int, ...], plain: BinaryIO) -> np.ndarray:
+    size = math.prod(shape) * dataset.dtype.itemsize
+    if dataset.id.get_storage_size() != size:
         raise ValueError(f"{dataset.name} has a shape and no data")
-    return np.asarray(dataset[()])
+    place = dataset.id.get_offset()
+    if place is None:  # a few numbers inside the header
+        return np.asarray(dataset[()])
+    return np.frombuffer(_piece(plain, place, size), dataset.dtype).reshape(shape)
 
 
-def _read_chunks(dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+def _piece(plain: BinaryIO, place: int, size: int) -> bytes:
+    """Returns bytes at a place in a file."""
+    plain.seek(place)
+    data = plain.read(size)
+    if len(data) != size:
+        raise ValueError(f"the file ends within the {size} bytes at {place}")
+    return data
+
+
+def _read_chunks(dataset: h5py.Dataset, shape: tuple[int, ...], plain: BinaryIO) -> np.ndarray:
     """Reads an array in chunks, unpacked here: HDF5 would unpack a chunk to any size."""
     plan, dtype = dataset.id.get_create_plist(), dataset.dtype
     chunk = plan.get_chunk()
@@ -228,23 +249,22 @@ def _read_chunks(dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"{dataset.name} is cut into {math.prod(counts)} chunks of {size} bytes")
     found = np.empty(shape, dtype)
     for corner in itertools.product(*map(range, itertools.repeat(0), shape, chunk)):
-        data = _unpacked(_chunk(dataset, corner, size), filters, size, dtype.itemsize)
+        data = _unpacked(_chunk(dataset, corner, size, plain), filters, size, dtype.itemsize)
         place = tuple(slice(start, start + part) for start, part in zip(corner, chunk, strict=True))
         kept = found[place].shape
         found[place] = np.frombuffer(data, dtype).reshape(chunk)[tuple(map(slice, kept))]
     return found
 
 
-def _chunk(dataset: h5py.Dataset, corner: tuple[int, ...], size: int) -> bytes:
+def _chunk(dataset: h5py.Dataset, corner: tuple[int, ...], size: int, plain: BinaryIO) -> bytes:
     """Returns a chunk as it is stored, of `size` bytes when unpacked."""
     stored = dataset.id.get_chunk_info_by_coord(corner)
     # zlib makes what it cannot compress larger by 0.03 % and some bytes.
     if stored.byte_offset is None or stored.size > size * 1.01 + 100:
         raise ValueError(f"{dataset.name} lacks a chunk, or has one that is too large")
-    skipped, data = dataset.id.read_direct_chunk(corner)
-    if skipped:
+    if stored.filter_mask:
         raise ValueError(f"{dataset.name} has a chunk without its filters")
-    return bytes(data)
+    return _piece(plain, stored.byte_offset, stored.size)
 
 
 def _unpacked(data: bytes, filters: list[int], size: int, itemsize: int) -> bytes:

@@ -538,7 +538,6 @@ def test_the_download_fills_the_cache_and_is_used_again(keras_home, published, m
 @contextlib.contextmanager
 def _serving(body, monkeypatch, answer=None):
     """Has Keras' file come from a server that sends `body`, or does what `answer` does."""
-
     own = {"body": body} | ({} if answer is None else {"do_GET": answer})
     with _server(type("Handler", (_Quiet,), own)) as url:
         monkeypatch.setattr(weights, "KERAS_URL", url)
