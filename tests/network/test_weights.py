@@ -312,6 +312,45 @@ def test_free_space_in_a_circle_is_refused(tmp_path):
     _refused(tmp_path / "circle.h5", "runs in a circle")
 
 
+def test_a_chunk_that_is_larger_than_the_arrays_is_refused(tmp_path):
+    """HDF5 1.14 writes beyond the memory of such a chunk."""
+    with h5py.File(tmp_path / "good.h5", "w") as file:
+        file.create_dataset("conv1_1/kernel", data=KERNEL, chunks=KERNEL.shape)
+        file["conv1_1/bias"] = BIAS
+    data = (tmp_path / "good.h5").read_bytes()
+    size = struct.pack("<2I", KERNEL.nbytes, 0)  # the chunk's, and that it is not filtered
+    assert data.count(size) == 1
+    (tmp_path / "large.h5").write_bytes(data.replace(size, struct.pack("<2I", KERNEL.nbytes + 60, 0)))
+    _refused(tmp_path / "large.h5", "a chunk has 492 bytes, not 432")
+
+
+def test_groups_that_keras_does_not_write_are_refused(tmp_path):
+    """HDF5 1.14 divides by numbers in their fractal heaps, and ends with the process."""
+    with h5py.File(tmp_path / "fractal.h5", "w", libver="latest") as file:
+        file["conv1_1/kernel"], file["conv1_1/bias"] = KERNEL, BIAS
+    assert weights.read(tmp_path / "fractal.h5", ONE).arrays["conv1_1"][0].shape == KERNEL.shape
+    with h5py.File(tmp_path / "fractal.h5", "a", libver="latest") as file:
+        for index in range(20):
+            file.create_group(str(index))
+    _refused(tmp_path / "fractal.h5", "of a kind that Keras does not write")
+
+
+def _user_block(data):
+    return bytes(512) + data
+
+
+def _small_addresses(data):
+    return data[:13] + b"\4\4" + data[15:]
+
+
+@pytest.mark.parametrize("change", [_user_block, _small_addresses])
+def test_other_layouts_of_hdf5_are_refused(tmp_path, change):
+    """The places of heaps would not be known."""
+    _legacy(tmp_path / "good.h5")
+    (tmp_path / "other.h5").write_bytes(change((tmp_path / "good.h5").read_bytes()))
+    _refused(tmp_path / "other.h5", "it is no HDF5 file")
+
+
 def _header(shape, version=b"\1\0"):
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
