@@ -312,6 +312,32 @@ def test_free_space_in_a_circle_is_refused(tmp_path):
     _refused(tmp_path / "circle.h5", "runs in a circle")
 
 
+@pytest.mark.parametrize(("kind", "key_bytes"), [(0, 8), (1, 8 + 8 * 5)])
+@pytest.mark.parametrize(("level", "message"), [(1, "runs in a circle"), (2, "larger than VGG19's")])
+def test_a_tree_in_a_circle_is_refused(tmp_path, kind, key_bytes, level, message):
+    """HDF5 1.14 goes down until its stack overflows: trees of names and of chunks of four dimensions."""
+    with h5py.File(tmp_path / "good.h5", "w") as file:
+        file.create_dataset("conv1_1/kernel", data=KERNEL, chunks=(3, 3, 3, 1))
+        file["conv1_1/bias"] = BIAS
+    data = bytearray((tmp_path / "good.h5").read_bytes())
+    place = data.index(b"TREE" + bytes([kind]))
+    data[place + 5] = level
+    struct.pack_into("<Q", data, place + 24 + key_bytes, place)
+    (tmp_path / "circle.h5").write_bytes(data)
+    _refused(tmp_path / "circle.h5", message)
+
+
+def test_large_arrays_in_many_chunks_are_read(tmp_path):
+    """Whose trees have two levels."""
+    kernel = np.random.default_rng(4).normal(size=(3, 3, 3, 400)).astype(np.float32)
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        made = file.create_dataset("conv1_1/kernel", data=kernel, chunks=(3, 3, 1, 4), compression="gzip")
+        assert made.id.get_num_chunks() == 300
+        file["conv1_1/bias"] = np.zeros(400, np.float32)
+    read = weights.read(tmp_path / "many.h5", {"conv1_1": (3, 3, 3, 512)}).arrays["conv1_1"][0]
+    np.testing.assert_array_equal(read, kernel)
+
+
 def test_a_chunk_that_is_larger_than_the_arrays_is_refused(tmp_path):
     """HDF5 1.14 writes beyond the memory of such a chunk."""
     with h5py.File(tmp_path / "good.h5", "w") as file:
@@ -332,7 +358,17 @@ def test_groups_that_keras_does_not_write_are_refused(tmp_path):
     with h5py.File(tmp_path / "fractal.h5", "a", libver="latest") as file:
         for index in range(20):
             file.create_group(str(index))
-    _refused(tmp_path / "fractal.h5", "of a kind that Keras does not write")
+    _refused(tmp_path / "fractal.h5", "groups or chunks of a kind that Keras does not write")
+
+
+@pytest.mark.parametrize("growing", [(), (3,), (2, 3)])
+def test_chunks_that_keras_does_not_write_are_refused(tmp_path, growing):
+    """HDF5 1.14 counts to numbers in their lists: of a fixed length, growing, and in newer trees."""
+    limits = tuple(None if side in growing else length for side, length in enumerate(KERNEL.shape))
+    with h5py.File(tmp_path / "chunks.h5", "w", libver="latest") as file:
+        file.create_dataset("conv1_1/kernel", data=KERNEL, chunks=(3, 3, 3, 1), maxshape=limits)
+        file["conv1_1/bias"] = BIAS
+    _refused(tmp_path / "chunks.h5", "groups or chunks of a kind that Keras does not write")
 
 
 def _user_block(data):
@@ -343,12 +379,16 @@ def _small_addresses(data):
     return data[:13] + b"\4\4" + data[15:]
 
 
-@pytest.mark.parametrize("change", [_user_block, _small_addresses])
+def _driver(data):
+    return data[:48] + bytes(8) + data[56:]
+
+
+@pytest.mark.parametrize("change", [_user_block, _small_addresses, _driver])
 def test_other_layouts_of_hdf5_are_refused(tmp_path, change):
-    """The places of heaps would not be known."""
+    """The places of trees and heaps would not be known."""
     _legacy(tmp_path / "good.h5")
     (tmp_path / "other.h5").write_bytes(change((tmp_path / "good.h5").read_bytes()))
-    _refused(tmp_path / "other.h5", "it is no HDF5 file")
+    _refused(tmp_path / "other.h5", "it is no HDF5 file|with a driver")
 
 
 def _header(shape, version=b"\1\0"):
