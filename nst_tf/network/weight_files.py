@@ -59,8 +59,8 @@ _HDF5_MARK, _SUPERBLOCK_BYTES = b"\x89HDF\r\n\x1a\n", 60
 # leaves, children, two neighbours; then each child's key and address. Keys have up to 8 + 8 * 33 bytes, nodes
 # up to 64 children by HDF5's defaults.
 _NODE, _LONGEST_CHILD_BYTES, _MOST_CHILDREN = struct.Struct("<4sBBH16x"), 280, 64
-# A heap of names (likewise): mark, size, first free block, address. A free block begins with the offset of the
-# next one; 1 is none.
+# A heap of names (likewise): mark, size, first free block, address. A free block begins with the next one's
+# offset; 1 is none.
 _HEAP, _FREE_BLOCK_BYTES, _NO_MORE_BLOCKS = struct.Struct("<8s3Q"), 16, 1
 _PIECE_BYTES = 2**20
 
