@@ -29,7 +29,7 @@ import pytest
 
 from nst_tf import errors
 from nst_tf.config import layers as vgg_layers
-from nst_tf.network import download, vgg19, weights
+from nst_tf.network import download, vgg19, weight_files, weights
 from tests import conftest
 
 SHAPES = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4), "conv2_1": (3, 3, 4, 5)}
@@ -310,6 +310,15 @@ def test_free_space_in_a_circle_is_refused(tmp_path):
     data[address + free : address + free + 8] = data[place + 16 : place + 24]
     (tmp_path / "circle.h5").write_bytes(data)
     _refused(tmp_path / "circle.h5", "runs in a circle")
+
+
+def test_a_file_full_of_marks_is_given_up(tmp_path, monkeypatch):
+    """The checks themselves take a bounded time."""
+    monkeypatch.setattr(weight_files, "_MOST_PLACES", 1000)
+    _legacy(tmp_path / "full.h5")
+    with (tmp_path / "full.h5").open("ab") as file:
+        file.write((b"TREE\0\0" + bytes(18)) * 1000)
+    _refused(tmp_path / "full.h5", "far more groups than VGG19")
 
 
 @pytest.mark.parametrize(("kind", "key_bytes"), [(0, 8), (1, 8 + 8 * 5)])
