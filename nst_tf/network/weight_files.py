@@ -60,9 +60,9 @@ _HDF5_MARK, _SUPERBLOCK_BYTES = b"\x89HDF\r\n\x1a\n", 60
 # up to 64 children by HDF5's defaults.
 _NODE, _LONGEST_CHILD_BYTES, _MOST_CHILDREN = struct.Struct("<4sBBH16x"), 280, 64
 # A heap of names (likewise): mark, size, first free block, address. A free block begins with the next one's
-# offset; 1 is none. Free blocks come of deleted names: Keras' files have one a heap.
+# offset; 1 is none. Free blocks come of deleted names: a heap of Keras' has one at most.
 _HEAP, _NO_MORE_BLOCKS, _MOST_FREE_BLOCKS = struct.Struct("<8s3Q"), 1, 2**10
-# What all checks of a file look at, in 2 s: 48 kernels (VGG19 and an optimiser's state) of 300 chunks are 8,000.
+# What all checks of a file look at, in 2 s: 48 kernels (VGG19, an optimiser's state) of 300 chunks are 8,000.
 _MOST_PLACES = 2**20
 _PIECE_BYTES = 2**20
 
