@@ -188,7 +188,9 @@ def get(config: Config, precision: str, vgg_weights: weights.Weights | None = No
     identity = id(vgg_weights) if vgg_weights else weights.identity(config.network.weights)
     key = (_key(config), precision, identity)
     with _LOCK:
-        if key not in _KEPT:
+        if key in _KEPT:
+            weights.warn_of_fallback(_KEPT[key][0].weights)  # as loading them did for the run before
+        else:
             loaded = vgg_weights or load_weights(config)
             # With the weights, so that no other object gets their id.
             _KEPT[key] = Formulation(config, loaded, loaded, precision), vgg_weights

@@ -1,47 +1,36 @@
-"""VGG19's weights from Keras' download, the package, a file or a seed, and the formats of files.
+"""VGG19's weights from Keras' download, the package, a file or a seed.
 
 Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. The caller names the
 convolutions that it needs and their shapes; the project's own features have half as many filters. Other
 convolutions in a file are ignored.
 """
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
 import logging
+import math
 import os
 import pathlib
-import socket
-import sys
-import threading
-import urllib.request
-import zipfile
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
 from nst_tf import errors
 from nst_tf.config import settings
+from nst_tf.network import download, weight_files
+from nst_tf.network.weight_files import Shapes, Stored
 
 _LOG = logging.getLogger(__name__)
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-# {convolution: VGG19's kernel shape}, from the input up with none left out: a `.weights.h5` file identifies
-# layers by their order.
-Shapes = Mapping[str, tuple[int, ...]]
 
 # Keras' own file of Oxford's ImageNet weights, as `keras.applications.vgg19` names it, and the hash that
 # Keras checks it by.
 KERAS_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/" + KERAS_FILE
 _KERAS_MD5 = "253f8cb515780f3b799900260a226db6"
-
-# Time-outs of the server's first answer and of a stalled download. Without them Keras would wait for ever
-# behind a firewall that drops packets.
-ANSWER_TIMEOUT_S = 15.0
-STALL_TIMEOUT_S = 30.0
 
 # The features that this project trained itself; `tools/features/train.py` makes the file.
 BUILTIN_FILE = pathlib.Path(__file__).parents[1] / "data" / "vgg19_builtin.npz"
@@ -58,6 +47,7 @@ class Weights:
     sha256: str  # of the file, or of the arrays where there is none
     preprocessing: str  # a name from `vgg19.PREPROCESSING`
     arrays: Arrays = dataclasses.field(repr=False)
+    fallback: str = ""  # why "auto" came to these and not to Keras' own; empty for all others
 
 
 def load(source: str, shapes: Shapes) -> Weights:
@@ -81,17 +71,33 @@ def load(source: str, shapes: Shapes) -> Weights:
 def identity(source: str) -> Hashable:
     """Returns what tells the weights of a source from others, without reading them.
 
-    Of a file its path, size and time of change. Where "auto" finds no file it stays with what it came to.
+    Of a file its path, size and times of change. Where "auto" finds no file it stays with what it came to.
     """
     if source in ("builtin", "random"):
         return source
-    named = source in _NAMED
-    path = _keras_file() if named else pathlib.Path(os.path.expanduser(source))
     try:
-        status = path.stat()
-    except OSError:
+        if source in _NAMED:
+            return source, _version(_keras_file())
+        return _version(pathlib.Path(os.path.expanduser(source)))
+    except (OSError, ValueError):  # no such file, or a name that no file can have
         return source
-    return (source if named else str(path.resolve()), status.st_size, status.st_mtime_ns)
+
+
+class _Version(NamedTuple):
+    """A file as it is now."""
+
+    path: str
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def _version(path: pathlib.Path) -> _Version:
+    status = path.stat()
+    return _Version(
+        str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    )
 
 
 def _auto(shapes: Shapes) -> Weights:
@@ -99,10 +105,16 @@ def _auto(shapes: Shapes) -> Weights:
     try:
         return _imagenet(shapes)
     except errors.InputError as error:
-        _LOG.warning("%s", error)
-        loaded = _builtin(shapes)
+        loaded = dataclasses.replace(_builtin(shapes), fallback=str(error))
+    warn_of_fallback(loaded)
+    return loaded
+
+
+def warn_of_fallback(loaded: Weights) -> None:
+    """Warns that these weights are not Keras' own, and why, if "auto" came to them: once for every run."""
+    if loaded.fallback:
+        _LOG.warning("%s", loaded.fallback)
         _LOG.warning("Using the built-in features instead: %s", _BUILTIN_WORTH)
-        return loaded
 
 
 def _builtin(shapes: Shapes) -> Weights:
@@ -131,102 +143,52 @@ def _imagenet(shapes: Shapes) -> Weights:
     """Returns Keras' ImageNet weights from its cache; downloads them first if need be."""
     path = _keras_file()
     if not _is_published(path):
-        path = _download(KERAS_URL, path)
+        _download(path)
     return dataclasses.replace(_from_file(path, shapes), name="imagenet")
 
 
 def _is_published(path: pathlib.Path) -> bool:
     """Returns whether a path is Keras' own file, complete and readable."""
     try:
-        return digest(path, "md5") == _KERAS_MD5
+        return path.is_file() and digests(path).md5 == _KERAS_MD5
     except OSError:
         return False
 
 
 def _keras_file() -> pathlib.Path:
-    return _keras_cache() / "models" / KERAS_FILE
-
-
-def _keras_cache() -> pathlib.Path:
-    """Returns the folder of Keras' cache, as Keras finds it."""
-    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
-
-
-def _download(url: str, path: pathlib.Path) -> pathlib.Path:
-    """Downloads Keras' file to `path` through Keras, with time-outs.
-
-    Returns:
-        The file's path, another one than `path` if Keras could not write there.
+    """Returns where Keras keeps its file.
 
     Raises:
-        InputError: The server cannot be reached, the download stalled, or the file has another hash.
+        InputError: Nothing says where this person's files are.
     """
-    import keras
-
-    try:
-        _probe(url)
-        with _stall_timeout(STALL_TIMEOUT_S), contextlib.redirect_stdout(sys.stderr):
-            downloaded = keras.utils.get_file(
-                path.name,
-                url,
-                cache_dir=path.parents[1],
-                cache_subdir=path.parent.name,
-                file_hash=_KERAS_MD5,
-            )
-    except Exception as error:  # Keras raises a bare Exception when a download fails
+    cache = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
+    if cache.startswith("~"):
         raise errors.InputError(
-            f"weights: Keras' VGG19 cannot be downloaded ({error}); fetch {url} on a machine that can"
-            f" and put it at {path}, or name it with --weights=FILE"
-        ) from None
-    return pathlib.Path(downloaded)
+            "weights: there is no home folder for Keras' cache; set KERAS_HOME to a folder, or name a file"
+            " with --weights=FILE"
+        )
+    return pathlib.Path(cache, "models", KERAS_FILE)
 
 
-def _probe(url: str) -> None:
-    """Returns once the server has answered for `url`.
-
-    Asks in a thread, since a socket's time-out bounds neither the look-up of a name nor the attempts at all
-    of a host's addresses.
+def _download(path: pathlib.Path) -> None:
+    """Downloads Keras' file.
 
     Raises:
-        OSError: The server gave no answer in time, or an error.
+        InputError: It cannot be had, or its folder cannot be written to.
     """
-    outcome: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, method="HEAD")
-            with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S):
-                outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_TIMEOUT_S)
-    if not outcome:
-        raise TimeoutError(f"no answer within {ANSWER_TIMEOUT_S:.0f} s")
-    if outcome[0] is not None:
-        raise outcome[0]
-
-
-@contextlib.contextmanager
-def _stall_timeout(seconds: float) -> Iterator[None]:
-    """Sets the time-out of sockets created inside, since Keras' download sets none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
     try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+        download.fetch(KERAS_URL, path, _KERAS_MD5)
+    except errors.InputError:
+        raise
+    except Exception as error:  # urllib has many types for what servers do
+        raise errors.InputError(
+            f"weights: Keras' VGG19 cannot be downloaded ({errors.one_line(error)}); fetch {KERAS_URL} on a"
+            f" machine that can and put it at {path}, or name it with --weights=FILE"
+        ) from None
 
 
 def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
     """Returns the weights in a file, checked and hashed."""
-    if not os.path.isfile(path):  # unlike pathlib's, false also for names that no file can have
-        raise errors.InputError(
-            f"weights: there is no file {path}; allowed: {', '.join(_NAMED)}, or the path of a"
-            " .h5, .weights.h5 or .npz file"
-        )
     contents = read(path, shapes)
     return Weights(path.name, contents.sha256, contents.preprocessing, contents.arrays)
 
@@ -246,8 +208,8 @@ _BUILTIN_WORTH = "trained by this project, quicker, and freer with the photograp
 # Names from `vgg19.PREPROCESSING`. A file without a name has Oxford's, as in Keras' file.
 PREPROCESSING = ("caffe255", "signed")
 
-# The extension of compressed and of plain files that NumPy writes.
-_NUMPY = ".npz"
+# Far more than VGG19 with its dense layers and an optimiser's state, 1.7 GB: a file whose hash takes seconds.
+_LARGEST_FILE_BYTES = 2**32
 
 
 class Contents(NamedTuple):
@@ -259,38 +221,61 @@ class Contents(NamedTuple):
 
 
 def read(path: pathlib.Path, shapes: Shapes) -> Contents:
-    """Reads Keras' HDF5 files, old and new, and NumPy's `.npz`.
+    """Reads Keras' HDF5 files, old and new, and NumPy's `.npz`: whatever their bytes are, within bounds.
 
     Args:
-        path: An existing file.
+        path: A file.
         shapes: {convolution: kernel shape} of the needed convolutions, from the input up. The file's may have
             fewer filters.
 
     Raises:
         InputError: The file cannot be read, lacks a convolution, or has one of another shape.
     """
-    if path.suffix not in _READERS:
-        raise errors.unknown_name("weights file format", path.suffix, _READERS)
+    _check_file(path)
     try:
-        found = _READERS[path.suffix](path, shapes)
-        preprocessing = _read_preprocessing(path) if path.suffix == _NUMPY else PREPROCESSING[0]
-        sha256 = digest(path, "sha256")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        # h5py and NumPy raise these for damaged files and files of another format.
-        raise errors.InputError(f"weights: {path} cannot be read: {error}") from None
+        with weight_files.opened(path, shapes) as found:
+            _check_shapes(path, found.arrays, shapes)
+            arrays = {name: (kernel.read(), bias.read()) for name, (kernel, bias) in found.arrays.items()}
+        preprocessing = PREPROCESSING[0] if found.preprocessing is None else found.preprocessing
+        sha256 = digests(path).sha256
+    except errors.InputError:
+        raise
+    except Exception as error:  # h5py, zipfile and NumPy have many types for damaged files
+        raise errors.InputError(f"weights: {path} cannot be read: {errors.one_line(error)}") from None
     if preprocessing not in PREPROCESSING:
         raise errors.unknown_name(f"weights: {path}: preprocessing", preprocessing, PREPROCESSING)
-    return Contents(_checked(path, found, shapes), preprocessing, sha256)
+    for name, pair in arrays.items():
+        if not all(np.isfinite(array).all() for array in pair):
+            raise errors.InputError(f"weights: {path} has infinite or NaN values in {name}")
+    return Contents(arrays, preprocessing, sha256)
 
 
-def digest(path: pathlib.Path, algorithm: str) -> str:
-    """Returns the file's hash in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+def _check_file(path: pathlib.Path) -> None:
+    """Checks what a path names before it is opened: a pipe would be waited for.
+
+    Raises:
+        InputError: It is no file, a large one, or one of another format.
+    """
+    if not os.path.isfile(path):  # unlike pathlib's, false also for names that no file can have
+        there = f"{path} is not a file" if os.path.exists(path) else f"there is no file {path}"
+        raise errors.InputError(
+            f"weights: {there}; allowed: {', '.join(_NAMED)}, or the path of a .h5, .weights.h5 or .npz file"
+        )
+    if path.suffix.lower() not in weight_files.FORMATS:
+        raise errors.unknown_name(f"weights file format of {path}", path.suffix, weight_files.FORMATS)
+    size = path.stat().st_size
+    if size > _LARGEST_FILE_BYTES:
+        raise errors.InputError(
+            f"weights: {path} has {size} bytes; allowed: up to {_LARGEST_FILE_BYTES}, far more than VGG19 has"
+        )
 
 
-def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:
-    """Returns `found` if it has every convolution, finite, with the shape of VGG19's or fewer filters."""
+def _check_shapes(path: pathlib.Path, found: Mapping[str, tuple[Stored, Stored]], shapes: Shapes) -> None:
+    """Checks that a file has every convolution, each with the shape of VGG19's or fewer filters.
+
+    Raises:
+        InputError: It has not.
+    """
     missing = [name for name in shapes if name not in found]
     if missing:
         raise errors.InputError(
@@ -298,79 +283,42 @@ def _checked(path: pathlib.Path, found: Arrays, shapes: Shapes) -> Arrays:
         )
     below = next(iter(shapes.values()))[2]
     for name, shape in shapes.items():
-        kernel, bias = found[name]
-        filters = min(bias.size, shape[-1])
-        if kernel.shape != (*shape[:2], below, filters) or bias.shape != (filters,) or not filters:
+        kernel, bias = (array.shape for array in found[name])
+        filters = min(math.prod(bias), shape[-1])
+        if kernel != (*shape[:2], below, filters) or bias != (filters,) or not filters:
             raise errors.InputError(
-                f"weights: {path} has {name} as {list(kernel.shape)} with bias {list(bias.shape)};"
+                f"weights: {path} has {name} as {list(kernel)} with bias {list(bias)};"
                 f" VGG19 has {list(shape)} with {list(shape[-1:])}, and may have fewer filters in a layer and"
                 " as many fewer inputs in the next"
             )
         below = filters
-        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-            raise errors.InputError(f"weights: {path} has infinite or NaN values in {name}")
-    return found
 
 
-def _read_hdf5(path: pathlib.Path, shapes: Shapes) -> Arrays:
-    """Reads `.weights.h5` (Keras 3) or `.h5` (Keras 1 and 2)."""
-    with h5py.File(path, "r") as file:
-        root = file.get("layers") or file.get("model_weights") or file
-        found = {}
-        for order, name in enumerate(shapes):
-            by_order = f"conv2d_{order}" if order else "conv2d"
-            group = next(
-                (
-                    root[key]
-                    for key in (name, name.replace("conv", "block", 1).replace("_", "_conv"), by_order)
-                    if key in root
-                ),
-                None,
-            )
-            if group is not None:
-                found[name] = _kernel_and_bias(group)
-    return found
+class Digests(NamedTuple):
+    """Hashes of a file, in hexadecimal."""
+
+    md5: str  # by which Keras' file is known
+    sha256: str  # by which manifests name weights
 
 
-def _kernel_and_bias(group: h5py.Group) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the only four-dimensional and the only one-dimensional array in a layer's group."""
-    arrays: list[np.ndarray] = []
+def digests(path: pathlib.Path) -> Digests:
+    """Returns a file's hashes, of which this process reads it once unless it changes.
 
-    def collect(_: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset):
-            arrays.append(np.asarray(node, np.float32))
-
-    group.visititems(collect)
-    ranks = sorted(array.ndim for array in arrays)
-    if ranks != [1, 4]:
-        raise ValueError(f"{group.name} holds arrays of {ranks} dimensions, not a kernel and a bias")
-    bias, kernel = sorted(arrays, key=lambda array: array.ndim)
-    return kernel, bias
-
-
-def _read_npz(path: pathlib.Path, shapes: Shapes) -> Arrays:
-    """Reads a `.npz` file of arrays named conv1_1_kernel, conv1_1_bias and so on.
-
-    A kernel of 8-bit integers is multiplied by conv1_1_scale, one number for each filter.
+    Raises:
+        OSError: It cannot be read.
     """
-    with np.load(path, allow_pickle=False) as file:
-        found = {}
-        for name in shapes:
-            if f"{name}_kernel" in file and f"{name}_bias" in file:
-                kernel = np.asarray(file[f"{name}_kernel"])
-                scale = file[f"{name}_scale"] if kernel.dtype == np.int8 else 1.0
-                found[name] = (
-                    np.asarray(kernel * np.float32(scale), np.float32),
-                    np.asarray(file[f"{name}_bias"], np.float32),
-                )
-        return found
+    return _digests(_version(path))
 
 
-def _read_preprocessing(path: pathlib.Path) -> str:
-    """Returns the name of the preprocessing in a `.npz` file."""
-    with np.load(path, allow_pickle=False) as file:
-        return str(file["preprocessing"]) if "preprocessing" in file else PREPROCESSING[0]
+@functools.lru_cache(maxsize=16)  # more files than a process paints with
+def _digests(version: _Version) -> Digests:
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with open(version.path, "rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            md5.update(piece)
+            sha256.update(piece)
+    return Digests(md5.hexdigest(), sha256.hexdigest())
 
 
-# Readers by file extension.
-_READERS = {".h5": _read_hdf5, _NUMPY: _read_npz}
+# Small enough for a processor's cache, so that the second hash does not read main memory.
+_PIECE_BYTES = 2**18

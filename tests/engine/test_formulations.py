@@ -135,6 +135,20 @@ def test_other_weights_are_another_formulation(narrow_weights, tmp_path):
     assert network_weights.identity(str(path)) != before
 
 
+def test_every_run_says_why_it_paints_with_the_built_in_features(tmp_path, monkeypatch, caplog):
+    """Also one that another run's network serves."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(network_weights, "KERAS_URL", "http://127.0.0.1:1/none")  # where nobody listens
+    config = presets.get("default", weights="auto", **conftest.SHALLOW)
+    for _ in range(2):
+        caplog.clear()
+        found = formulations.get(config, "float32")
+        assert "cannot be downloaded" in caplog.text
+        assert "Using the built-in features instead" in caplog.text
+    assert found.weights.name == "builtin"
+    assert formulations.get(config, "float32") is found
+
+
 def test_those_used_last_are_kept_and_others_freed(narrow_weights):
     kept = [
         weakref.ref(_run(narrow_weights, learning_rate=0.5 + index / 100)._formulation) for index in range(5)
