@@ -244,16 +244,12 @@ def colors(picture: Image.Image, name: str, meant: Meaning) -> tuple[np.ndarray,
     """
     if picture.mode in _DEEP:
         return _deep(picture, name, meant)
-    if "transparency" in picture.info and picture.mode not in _WITH_ALPHA:
-        picture = _keyed(picture)
-    alpha = None
-    if picture.mode in _WITH_ALPHA:
-        picture = picture.convert(_WITH_ALPHA[picture.mode])
-        alpha = np.asarray(picture.getchannel("A"), np.float32) / _LEVELS
-        picture = picture.getchannel("L") if picture.mode == "LA" else picture.convert("RGB")
-    elif picture.mode not in _OPAQUE:
-        raise _unknown_mode(picture.mode, name)
-    return np.divide(np.asarray(_to_srgb(picture, meant.profile)), _LEVELS, dtype=np.float32), alpha
+    opaque, alpha = _split(picture, name)
+    levels = np.asarray(_to_srgb(opaque, meant.profile))
+    return (
+        np.divide(levels, _LEVELS, dtype=np.float32),
+        None if alpha is None else np.divide(np.asarray(alpha), _LEVELS, dtype=np.float32),
+    )
 
 
 def codes(picture: Image.Image, name: str, meant: Meaning) -> np.ndarray:
@@ -262,10 +258,30 @@ def codes(picture: Image.Image, name: str, meant: Meaning) -> np.ndarray:
     Raises:
         InputError: As for `colors`.
     """
-    shown, alpha = colors(picture, name, meant._replace(profile=None))
-    if alpha is not None:
-        shown = shown * alpha[..., np.newaxis].astype(bool)
-    return np.rint(shown * _LEVELS).astype(np.uint8)
+    if picture.mode in _DEEP:
+        grey, seen = _deep(picture, name, meant._replace(profile=None))
+        levels = np.rint(grey * _LEVELS).astype(np.uint8)
+        return levels if seen is None else levels * (seen[..., np.newaxis] > 0)
+    opaque, alpha = _split(picture, name)
+    own = np.asarray(_to_srgb(opaque, None))
+    return own if alpha is None else own * (np.asarray(alpha)[..., np.newaxis] > 0)
+
+
+def _split(picture: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+    """Returns a picture of eight bits without its alpha, and that.
+
+    Raises:
+        InputError: Its mode is unknown.
+    """
+    if "transparency" in picture.info and picture.mode not in _WITH_ALPHA:
+        picture = _keyed(picture)
+    if picture.mode in _WITH_ALPHA:
+        picture = picture.convert(_WITH_ALPHA[picture.mode])
+        opaque = picture.getchannel("L") if picture.mode == "LA" else picture.convert("RGB")
+        return opaque, picture.getchannel("A")
+    if picture.mode not in _OPAQUE:
+        raise _unknown_mode(picture.mode, name)
+    return picture, None
 
 
 def _keyed(picture: Image.Image) -> Image.Image:

@@ -432,7 +432,7 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, position, patch,
 def small_limit(monkeypatch):
     """Reads pictures of over 1000 pixels near the size that is needed."""
     monkeypatch.setattr(pictures, "_LARGEST_WHOLE", 1000)
-    monkeypatch.setattr(pictures, "_STRIP_ROWS", 8)
+    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 800)
 
 
 def _blocks(image, factor):
@@ -499,9 +499,9 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch
     sizes = []
     by_strips = pictures._by_strips
 
-    def listening(read_rows, height, factor):
-        sizes.append((height, factor))
-        return by_strips(read_rows, height, factor)
+    def listening(read_rows, size, factor):
+        sizes.append((size[0], factor))
+        return by_strips(read_rows, size, factor)
 
     monkeypatch.setattr(pictures, "_by_strips", listening)
     whole = pictures.read(path)
