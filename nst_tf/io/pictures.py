@@ -220,7 +220,7 @@ def read_codes(picture: Picture, name: str = "picture") -> np.ndarray:
     upright, step = decoding.turned_upright(opened), _code_step(opened.size)
     if step > 1:
         # Crops and reduces as slicing would, without a copy of all pixels.
-        size = tuple(-(-side // step) for side in upright.size)
+        size = (-(-upright.width // step), -(-upright.height // step))
         box = (0, 0, size[0] * step, size[1] * step)
         upright = upright.transform(size, Image.Transform.EXTENT, box, Image.Resampling.NEAREST)
     return decoding.codes(upright, name, decoding.meaning(opened))
@@ -270,10 +270,13 @@ def _by_strips(read_rows: Callable[[slice], np.ndarray], size: Sequence[int], fa
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
     """Returns means over blocks of an image [1, H, W, C]."""
     for axis in (1, 2):
-        begins = np.arange(0, image.shape[axis], factor)
-        counts = np.diff(np.append(begins, image.shape[axis])).astype(np.float32)
-        shape = [-1 if each == axis else 1 for each in range(4)]
-        image = np.add.reduceat(image, begins, axis=axis) / counts.reshape(shape)
+        side = image.shape[axis]
+        whole, rest = np.split(image, [side // factor * factor], axis=axis)
+        # One row of each block after the other: sums over so short an axis are slow.
+        rows = [whole[(slice(None),) * axis + (slice(first, None, factor),)] for first in range(factor)]
+        means = [sum(rows[1:], start=rows[0]) / np.float32(factor)]
+        means += [rest.mean(axis=axis, keepdims=True)] if rest.size else []
+        image = np.concatenate(means, axis=axis)
     return np.clip(image, 0.0, 1.0)  # sums are rounded
 
 
