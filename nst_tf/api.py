@@ -17,11 +17,11 @@ import tensorflow as tf
 from nst_tf import errors, runtime
 from nst_tf.callbacks import report
 from nst_tf.callbacks.callback import Callback
-from nst_tf.config import config, presets, scales
+from nst_tf.config import config, presets, scales, settings
 from nst_tf.engine import checkpoints, color, formulations, images, memory, stylizer
 from nst_tf.engine.inputs import check, prepare
 from nst_tf.engine.progress import Progress, TraceRow
-from nst_tf.io import files, inputs, manifest, pictures
+from nst_tf.io import files, inputs, manifest, paths, pictures
 from nst_tf.losses.objective import loss_weights
 from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
@@ -101,28 +101,32 @@ def stylize(
             stays after one that was stopped or whose process ended.
         checkpoint_every: Seconds between two checkpoints; more where writing one takes over 1 % of them.
         **overrides: Settings to replace, such as `size=1024` (longest side of the result
-            in pixels) or `steps=100` (evaluations in all).
+            in pixels) or `steps=100` (evaluations in all). `init`, the image to start from, may be "content",
+            "noise", "gray" or a picture, as `content` may be.
 
     Returns:
         The picture with its losses.
 
     Raises:
         InputError: A picture, a name or a value cannot be used, or the checkpoint is of another run, and
-            nothing has been computed; or a GPU's memory, which cannot be planned for, does not suffice.
+            nothing has been computed; or another program took memory that the run had been planned with.
     """
-    kept = None if checkpoint is None else _kept(pathlib.Path(checkpoint), checkpoint_every)
+    kept = None if checkpoint is None else _kept(paths.typed(checkpoint, "checkpoint"), checkpoint_every)
+    init = overrides.get("init")
+    has_picture = init is not None and not isinstance(init, str | os.PathLike)
+    if has_picture:
+        overrides["init"] = settings.INIT_GIVEN
     chosen = presets.get(preset, **overrides)
-    paths = inputs.InputPaths(
+    named = inputs.InputPaths(
         content=content,
         styles=inputs.as_list(style),
-        init=inputs.init_path(chosen),
+        init=init if has_picture else inputs.init_path(chosen),
         content_mask=content_mask,
         content_regions=content_regions,
         style_regions=inputs.as_list(style_regions),
     )
-    if "init" not in overrides:
-        chosen = inputs.with_start(chosen, paths)
-    loaded = [inputs.load(paths, chosen, overrides)]  # to be taken out: see `paint`
+    chosen = inputs.with_start(chosen, named, overrides)
+    loaded = [inputs.load(named, chosen, overrides)]  # to be taken out: see `paint`
     result = paint(loaded.pop(), chosen, on_progress=on_progress, callbacks=callbacks, kept=kept)
     if kept is not None and result.checkpoint is None:
         checkpoints.remove(kept.path)

@@ -66,12 +66,13 @@ def quiet() -> Iterator[None]:
 
 
 def check_process() -> None:
-    """Checks that this process was not forked from one that has used TensorFlow: it would wait for ever.
+    """Checks that TensorFlow can paint as this process has it.
 
-    TensorFlow's threads, and the locks that they hold, do not come along.
+    In a process forked from one that has used TensorFlow it would wait for ever: its threads do not come
+    along, but the locks that they hold do.
 
     Raises:
-        InputError: It was.
+        InputError: The process was forked from such a one, or TensorFlow is in a state in which it cannot.
     """
     global _used_in
     if _used_in is None:
@@ -81,10 +82,68 @@ def check_process() -> None:
             "process: it was forked from one that had painted, and TensorFlow would wait for ever in it;"
             " start processes by 'spawn': multiprocessing.get_context('spawn')"
         )
+    _check_tensorflow()
 
 
 # The process in which TensorFlow was used first.
 _used_in: int | None = None
+
+
+def _check_tensorflow() -> None:
+    """Checks that TensorFlow is in no state that a run fails in, or paints another picture in.
+
+    States that TensorFlow tells nobody of are found by what they do to small sums.
+
+    Raises:
+        InputError: It is in such a state.
+    """
+    import tensorflow as tf
+
+    if tf.inside_function():
+        raise errors.InputError("TensorFlow: a run inside a tf.function; call it outside of one")
+    if not tf.executing_eagerly():
+        raise errors.InputError(
+            "TensorFlow: eager execution is off; paint outside of tf.Graph's as_default(), in a process without"
+            " tf.compat.v1.disable_eager_execution() and disable_v2_behavior()"
+        )
+    if not isinstance(tf.TensorShape([1])[0], int):
+        raise errors.InputError(
+            "TensorFlow: shapes are those of version 1; leave tf.compat.v1.disable_v2_tensorshape() and"
+            " disable_v2_behavior() out"
+        )
+    if tf.distribute.has_strategy():
+        raise errors.InputError("TensorFlow: a run inside a tf.distribute strategy; call it outside of one")
+    try:
+        one = tf.constant(1.0) + 0.0
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise errors.InputError(
+            f"TensorFlow: nothing can be computed on the device chosen ({errors.one_line(error)}); paint outside"
+            " of that tf.device"
+        ) from None
+    with contextlib.suppress(tf.errors.InvalidArgumentError):  # what it raises unless types are converted
+        if (tf.constant(1) + one).dtype == tf.float32:
+            raise errors.InputError(
+                "TensorFlow: it converts types by itself; leave dtype_conversion_mode out of"
+                " enable_numpy_behavior()"
+            )
+    with tf.GradientTape() as tape:
+        tape.watch(one)
+        squared = one * one
+    if tape.gradient(squared, one) is None:
+        raise errors.InputError("TensorFlow: a run inside a tf.init_scope; call it outside of one")
+    mixed = [name for name, on in tf.config.optimizer.get_experimental_options().items() if on and "mixed" in name]
+    if mixed:
+        raise errors.InputError(
+            f"TensorFlow: its optimiser computes in types of its own ({', '.join(mixed)}); leave that out of"
+            " tf.config.optimizer.set_experimental_options(), and choose by precision"
+        )
+    try:
+        one / 0.0
+    except tf.errors.InvalidArgumentError:
+        raise errors.InputError(
+            "TensorFlow: it stops at infinite numbers, which a run has on its way; call"
+            " tf.debugging.disable_check_numerics() before it"
+        ) from None
 
 
 def prepare_memory() -> None:

@@ -186,12 +186,13 @@ def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
     try:
         output.mkdir(parents=True, exist_ok=True)
         taken = [int(path.name) for path in output.iterdir() if path.name.isdecimal()]
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in it
         raise errors.InputError(f"output: {output} cannot be used: {error}") from None
     if not os.access(output, os.W_OK):
         raise errors.InputError(f"output: {output} cannot be written to")
-    if version is not None and version < 1:
-        raise errors.InputError(f"version: {version}; allowed: 1 and above")
+    errors.require(
+        version is None or 1 <= version < 2**63, "version", version, "1 and above, within 64 bits as servers have"
+    )
     if version in taken:
         raise errors.InputError(f"version: {output / str(version)} exists; choose another or leave it out")
     return output / str(max(taken, default=0) + 1 if version is None else version)
