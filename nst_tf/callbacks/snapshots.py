@@ -45,6 +45,7 @@ class Snapshots(Callback):
         """
         if every < 1:
             raise errors.InputError(f"save_every: {every}; allowed: 1 and above")
+        self.failed = False  # whether one could not be written
         self._output, self._every = pathlib.Path(output), every
         pictures.format_of(self._output)
         self._last_scale: Scale | None = None
@@ -67,7 +68,8 @@ class Snapshots(Callback):
             shown = figures.resized(picture, self._last_scale.width, self._last_scale.height)
             pictures.write(np.asarray(shown, np.float32) / 255.0, path)
         except OSError as error:
-            _log.warning("save_every: %s could not be written: %s", path, error)
+            self.failed = True
+            _log.warning("save_every: %s could not be written: %s", path, errors.one_line(error))
 
     def path(self, step: int) -> pathlib.Path:
         """Returns the file of a step."""

@@ -42,6 +42,7 @@ class TensorBoard(callback.Callback):
         """
         if importlib.util.find_spec("tensorboard") is None:
             raise errors.InputError("logdir: it needs tensorboard: pip install 'nst_tf[tensorboard]'")
+        self.failed = False  # whether something could not be written
         self._folder = pathlib.Path(folder)
         self._writer: typing.Any = None
         self._steps: frozenset[int] = frozenset()
@@ -116,8 +117,9 @@ class TensorBoard(callback.Callback):
         try:
             write()
         except (OSError, OpError) as error:
-            self._writer = None
-            _log.warning("logdir: %s cannot be written to: %s", self._folder, error)
+            self._writer, self.failed = None, True
+            why = errors.one_line(error).rpartition("}} ")[2]  # without the name of TensorFlow's operation
+            _log.warning("logdir: %s cannot be written to: %s", self._folder, why)
 
 
 def existing(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -128,6 +128,9 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     _, *rest = _refusing(lambda: values([terminal.program(command), *given]))
     if rest:
         raise _not_a_flag(command, rest[0])
+    for name in values:
+        if values[name].value != values[name].value:  # which NaN alone does, and no bound refuses
+            raise errors.InputError(f"{name}: nan; allowed: a number; --help lists all flags")
     return module.main(values)
 
 
@@ -139,7 +142,8 @@ def _refusing(parse: Callable[[], list[str]]) -> list[str]:
     """
     try:
         return parse()
-    except (flags.Error, ValueError) as error:  # ValueError: --nooverwrite=3, a --flagfile that is no text
+    # ValueError: --nooverwrite=3, a --flagfile that is no text; RecursionError: files that name one another
+    except (flags.Error, ValueError, RecursionError) as error:
         raise errors.InputError(f"{errors.one_line(error)}; --help lists all flags") from None
 
 

@@ -116,18 +116,18 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
     return [name if name.startswith("#") else path_of.typed(name, flag) for name in named]
 
 
-def init_path(config: Config) -> str | None:
+def init_path(config: Config) -> pathlib.Path | None:
     """Returns the path of the picture to start from, where the config's `init` is one.
 
     Raises:
-        InputError: It stands for a picture without a file.
+        InputError: It stands for a picture without a file, or no file can have that path.
     """
     if config.start.init == settings.INIT_GIVEN:
         raise errors.InputError(
             f"init: {settings.INIT_GIVEN!r} stands for a picture that was handed over in Python, which has no"
             " file; write it to one and name that"
         )
-    return None if config.start.init in settings.INITS else config.start.init
+    return None if config.start.init in settings.INITS else path_of.typed(config.start.init, "init")
 
 
 def with_start(config: Config, paths: InputPaths, changed: Collection[str]) -> Config:

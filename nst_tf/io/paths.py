@@ -26,7 +26,7 @@ def typed(text: str | os.PathLike[str], name: str) -> pathlib.Path:
             " or name the whole path"
         ) from None
     try:
-        os.lstat(path)
+        os.stat(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except OSError as error:  # a name longer than the file system allows, a loop of links

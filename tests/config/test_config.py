@@ -152,7 +152,7 @@ def test_a_smallest_scale_alone_keeps_their_number():
         ({"scale_factor": 2, "size": 0}, "scale_factor: with size 0; allowed: with --size"),
         ({"style_scale": 0.0}, "style_scale: 0.0; allowed: above 0"),
         ({"style_scale": 2.0, "style_size": 100}, "style_scale and style_size: 2.0 and 100; allowed: one of"),
-        ({"style_blend_weights": (0, 0)}, "style_blend_weights: (0, 0); allowed: at least one above 0"),
+        ({"style_blend_weights": (0, 0)}, "style_blend_weights: (0.0, 0.0); allowed: at least one above 0"),
     ],
 )
 def test_contradictory_scales_and_weights_are_refused(changes, message):
