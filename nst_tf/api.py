@@ -4,6 +4,7 @@ Pictures for people come as paths, samples such as "sample:town", Pillow images 
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import os
@@ -175,21 +176,22 @@ def paint(
     if resumed is not None:
         resumed.check(origin)
     plan = _planned(chosen, loaded, resumed)
-    alpha = loaded.alpha
-    if chosen.takes_steps():
-        run = stylizer.Stylizer(
-            loaded.content,
-            loaded.styles,
-            plan.config,
-            init_image=loaded.init,
-            regions=loaded.regions,
-            checkpoint=resumed,
-            next_config=plan.next_scale,
-        )
-        del loaded
-        made = _Run(run, callbacks, kept, origin).make(on_progress)
-    else:
-        made = _recolor(chosen, loaded.content, loaded.styles, callbacks)
+    alpha, shape = loaded.alpha, _shaping(loaded).shape[1:3]
+    with _within_memory(plan.config, scales.plan_scales(chosen, *shape)[resumed.scale_index if resumed else 0]):
+        if chosen.takes_steps():
+            run = stylizer.Stylizer(
+                loaded.content,
+                loaded.styles,
+                plan.config,
+                init_image=loaded.init,
+                regions=loaded.regions,
+                checkpoint=resumed,
+                next_config=plan.next_scale,
+            )
+            del loaded
+            made = _Run(run, callbacks, kept, origin).make(on_progress)
+        else:
+            made = _recolor(chosen, loaded.content, loaded.styles, callbacks)
     losses = made.losses._asdict() if made.trace else {}
     return Result(
         made.image,
@@ -217,6 +219,19 @@ class _Made(NamedTuple):
 
 # What TensorFlow raises where memory runs out: its own allocator, and oneDNN's.
 _EXHAUSTED = (tf.errors.ResourceExhaustedError, tf.errors.AbortedError)
+
+
+@contextlib.contextmanager
+def _within_memory(chosen: config.Config, scale: scales.Scale) -> Iterator[None]:
+    """Says in one line that memory ran out at a scale.
+
+    Raises:
+        InputError: It did.
+    """
+    try:
+        yield
+    except _EXHAUSTED:
+        raise memory.exhausted(chosen, scale) from None
 
 
 class _Run:
@@ -333,14 +348,18 @@ def _planned(
     """Returns the plan of a run's memory."""
     check(loaded.content, loaded.styles, chosen, loaded.init)
     styles = [image.shape[1:3] for image in loaded.styles]
-    shaping = styles[0] if loaded.content is None else loaded.content.shape[1:3]
     num_regions = 0 if loaded.regions is None else len(loaded.regions.colors)
-    sizes = memory.Inputs(shaping, styles, num_regions)
+    sizes = memory.Inputs(_shaping(loaded).shape[1:3], styles, num_regions)
     precision = runtime.resolve_precision(chosen.network.precision)
     if resumed is None:
         return memory.Plan(chosen, precision, sizes)
     fitted = resumed.fitted(chosen)
     return memory.Plan(chosen, fitted.network.precision, sizes, resumed.scale_index, fitted)
+
+
+def _shaping(loaded: inputs.LoadedInputs) -> np.ndarray:
+    """Returns the picture whose shape the result has."""
+    return loaded.styles[0] if loaded.content is None else loaded.content
 
 
 def _weights_source(run: stylizer.Stylizer) -> str:
@@ -396,12 +415,14 @@ def evaluate(
     shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
-    scales.plan_scales(chosen, *read["image"].shape[1:3])  # refuses what is too small for the layers
+    # Refuses what is too small for the layers.
+    scale = scales.plan_scales(chosen, *read["image"].shape[1:3])[-1]
     precision = runtime.resolve_precision(chosen.network.precision)
     convolution = convolutions.resolve(chosen.network.convolution, precision)
     chosen = chosen.replace(convolution=convolution)
-    prepared = prepare(read["content"], [read["style"]], chosen)
-    objective = formulations.for_pictures(chosen, precision, *prepared).objective
-    targets = objective.targets(prepared[0], prepared[1], loss_weights(chosen))
-    compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
-    return Losses(*(float(value) for value in objective.evaluate(compared, targets)))
+    with _within_memory(chosen, scale):
+        prepared = prepare(read["content"], [read["style"]], chosen)
+        objective = formulations.for_pictures(chosen, precision, *prepared).objective
+        targets = objective.targets(prepared[0], prepared[1], loss_weights(chosen))
+        compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
+        return Losses(*(float(value) for value in objective.evaluate(compared, targets)))

@@ -95,21 +95,30 @@ def main(argv: Sequence[str], *, prepare: bool = False) -> int:
     except KeyboardInterrupt as interrupt:
         terminal.complain(command, "interrupted; nothing was written")
         return terminal.interrupted_code(interrupt)
-    except (MemoryError, ImportError) as error:
-        if not _ran_out(error):
+    except Exception as error:
+        if (line := _failure(error)) is None:
             raise
-        what = errors.one_line(error)
-        terminal.complain(
-            command, f"memory ran out ({what}); a smaller --size or smaller pictures need less, or allow more"
-        )
+        terminal.complain(command, line)
         return terminal.EXIT_FAILED
+
+
+def _failure(error: Exception) -> str | None:
+    """Returns the line for a failure that is the machine's; None for a defect, which keeps its traceback."""
+    what = errors.one_line(error)
+    if _ran_out(error):
+        return f"memory ran out ({what}); a smaller --size or smaller pictures need less, or allow more"
+    return what if isinstance(error, OSError) else None
 
 
 def _ran_out(error: Exception) -> bool:
     """Returns whether memory ran out, which a limit on the process's own brings about before any plan can."""
     # The dynamic linker's words where TensorFlow's libraries do not fit.
     linker = ("failed to map segment", "cannot allocate memory")
-    return isinstance(error, MemoryError) or any(each in str(error).lower() for each in linker)
+    if isinstance(error, ImportError | OSError):
+        return any(each in str(error).lower() for each in linker)
+    # By name, since TensorFlow may not be loaded: what its own allocator raises, and oneDNN's.
+    names = {"ResourceExhaustedError", "AbortedError"}
+    return isinstance(error, MemoryError) or bool(names & {each.__name__ for each in type(error).__mro__})
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:

@@ -203,9 +203,16 @@ def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, which is renamed to `folder` at the end, or removed after an error.
 
     A model server looks for numbers as names, so that it does not see the temporary folder.
+
+    Raises:
+        InputError: There is such a folder by then.
+        OSError: It cannot be written.
     """
     with files.temporary_folder(folder.parent) as temporary:
-        yield temporary
+        try:
+            yield temporary
+        except tf.errors.OpError as error:  # which TensorFlow raises for a disk that is full, too
+            raise OSError(f"{folder} could not be written: {errors.one_line(error)}") from None
         try:
             temporary.rename(folder)
         except OSError:
