@@ -6,6 +6,8 @@ Imports neither TensorFlow nor Keras when it is itself imported.
 import contextlib
 import ctypes
 import functools
+import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -34,6 +36,9 @@ _ONEDNN_VARIABLE, _AVX2 = "TF_ENABLE_ONEDNN_OPTS", "avx2"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 _KEEPING = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
 _GIVING_BACK = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**26))
+
+# Where Keras looks for its backend.
+_BACKEND_VARIABLE = "KERAS_BACKEND"
 
 # NVIDIA's first compute capability with bfloat16 tensor cores (Ampere).
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
@@ -217,8 +222,43 @@ def take_gpu_memory_as_needed() -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
+def install(extra: str) -> str:
+    """Returns what to type to install the libraries of an extra: this package is in no index."""
+    checkout = pathlib.Path(__file__).parents[1]
+    if (checkout / "setup.cfg").is_file():
+        return f"pip install '.[{extra}]' in {checkout}"
+    try:
+        # Where pip has it from: a file, a repository.
+        origin = importlib.metadata.distribution("nst_tf").read_text("direct_url.json")
+        record = json.loads(origin or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        record = {}
+    version_control = record.get("vcs_info", {}).get("vcs", "")
+    url = f"{version_control}+{record['url']}" if version_control else record.get("url", "")
+    return f"pip install 'nst_tf[{extra}] @ {url}'" if url else f"pip install 'nst_tf[{extra}]'"
+
+
+@contextlib.contextmanager
+def tensorflow_backend() -> Iterator[None]:
+    """Has what is imported inside load Keras on TensorFlow, as `use_tensorflow_backend` does for a process.
+
+    Keras reads the environment when it is first imported, and only then: afterwards the environment is as it
+    was.
+
+    Raises:
+        InputError: As for `use_tensorflow_backend`.
+    """
+    before = os.environ.get(_BACKEND_VARIABLE)
+    use_tensorflow_backend()
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_BACKEND_VARIABLE, None)
+
+
 def use_tensorflow_backend() -> None:
-    """Makes Keras run on TensorFlow; call it before anything imports Keras.
+    """Makes Keras run on TensorFlow in a process that does nothing else; call it before Keras is imported.
 
     A `backend` entry in the user's `keras.json` is overridden for this process; an explicit
     `KERAS_BACKEND` is a decision of the user's and is not.
@@ -226,7 +266,7 @@ def use_tensorflow_backend() -> None:
     Raises:
         InputError: `KERAS_BACKEND` names another backend, or Keras already runs on another.
     """
-    chosen = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    chosen = os.environ.setdefault(_BACKEND_VARIABLE, "tensorflow")
     loaded = sys.modules.get("keras")
     running = loaded.backend.backend() if loaded is not None else chosen
     for backend in (chosen, running):

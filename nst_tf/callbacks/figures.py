@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.io import files, pictures
 
 if typing.TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _figure_type() -> typing.Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise errors.InputError(f"plot: it needs {error.name}: pip install 'nst_tf[plot]'") from None
+        raise errors.InputError(f"plot: it needs {error.name}: {runtime.install('plot')}") from None
     return Figure
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.callbacks import callback
 from nst_tf.config.scales import Scale
 
@@ -41,7 +41,7 @@ class TensorBoard(callback.Callback):
             InputError: TensorBoard is not installed.
         """
         if importlib.util.find_spec("tensorboard") is None:
-            raise errors.InputError("logdir: it needs tensorboard: pip install 'nst_tf[tensorboard]'")
+            raise errors.InputError(f"logdir: it needs tensorboard: {runtime.install('tensorboard')}")
         self.failed = False  # whether something could not be written
         self._folder = pathlib.Path(folder)
         self._writer: typing.Any = None

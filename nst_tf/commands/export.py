@@ -71,7 +71,7 @@ def main(values: flags.FlagValues) -> int:
             from nst_tf.serving import export
     except ImportError as error:
         raise errors.InputError(
-            f"{error}; install what serving needs: pip install 'nst_tf[serving]'"
+            f"{error}; install what serving needs: {runtime.install('serving')}"
         ) from None
     note = ""
     if chosen.optimizer.history > export.MAX_HISTORY and values["history"].value is None:

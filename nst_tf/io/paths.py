@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from nst_tf import errors
+from nst_tf.config import settings
 
 
 def typed(text: str | os.PathLike[str], name: str) -> pathlib.Path:
@@ -17,6 +18,8 @@ def typed(text: str | os.PathLike[str], name: str) -> pathlib.Path:
         InputError: No file can have that path, or it is relative to a folder that has been removed.
     """
     path = pathlib.Path(os.path.expanduser(text))
+    if str(path).startswith(settings.SAMPLE_PREFIX):  # no path, but the name of one of the package's pictures
+        return path
     try:
         if not path.is_absolute():
             os.getcwd()

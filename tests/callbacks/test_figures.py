@@ -106,7 +106,7 @@ def test_mistakes_are_input_errors(tmp_path, monkeypatch):
     with pytest.raises(errors.InputError, match="no losses"):
         figures.save_plot([], tmp_path / "p.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(errors.InputError, match=r"matplotlib.*pip install 'nst_tf\[plot\]'"):
+    with pytest.raises(errors.InputError, match=r"matplotlib.*pip install '\.\[plot\]' in "):
         figures.save_plot(TRACE, tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 
