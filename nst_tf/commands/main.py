@@ -7,6 +7,7 @@ order in which the help lists them, and `main`, which gets the parsed flags and 
 import contextlib
 import faulthandler
 import importlib
+import io
 import itertools
 import os
 import sys
@@ -130,8 +131,11 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     module = cast(Command, importlib.import_module(f"nst_tf.commands.{command}"))
     values = flags.FlagValues()
     module.define(values)
-    # With the flags of files that --flagfile names.
-    given = _refusing(lambda: values.read_flags_from_files(list(arguments), force_gnu=False))
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        # With the flags of files that --flagfile names.
+        given = _refusing(lambda: values.read_flags_from_files(list(arguments), force_gnu=False))
+    if warning := said.getvalue():  # a file that names itself, which absl leaves out
+        raise errors.InputError(" ".join(warning.split()).removeprefix("Warning: "))
     if _HELP_FLAGS & set(itertools.takewhile(lambda argument: argument != "--", given)):
         return 0 if terminal.say(_help_text(command, module, values)) else terminal.EXIT_FAILED
     _, *rest = _refusing(lambda: values([terminal.program(command), *given]))
