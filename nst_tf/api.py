@@ -177,7 +177,9 @@ def paint(
         resumed.check(origin)
     plan = _planned(chosen, loaded, resumed)
     alpha, shape = loaded.alpha, _shaping(loaded).shape[1:3]
-    with _within_memory(plan.config, scales.plan_scales(chosen, *shape)[resumed.scale_index if resumed else 0]):
+    with _within_memory(
+        plan.config, scales.plan_scales(chosen, *shape)[resumed.scale_index if resumed else 0]
+    ):
         if chosen.takes_steps():
             run = stylizer.Stylizer(
                 loaded.content,

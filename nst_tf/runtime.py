@@ -108,8 +108,8 @@ def _check_tensorflow() -> None:
         raise errors.InputError("TensorFlow: a run inside a tf.function; call it outside of one")
     if not tf.executing_eagerly():
         raise errors.InputError(
-            "TensorFlow: eager execution is off; paint outside of tf.Graph's as_default(), in a process without"
-            " tf.compat.v1.disable_eager_execution() and disable_v2_behavior()"
+            "TensorFlow: eager execution is off; paint outside of tf.Graph's as_default(), in a process"
+            " without tf.compat.v1.disable_eager_execution() and disable_v2_behavior()"
         )
     if not isinstance(tf.TensorShape([1])[0], int):
         raise errors.InputError(
@@ -122,8 +122,8 @@ def _check_tensorflow() -> None:
         one = tf.constant(1.0) + 0.0
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise errors.InputError(
-            f"TensorFlow: nothing can be computed on the device chosen ({errors.one_line(error)}); paint outside"
-            " of that tf.device"
+            f"TensorFlow: nothing can be computed on the device chosen ({errors.one_line(error)}); paint"
+            " outside of that tf.device"
         ) from None
     with contextlib.suppress(tf.errors.InvalidArgumentError):  # what it raises unless types are converted
         if (tf.constant(1) + one).dtype == tf.float32:
@@ -136,7 +136,9 @@ def _check_tensorflow() -> None:
         squared = one * one
     if tape.gradient(squared, one) is None:
         raise errors.InputError("TensorFlow: a run inside a tf.init_scope; call it outside of one")
-    mixed = [name for name, on in tf.config.optimizer.get_experimental_options().items() if on and "mixed" in name]
+    mixed = [
+        name for name, on in tf.config.optimizer.get_experimental_options().items() if on and "mixed" in name
+    ]
     if mixed:
         raise errors.InputError(
             f"TensorFlow: its optimiser computes in types of its own ({', '.join(mixed)}); leave that out of"

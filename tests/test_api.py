@@ -487,7 +487,7 @@ def test_a_start_in_the_home_folder_is_found(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("init", [3, {}, [1, 2]])
 def test_a_start_that_is_no_picture_is_refused_by_name(init):
-    with pytest.raises(nst_tf.InputError, match="^init: a (int|dict|list); allowed"):
+    with pytest.raises(nst_tf.InputError, match=r"^init: a (int|dict|list); allowed"):
         nst_tf.stylize(CONTENT, STYLE, init=init, size=48, **QUICK)
 
 

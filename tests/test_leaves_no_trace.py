@@ -38,7 +38,7 @@ def state():
     os.umask(found["mask"])
     if "numpy" in sys.modules:
         import numpy
-        found["numbers"] = [numpy.geterr(), numpy.get_printoptions()["precision"], numpy.random.get_state()[2]]
+        found["numbers"] = [numpy.geterr(), str(numpy.get_printoptions()), numpy.random.get_state()[2]]
     if "PIL.Image" in sys.modules:
         from PIL import Image, ImageFile
         found["pictures"] = [Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES]

@@ -97,7 +97,7 @@ def test_a_state_in_which_no_run_works_is_named(state, usual):
 
 
 def test_a_run_inside_a_function_is_named():
-    with pytest.raises(errors.InputError, match="a run inside a tf.function; call it outside of one"):
+    with pytest.raises(errors.InputError, match=r"a run inside a tf\.function; call it outside of one"):
         tf.function(_paint, autograph=False)()
 
 

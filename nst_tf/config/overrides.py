@@ -57,7 +57,9 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
         if replaced.get(name):
             replaced = {other: neutral} | replaced
     if replaced.get("optimizer", chosen.optimizer.name) != chosen.optimizer.name:
-        rate = settings.LEARNING_RATES.get(errors.shown(replaced["optimizer"], str), chosen.optimizer.learning_rate)
+        rate = settings.LEARNING_RATES.get(
+            errors.shown(replaced["optimizer"], str), chosen.optimizer.learning_rate
+        )
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
     if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
         replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style.weight} | replaced

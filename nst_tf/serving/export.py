@@ -191,7 +191,10 @@ def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
     if not os.access(output, os.W_OK):
         raise errors.InputError(f"output: {output} cannot be written to")
     errors.require(
-        version is None or 1 <= version < 2**63, "version", version, "1 and above, within 64 bits as servers have"
+        version is None or 1 <= version < 2**63,
+        "version",
+        version,
+        "1 and above, within 64 bits as servers have",
     )
     if version in taken:
         raise errors.InputError(f"version: {output / str(version)} exists; choose another or leave it out")

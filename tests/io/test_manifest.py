@@ -1,6 +1,5 @@
 """Manifests: what they say, and that they make the same picture again."""
 
-import functools
 import json
 import math
 import os
@@ -83,14 +82,17 @@ def test_a_broken_one_gets_one_line(tmp_path, text, message):
 ENTRY = {"name": "x", "sha256": "0"}
 
 
+# {part of a manifest: values that it does not have}.
+MISSHAPEN: dict[str, list[Any]] = {
+    "weights": [None, [], 3, "x", {"name": "x"}, {"name": 3, "sha256": "0"}],
+    "inputs": [None, [1], 3, {"content": 1}, {"content": {**ENTRY, "name": None}}],
+    "losses": [None, [1.0], {"total": "x"}, {"total": True}, {"total": {}}],
+    "versions": [None, [], {"python": 3}],
+}
+
+
 @pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        *(("weights", value) for value in (None, [], 3, "x", {"name": "x"}, {"name": 3, "sha256": "0"})),
-        *(("inputs", value) for value in (None, [1], 3, {"content": 1}, {"content": {**ENTRY, "name": None}})),
-        *(("losses", value) for value in (None, [1.0], {"total": "x"}, {"total": True}, {"total": {}})),
-        *(("versions", value) for value in (None, [], {"python": 3})),
-    ],
+    ("part", "value"), [(part, value) for part, values in MISSHAPEN.items() for value in values]
 )
 def test_a_part_of_another_shape_is_refused_on_reading(tmp_path, part, value):
     (tmp_path / "a.json").write_text(json.dumps({**MADE, part: value}))
@@ -120,8 +122,8 @@ def test_what_python_cannot_take_for_json_gets_one_line(tmp_path, data, message)
             manifest.read(tmp_path / "a.tif")
 
 
-NESTED = functools.reduce(lambda inner, _: [inner], range(800), 1)
-ODD = [{"a": 1}, [[1]], [], None, True, -1, math.nan, math.inf, 10**4000, [4, {"a": 1}], NESTED]
+NESTED = json.loads("[" * 800 + "]" * 800)
+ODD: list[Any] = [{"a": 1}, [[1]], [], None, True, -1, math.nan, math.inf, 10**4000, [4, {"a": 1}], NESTED]
 
 
 @pytest.mark.parametrize("value", ODD)

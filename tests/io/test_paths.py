@@ -50,5 +50,7 @@ def test_in_a_folder_that_has_been_removed_whole_paths_alone_are_taken(tmp_path,
     gone.rmdir()
     assert paths.typed(tmp_path / "a.png", "output") == tmp_path / "a.png"
     assert paths.typed("sample:town", "content") == pathlib.Path("sample:town")
-    with pytest.raises(errors.InputError, match="output: a.png is relative to the current folder, which has"):
+    with pytest.raises(
+        errors.InputError, match=r"output: a\.png is relative to the current folder, which has"
+    ):
         paths.typed("a.png", "output")
