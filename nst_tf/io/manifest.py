@@ -85,7 +85,7 @@ def sidecar(output: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def to_text(manifest: Mapping[str, Any]) -> str:
-    """Returns the manifest as JSON in ASCII, which every format can hold; an infinite loss, or NaN, as null."""
+    """Returns the manifest as JSON in ASCII, which every format can hold; infinite losses and NaN as null."""
     losses = {term: value if math.isfinite(value) else None for term, value in manifest["losses"].items()}
     return json.dumps({**manifest, "losses": losses}, indent=2, allow_nan=False)
 
