@@ -58,7 +58,7 @@ def shown(value: object, form: Callable[[object], str] = repr) -> str:
     try:
         return form(value)
     except (ValueError, RecursionError):  # RecursionError: lists in lists in lists
-        return f"a {type(value).__name__} too long to show"
+        return f"{type(value).__name__} too long to show"
 
 
 def numbered(kind: str, index: int) -> str:

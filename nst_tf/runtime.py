@@ -311,6 +311,7 @@ def has_network_instructions() -> bool:
     return bool(_NETWORK_FLAGS & _processor_flags())
 
 
+@functools.cache  # which is asked for each size that is tried
 def _processor_flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:
     """Returns the processor's flags by Linux' names; none where there is no such file."""
     try:

@@ -474,7 +474,11 @@ class Scales(Group):
             f"{self.shares} with steps {self.steps}",
             "as many as steps, the last one 1",
         )
-        self._require(list(self.shares) == sorted(self.shares), "shares", "coarse to fine")
+        self._require(
+            list(self.shares) == sorted(self.shares) and self.shares[0] > 0,
+            "shares",
+            "coarse to fine, above 0",
+        )
         errors.require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
 
 

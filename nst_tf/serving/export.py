@@ -82,6 +82,7 @@ def export(
         InputError: The config cannot be served, the weights are missing, the version exists, or the folder
             cannot be written to.
     """
+    runtime.check_process()
     limits = limits or default_limits(config)
     _check(config, limits)
     config = config.replace(convolution="direct")
