@@ -88,6 +88,7 @@ def check_process() -> None:
             " start processes by 'spawn': multiprocessing.get_context('spawn')"
         )
     _check_tensorflow()
+    _check_keras()
 
 
 # The process in which TensorFlow was used first.
@@ -151,6 +152,19 @@ def _check_tensorflow() -> None:
             "TensorFlow: it stops at infinite numbers, which a run has on its way; call"
             " tf.debugging.disable_check_numerics() before it"
         ) from None
+
+
+def _check_keras() -> None:
+    """Checks that layers made now would compute as they do elsewhere.
+
+    Raises:
+        InputError: They would not.
+    """
+    import keras
+
+    # A layer takes the scope over that it is made in, and Keras says it nowhere else.
+    if getattr(keras.layers.Layer(name="probe"), "_remat_mode", None) is not None:
+        raise errors.InputError("Keras: a run inside a keras.RematScope; call it outside of one")
 
 
 def prepare_memory() -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import nst_tf
 from nst_tf import errors
+from nst_tf.serving import export
 from tests import conftest
 
 CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 40) for seed in (2, 3))
@@ -65,6 +66,10 @@ REFUSED = {
     "a graph of version 1": (lambda: tf.Graph().as_default(), "eager execution is off"),
     "a strategy": (lambda: tf.distribute.MirroredStrategy(["CPU:0"]).scope(), "a tf.distribute strategy"),
     "an unknown device": (lambda: tf.device("/job:worker/task:7/CPU:0"), "paint outside of that tf.device"),
+    "a scope that computes anew": (
+        lambda: keras.RematScope(mode="full"),
+        "a run inside a keras.RematScope; call it outside",
+    ),
     "an init scope": (tf.init_scope, "inside a tf.init_scope"),
     "a graph optimiser": (
         lambda: _set(
@@ -89,7 +94,7 @@ def test_functions_that_run_eagerly_change_no_more_than_rounding(usual):
 @pytest.mark.parametrize("state", REFUSED)
 def test_a_state_in_which_no_run_works_is_named(state, usual):
     enter, message = REFUSED[state]
-    with enter(), pytest.raises(errors.InputError, match="TensorFlow: ") as caught:
+    with enter(), pytest.raises(errors.InputError, match=r"^(TensorFlow|Keras): ") as caught:
         _paint()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -101,9 +106,11 @@ def test_a_run_inside_a_function_is_named():
         tf.function(_paint, autograph=False)()
 
 
-@pytest.mark.parametrize("way", ["evaluate", "Stylizer"])
-def test_every_way_in_names_the_state(way):
+@pytest.mark.parametrize("way", ["evaluate", "export", "Stylizer"])
+def test_every_way_in_names_the_state(way, tmp_path):
     def go():
+        if way == "export":
+            return export.export(nst_tf.get_config("default", **SETTINGS), tmp_path / "model")
         if way == "evaluate":
             return nst_tf.evaluate(CONTENT, CONTENT, CONTENT, **SETTINGS)
         images = [picture[np.newaxis] for picture in (CONTENT, STYLE)]

@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.engine import formulations, images
@@ -81,6 +81,7 @@ def export(
     Raises:
         InputError: The config cannot be served, the weights are missing, the version exists, or the folder
             cannot be written to.
+        OSError: A file cannot be written, as on a full disk.
     """
     runtime.check_process()
     limits = limits or default_limits(config)
