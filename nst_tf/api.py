@@ -113,15 +113,12 @@ def stylize(
             nothing has been computed; or another program took memory that the run had been planned with.
     """
     kept = None if checkpoint is None else _kept(paths.typed(checkpoint, "checkpoint"), checkpoint_every)
-    init = overrides.get("init")
-    has_picture = init is not None and not isinstance(init, str | os.PathLike)
-    if has_picture:
-        overrides["init"] = settings.INIT_GIVEN
+    init = _taken_picture(overrides)
     chosen = presets.get(preset, **overrides)
     named = inputs.InputPaths(
         content=content,
         styles=inputs.as_list(style),
-        init=init if has_picture else inputs.init_path(chosen),
+        init=inputs.init_path(chosen) if init is None else init,
         content_mask=content_mask,
         content_regions=content_regions,
         style_regions=inputs.as_list(style_regions),
@@ -132,6 +129,15 @@ def stylize(
     if kept is not None and result.checkpoint is None:
         checkpoints.remove(kept.path)
     return result
+
+
+def _taken_picture(overrides: dict[str, Any]) -> Any:
+    """Returns a picture that is the `init` of overrides, where a name then stands for it; else None."""
+    init = overrides.get("init")
+    if init is None or isinstance(init, str | os.PathLike):
+        return None
+    overrides["init"] = settings.INIT_GIVEN
+    return init
 
 
 def _kept(path: pathlib.Path, every_s: float) -> checkpoints.Checkpoints:
