@@ -6,6 +6,7 @@ load when a name that needs them is first used.
 """
 
 import importlib
+import types
 import typing
 
 if typing.TYPE_CHECKING:
@@ -73,13 +74,19 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    if module not in _LIGHT:
-        from nst_tf import runtime
-
-        runtime.use_tensorflow_backend()
-    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    value = getattr(_imported(module), attribute)
     globals()[name] = value
     return value
+
+
+def _imported(module: str) -> types.ModuleType:
+    path = f"{__name__}.{module}"
+    if module in _LIGHT:
+        return importlib.import_module(path)
+    from nst_tf import runtime
+
+    with runtime.tensorflow_backend():
+        return importlib.import_module(path)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ Pictures for people come as paths, samples such as "sample:town", Pillow images 
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import os
@@ -17,11 +18,11 @@ import tensorflow as tf
 from nst_tf import errors, runtime
 from nst_tf.callbacks import report
 from nst_tf.callbacks.callback import Callback
-from nst_tf.config import config, presets, scales
+from nst_tf.config import config, presets, scales, settings
 from nst_tf.engine import checkpoints, color, formulations, images, memory, stylizer
 from nst_tf.engine.inputs import check, prepare
 from nst_tf.engine.progress import Progress, TraceRow
-from nst_tf.io import files, inputs, manifest, pictures
+from nst_tf.io import files, inputs, manifest, paths, pictures
 from nst_tf.losses.objective import loss_weights
 from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
@@ -108,32 +109,42 @@ def stylize(
             stays after one that was stopped or whose process ended.
         checkpoint_every: Seconds between two checkpoints; more where writing one takes over 1 % of them.
         **overrides: Settings to replace, such as `size=1024` (longest side of the result
-            in pixels) or `steps=100` (evaluations in all).
+            in pixels) or `steps=100` (evaluations in all). `init`, the image to start from, may be "content",
+            "noise", "gray" or a picture, as `content` may be.
 
     Returns:
         The picture with its losses.
 
     Raises:
         InputError: A picture, a name or a value cannot be used, or the checkpoint is of another run, and
-            nothing has been computed; or a GPU's memory, which cannot be planned for, does not suffice.
+            nothing has been computed; or another program took memory that the run had been planned with.
     """
-    kept = None if checkpoint is None else _kept(pathlib.Path(checkpoint), checkpoint_every)
+    kept = None if checkpoint is None else _kept(paths.typed(checkpoint, "checkpoint"), checkpoint_every)
+    init = _taken_picture(overrides)
     chosen = presets.get(preset, **overrides)
-    paths = inputs.InputPaths(
+    named = inputs.InputPaths(
         content=content,
         styles=inputs.as_list(style),
-        init=inputs.init_path(chosen),
+        init=inputs.init_path(chosen) if init is None else init,
         content_mask=content_mask,
         content_regions=content_regions,
         style_regions=inputs.as_list(style_regions),
     )
-    if "init" not in overrides:
-        chosen = inputs.with_start(chosen, paths)
-    loaded = [inputs.load(paths, chosen, overrides)]  # to be taken out: see `paint`
+    chosen = inputs.with_start(chosen, named, overrides)
+    loaded = [inputs.load(named, chosen, overrides)]  # to be taken out: see `paint`
     result = paint(loaded.pop(), chosen, on_progress=on_progress, callbacks=callbacks, kept=kept)
     if kept is not None and result.checkpoint is None:
         checkpoints.remove(kept.path)
     return result
+
+
+def _taken_picture(overrides: dict[str, Any]) -> Any:
+    """Returns a picture that is the `init` of overrides, where a name then stands for it; else None."""
+    init = overrides.get("init")
+    if init is None or isinstance(init, str | os.PathLike):
+        return None
+    overrides["init"] = settings.INIT_GIVEN
+    return init
 
 
 def _kept(path: pathlib.Path, every_s: float) -> checkpoints.Checkpoints:
@@ -178,21 +189,24 @@ def paint(
     if resumed is not None:
         resumed.check(origin)
     plan = _planned(chosen, loaded, resumed)
-    alpha = loaded.alpha
-    if chosen.takes_steps():
-        run = stylizer.Stylizer(
-            loaded.content,
-            loaded.styles,
-            plan.config,
-            init_image=loaded.init,
-            regions=loaded.regions,
-            checkpoint=resumed,
-            next_config=plan.next_scale,
-        )
-        del loaded
-        made = _Run(run, callbacks, kept, origin).make(on_progress)
-    else:
-        made = _recolor(chosen, loaded, callbacks)
+    alpha, shape = loaded.alpha, _shaping(loaded).shape[1:3]
+    with _within_memory(
+        plan.config, scales.plan_scales(chosen, *shape)[resumed.scale_index if resumed else 0]
+    ):
+        if chosen.takes_steps():
+            run = stylizer.Stylizer(
+                loaded.content,
+                loaded.styles,
+                plan.config,
+                init_image=loaded.init,
+                regions=loaded.regions,
+                checkpoint=resumed,
+                next_config=plan.next_scale,
+            )
+            del loaded
+            made = _Run(run, callbacks, kept, origin).make(on_progress)
+        else:
+            made = _recolor(chosen, loaded, callbacks)
     losses = made.losses._asdict() if made.trace else {}
     alpha = _resized_alpha(alpha, *made.image.shape[:2])
     return Result(
@@ -221,6 +235,19 @@ class _Made(NamedTuple):
 
 # What TensorFlow raises where memory runs out: its own allocator, and oneDNN's.
 _EXHAUSTED = (tf.errors.ResourceExhaustedError, tf.errors.AbortedError)
+
+
+@contextlib.contextmanager
+def _within_memory(chosen: config.Config, scale: scales.Scale) -> Iterator[None]:
+    """Says in one line that memory ran out at a scale.
+
+    Raises:
+        InputError: It did.
+    """
+    try:
+        yield
+    except _EXHAUSTED:
+        raise memory.exhausted(chosen, scale) from None
 
 
 class _Run:
@@ -343,14 +370,18 @@ def _planned(
     """Returns the plan of a run's memory."""
     check(loaded.content, loaded.styles, chosen, loaded.init)
     styles = [image.shape[1:3] for image in loaded.styles]
-    shaping = styles[0] if loaded.content is None else loaded.content.shape[1:3]
     num_regions = 0 if loaded.regions is None else len(loaded.regions.colors)
-    sizes = memory.Inputs(shaping, styles, num_regions)
+    sizes = memory.Inputs(_shaping(loaded).shape[1:3], styles, num_regions)
     precision = runtime.resolve_precision(chosen.network.precision)
     if resumed is None:
         return memory.Plan(chosen, precision, sizes)
     fitted = resumed.fitted(chosen)
     return memory.Plan(chosen, fitted.network.precision, sizes, resumed.scale_index, fitted)
+
+
+def _shaping(loaded: inputs.LoadedInputs) -> np.ndarray:
+    """Returns the picture whose shape the result has."""
+    return loaded.styles[0] if loaded.content is None else loaded.content
 
 
 def _weights_source(run: stylizer.Stylizer) -> str:
@@ -406,12 +437,14 @@ def evaluate(
     shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")
-    scales.plan_scales(chosen, *read["image"].shape[1:3])  # refuses what is too small for the layers
+    # Refuses what is too small for the layers.
+    scale = scales.plan_scales(chosen, *read["image"].shape[1:3])[-1]
     precision = runtime.resolve_precision(chosen.network.precision)
     convolution = convolutions.resolve(chosen.network.convolution, precision)
     chosen = chosen.replace(convolution=convolution)
-    prepared = prepare(read["content"], [read["style"]], chosen)
-    objective = formulations.for_pictures(chosen, precision, *prepared).objective
-    targets = objective.targets(prepared[0], prepared[1], loss_weights(chosen))
-    compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
-    return Losses(*(float(value) for value in objective.evaluate(compared, targets)))
+    with _within_memory(chosen, scale):
+        prepared = prepare(read["content"], [read["style"]], chosen)
+        objective = formulations.for_pictures(chosen, precision, *prepared).objective
+        targets = objective.targets(prepared[0], prepared[1], loss_weights(chosen))
+        compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
+        return Losses(*(float(value) for value in objective.evaluate(compared, targets)))

@@ -1,7 +1,7 @@
 """The one exception for a user's mistake; every layer may raise it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class InputError(ValueError):
@@ -32,10 +32,10 @@ def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str
         beside: What else would have done, such as "a file".
     """
     names = list(allowed)
-    nearest = difflib.get_close_matches(str(name), names, n=1)
+    nearest = difflib.get_close_matches(shown(name, str), names, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     nor = f", nor {beside}" if beside else ""
-    return InputError(f"{kind}: {name!r} is not one of {', '.join(names)}{nor}{hint}")
+    return InputError(f"{kind}: {shown(name)} is not one of {', '.join(names)}{nor}{hint}")
 
 
 def one_line(error: BaseException) -> str:
@@ -50,7 +50,15 @@ def require(condition: object, name: str, came: object, allowed: str) -> None:
         InputError: It does not.
     """
     if not condition:
-        raise InputError(f"{name}: {came}; allowed: {allowed}")
+        raise InputError(f"{name}: {shown(came, str)}; allowed: {allowed}")
+
+
+def shown(value: object, form: Callable[[object], str] = repr) -> str:
+    """Returns a value as text; its type where Python refuses to write it: a number of too many digits."""
+    try:
+        return form(value)
+    except (ValueError, RecursionError):  # RecursionError: lists in lists in lists
+        return f"{type(value).__name__} too long to show"
 
 
 def numbered(kind: str, index: int) -> str:

@@ -6,6 +6,8 @@ Imports neither TensorFlow nor Keras when it is itself imported.
 import contextlib
 import ctypes
 import functools
+import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -34,6 +36,9 @@ _ONEDNN_VARIABLE, _AVX2 = "TF_ENABLE_ONEDNN_OPTS", "avx2"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 _KEEPING = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1))
 _GIVING_BACK = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**26))
+
+# Where Keras looks for its backend.
+_BACKEND_VARIABLE = "KERAS_BACKEND"
 
 # NVIDIA's first compute capability with bfloat16 tensor cores (Ampere).
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
@@ -66,12 +71,13 @@ def quiet() -> Iterator[None]:
 
 
 def check_process() -> None:
-    """Checks that this process was not forked from one that has used TensorFlow: it would wait for ever.
+    """Checks that TensorFlow can paint as this process has it.
 
-    TensorFlow's threads, and the locks that they hold, do not come along.
+    In a process forked from one that has used TensorFlow it would wait for ever: its threads do not come
+    along, but the locks that they hold do.
 
     Raises:
-        InputError: It was.
+        InputError: The process was forked from such a one, or TensorFlow is in a state in which it cannot.
     """
     global _used_in
     if _used_in is None:
@@ -81,10 +87,84 @@ def check_process() -> None:
             "process: it was forked from one that had painted, and TensorFlow would wait for ever in it;"
             " start processes by 'spawn': multiprocessing.get_context('spawn')"
         )
+    _check_tensorflow()
+    _check_keras()
 
 
 # The process in which TensorFlow was used first.
 _used_in: int | None = None
+
+
+def _check_tensorflow() -> None:
+    """Checks that TensorFlow is in no state that a run fails in, or paints another picture in.
+
+    States that TensorFlow tells nobody of are found by what they do to small sums.
+
+    Raises:
+        InputError: It is in such a state.
+    """
+    import tensorflow as tf
+
+    if tf.inside_function():
+        raise errors.InputError("TensorFlow: a run inside a tf.function; call it outside of one")
+    if not tf.executing_eagerly():
+        raise errors.InputError(
+            "TensorFlow: eager execution is off; paint outside of tf.Graph's as_default(), in a process"
+            " without tf.compat.v1.disable_eager_execution() and disable_v2_behavior()"
+        )
+    if not isinstance(tf.TensorShape([1])[0], int):
+        raise errors.InputError(
+            "TensorFlow: shapes are those of version 1; leave tf.compat.v1.disable_v2_tensorshape() and"
+            " disable_v2_behavior() out"
+        )
+    if tf.distribute.has_strategy():
+        raise errors.InputError("TensorFlow: a run inside a tf.distribute strategy; call it outside of one")
+    try:
+        one = tf.constant(1.0) + 0.0
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise errors.InputError(
+            f"TensorFlow: nothing can be computed on the device chosen ({errors.one_line(error)}); paint"
+            " outside of that tf.device"
+        ) from None
+    with contextlib.suppress(tf.errors.InvalidArgumentError):  # what it raises unless types are converted
+        if (tf.constant(1) + one).dtype == tf.float32:
+            raise errors.InputError(
+                "TensorFlow: it converts types by itself; leave dtype_conversion_mode out of"
+                " enable_numpy_behavior()"
+            )
+    with tf.GradientTape() as tape:
+        tape.watch(one)
+        squared = one * one
+    if tape.gradient(squared, one) is None:
+        raise errors.InputError("TensorFlow: a run inside a tf.init_scope; call it outside of one")
+    mixed = [
+        name for name, on in tf.config.optimizer.get_experimental_options().items() if on and "mixed" in name
+    ]
+    if mixed:
+        raise errors.InputError(
+            f"TensorFlow: its optimiser computes in types of its own ({', '.join(mixed)}); leave that out of"
+            " tf.config.optimizer.set_experimental_options(), and choose by precision"
+        )
+    try:
+        one / 0.0
+    except tf.errors.InvalidArgumentError:
+        raise errors.InputError(
+            "TensorFlow: it stops at infinite numbers, which a run has on its way; call"
+            " tf.debugging.disable_check_numerics() before it"
+        ) from None
+
+
+def _check_keras() -> None:
+    """Checks that layers made now would compute as they do elsewhere.
+
+    Raises:
+        InputError: They would not.
+    """
+    import keras
+
+    # A layer takes the scope over that it is made in, and Keras says it nowhere else.
+    if getattr(keras.layers.Layer(name="probe"), "_remat_mode", None) is not None:
+        raise errors.InputError("Keras: a run inside a keras.RematScope; call it outside of one")
 
 
 def prepare_memory() -> None:
@@ -158,8 +238,43 @@ def take_gpu_memory_as_needed() -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
+def install(extra: str) -> str:
+    """Returns what to type to install the libraries of an extra: this package is in no index."""
+    checkout = pathlib.Path(__file__).parents[1]
+    if (checkout / "setup.cfg").is_file():
+        return f"pip install '.[{extra}]' in {checkout}"
+    try:
+        # Where pip has it from: a file, a repository.
+        origin = importlib.metadata.distribution("nst_tf").read_text("direct_url.json")
+        record = json.loads(origin or "{}")
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        record = {}
+    version_control = record.get("vcs_info", {}).get("vcs", "")
+    url = f"{version_control}+{record['url']}" if version_control else record.get("url", "")
+    return f"pip install 'nst_tf[{extra}] @ {url}'" if url else f"pip install 'nst_tf[{extra}]'"
+
+
+@contextlib.contextmanager
+def tensorflow_backend() -> Iterator[None]:
+    """Has what is imported inside load Keras on TensorFlow, as `use_tensorflow_backend` does for a process.
+
+    Keras reads the environment when it is first imported, and only then: afterwards the environment is as it
+    was.
+
+    Raises:
+        InputError: As for `use_tensorflow_backend`.
+    """
+    before = os.environ.get(_BACKEND_VARIABLE)
+    use_tensorflow_backend()
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_BACKEND_VARIABLE, None)
+
+
 def use_tensorflow_backend() -> None:
-    """Makes Keras run on TensorFlow; call it before anything imports Keras.
+    """Makes Keras run on TensorFlow in a process that does nothing else; call it before Keras is imported.
 
     A `backend` entry in the user's `keras.json` is overridden for this process; an explicit
     `KERAS_BACKEND` is a decision of the user's and is not.
@@ -167,7 +282,7 @@ def use_tensorflow_backend() -> None:
     Raises:
         InputError: `KERAS_BACKEND` names another backend, or Keras already runs on another.
     """
-    chosen = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    chosen = os.environ.setdefault(_BACKEND_VARIABLE, "tensorflow")
     loaded = sys.modules.get("keras")
     running = loaded.backend.backend() if loaded is not None else chosen
     for backend in (chosen, running):
@@ -210,6 +325,7 @@ def has_network_instructions() -> bool:
     return bool(_NETWORK_FLAGS & _processor_flags())
 
 
+@functools.cache  # which is asked for each size that is tried
 def _processor_flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:
     """Returns the processor's flags by Linux' names; none where there is no such file."""
     try:

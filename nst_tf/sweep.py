@@ -6,6 +6,7 @@ inputs have been found good.
 
 import contextlib
 import hashlib
+import importlib
 import itertools
 import os
 import pathlib
@@ -139,12 +140,19 @@ class _Wanted(NamedTuple):
 class Sweep:
     """The pictures of a sheet, each one a run: checked, painted, kept."""
 
-    def __init__(self, cells: Sequence[Cell], keep: pathlib.Path | None) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        keep: pathlib.Path | None,
+        quiet: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         """Finds out for every picture whether it can be painted.
 
         Args:
             cells: The pictures.
             keep: The folder that pictures are kept in, made once all is found good; None keeps none.
+            quiet: () -> a context in which pictures are read and TensorFlow is loaded: a process of its own
+                keeps their notes off its terminal.
 
         Raises:
             InputError: One cannot be painted.
@@ -152,9 +160,11 @@ class Sweep:
         if keep is not None and keep.exists() and not keep.is_dir():
             raise errors.InputError(f"keep: {keep} is not a folder; name another")
         # First what needs no TensorFlow, which takes seconds to load. No picture is kept in memory.
-        with runtime.quiet():
+        self._quiet = quiet
+        with quiet():
             seen = [_seen(inputs.load(cell.paths, cell.config, cell.overrides)) for cell in cells]
-        runtime.use_tensorflow_backend()
+        with runtime.tensorflow_backend(), quiet():
+            importlib.import_module("nst_tf.api")
         self._cells = list(cells)
         self._wanted = [_find_out(cell, found) for cell, found in zip(cells, seen, strict=True)]
         self._keep = keep
@@ -181,7 +191,7 @@ class Sweep:
         if kept is not None and _agrees(kept, wanted):
             return Painted(kept, None)
         made = folder / wanted.name
-        with runtime.quiet():
+        with self._quiet():
             # In a list, to be taken out: see `api.paint`.
             loaded = [inputs.load(cell.paths, cell.config, cell.overrides)]
         result = api.paint(loaded.pop(), cell.config, on_progress=on_progress)
@@ -226,8 +236,8 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
     Raises:
         InputError: The weights cannot be had, a picture is too small, or the run does not fit into memory.
     """
-    with runtime.quiet():
-        from nst_tf.engine import formulations, memory
+    from nst_tf.engine import formulations, memory
+
     precision = runtime.resolve_precision(cell.config.network.precision)
     styles = seen.sizes[len(seen.sizes) - seen.num_styles :]
     memory.fit(cell.config, precision, memory.Inputs(seen.sizes[0], styles, seen.num_regions))

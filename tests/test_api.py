@@ -1,5 +1,6 @@
 """Python's way in: what is public, and what `stylize` and `evaluate` promise."""
 
+import hashlib
 import inspect
 import os
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 import nst_tf
 from nst_tf import runtime
 from nst_tf.engine import memory
+from nst_tf.io import manifest
 from nst_tf.network import convolutions
 from tests import conftest
 
@@ -447,3 +449,70 @@ def test_a_run_may_be_watched(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         *("a.gif", "c.png", "out-step0003.png", "out-step0006.png"),
     }
+
+
+def test_a_run_begins_from_a_picture_of_any_kind(tmp_path):
+    settings: dict[str, Any] = {"size": 48, "steps": 2, **QUICK}
+    path = tmp_path / "begin.png"
+    pixels = np.rint(conftest.smooth_picture(9, *CONTENT.shape[:2]) * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path)
+    expected = nst_tf.stylize(CONTENT, STYLE, init=path, **settings)
+    from_content = nst_tf.stylize(CONTENT, STYLE, init="content", **settings)
+    assert np.abs(expected.image - from_content.image).max() > 0.1
+    for init in (str(path), Image.open(path), pixels, pixels / np.float32(255), path.read_bytes()):
+        found = nst_tf.stylize(CONTENT, STYLE, init=init, **settings)
+        np.testing.assert_allclose(found.image, expected.image, atol=1e-5)
+    hashed = hashlib.sha256(pixels.tobytes()).hexdigest()
+    given = nst_tf.stylize(CONTENT, STYLE, init=pixels, **settings)
+    assert given.manifest["inputs"]["init"] == {"name": "", "sha256": hashed}
+    assert given.manifest["config"]["init"] == "given"
+    # The manifest repeats the picture with the same start, and without it says what is missing.
+    given.save(tmp_path / "out.png")
+    again = manifest.to_config(manifest.read(tmp_path / "out.png"), "out.png")
+    repeated = nst_tf.stylize(CONTENT, STYLE, preset=again, init=pixels)
+    np.testing.assert_array_equal(repeated.image, given.image)
+    assert manifest.differences(given.manifest, repeated.manifest) == []
+    with pytest.raises(nst_tf.InputError, match="init: 'given' stands for a picture that was handed over"):
+        nst_tf.stylize(CONTENT, STYLE, preset=again)
+
+
+def test_a_start_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.fromarray(np.rint(STYLE * 255).astype(np.uint8)).save(tmp_path / "begin.png")
+    found = nst_tf.stylize(CONTENT, STYLE, init="~/begin.png", size=48, steps=1, **QUICK)
+    assert found.manifest["inputs"]["init"]["name"] == "begin.png"
+    with pytest.raises(nst_tf.InputError, match=f"weights: .*{tmp_path / 'gone.h5'}"):
+        nst_tf.stylize(CONTENT, STYLE, size=48, **{**QUICK, "weights": "~/gone.h5"})
+
+
+@pytest.mark.parametrize("init", [3, {}, [1, 2]])
+def test_a_start_that_is_no_picture_is_refused_by_name(init):
+    with pytest.raises(nst_tf.InputError, match=r"^init: a (int|dict|list); allowed"):
+        nst_tf.stylize(CONTENT, STYLE, init=init, size=48, **QUICK)
+
+
+def test_only_the_preset_s_own_start_gives_way_to_noise():
+    settings: dict[str, Any] = {"content_weight": 0, "size": 48, "steps": 1, **QUICK}
+    assert nst_tf.stylize(None, STYLE, **settings).config.start.init == "noise"
+    with pytest.raises(nst_tf.InputError, match="init: 'content' needs a photograph"):
+        nst_tf.stylize(None, STYLE, init="content", **settings)
+
+
+@pytest.mark.parametrize("where", ["nst_tf.engine.stylizer.Stylizer.__init__", "nst_tf.api._recolor"])
+def test_memory_that_runs_out_before_the_first_step_is_an_input_error(where, monkeypatch):
+    def exhausted(*_, **__):
+        raise tf.errors.AbortedError(None, None, "could not create a memory object")
+
+    monkeypatch.setattr(where, exhausted)
+    color = "only" if "recolor" in where else "style"
+    with pytest.raises(nst_tf.InputError, match="tile: 48 x 32 pixels do not fit into memory"):
+        nst_tf.stylize(CONTENT, STYLE, size=48, color=color, **QUICK)
+
+
+def test_memory_that_runs_out_in_an_evaluation_is_an_input_error(monkeypatch):
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr("nst_tf.losses.objective.Objective.evaluate", exhausted)
+    with pytest.raises(nst_tf.InputError, match="pixels do not fit into memory"):
+        nst_tf.evaluate(CONTENT, CONTENT, CONTENT, **QUICK)

@@ -1,8 +1,12 @@
 """What the machine can do, and Keras' backend."""
 
+import configparser
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
@@ -119,3 +123,38 @@ def test_a_backend_in_keras_json_is_overridden(tmp_path):
         env={"KERAS_HOME": str(tmp_path), "PATH": "", "PYTHONPATH": ":".join(sys.path)},
     )
     assert finished.stdout.split() == ["tensorflow"], finished.stderr
+
+
+def test_an_extra_is_installed_from_where_the_package_is(monkeypatch, tmp_path):
+    assert runtime.install("plot") == f"pip install '.[plot]' in {conftest.ROOT}"
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "nst_tf" / "runtime.py"))  # as from a wheel
+    for record, expected in (
+        ('{"url": "file:///x/nst_tf.whl", "archive_info": {}}', "nst_tf[plot] @ file:///x/nst_tf.whl"),
+        ('{"url": "https://x/y", "vcs_info": {"vcs": "git"}}', "nst_tf[plot] @ git+https://x/y"),
+        (None, "nst_tf[plot]"),
+    ):
+        found = mock.Mock(read_text=lambda _, record=record: record)
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda _, found=found: found)
+        assert runtime.install("plot") == f"pip install '{expected}'"
+
+
+def test_every_extra_that_a_message_names_is_one():
+    setup = configparser.ConfigParser()
+    setup.read(conftest.ROOT / "setup.cfg")
+    named = set()
+    for path in (conftest.ROOT / "nst_tf").rglob("*.py"):
+        named |= set(re.findall(r"runtime\.install\(['\"](\w+)['\"]\)", path.read_text()))
+        assert "pip install '" not in path.read_text() or path.name == "runtime.py"
+    assert named == {"plot", "serving", "tensorboard", "video"}
+    assert named <= set(setup["options.extras_require"])
+
+
+def test_the_backend_is_named_to_keras_alone(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with runtime.tensorflow_backend():
+        assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    assert "KERAS_BACKEND" not in os.environ
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with runtime.tensorflow_backend():
+        pass
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"

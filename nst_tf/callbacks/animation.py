@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.callbacks import callback, figures
 from nst_tf.config.scales import Scale
 from nst_tf.io import files
@@ -220,7 +220,7 @@ def _ffmpeg() -> typing.Any:
         imageio_ffmpeg.get_ffmpeg_exe()
     except ImportError as error:
         raise errors.InputError(
-            f"animation: .mp4 needs {error.name}: pip install 'nst_tf[video]', or use .webp or .gif"
+            f"animation: .mp4 needs {error.name}: {runtime.install('video')}, or use .webp or .gif"
         ) from None
     except RuntimeError:
         raise errors.InputError(

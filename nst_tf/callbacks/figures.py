@@ -1,16 +1,18 @@
 """Figures about a run: its pictures side by side, its losses as curves; written whole or not at all."""
 
+import contextlib
 import io
 import itertools
 import os
 import pathlib
+import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.io import files, pictures
 
 if typing.TYPE_CHECKING:
@@ -139,13 +141,16 @@ def save_plot(trace: Sequence["TraceRow"], path: str | os.PathLike[str]) -> None
         path: Where to: a PNG, an SVG or a PDF by its extension. What is there is replaced.
 
     Raises:
-        InputError: The format is unknown, matplotlib is not installed, or there were no steps.
+        InputError: The format is unknown, Matplotlib is not installed or cannot draw, or there were no steps.
         OSError: The file cannot be written.
     """
     check_plot(pathlib.Path(path))
     if not trace:
         raise errors.InputError("plot: a run without steps has no losses to draw")
-    data = _draw(_figure_type(), trace, _PLOT_FORMATS[pathlib.Path(path).suffix.lower()])
+    try:
+        data = _draw(_figure_type(), trace, _PLOT_FORMATS[pathlib.Path(path).suffix.lower()])
+    except RuntimeError as error:  # such as for text.usetex in a matplotlibrc, where there is no LaTeX
+        raise errors.InputError(f"plot: Matplotlib cannot draw it: {errors.one_line(error)}") from None
     with files.replacing(path) as file:
         file.write(data)
 
@@ -230,13 +235,35 @@ def _figure_type() -> typing.Any:
     """Returns Matplotlib's `Figure`, which needs no display.
 
     Raises:
-        InputError: Matplotlib is not installed.
+        InputError: Matplotlib is not installed, or not in order.
     """
     try:
-        from matplotlib.figure import Figure
+        with _any_backend():
+            from matplotlib.figure import Figure
+    except ValueError as error:
+        raise errors.InputError(f"plot: Matplotlib cannot be loaded: {errors.one_line(error)}") from None
     except ImportError as error:
-        raise errors.InputError(f"plot: it needs {error.name}: pip install 'nst_tf[plot]'") from None
+        raise errors.InputError(f"plot: it needs {error.name}: {runtime.install('plot')}") from None
     return Figure
+
+
+@contextlib.contextmanager
+def _any_backend() -> Iterator[None]:
+    """Lets Matplotlib be imported whatever backend `MPLBACKEND` names, which files are drawn without.
+
+    A notebook has its processes inherit one that they may lack, and Matplotlib then refuses to be imported.
+    """
+    backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        from matplotlib import rcParams
+
+        with contextlib.suppress(ValueError):
+            rcParams["backend"] = backend  # as it would have been, for others in this process
 
 
 def _side_by_side(shown: Sequence[tuple[str, np.ndarray]]) -> Image.Image:

@@ -87,6 +87,10 @@ class Outputs:
         found: list[Callback | None] = [self._snapshots, self._animation, self._tensorboard]
         return [each for each in found if each is not None]
 
+    def failed(self) -> bool:
+        """Returns whether something could not be written during the run, of which a warning has told."""
+        return any(each.failed for each in (self._snapshots, self._tensorboard) if each is not None)
+
     def write(self, image: np.ndarray, trace: Sequence["TraceRow"]) -> list[str]:
         """Writes the files that need the whole run; returns a line for each that could not be written.
 

@@ -48,6 +48,7 @@ class Snapshots(Callback):
         self._every = every
         self._output = pathlib.Path(output)
         self.place: files.Place | None = None  # of the result, where it has been checked
+        self.failed = False  # whether one could not be written
         pictures.format_of(self._output)
         self._last_scale: Scale | None = None
         self._digits = _DIGITS
@@ -70,7 +71,8 @@ class Snapshots(Callback):
             place = path if self.place is None else self.place.with_name(path.name)
             pictures.write(np.asarray(shown, np.float32) / 255.0, place)
         except OSError as error:
-            _log.warning("save_every: %s could not be written: %s", path, error)
+            self.failed = True
+            _log.warning("save_every: %s could not be written: %s", path, errors.one_line(error))
 
     def path(self, step: int) -> pathlib.Path:
         """Returns the file of a step."""

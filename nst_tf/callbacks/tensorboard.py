@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.callbacks import callback
 from nst_tf.config.scales import Scale
 
@@ -41,7 +41,8 @@ class TensorBoard(callback.Callback):
             InputError: TensorBoard is not installed.
         """
         if importlib.util.find_spec("tensorboard") is None:
-            raise errors.InputError("logdir: it needs tensorboard: pip install 'nst_tf[tensorboard]'")
+            raise errors.InputError(f"logdir: it needs tensorboard: {runtime.install('tensorboard')}")
+        self.failed = False  # whether something could not be written
         self._folder = pathlib.Path(folder)
         self._writer: typing.Any = None
         self._steps: frozenset[int] = frozenset()
@@ -116,8 +117,9 @@ class TensorBoard(callback.Callback):
         try:
             write()
         except (OSError, OpError) as error:
-            self._writer = None
-            _log.warning("logdir: %s cannot be written to: %s", self._folder, error)
+            self._writer, self.failed = None, True
+            why = errors.one_line(error).rpartition("}} ")[2]  # without the name of TensorFlow's operation
+            _log.warning("logdir: %s cannot be written to: %s", self._folder, why)
 
 
 def existing(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -7,6 +7,7 @@ from absl import flags
 from nst_tf import errors, runtime
 from nst_tf.commands import terminal
 from nst_tf.config import presets
+from nst_tf.io import paths
 
 INTRODUCTION = """Exports the whole optimisation loop as a SavedModel that TensorFlow Serving serves.
 
@@ -60,6 +61,7 @@ def main(values: flags.FlagValues) -> int:
         raise errors.InputError(
             "--precision is missing; allowed: float32, or bfloat16 for a server with instructions for it"
         )
+    output = paths.typed(values["output"].value, "output")
     names = ("size", "steps", "history", "weights", "precision")
     changes = {name: values[name].value for name in names if values[name].value is not None}
     chosen = presets.get(values["preset"].value, **changes)
@@ -69,7 +71,7 @@ def main(values: flags.FlagValues) -> int:
             from nst_tf.serving import export
     except ImportError as error:
         raise errors.InputError(
-            f"{error}; install what serving needs: pip install 'nst_tf[serving]'"
+            f"{error}; install what serving needs: {runtime.install('serving')}"
         ) from None
     note = ""
     if chosen.optimizer.history > export.MAX_HISTORY and values["history"].value is None:
@@ -79,7 +81,7 @@ def main(values: flags.FlagValues) -> int:
     limits = export.default_limits(chosen)._replace(
         **{name: value for name, value in given.items() if value is not None}
     )
-    folder = export.export(chosen, values["output"].value, limits=limits, version=values["version"].value)
+    folder = export.export(chosen, output, limits=limits, version=values["version"].value)
     megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     bounds = f"results up to {limits.max_pixels} pixels and {limits.max_steps} steps"
     terminal.say(f"{folder}: {megabytes:.0f} MB; {bounds}{note}")

@@ -7,6 +7,7 @@ order in which the help lists them, and `main`, which gets the parsed flags and 
 import contextlib
 import faulthandler
 import importlib
+import io
 import itertools
 import os
 import sys
@@ -95,21 +96,30 @@ def main(argv: Sequence[str], *, prepare: bool = False) -> int:
     except KeyboardInterrupt as interrupt:
         terminal.complain(command, "interrupted; nothing was written")
         return terminal.interrupted_code(interrupt)
-    except (MemoryError, ImportError) as error:
-        if not _ran_out(error):
+    except Exception as error:
+        if (line := _failure(error)) is None:
             raise
-        what = errors.one_line(error)
-        terminal.complain(
-            command, f"memory ran out ({what}); a smaller --size or smaller pictures need less, or allow more"
-        )
+        terminal.complain(command, line)
         return terminal.EXIT_FAILED
+
+
+def _failure(error: Exception) -> str | None:
+    """Returns the line for a failure that is the machine's; None for a defect, which keeps its traceback."""
+    what = errors.one_line(error)
+    if _ran_out(error):
+        return f"memory ran out ({what}); a smaller --size or smaller pictures need less, or allow more"
+    return what if isinstance(error, OSError) else None
 
 
 def _ran_out(error: Exception) -> bool:
     """Returns whether memory ran out, which a limit on the process's own brings about before any plan can."""
     # The dynamic linker's words where TensorFlow's libraries do not fit.
     linker = ("failed to map segment", "cannot allocate memory")
-    return isinstance(error, MemoryError) or any(each in str(error).lower() for each in linker)
+    if isinstance(error, ImportError | OSError):
+        return any(each in str(error).lower() for each in linker)
+    # By name, since TensorFlow may not be loaded: what its own allocator raises, and oneDNN's.
+    names = {"ResourceExhaustedError", "AbortedError"}
+    return isinstance(error, MemoryError) or bool(names & {each.__name__ for each in type(error).__mro__})
 
 
 def _run(command: str, arguments: Sequence[str]) -> int:
@@ -121,13 +131,19 @@ def _run(command: str, arguments: Sequence[str]) -> int:
     module = cast(Command, importlib.import_module(f"nst_tf.commands.{command}"))
     values = flags.FlagValues()
     module.define(values)
-    # With the flags of files that --flagfile names.
-    given = _refusing(lambda: values.read_flags_from_files(list(arguments), force_gnu=False))
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        # With the flags of files that --flagfile names.
+        given = _refusing(lambda: values.read_flags_from_files(list(arguments), force_gnu=False))
+    if warning := said.getvalue():  # a file that names itself, which absl leaves out
+        raise errors.InputError(" ".join(warning.split()).removeprefix("Warning: "))
     if _HELP_FLAGS & set(itertools.takewhile(lambda argument: argument != "--", given)):
         return 0 if terminal.say(_help_text(command, module, values)) else terminal.EXIT_FAILED
     _, *rest = _refusing(lambda: values([terminal.program(command), *given]))
     if rest:
         raise _not_a_flag(command, rest[0])
+    for name in values:
+        if values[name].value != values[name].value:  # which NaN alone does, and no bound refuses
+            raise errors.InputError(f"{name}: nan; allowed: a number; --help lists all flags")
     return module.main(values)
 
 
@@ -139,7 +155,8 @@ def _refusing(parse: Callable[[], list[str]]) -> list[str]:
     """
     try:
         return parse()
-    except (flags.Error, ValueError) as error:  # ValueError: --nooverwrite=3, a --flagfile that is no text
+    # ValueError: --nooverwrite=3, a --flagfile that is no text; RecursionError: files that name one another
+    except (flags.Error, ValueError, RecursionError) as error:
         raise errors.InputError(f"{errors.one_line(error)}; --help lists all flags") from None
 
 

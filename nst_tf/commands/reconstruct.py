@@ -169,7 +169,7 @@ class Row:
             if name == "content"
             else inputs.InputPaths(styles=[picture], init=init)
         )
-        self._configs = [inputs.with_start(config, paths) for config in configs]
+        self._configs = [inputs.with_start(config, paths, changes) for config in configs]
         self._loaded = inputs.load(paths, self._configs[0])
         image = self._loaded.styles[0] if self._loaded.content is None else self._loaded.content
         self._original: np.ndarray = image[0]

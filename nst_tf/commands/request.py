@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import pathlib
 import time
 import typing
@@ -16,6 +15,7 @@ from nst_tf.commands import terminal
 from nst_tf.config import presets
 from nst_tf.config.scales import Scale
 from nst_tf.config.settings import COLORS
+from nst_tf.io import paths
 
 if typing.TYPE_CHECKING:
     from nst_tf.serving.client import Answer, Settings
@@ -256,8 +256,12 @@ def _check_previews(folder: pathlib.Path, overwrite: bool) -> None:
 
 
 def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
-    """Returns the path that a flag names; a leading ~ is the home folder, which shells leave in a flag."""
-    return pathlib.Path(os.path.expanduser(values[name].value))
+    """Returns the path that a flag names, as `paths.typed` does.
+
+    Raises:
+        InputError: No file can have that path.
+    """
+    return paths.typed(values[name].value, name)
 
 
 def _write(answer: "Answer", output: pathlib.Path, seconds: float) -> int:

@@ -17,6 +17,7 @@ from nst_tf import errors
 from nst_tf.config import presets, settings
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import SCALE_SETTINGS
+from nst_tf.io import paths
 
 if typing.TYPE_CHECKING:
     from nst_tf.callbacks.outputs import Outputs
@@ -157,9 +158,13 @@ def refuse(values: flags.FlagValues, refused: Collection[str], why: str) -> None
 
 
 def to_path(values: flags.FlagValues, name: str) -> pathlib.Path | None:
-    """Returns the path that a flag names, if any; a leading ~, which shells leave in it, is expanded."""
+    """Returns the path that a flag names, if any, as `paths.typed` does.
+
+    Raises:
+        InputError: No file can have that path.
+    """
     text = values[name].value
-    return pathlib.Path(os.path.expanduser(text)) if text else None
+    return paths.typed(text, name) if text else None
 
 
 def overrides(values: flags.FlagValues) -> dict[str, Any]:
@@ -237,7 +242,7 @@ def to_run(values: flags.FlagValues, *, preset: str | None = None, either: bool 
         output, save_every=values["save_every"].value, **{name: to_path(values, name) for name in _SHOWN_IN}
     )
     several = {name: inputs.listed(name, values[name].value or []) for name in _SEVERAL}
-    paths = inputs.InputPaths(
+    pictures = inputs.InputPaths(
         content=to_path(values, "content"),
         styles=several["style"],
         init=inputs.init_path(config),
@@ -245,7 +250,8 @@ def to_run(values: flags.FlagValues, *, preset: str | None = None, either: bool 
         content_regions=to_path(values, "content_regions"),
         style_regions=several["style_regions"],
     )
-    return Run(paths, inputs.with_start(config, paths), changes, output, beside, repeated)
+    config = inputs.with_start(config, pictures, changes)
+    return Run(pictures, config, changes, output, beside, repeated)
 
 
 def _repeated(values: flags.FlagValues) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ def main(values: flags.FlagValues) -> int:
         tell(_NAME, run, result, shown, time.perf_counter() - start)
     for line in failures:
         terminal.complain(_NAME, line)
-    return watch.exit_code(result.outcome) or int(bool(failures))
+    return watch.exit_code(result.outcome) or int(bool(failures) or run.outputs.failed())
 
 
 def _write(

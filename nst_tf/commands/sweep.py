@@ -111,7 +111,7 @@ def _sweep(values: flags.FlagValues) -> int:
     terminal.show_warnings()
     if all(run.config.network.convolution != "direct" for run in runs):
         runtime.use_onednn()
-    made = sweep.Sweep(cells, run_flags.to_path(values, "keep"))
+    made = sweep.Sweep(cells, run_flags.to_path(values, "keep"), runtime.quiet)
     with made.folder() as folder:
         painted = []
         for number, (cell, run) in enumerate(zip(cells, runs, strict=True)):

@@ -66,8 +66,15 @@ def show_warnings() -> None:
     """Shows this package's warnings as plain lines on standard error."""
     logger = logging.getLogger("nst_tf")
     if logger.propagate:  # once only, however many pictures this process paints
-        logger.addHandler(logging.StreamHandler())
+        logger.addHandler(_ToTerminal())
         logger.propagate = False
+
+
+class _ToTerminal(logging.Handler):
+    """Prints records on standard error as it is by then, and not as it was at the first picture."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record), sys.stderr)
 
 
 def hide_tensorflow_warnings() -> None:

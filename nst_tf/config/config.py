@@ -33,7 +33,7 @@ class Config:
     color: settings.Color
 
     def __post_init__(self) -> None:
-        errors.require(isinstance(self.preset, str), "preset", repr(self.preset), "a name")
+        errors.require(isinstance(self.preset, str), "preset", errors.shown(self.preset), "a name")
         errors.require(
             self.content.weight > 0 or self.style.weight > 0,
             "content_weight and style_weight",

@@ -48,13 +48,18 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
         if name not in settings.SETTINGS and name not in SCALE_SETTINGS:
             raise errors.unknown_name("setting", name, [*settings.SETTINGS, *SCALE_SETTINGS])
     replaced = {name: _plain(value) for name, value in overrides.items()}
+    for name in settings.PATHS:
+        if isinstance(replaced.get(name), str):
+            replaced[name] = os.path.expanduser(replaced[name])  # a shell leaves --init=~/a.png as it is
     if "size" in replaced:
         replaced = {"size_side": "longest", "aspect_ratio": 0.0} | replaced
     for name, other, neutral in (("style_size", "style_scale", 1.0), ("style_scale", "style_size", 0)):
         if replaced.get(name):
             replaced = {other: neutral} | replaced
     if replaced.get("optimizer", chosen.optimizer.name) != chosen.optimizer.name:
-        rate = settings.LEARNING_RATES.get(str(replaced["optimizer"]), chosen.optimizer.learning_rate)
+        rate = settings.LEARNING_RATES.get(
+            errors.shown(replaced["optimizer"], str), chosen.optimizer.learning_rate
+        )
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
     if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
         replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style.weight} | replaced
@@ -111,7 +116,7 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
     factor = _SCALE_FACTOR if factor is None else factor
     for name, value in {"min_scale": smallest, "scale_factor": factor}.items():
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        errors.require(good, name, repr(value), "a number")
+        errors.require(good, name, errors.shown(value), "a number")
     errors.require(sized.scales.size > 0, "scale_factor", f"with size {sized.scales.size}", "with --size")
     good = _SMALLEST_FACTOR <= factor <= settings.LARGEST_NUMBER
     errors.require(good, "scale_factor", factor, f"{_SMALLEST_FACTOR} and above")

@@ -381,7 +381,7 @@ def get(preset: str | config.Config, **overrides: object) -> config.Config:
     """
     if isinstance(preset, config.Config):
         return apply_overrides(preset, overrides)
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise errors.unknown_name("preset", preset, PRESETS)
     if weights := os.environ.get(WEIGHTS_VARIABLE):
         overrides = {"weights": weights} | overrides

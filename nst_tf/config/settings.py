@@ -59,6 +59,9 @@ def setting(name: str, help_text: str, names: Sequence[str] = (), *, beside: str
 # The names of the package's own pictures begin with it: see `io/samples.py`.
 SAMPLE_PREFIX = "sample:"
 
+# What `init` is where Python handed a picture over that is no file.
+INIT_GIVEN = "given"
+
 # A number of bytes with its unit: {unit: bytes}.
 _UNITS = {"MB": 1e6, "GB": 1e9, "MiB": 2.0**20, "GiB": 2.0**30}
 _AMOUNT = re.compile(rf"(\d{{1,6}}(?:\.\d{{1,6}})?) ?({'|'.join(_UNITS)})")
@@ -79,9 +82,14 @@ def to_bytes(amount: str) -> float:
 # What a value may be that is none of a setting's names. Whether there is such a file its reader finds out.
 _BESIDE: Mapping[str, Callable[[str], bool]] = {
     "": lambda _: False,
-    "a file": lambda text: bool(os.path.splitext(text)[1]) or text.startswith(SAMPLE_PREFIX),
+    "a file": lambda text: (
+        bool(os.path.splitext(text)[1]) or text.startswith(SAMPLE_PREFIX) or text == INIT_GIVEN
+    ),
     "an amount such as 6GiB": lambda text: _AMOUNT.fullmatch(text) is not None,
-    "a number of pixels": lambda text: text.isdecimal() and 0 < int(text) <= LARGEST_INTEGER,
+    "a number of pixels": lambda text: (
+        # Python reads no number of over 4300 digits.
+        text.isdecimal() and len(text) <= len(str(LARGEST_INTEGER)) and 0 < int(text) <= LARGEST_INTEGER
+    ),
 }
 
 
@@ -96,21 +104,24 @@ def is_list(field: dataclasses.Field[Any]) -> bool:
     return field.type != element_type(field)
 
 
-def _check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Checks that numbers are within bounds and that names are allowed.
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """Returns a value whose numbers are within bounds and whose names are allowed.
+
+    Whole numbers become floats where floats are meant, and -0.0 becomes 0.0: TensorFlow takes no integer
+    beyond 64 bits.
 
     Raises:
         InputError: They are not, or the value is of another type.
     """
     name, kind = field.metadata["name"], element_type(field)
     shape = "a list" if is_list(field) else "a single value"
-    errors.require(isinstance(value, tuple) == is_list(field), name, repr(value), shape)
+    errors.require(isinstance(value, tuple) == is_list(field), name, errors.shown(value), shape)
     for item in value if is_list(field) else (value,):
         errors.require(
             isinstance(item, (int, float) if kind is float else kind)
             and isinstance(item, bool) == (kind is bool),
             name,
-            repr(item),
+            errors.shown(item),
             {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}[kind],
         )
         if kind in (int, float):
@@ -119,6 +130,9 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
         names, beside = field.metadata["names"], field.metadata["beside"]
         if names and item not in names and not _BESIDE[beside](item):
             raise errors.unknown_name(name, item, names, beside=beside)
+    if kind is not float:
+        return value
+    return tuple(float(item) + 0.0 for item in value) if is_list(field) else float(value) + 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +145,8 @@ class Group:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            # A frozen dataclass sets its own fields in this way.
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
 
     def _require(self, condition: object, attribute: str, allowed: str) -> None:
         """Raises the error about a setting of this group unless the condition holds."""
@@ -459,7 +474,11 @@ class Scales(Group):
             f"{self.shares} with steps {self.steps}",
             "as many as steps, the last one 1",
         )
-        self._require(list(self.shares) == sorted(self.shares), "shares", "coarse to fine")
+        self._require(
+            list(self.shares) == sorted(self.shares) and self.shares[0] > 0,
+            "shares",
+            "coarse to fine, above 0",
+        )
         errors.require(sum(self.steps) > 0, "steps", sum(self.steps), "at least 1")
 
 
@@ -517,6 +536,9 @@ class Color(Group):
         default="pca",
     )
 
+
+# Settings that may name a file.
+PATHS = ("weights", "init")
 
 # Every group by its name in `Config`.
 GROUPS: Mapping[str, type[Group]] = {

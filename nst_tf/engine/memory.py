@@ -353,9 +353,17 @@ def _candidates(config: Config) -> Iterator[Config]:
         if config.memory.tile == "auto"
         else config.optimizer.history
     )
-    for history in range(config.optimizer.history, shortest - 1, -1):
+    for history in _shorter(config.optimizer.history, shortest):
         for tile in tiles[1:] or tiles:
             yield config.replace(tile=tile, history_precision=precision, history=history)
+
+
+def _shorter(history: int, shortest: int) -> Iterator[int]:
+    """Yields lengths of a history down to the shortest: each one up to 31, above that each 1/16 shorter."""
+    while history > shortest:
+        yield history
+        history = max(shortest, history - max(1, history // 16))
+    yield shortest
 
 
 def peak(

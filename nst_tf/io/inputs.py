@@ -18,6 +18,7 @@ from nst_tf import errors
 from nst_tf.config import scales, settings
 from nst_tf.config.config import Config
 from nst_tf.io import manifest, masks, pictures, samples
+from nst_tf.io import paths as path_of
 from nst_tf.io.pictures import Picture
 
 # Fields of a config that do nothing without a picture of one of these kinds.
@@ -101,7 +102,7 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
     """Returns the paths that a flag names, given several times or with commas; colours stay as they are.
 
     Raises:
-        InputError: A name is empty.
+        InputError: A name is empty, or no file can have it.
     """
     if list(values) == [""]:  # a flag with nothing behind it
         return []
@@ -112,17 +113,32 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
         if not all(parts):
             raise errors.InputError(f"{flag}: {value!r} has an empty name; write names with commas between")
         named += parts
-    return [name if name.startswith("#") else pathlib.Path(os.path.expanduser(name)) for name in named]
+    return [name if name.startswith("#") else path_of.typed(name, flag) for name in named]
 
 
-def init_path(config: Config) -> str | None:
-    """Returns the path of the picture to start from, where the config's `init` is one."""
-    return None if config.start.init in settings.INITS else config.start.init
+def init_path(config: Config) -> pathlib.Path | None:
+    """Returns the path of the picture to start from, where the config's `init` is one.
+
+    Raises:
+        InputError: It stands for a picture without a file, or no file can have that path.
+    """
+    if config.start.init == settings.INIT_GIVEN:
+        raise errors.InputError(
+            f"init: {settings.INIT_GIVEN!r} stands for a picture that was handed over in Python, which has no"
+            " file; write it to one and name that"
+        )
+    return None if config.start.init in settings.INITS else path_of.typed(config.start.init, "init")
 
 
-def with_start(config: Config, paths: InputPaths) -> Config:
-    """Returns the config with a start that is possible: without a photograph noise in place of it."""
-    if paths.content is None and config.start.init == "content":
+def with_start(config: Config, paths: InputPaths, changed: Collection[str]) -> Config:
+    """Returns the config with a start that is possible: without a photograph noise, unless a start was named.
+
+    Args:
+        config: Of the run.
+        paths: Its pictures.
+        changed: The settings that the user named.
+    """
+    if paths.content is None and config.start.init == "content" and "init" not in changed:
         return config.replace(init="noise")
     return config
 
@@ -232,6 +248,8 @@ def _check(paths: InputPaths, config: Config, changed: Collection[str]) -> None:
         InputError: They do not.
     """
     config.blend_weights(len(paths.styles))
+    if config.start.init == "content" and paths.content is None and paths.init is None:
+        raise errors.InputError("init: 'content' needs a photograph; without one start from noise or gray")
     there = paths.named()
     for setting, needed in _NEEDED.items():
         if setting in changed and not set(needed) & set(there):

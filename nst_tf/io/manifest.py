@@ -7,10 +7,11 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from nst_tf.io import masks, pictures
 
 # Versions that decide the picture's last bits.
 _PACKAGES = ("nst_tf", "tensorflow", "keras", "numpy", "pillow")
+
+# Far more bytes than a manifest has, which are some 3000 and 100 for each picture.
+_MOST_BYTES = 2**20
 
 
 def describe_inputs(inputs: Mapping[str, pictures.Picture]) -> dict[str, dict[str, str]]:
@@ -69,7 +73,7 @@ def make(
 def to_values(chosen: config.Config) -> dict[str, Any]:
     """Returns the preset's name and every setting, of files the name alone; `to_config` reads them."""
     values = {"preset": chosen.preset} | chosen.to_settings()
-    for name in ("weights", "init"):
+    for name in settings.PATHS:
         values[name] = pathlib.PurePath(values[name]).name
     return values
 
@@ -81,31 +85,69 @@ def sidecar(output: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def to_text(manifest: Mapping[str, Any]) -> str:
-    """Returns the manifest as JSON in ASCII, which every format can hold."""
-    return json.dumps(manifest, indent=2)
+    """Returns the manifest as JSON in ASCII, which every format can hold; infinite losses and NaN as null."""
+    losses = {term: value if math.isfinite(value) else None for term, value in manifest["losses"].items()}
+    return json.dumps({**manifest, "losses": losses}, indent=2, allow_nan=False)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a manifest, from its own file or out of a picture.
+    """Reads a manifest, from its own file or out of a picture, and checks all but the values of settings.
 
     Raises:
         InputError: There is no such file, or no manifest in it.
     """
     path = pathlib.Path(path)
-    if path.suffix == ".json":
-        try:
-            text: str | None = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise errors.InputError(f"config: {path} cannot be read: {error}") from None
-    else:
-        text = pictures.read_text(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise errors.InputError(f"config: {path} is not an ordinary file; name another")  # a pipe would block
+    text = _text_of_file(path) if path.suffix == ".json" else pictures.read_text(path) or ""
     try:
-        manifest = json.loads(text or "")
-    except json.JSONDecodeError:
+        manifest = json.loads(text) if len(text) <= _MOST_BYTES else None
+    except (ValueError, RecursionError):  # ValueError: no JSON, or a number of more digits than Python reads
         manifest = None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
         raise errors.InputError(f"config: {path} holds no manifest of this program")
-    return manifest
+    for part, is_good in _PARTS.items():
+        if part in manifest and not is_good(manifest[part]):
+            raise errors.InputError(f"config: {path}: its {part!r} is not as this program writes it")
+    return {**{part: {} for part in _PARTS}, **manifest}
+
+
+def _text_of_file(path: pathlib.Path) -> str:
+    """Returns the text of a manifest's own file, with or without a byte order mark.
+
+    Raises:
+        InputError: It cannot be read, or is too large or no file.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        return data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: other bytes than UTF-8, a path with a NUL character
+        raise errors.InputError(f"config: {path} cannot be read: {errors.one_line(error)}") from None
+
+
+def _is_entry(value: object) -> bool:
+    """Returns whether a value is the name and the SHA-256 of something."""
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("name", "sha256"))
+
+
+def _is_number(value: object) -> bool:
+    """Returns whether a value is a loss: a number, or null for one that is infinite or NaN."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _all(is_good: Callable[[object], bool]) -> Callable[[object], bool]:
+    """Returns what tells whether a value is an object all of whose values are good."""
+    return lambda value: isinstance(value, dict) and all(map(is_good, value.values()))
+
+
+# The parts of a manifest beside its config, each with what its value has to be. One that is missing is empty.
+_PARTS: Mapping[str, Callable[[object], bool]] = {
+    "weights": lambda value: value == {} or _is_entry(value),
+    "inputs": _all(_is_entry),
+    "losses": _all(_is_number),
+    "versions": _all(lambda value: isinstance(value, str)),
+}
 
 
 def to_config(manifest: Mapping[str, Any], path: str | os.PathLike[str]) -> config.Config:
@@ -155,7 +197,7 @@ def find_weights(chosen: config.Config, elsewhere: str | None) -> config.Config:
     """
     if (
         chosen.network.weights in settings.WEIGHTS
-        or pathlib.Path(chosen.network.weights).is_file()
+        or os.path.isfile(chosen.network.weights)  # unlike pathlib's, false for a name that no file can have
         or not elsewhere
     ):
         return chosen

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.config.settings import COLORS, LARGEST_NUMBER, WITHOUT_STEPS
 from nst_tf.io import inputs, pictures
 from nst_tf.losses.values import Losses
@@ -142,7 +142,7 @@ def check_server(server: str) -> urllib.parse.SplitResult:
             importlib.import_module(library)
     except ImportError as error:
         needs = f"{address.scheme} needs libraries that are missing ({error})"
-        raise errors.InputError(f"server: {needs}: pip install 'nst_tf[serving]'") from None
+        raise errors.InputError(f"server: {needs}: {runtime.install('serving')}") from None
     return address
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.engine import formulations, images
@@ -81,7 +81,9 @@ def export(
     Raises:
         InputError: The config cannot be served, the weights are missing, the version exists, or the folder
             cannot be written to.
+        OSError: A file cannot be written, as on a full disk.
     """
+    runtime.check_process()
     limits = limits or default_limits(config)
     _check(config, limits)
     config = config.replace(convolution="direct")
@@ -186,12 +188,16 @@ def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
     try:
         output.mkdir(parents=True, exist_ok=True)
         taken = [int(path.name) for path in output.iterdir() if path.name.isdecimal()]
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in it
         raise errors.InputError(f"output: {output} cannot be used: {error}") from None
     if not os.access(output, os.W_OK):
         raise errors.InputError(f"output: {output} cannot be written to")
-    if version is not None and version < 1:
-        raise errors.InputError(f"version: {version}; allowed: 1 and above")
+    errors.require(
+        version is None or 1 <= version < 2**63,
+        "version",
+        version,
+        "1 and above, within 64 bits as servers have",
+    )
     if version in taken:
         raise errors.InputError(f"version: {output / str(version)} exists; choose another or leave it out")
     return output / str(max(taken, default=0) + 1 if version is None else version)
@@ -202,9 +208,16 @@ def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, which is renamed to `folder` at the end, or removed after an error.
 
     A model server looks for numbers as names, so that it does not see the temporary folder.
+
+    Raises:
+        InputError: There is such a folder by then.
+        OSError: It cannot be written.
     """
     with files.temporary_folder(folder.parent) as temporary:
-        yield temporary
+        try:
+            yield temporary
+        except tf.errors.OpError as error:  # which TensorFlow raises for a disk that is full, too
+            raise OSError(f"{folder} could not be written: {errors.one_line(error)}") from None
         try:
             temporary.rename(folder)
         except OSError:

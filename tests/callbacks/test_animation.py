@@ -127,7 +127,7 @@ def test_an_unknown_format_is_refused_at_once(name, hint):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(errors.InputError, match=r"imageio_ffmpeg: pip install 'nst_tf\[video\]'"):
+    with pytest.raises(errors.InputError, match=r"imageio_ffmpeg: pip install '\.\[video\]' in "):
         Animation("a.mp4")
 
 

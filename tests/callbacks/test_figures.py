@@ -1,5 +1,7 @@
 """Figures: pictures side by side, losses as curves."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -100,13 +102,69 @@ def test_the_same_curves_make_the_same_file(tmp_path, suffix, start):
         assert (tmp_path / f"b{suffix}").read_bytes() == data
 
 
+PLOT = """
+import os
+from nst_tf import errors
+from nst_tf.callbacks import figures
+from nst_tf.engine.progress import TraceRow
+before = dict(os.environ)
+try:
+    figures.save_plot([TraceRow(1, 1, 3.0, 1.0, 2.0, 0.0, 0.1)], "p.png")
+    import matplotlib
+    print(matplotlib.rcParams._get("backend"))
+except errors.InputError as error:
+    print(error)
+assert dict(os.environ) == before
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "kept"),
+    [("module://matplotlib_inline.backend_inline", None), ("nonsense", None), ("svg", "svg"), ("", None)],
+)
+def test_a_backend_that_is_not_here_is_not_needed(tmp_path, backend, kept):
+    pytest.importorskip("matplotlib")
+    finished = _in_a_process(tmp_path, PLOT, MPLBACKEND=backend)
+    assert (tmp_path / "p.png").is_file(), finished
+    assert kept is None or finished == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (b"\xff\xfe", "plot: Matplotlib cannot be loaded: "),
+        (b"text.usetex: True", "plot: Matplotlib cannot draw"),
+    ],
+)
+def test_a_matplotlib_that_is_not_in_order_gets_one_line(tmp_path, settings, message):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "matplotlibrc").write_bytes(settings)
+    told = _in_a_process(tmp_path, PLOT, PATH="", MPLCONFIGDIR=str(tmp_path))  # where no LaTeX is found
+    assert told.startswith(message)
+    assert "\n" not in told
+    assert not (tmp_path / "p.png").exists()
+
+
+def _in_a_process(folder, code, **changes):
+    """Returns what a program says in a process of its own."""
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(conftest.ROOT), **changes},
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.strip()
+
+
 def test_mistakes_are_input_errors(tmp_path, monkeypatch):
     with pytest.raises(errors.InputError, match=r"did you mean '\.png'"):
         figures.save_plot(TRACE, tmp_path / "p.pgn")
     with pytest.raises(errors.InputError, match="no losses"):
         figures.save_plot([], tmp_path / "p.png")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(errors.InputError, match=r"matplotlib.*pip install 'nst_tf\[plot\]'"):
+    with pytest.raises(errors.InputError, match=r"matplotlib.*pip install '\.\[plot\]' in "):
         figures.save_plot(TRACE, tmp_path / "p.png")
     assert not list(tmp_path.iterdir())
 

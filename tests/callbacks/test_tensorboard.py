@@ -69,5 +69,5 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, caplog):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(errors.InputError, match=r"pip install 'nst_tf\[tensorboard\]'"):
+    with pytest.raises(errors.InputError, match=r"pip install '\.\[tensorboard\]' in "):
         TensorBoard("logs")

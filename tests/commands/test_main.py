@@ -2,6 +2,7 @@
 
 import configparser
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from nst_tf.engine.progress import Progress
 from nst_tf.losses.values import Losses
 from nst_tf.serving import client
 from tests import conftest
+from tests.support.command import QUICK, answer, assert_one_line, write_inputs
 
 MODULES = {
     "stylize": stylize,
@@ -134,6 +136,91 @@ def test_a_mistake_gets_one_line(arguments, message, capsys):
     (line,) = told.err.splitlines()
     assert line.startswith("nst_tf: ")
     assert message in line
+
+
+LONG, MANY_DIGITS = "x" * 300, "9" * 5000
+FILES = ["--content=photo.png", "--style=painting.jpg", "--output=out.png", "--weights=builtin"]
+
+
+@pytest.fixture(name="folder", scope="module")
+def _folder(tmp_path_factory):
+    """A folder with a photograph and a painting, and files of flags."""
+    folder = tmp_path_factory.mktemp("main")
+    write_inputs(folder)
+    for name, flag in {
+        "nul": "--trace=a\0b.csv",
+        "own": "--init=\0.png",
+        "self": "--flagfile=self\n--size=x",
+    }.items():
+        (folder / name).write_text(flag)
+    os.symlink("loop.png", folder / "loop.png")
+    os.mkfifo(folder / "pipe.json")
+    return folder
+
+
+UNUSABLE = {
+    # Flags of absl's own, of which a command knows --flagfile, --undefok and --help alone.
+    "Unknown command line flag": [
+        "stderrthreshold=x",
+        "verbosity=abc",
+        "log_dir=x",
+        "pdb",
+        "only_check_args",
+    ],
+    "logtostderr": ["nologtostderr=3"],
+    "can't decode": ["flagfile=photo.png"],
+    "Is a directory": ["flagfile=."],
+    "nst_tf: Hit circular flagfile dependency. Ignoring flagfile: self": ["flagfile=self"],
+    "undefok": ["undefok"],
+    "size": [f"size={MANY_DIGITS}"],
+    "tile": [f"tile={MANY_DIGITS}"],
+    "scales": [f"scales={MANY_DIGITS}", "scales=nan"],
+    "steps": [f"steps={MANY_DIGITS}", f"steps={MANY_DIGITS},3"],
+    "checkpoint_every: nan; allowed: a number": ["checkpoint_every=nan"],
+    "style_weight: inf; allowed: from 0": ["style_weight=1e400"],
+    "too long": [
+        *(
+            f"{name}={LONG}.png"
+            for name in ("flagfile", "content", "style", "plot", "logdir", "config", "init")
+        ),
+        *(f"{name}={LONG}/a.png" for name in ("output", "comparison", "content_mask", "animation")),
+    ],
+    "symbolic links": [f"{name}=loop.png" for name in ("content", "output", "init", "style_regions")],
+    "embedded null": ["flagfile=\0"],
+    "trace: 'a\\x00b.csv' cannot be used: embedded null": ["flagfile=nul"],
+    "init: '\\x00.png' cannot be used: embedded null": ["flagfile=own"],
+    "is not an ordinary file; name another": ["config=pipe.json", "config=/dev/zero"],
+    "init: 'given' stands for a picture that was handed over in Python": ["init=given"],
+}
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"), [(flag, message) for message, listed in UNUSABLE.items() for flag in listed]
+)
+def test_a_flag_that_cannot_be_used_gets_one_line(flag, message, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = sorted(os.listdir())
+    assert_one_line(answer([*FILES, f"--{flag}"]), message)
+    assert sorted(os.listdir()) == before
+
+
+def test_a_start_that_needs_a_photograph_is_refused_without_one(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    texture = ["--style=painting.jpg", "--output=out.png", "--content_weight=0", "--init=content"]
+    assert_one_line(answer(texture), "init: 'content' needs a photograph")
+
+
+def test_a_folder_that_has_been_removed_gets_one_line(folder, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    named = [f"--content={folder / 'photo.png'}", f"--style={folder / 'painting.jpg'}"]
+    assert_one_line(answer([*named, "--output=out.png"]), "output: out.png is relative to the")
+    out = tmp_path / "out.png"
+    code, said, _ = answer([*named, *QUICK, "--steps=1", "--size=32", f"--output={out}"])
+    assert (code, out.is_file()) == (0, True)
+    assert said.startswith(f"{out}: 32 x 24 pixels")
 
 
 # {command: (a flag with a typo, what was meant)}.
@@ -282,6 +369,29 @@ def test_memory_that_runs_out_gets_one_line(error, said, capsys, monkeypatch):
     assert capsys.readouterr().err == (
         f"nst_tf: memory ran out ({said}); a smaller --size or smaller pictures need less, or allow more\n"
     )
+
+
+@pytest.mark.parametrize("kind", ["ResourceExhaustedError", "AbortedError"])
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_memory_that_tensorflow_lacks_gets_one_line(kind, name, capsys, monkeypatch):
+    def fail(_):
+        raise type(kind, (Exception,), {})("could not create a\nmemory object")  # as TensorFlow names it
+
+    monkeypatch.setattr(MODULES[name], "main", fail)
+    assert main.main(["nst_tf", name]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "memory ran out (could not create a memory object)" in line
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_what_a_disk_refuses_gets_one_line(name, capsys, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "a.png")
+
+    monkeypatch.setattr(MODULES[name], "main", fail)
+    assert main.main(["nst_tf", name]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("[Errno 28] No space left on device: 'a.png'")
 
 
 def test_another_import_that_fails_is_not_about_memory(monkeypatch):

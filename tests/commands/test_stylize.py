@@ -1,6 +1,9 @@
-"""What the command says of a picture that is probably useless."""
+"""What the command says of a picture that is probably useless, and of files that cannot be written."""
 
+import contextlib
 import dataclasses
+import errno
+import resource
 
 import numpy as np
 import pytest
@@ -8,7 +11,9 @@ import pytest
 from nst_tf.commands import stylize
 from nst_tf.config import presets
 from nst_tf.engine.progress import TraceRow
+from nst_tf.io import pictures
 from tests import conftest
+from tests.support import command
 
 
 @dataclasses.dataclass
@@ -53,3 +58,52 @@ def test_a_picture_that_ends_almost_uniform_gets_a_hint():
     grey = np.full((8, 8, 3), 0.5, np.float32) + np.linspace(0, 0.01, 8, dtype=np.float32)[:, None, None]
     assert "almost uniform" in str(_hint(FALLING, grey))
     assert _hint((), grey) is None  # recoloured, without steps
+
+
+@contextlib.contextmanager
+def _files_of_at_most(size):
+    """Has writes beyond a size fail, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_a_full_disk_takes_from_a_run_is_said_and_the_picture_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command.write_inputs(tmp_path)
+    # The picture has 6 kB, an animation and a plot more than twice as many, and so have summaries.
+    showing = ["--logdir=logs", "--animation=a.gif", "--plot=p.svg", "--save_every=2", "--trace=t.csv"]
+    with _files_of_at_most(12_000):
+        code, said, told = command.answer([*command.FILES, *command.QUICK, "--output=o.png", *showing])
+    assert code == 1
+    assert said.startswith("o.png: 48 x 36 pixels in 6 steps")
+    lines = [line for line in told.splitlines() if not line.startswith("step ")]
+    assert [line.split(":")[-1] for line in lines[1:]] == [" [Errno 27] File too large"] * 2
+    assert lines[0].startswith("logdir: logs cannot be written to: logs/events.out")
+    assert "File too large" in lines[0]
+    assert [line.split(":")[1] for line in lines[1:]] == [" animation", " plot"]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    snapshots = [f"o-step000{step}.png" for step in (2, 4, 6)]
+    assert found == ["logs", *snapshots, "o.png", "o.png.json", "painting.jpg", "photo.png", "t.csv"]
+
+
+def test_a_snapshot_that_cannot_be_written_makes_the_command_fail(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command.write_inputs(tmp_path)
+    write = pictures.write
+
+    def refuse(image, path, **options):
+        if "step" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(image, path, **options)
+
+    monkeypatch.setattr(pictures, "write", refuse)
+    code, said, told = command.answer(
+        [*command.FILES, *command.QUICK, "--output=o.png", "--save_every=6", "--steps=6"]
+    )
+    assert (code, (tmp_path / "o.png").is_file()) == (1, True)
+    assert said.startswith("o.png: ")
+    assert "save_every: o-step0006.png could not be written: [Errno 28] No space left on device" in told

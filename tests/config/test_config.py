@@ -151,8 +151,13 @@ def test_a_smallest_scale_alone_keeps_their_number():
         ({"min_scale": 128, "scales": (1.0,)}, "min_scale: beside scales"),
         ({"scale_factor": 2, "size": 0}, "scale_factor: with size 0; allowed: with --size"),
         ({"style_scale": 0.0}, "style_scale: 0.0; allowed: above 0"),
+        ({"scales": (0, 1), "steps": 9}, "scales: (0.0, 1.0); allowed: coarse to fine, above 0"),
+        ({"tile": "9" * 5000}, "tile: '999"),
+        ({"size": 10**5000}, "size: int too long to show; allowed: from 0 to 2147483647"),
+        ({"style_weight": 10**5000}, "style_weight: int too long to show; allowed: from 0"),
+        ({"optimizer": 10**5000}, "optimizer: int too long to show; allowed: a name"),
         ({"style_scale": 2.0, "style_size": 100}, "style_scale and style_size: 2.0 and 100; allowed: one of"),
-        ({"style_blend_weights": (0, 0)}, "style_blend_weights: (0, 0); allowed: at least one above 0"),
+        ({"style_blend_weights": (0, 0)}, "style_blend_weights: (0.0, 0.0); allowed: at least one above 0"),
     ],
 )
 def test_contradictory_scales_and_weights_are_refused(changes, message):
@@ -183,3 +188,24 @@ def test_another_statistic_brings_a_weight_that_suits_it():
     assert (
         apply_overrides(DEFAULT, {"style_statistics": "gram_mean_std"}).style.weight == DEFAULT.style.weight
     )
+
+
+def test_numbers_are_floats_where_floats_are_meant():
+    made = presets.get("default", style_weight=10**25, content_weight=1, total_variation_weight=-0.0)
+    assert made.style.weight == 1e25
+    assert (type(made.style.weight), type(made.content.weight)) == (float, float)
+    assert str(made.total_variation.weight) == "0.0"
+
+
+@pytest.mark.parametrize("preset", [3, None, [1], ("default",)])
+def test_a_preset_that_is_no_name_is_refused(preset):
+    with pytest.raises(errors.InputError, match=r"^preset: .* is not one of default, "):
+        presets.get(preset)
+
+
+def test_a_path_in_the_home_folder_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    made = presets.get("default", init="~/begin.png", weights=pathlib.Path("~/vgg.h5"))
+    assert (made.start.init, made.network.weights) == ("/home/someone/begin.png", "/home/someone/vgg.h5")
+    monkeypatch.setenv(presets.WEIGHTS_VARIABLE, "~/other.h5")
+    assert presets.get("default").network.weights == "/home/someone/other.h5"

@@ -396,3 +396,12 @@ def test_where_no_size_fits_none_is_named(monkeypatch, chosen):
     ) as caught:
         _fit(chosen)
     assert "--size" not in str(caught.value)
+
+
+def test_histories_are_shortened_in_few_tries_whatever_their_length():
+    assert list(memory._shorter(10, 3)) == [10, 9, 8, 7, 6, 5, 4, 3]
+    assert list(memory._shorter(2, 2)) == [2]
+    tried = list(memory._shorter(2**31 - 1, 3))
+    assert len(tried) < 350
+    assert tried == sorted(tried, reverse=True)
+    assert tried[-29:] == list(range(31, 2, -1))

@@ -146,9 +146,9 @@ def test_what_is_loaded_is_what_single_readers_return():
 
 def test_without_a_photograph_a_run_starts_from_noise():
     paths, config = inputs.InputPaths(styles=["style.png"]), presets.get("default", content_weight=0)
-    assert inputs.with_start(config, paths).start.init == "noise"
-    assert inputs.with_start(presets.get(config, init="gray"), paths).start.init == "gray"
-    assert inputs.with_start(config, inputs.InputPaths(content=LABELS)).start.init == "content"
+    assert inputs.with_start(config, paths, ()).start.init == "noise"
+    assert inputs.with_start(presets.get(config, init="gray"), paths, ()).start.init == "gray"
+    assert inputs.with_start(config, inputs.InputPaths(content=LABELS), ()).start.init == "content"
 
 
 def test_large_pictures_are_read_near_the_size_that_is_needed(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Manifests: what they say, and that they make the same picture again."""
 
 import json
+import math
+import os
 import pathlib
 from typing import Any
 
@@ -75,6 +77,88 @@ def test_a_broken_one_gets_one_line(tmp_path, text, message):
     with pytest.raises(errors.InputError, match=message) as caught:
         manifest.to_config(manifest.read(tmp_path / "a.json"), "a.json")
     assert "\n" not in str(caught.value)
+
+
+ENTRY = {"name": "x", "sha256": "0"}
+
+
+# {part of a manifest: values that it does not have}.
+MISSHAPEN: dict[str, list[Any]] = {
+    "weights": [None, [], 3, "x", {"name": "x"}, {"name": 3, "sha256": "0"}],
+    "inputs": [None, [1], 3, {"content": 1}, {"content": {**ENTRY, "name": None}}],
+    "losses": [None, [1.0], {"total": "x"}, {"total": True}, {"total": {}}],
+    "versions": [None, [], {"python": 3}],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [(part, value) for part, values in MISSHAPEN.items() for value in values]
+)
+def test_a_part_of_another_shape_is_refused_on_reading(tmp_path, part, value):
+    (tmp_path / "a.json").write_text(json.dumps({**MADE, part: value}))
+    with pytest.raises(errors.InputError, match=f"a.json: its '{part}' is not as this program writes it$"):
+        manifest.read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[" * 100_000, "holds no manifest"),
+        (b'{"config": ' * 20_000 + b"3" + b"}" * 20_000, "holds no manifest"),
+        (b'{"config": {"steps": ' + b"9" * 5000 + b"}}", "holds no manifest"),
+        (b" " * 2**20 + b'{"config": {}}', "holds no manifest"),
+        (b"\xff\xfe{", "cannot be read"),
+        (b'{"config": {"preset": "\xe9"}}', "cannot be read"),
+    ],
+)
+def test_what_python_cannot_take_for_json_gets_one_line(tmp_path, data, message):
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(errors.InputError, match=message) as caught:
+        manifest.read(tmp_path / "a.json")
+    assert "\n" not in str(caught.value)
+    if b"\xff" not in data and b"\xe9" not in data:  # the same in a picture
+        pictures.write(CONTENT, tmp_path / "a.tif", text=data.decode())
+        with pytest.raises(errors.InputError, match=message):
+            manifest.read(tmp_path / "a.tif")
+
+
+NESTED = json.loads("[" * 800 + "]" * 800)
+ODD: list[Any] = [{"a": 1}, [[1]], [], None, True, -1, math.nan, math.inf, 10**4000, [4, {"a": 1}], NESTED]
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("name", ["steps", "size", "style_weight", "weights", "preset"])
+def test_a_setting_of_another_type_gets_one_line(tmp_path, name, value):
+    (tmp_path / "a.json").write_text(json.dumps({**MADE, "config": {**MADE["config"], name: value}}))
+    with pytest.raises(errors.InputError, match=f"^{name}: |^content_weight|^scales: ") as caught:
+        manifest.to_config(manifest.read(tmp_path / "a.json"), "a.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_and_missing_parts_are_no_mistake(tmp_path):
+    text = json.dumps({"config": MADE["config"]})
+    (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
+    found = manifest.read(tmp_path / "a.json")
+    assert found == {**json.loads(text), "weights": {}, "inputs": {}, "losses": {}, "versions": {}}
+    assert "weights are not those" in manifest.differences(found, MADE)[-1]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.png"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(errors.InputError, match="is not an ordinary file; name another"):
+        manifest.read(tmp_path / name)
+
+
+def test_a_loss_that_is_no_number_is_null():
+    made = manifest.make(CHOSEN, {}, ENTRY, {"total": math.nan, "style": 1e30, "content": math.inf})
+    assert json.loads(manifest.to_text(made))["losses"] == {"total": None, "style": 1e30, "content": None}
+
+
+def test_weights_with_a_name_that_no_file_can_have_are_looked_for_elsewhere():
+    named = presets.get(presets.DEFAULT, weights="x" * 300 + ".h5")
+    assert manifest.find_weights(named, None) == named
+    assert manifest.find_weights(named, "elsewhere.h5").network.weights == "elsewhere.h5"
 
 
 json_values = st.recursive(

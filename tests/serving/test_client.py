@@ -733,7 +733,7 @@ def test_mistakes_in_settings(changes, message):
 @pytest.mark.parametrize(("scheme", "library"), [("grpc", "grpc"), ("http", "requests")])
 def test_a_library_that_is_missing_gets_one_line(monkeypatch, scheme, library):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(errors.InputError, match=r"pip install 'nst_tf\[serving\]'"):
+    with pytest.raises(errors.InputError, match=r"pip install '\.\[serving\]' in "):
         client.check_server(f"{scheme}://host:1")
 
 
