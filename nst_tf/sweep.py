@@ -11,7 +11,6 @@ import itertools
 import os
 import pathlib
 import re
-import tempfile
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -108,7 +107,8 @@ def _files(value: str) -> list[pathlib.Path]:
     """Returns the files that are there among what a value names, with commas."""
     texts = dict.fromkeys([value, *value.split(",")])
     paths = [samples.to_path(os.path.expanduser(text)) for text in texts if text]
-    return [path for path in paths if path.is_file()]
+    # `Path.is_file` raises where a value is longer than a name may be.
+    return [path for path in paths if os.path.isfile(path)]
 
 
 class Cell(NamedTuple):
@@ -122,10 +122,12 @@ class Cell(NamedTuple):
 
 
 class Painted(NamedTuple):
-    """Where a picture is, and what came of its run; None where it was kept from an earlier sweep."""
+    """A picture of a sheet."""
 
-    path: pathlib.Path
-    result: "Result | None"
+    shown: Image.Image  # not larger than the sheet needs it
+    result: "Result | None"  # of its run; None where it was kept from an earlier sweep
+    path: pathlib.Path | None  # where it is kept, if anywhere
+    failure: str = ""  # a line that says why it is not where it should be kept
 
 
 class _Wanted(NamedTuple):
@@ -143,7 +145,8 @@ class Sweep:
     def __init__(
         self,
         cells: Sequence[Cell],
-        keep: pathlib.Path | None,
+        keep: pathlib.Path | None = None,
+        side: int | None = None,
         quiet: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         """Finds out for every picture whether it can be painted.
@@ -151,14 +154,15 @@ class Sweep:
         Args:
             cells: The pictures.
             keep: The folder that pictures are kept in, made once all is found good; None keeps none.
+            side: As for `sheet`.
             quiet: () -> a context in which pictures are read and TensorFlow is loaded: a process of its own
                 keeps their notes off its terminal.
 
         Raises:
-            InputError: One cannot be painted.
+            InputError: One cannot be painted, or not be kept.
         """
-        if keep is not None and keep.exists() and not keep.is_dir():
-            raise errors.InputError(f"keep: {keep} is not a folder; name another")
+        if keep is not None:
+            _check_folder(keep)
         # First what needs no TensorFlow, which takes seconds to load. No picture is kept in memory.
         self._quiet = quiet
         with quiet():
@@ -167,48 +171,107 @@ class Sweep:
             importlib.import_module("nst_tf.api")
         self._cells = list(cells)
         self._wanted = [_find_out(cell, found) for cell, found in zip(cells, seen, strict=True)]
-        self._keep = keep
+        self._keep, self._side = keep, side
+        if keep is not None:
+            _make_folder(keep)
 
-    def paint(
-        self, number: int, folder: pathlib.Path, on_progress: Callable[["Progress"], object] | None = None
-    ) -> Painted:
-        """Paints a picture, or takes the one that is kept.
+    def kept(self, number: int) -> Painted | None:
+        """Returns a picture that an earlier sweep has kept; None where there is none.
 
         Args:
             number: Which, from 0.
-            folder: For what is being painted, and for what is not kept: a run that is stopped or diverges is
-                not.
+        """
+        path = self._path(number)
+        if path is None or not _agrees(path, self._wanted[number]):
+            return None
+        return Painted(self._shown(path), None, path)
+
+    def paint(self, number: int, on_progress: Callable[["Progress"], object] | None = None) -> "Result":
+        """Paints a picture.
+
+        Args:
+            number: Which, from 0.
             on_progress: As for `stylize`.
 
         Raises:
             InputError: An input is not as it was, or memory does not suffice.
-            OSError: The picture cannot be written.
         """
         from nst_tf import api
 
-        wanted, cell = self._wanted[number], self._cells[number]
-        kept = None if self._keep is None else self._keep / wanted.name
-        if kept is not None and _agrees(kept, wanted):
-            return Painted(kept, None)
-        made = folder / wanted.name
+        cell = self._cells[number]
         with self._quiet():
             # In a list, to be taken out: see `api.paint`.
             loaded = [inputs.load(cell.paths, cell.config, cell.overrides)]
-        result = api.paint(loaded.pop(), cell.config, on_progress=on_progress)
-        result.save(made)
-        if kept is None or result.outcome != "finished":
-            return Painted(made, result)
-        # The picture last: without its manifest beside it it would not be found to agree.
-        for path in (manifest.sidecar(made), made):
-            files.move(path, kept.with_name(path.name))
-        return Painted(kept, result)
+        return api.paint(loaded.pop(), cell.config, on_progress=on_progress)
 
-    def folder(self) -> contextlib.AbstractContextManager[pathlib.Path]:
-        """Returns a new folder for `paint`: in the one that keeps pictures, where they are moved to."""
-        if self._keep is None:
-            return files.temporary_folder(pathlib.Path(tempfile.gettempdir()))
-        self._keep.mkdir(parents=True, exist_ok=True)
-        return files.temporary_folder(self._keep)
+    def keep(self, number: int, result: "Result") -> Painted:
+        """Keeps a picture: in the folder, or in a new temporary one where that cannot be written to.
+
+        Without a folder none is kept; nor is one whose run was stopped or diverged.
+
+        Args:
+            number: Which, from 0.
+            result: What `paint` returned.
+        """
+        path, shown = self._path(number), self._shown(result.image)
+        if path is None or result.outcome != "finished":
+            return Painted(shown, result, None)
+        try:
+            written, failure = files.write_somewhere(lambda where: _save(result, pathlib.Path(where)), path)
+        except OSError as error:
+            return Painted(shown, result, None, f"{path} could not be written: {errors.one_line(error)}")
+        return Painted(shown, result, written, failure)
+
+    def _path(self, number: int) -> pathlib.Path | None:
+        """Returns where a picture is kept; None where none is."""
+        return None if self._keep is None else self._keep / self._wanted[number].name
+
+    def _shown(self, picture: pictures.Picture) -> Image.Image:
+        """Returns a picture as small as the sheet needs it: files may be gone when that is laid out."""
+        image = pictures.read(picture)
+        return figures.fitted(image[0], self._side or min(_LARGEST_CELL, max(image.shape)))
+
+
+def _check_folder(keep: pathlib.Path) -> None:
+    """Finds out whether pictures can be kept in a folder, which need not be there yet.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if os.path.lexists(keep) and not os.path.isdir(keep):
+        raise errors.InputError(f"keep: {keep} is not a folder; name another")
+    nearest = next(path for path in (keep, *keep.absolute().parents) if os.path.lexists(path))
+    if not (os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK)):
+        raise errors.InputError(f"keep: {nearest} cannot be written to; name a folder that can")
+
+
+def _make_folder(keep: pathlib.Path) -> None:
+    """Makes the folder that pictures are kept in, unless it is there.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise errors.InputError(
+            f"keep: {keep} cannot be made: {errors.one_line(error)}; name another folder"
+        ) from None
+
+
+def _save(result: "Result", path: pathlib.Path) -> None:
+    """Writes a picture and its manifest, and makes their folder if it is gone.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.temporary_folder(path.parent) as folder:
+        made = folder / path.name
+        result.save(made)
+        # The picture last: without its manifest beside it it would not be found to agree.
+        for each in (manifest.sidecar(made), made):
+            files.move(each, path.with_name(each.name))
 
 
 class _Seen(NamedTuple):
@@ -266,28 +329,43 @@ def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:
     )
 
 
+class Shown(NamedTuple):
+    """What is in a cell of a sheet."""
+
+    picture: Image.Image | None  # None leaves the place empty
+    note: str = ""  # what stands below it
+
+
 def sheet(
-    paths: Sequence[pathlib.Path], rows: Axis | None, columns: Axis | None, side: int | None = None
+    cells: Sequence[Shown], rows: Axis | None, columns: Axis | None, side: int | None = None
 ) -> Image.Image:
     """Returns pictures in a grid of cells of one size, with labels to the left and above.
 
     Args:
-        paths: Of the pictures, row by row.
+        cells: Row by row.
         rows: What changes from row to row, if anything.
         columns: What changes from column to column, if anything.
         side: The longest side of a picture in pixels; None for the largest's, at most 384.
     """
-    side = side or min(_LARGEST_CELL, max(max(pictures.read(path).shape) for path in paths))
-    nothing = Image.new("RGB", (1, 1), "white")
+    longest = max((max(cell.picture.size) for cell in cells if cell.picture), default=_LARGEST_CELL)
+    side = side or min(_LARGEST_CELL, longest)
     narrow = max(_LABEL_WIDTH, round(side * _LABEL_SHARE))
     heads, tops = _settings(rows), [_label(settings, side) for settings in _settings(columns)]
+    laid_out = [_laid_out(cell, side) for cell in cells]
     grid = []
     for number, head in enumerate(heads):
-        cells = [figures.fitted(path, side) for path in paths[number * len(tops) : (number + 1) * len(tops)]]
-        grid.append([_label(head, narrow), *cells] if rows else cells)
+        line = laid_out[number * len(tops) : (number + 1) * len(tops)]
+        grid.append([_label(head, narrow), *line] if rows else line)
     if columns:
-        grid.insert(0, [nothing, *tops] if rows else tops)
+        grid.insert(0, [Image.new("RGB", (1, 1), "white"), *tops] if rows else tops)
     return figures.grid(grid)
+
+
+def _laid_out(cell: Shown, side: int) -> Image.Image:
+    """Returns a cell's picture with its note below."""
+    lines = [figures.fitted(cell.picture, side)] if cell.picture else []
+    lines += [figures.caption(cell.note, side)] if cell.note or not lines else []
+    return figures.grid([[line] for line in lines], gaps=(0, 4))
 
 
 def _label(settings: Settings, width: int) -> Image.Image:
@@ -295,5 +373,6 @@ def _label(settings: Settings, width: int) -> Image.Image:
     shown = [figures.caption(label(settings), width)]
     for flag, value in settings.items():
         if flag in _SHOWN:
-            shown = [*(figures.fitted(path, width // 2) for path in _files(value)), *shown]
+            with contextlib.suppress(errors.InputError):  # the file was replaced while pictures were painted
+                shown = [*(figures.fitted(path, width // 2) for path in _files(value)), *shown]
     return figures.grid([[picture] for picture in shown], gaps=(0, 4))

@@ -30,6 +30,35 @@ SHALLOW_FLAGS = [f"--{name}={','.join(map(str, values))}" for name, values in SH
 NARROW = (4, 5, 6, 7, 8)
 
 
+# The files that take longest, from the longest on: begun first, or one would be left alone at the end.
+LONGEST = (
+    "integration/test_end_to_end.py",
+    "integration/test_resume.py",
+    "test_api.py",
+    "network/test_tiling.py",
+    "integration/test_regions_in_runs.py",
+    "serving/test_export.py",
+    "integration/test_real_weights.py",
+    "losses/test_objective.py",
+    "serving/test_signatures.py",
+    "serving/test_client.py",
+    "tools/test_local_server.py",
+    "serving/test_stateless.py",
+    "engine/test_stylizer.py",
+    "commands/test_sweep.py",
+    "network/test_winograd.py",
+    "integration/test_other_systems.py",
+    "optimizers/test_rules.py",
+    "optimizers/test_lbfgs.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first; check.sh has two processes take files in this order."""
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def untouched_repository():
     """Fails when a test writes into the repository."""

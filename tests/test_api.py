@@ -264,7 +264,9 @@ def test_pictures_come_in_many_kinds_and_others_are_refused_by_name(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("call", ["stylize", "evaluate", "Stylizer"])
+@pytest.mark.parametrize(
+    "call", ["stylize", *(pytest.param(name, marks=pytest.mark.slow) for name in ("evaluate", "Stylizer"))]
+)
 def test_a_process_that_was_forked_says_so_and_does_not_hang(call):
     """In a process of its own, which forks after it has painted; a child that was spawned would do."""
     code = f"""

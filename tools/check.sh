@@ -14,9 +14,10 @@ python=.venv/bin/python
 # tests of one share what they export and serve.
 # Coverage, which slows Python by a third, on demand: tools/check.sh --cov
 # What takes long and rarely breaks, too: tools/check.sh --slow
+# In the order that tests/conftest.py gives them, the longest first.
 # One thread each for arithmetic, which is little: two times two on two cores wait for each other.
 if [ "${1:-}" = --slow ]; then
   shift
   set -- -m "slow or not slow" "$@"
 fi
-TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --dist=loadfile "$@"
+TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 from nst_tf import errors, runtime
-from nst_tf.commands import terminal
+from nst_tf.commands import run_flags, terminal
 from nst_tf.config import presets
-from nst_tf.io import paths
 
 INTRODUCTION = """Exports the whole optimisation loop as a SavedModel that TensorFlow Serving serves.
 
@@ -61,7 +60,9 @@ def main(values: flags.FlagValues) -> int:
         raise errors.InputError(
             "--precision is missing; allowed: float32, or bfloat16 for a server with instructions for it"
         )
-    output = paths.typed(values["output"].value, "output")
+    output = run_flags.to_path(values, "output")
+    if output is None:
+        raise errors.InputError("--output=FOLDER is missing: the model's folder; --help explains")
     names = ("size", "steps", "history", "weights", "precision")
     changes = {name: values[name].value for name in names if values[name].value is not None}
     chosen = presets.get(values["preset"].value, **changes)
@@ -81,7 +82,11 @@ def main(values: flags.FlagValues) -> int:
     limits = export.default_limits(chosen)._replace(
         **{name: value for name, value in given.items() if value is not None}
     )
-    folder = export.export(chosen, output, limits=limits, version=values["version"].value)
+    try:
+        folder = export.export(chosen, output, limits=limits, version=values["version"].value)
+    except OSError as error:
+        terminal.complain("export", f"the model could not be written: {errors.one_line(error)}")
+        return terminal.EXIT_FAILED
     megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     bounds = f"results up to {limits.max_pixels} pixels and {limits.max_steps} steps"
     terminal.say(f"{folder}: {megabytes:.0f} MB; {bounds}{note}")

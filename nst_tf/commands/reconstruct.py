@@ -19,6 +19,7 @@ if typing.TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from nst_tf.api import Result
     from nst_tf.io.pictures import Picture
 
 INTRODUCTION = """Draws what each layer of the network keeps of a photograph and of a painting.
@@ -42,6 +43,9 @@ _OPEN: Mapping[str, Any] = {"init": "noise", "clip": True, "size": 192, "steps":
 # faint noise: layers hardly see the finest noise and leave it there, twice as much of 32 levels as of 8.
 # A texture is not preconditioned: relu1_1 sees no large shapes, and the filter would put some there.
 _OPEN_FOR_CONTENT: Mapping[str, Any] = {"preconditioner": "inverse_sqrt_frequency", "noise_levels": 8.0}
+
+# Of a picture whose run has diverged.
+_DIVERGED = "the loss became infinite or NaN; the picture drawn is the last good one"
 
 # Of the rows' names, in pixels.
 _NAME_WIDTH = 80
@@ -126,17 +130,19 @@ def main(values: flags.FlagValues) -> int:
     rows = [
         Row(name, picture, preset, run.overrides) for name, picture in given.items() if picture is not None
     ]
+    drawn, diverged = figure(rows)
+    failures = [f"{name}: {_DIVERGED}" for name in diverged]
     try:
-        drawn = figure(rows)
         written, failure = files.write_somewhere(
             lambda path: pictures.write(np.asarray(drawn, np.float32) / 255.0, path), run.output
         )
+        failures += [failure] if failure else []
+        terminal.say(f"{written}: {drawn.width} x {drawn.height} pixels")
     except OSError as error:
-        raise errors.InputError(str(error)) from None
-    terminal.say(f"{written}: {drawn.width} x {drawn.height} pixels")
-    if failure:
-        terminal.complain("reconstruct", failure)
-    return terminal.EXIT_FAILED if failure else 0
+        failures.append(f"the figure could not be written: {errors.one_line(error)}")
+    for line in failures:
+        terminal.complain("reconstruct", line)
+    return terminal.EXIT_FAILED if failures else 0
 
 
 class Row:
@@ -177,14 +183,14 @@ class Row:
             scales.plan_scales(config, *self._original.shape[:2])
         formulations.load_weights(self._configs[-1])
 
-    def paint(self, column: int) -> "np.ndarray":
-        """Returns a reconstruction, and tells on standard error how it goes on."""
+    def paint(self, column: int) -> "Result":
+        """Returns a reconstruction's result, and tells on standard error how it goes on."""
         from nst_tf import api
         from nst_tf.callbacks import report
 
         bar = report.ProgressBar()
         try:
-            return api.paint(self._loaded, self._configs[column], on_progress=bar).image
+            return api.paint(self._loaded, self._configs[column], on_progress=bar)
         finally:
             bar.close()
 
@@ -201,16 +207,24 @@ class Row:
         return [name, *shown], [Image.new("RGB", (_NAME_WIDTH, 1), "white"), *below]
 
 
-def figure(rows: Sequence[Row]) -> "Image.Image":
-    """Paints all that is in the rows and returns them below each other."""
+def figure(rows: Sequence[Row]) -> "tuple[Image.Image, list[str]]":
+    """Paints all that is in the rows.
+
+    Returns:
+        The rows below each other, and which pictures are of runs that have diverged.
+    """
     from nst_tf.callbacks import figures
 
     lines: list[list[Image.Image]] = []
+    diverged = []
     for number, row in enumerate(rows):
         painted = []
         for column, caption in enumerate(row.captions):
-            count = f"{number * len(LAYERS) + column + 1} of {len(rows) * len(LAYERS)}"
-            terminal.say(f"picture {count}: {row.name}, {caption}", sys.stderr)
-            painted.append(row.paint(column))
+            count = number * len(LAYERS) + column + 1
+            name = f"picture {count} of {len(rows) * len(LAYERS)}: {row.name}, {caption}"
+            terminal.say(name, sys.stderr)
+            result = row.paint(column)
+            painted.append(result.image)
+            diverged += [name] if result.outcome == "diverged" else []
         lines.extend(row.lines(painted))
-    return figures.grid(lines, gaps=(8, 0))
+    return figures.grid(lines, gaps=(8, 0)), diverged

@@ -114,7 +114,7 @@ def main(values: flags.FlagValues) -> int:
         terminal.complain(_NAME, str(error))
         return terminal.EXIT_FAILED
     except OSError as error:
-        terminal.complain(_NAME, f"a picture could not be written: {error}")
+        terminal.complain(_NAME, f"the picture could not be written: {errors.one_line(error)}")
         return terminal.EXIT_FAILED
     except KeyboardInterrupt as interrupt:
         terminal.complain(_NAME, "interrupted; no picture was written")
@@ -160,7 +160,10 @@ def _request(values: flags.FlagValues) -> int:
             return terminal.interrupted_code(error)
         raise
     watch.close()
-    return _write(answer, _path(values, "output"), time.perf_counter() - start)
+    code = _write(answer, _path(values, "output"), time.perf_counter() - start)
+    if watch.failure:
+        terminal.complain(_NAME, watch.failure)
+    return terminal.EXIT_FAILED if watch.failure else code
 
 
 def _in_steps(values: flags.FlagValues) -> bool:
@@ -299,6 +302,7 @@ class _Watch:
         from nst_tf.callbacks import report
 
         self.last: Answer | None = None
+        self.failure = ""  # why previews could not be written, if so
         self._previews = previews
         self._bar = report.ProgressBar()
         self._scales: list[Scale] = []  # as far as they have been seen
@@ -310,8 +314,11 @@ class _Watch:
 
         before, self.last = self.last, answer
         if self._previews:
-            self._previews.mkdir(exist_ok=True)
-            pictures.write(answer.image, self._previews / f"step_{answer.step:04d}.png")
+            try:
+                self._previews.mkdir(exist_ok=True)
+                pictures.write(answer.image, self._previews / f"step_{answer.step:04d}.png")
+            except OSError as error:  # the picture itself may be written all the same
+                self._previews, self.failure = None, f"previews end here: {errors.one_line(error)}"
         step, num_steps = answer.step or 0, answer.num_steps or 0
         height, width = answer.image.shape[:2]
         self._see(height, width, (before and before.step) or 0, num_steps)

@@ -13,7 +13,9 @@ from nst_tf import errors, runtime
 from nst_tf.commands import run_flags, stylize, terminal
 
 if typing.TYPE_CHECKING:
-    from nst_tf.sweep import Sweep
+    from PIL import Image
+
+    from nst_tf.sweep import Shown, Sweep
 
 INTRODUCTION = """Paints a picture for each value of one or two flags, and lays them out on a labelled sheet.
 
@@ -24,7 +26,8 @@ INTRODUCTION = """Paints a picture for each value of one or two flags, and lays 
   nst_tf sweep ... --keep=swept    finished pictures stay there, and the same command paints the rest
 
 Every flag about one picture holds for all of them, or may be swept. All values are checked before the first
-picture is painted.
+picture is painted. One that cannot be painted later leaves its place empty, and the sweep exits with 1; so it
+does where one diverges or cannot be kept, which is on the sheet all the same.
 """
 
 _NAME = "sweep"
@@ -72,8 +75,6 @@ def main(values: flags.FlagValues) -> int:
     terminal.hide_tensorflow_warnings()
     try:
         return _sweep(values)
-    except OSError as error:
-        raise errors.InputError(str(error)) from None
     except KeyboardInterrupt as interrupt:
         kept = "what was finished is kept" if values["keep"].value else "with --keep=FOLDER it could go on"
         terminal.complain(_NAME, f"interrupted; no sheet was written; {kept}")
@@ -85,12 +86,9 @@ def _sweep(values: flags.FlagValues) -> int:
 
     Raises:
         InputError: Something that the user gave cannot be used.
-        OSError: A picture cannot be written.
+        Interrupted: A signal has come.
     """
-    import numpy as np
-
     from nst_tf import sweep
-    from nst_tf.io import files, pictures
 
     run_flags.refuse(values, run_flags.OF_ONE_RUN, "a sheet has many runs")
     output = run_flags.to_path(values, "output")
@@ -111,41 +109,73 @@ def _sweep(values: flags.FlagValues) -> int:
     terminal.show_warnings()
     if all(run.config.network.convolution != "direct" for run in runs):
         runtime.use_onednn()
-    made = sweep.Sweep(cells, run_flags.to_path(values, "keep"), runtime.quiet)
-    with made.folder() as folder:
-        painted = []
-        for number, (cell, run) in enumerate(zip(cells, runs, strict=True)):
-            text = f"picture {number + 1} of {len(cells)}: {sweep.label(cell.settings)}"
-            terminal.say(text, sys.stderr)
-            painted.append(_paint(made, number, run, folder))
-        sheet = sweep.sheet([path for path, _ in painted], rows, columns, values["cell"].value)
+    side = values["cell"].value
+    made = sweep.Sweep(cells, run_flags.to_path(values, "keep"), side, runtime.quiet)
+    shown, codes = [], []
+    for number, (cell, run) in enumerate(zip(cells, runs, strict=True)):
+        name = f"picture {number + 1} of {len(cells)}"
+        terminal.say(f"{name}: {sweep.label(cell.settings)}", sys.stderr)
+        one, code = _paint(made, number, run, name)
+        shown.append(one)
+        codes.append(code)
+    if all(one.picture is None for one in shown):
+        terminal.complain(_NAME, "no picture could be painted; no sheet was written")
+        return terminal.EXIT_FAILED
+    return max(*codes, _write(sweep.sheet(shown, rows, columns, side), output, shown))
+
+
+def _write(sheet: "Image.Image", output: pathlib.Path, shown: Sequence["Shown"]) -> int:
+    """Writes the sheet and says where it is; returns the exit code."""
+    import numpy as np
+
+    from nst_tf.io import files, pictures
+
+    try:
         written, failure = files.write_somewhere(
             lambda path: pictures.write(np.asarray(sheet, np.float32) / 255.0, path), output
         )
-    terminal.say(f"{written}: {len(painted)} pictures on {sheet.width} x {sheet.height} pixels")
+    except OSError as error:
+        terminal.complain(_NAME, f"the sheet could not be written: {errors.one_line(error)}")
+        return terminal.EXIT_FAILED
+    count = sum(one.picture is not None for one in shown)
+    of_all = str(count) if count == len(shown) else f"{count} of {len(shown)}"
+    terminal.say(f"{written}: {of_all} pictures on {sheet.width} x {sheet.height} pixels")
     if failure:
         terminal.complain(_NAME, failure)
-    return max([code for _, code in painted] + [terminal.EXIT_FAILED if failure else 0])
+    return terminal.EXIT_FAILED if failure else 0
 
 
-def _paint(made: "Sweep", number: int, run: run_flags.Run, folder: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Paints a picture, or takes the one that is kept; returns its path and how its run exits.
+def _paint(made: "Sweep", number: int, run: run_flags.Run, name: str) -> tuple["Shown", int]:
+    """Paints a picture, or takes the one that is kept; returns its cell and how its run exits.
+
+    One that cannot be painted or kept does not end the sweep, whose other pictures have taken time.
 
     Raises:
-        InputError: It cannot be painted after all.
-        Interrupted: A signal has stopped the run.
-        OSError: It cannot be written.
+        Interrupted: A signal has come.
     """
+    from nst_tf import sweep
+
     start = time.perf_counter()
-    with terminal.RunWatch() as watch:
-        path, result = made.paint(number, folder, watch)
-    if result is None:
-        terminal.say(f"{path} is kept", sys.stderr)
-        return path, 0
-    stylize.tell(_NAME, run, result, str(path), time.perf_counter() - start, sys.stderr)
-    if result.outcome == "stopped":
+    try:
+        if (found := made.kept(number)) is not None:
+            terminal.say(f"{found.path} is kept", sys.stderr)
+            return sweep.Shown(found.shown), 0
+        with terminal.RunWatch() as watch:
+            result = made.paint(number, watch)
+            watch.end_steps()
+            painted = made.keep(number, result)
+    except (errors.InputError, MemoryError) as error:
+        terminal.complain(_NAME, f"{name} could not be painted: {errors.one_line(error)}")
+        return sweep.Shown(None, "not painted"), terminal.EXIT_FAILED
+    seconds = time.perf_counter() - start
+    stylize.tell(_NAME, run, result, str(painted.path or name), seconds, sys.stderr)
+    if painted.failure:
+        terminal.complain(_NAME, painted.failure)
+    if watch.stop_asked:  # during the steps, or while it was written
         raise watch.interrupt()
-    return path, watch.exit_code(result.outcome)
+    note = "diverged: the last good picture" if result.outcome == "diverged" else ""
+    code = watch.exit_code(result.outcome) or (terminal.EXIT_FAILED if painted.failure else 0)
+    return sweep.Shown(painted.shown, note), code
 
 
 def _values_of(values: flags.FlagValues, settings: Mapping[str, str]) -> flags.FlagValues:

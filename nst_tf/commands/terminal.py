@@ -161,6 +161,11 @@ class RunWatch:
         """Returns the signal that has stopped the run; without one Ctrl-C."""
         return Interrupted(signal.SIGINT if self._number is None else self._number)
 
+    @property
+    def stop_asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._number is not None
+
     def _ask(self, number: int, _: FrameType | None) -> None:
         self._number = number
         if self._writing:

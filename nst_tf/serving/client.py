@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import importlib
 import io
-import math
 import numbers
 import re
 import urllib.parse
@@ -30,6 +29,12 @@ TIMEOUT_S = 600.0
 
 # 10 to 20 s at 512 pixels on two cores: less than the 30 s time-out of TensorFlow Serving's REST interface.
 STEPS_NOW = 10
+
+# A version is an int64 on the wire; a socket counts its time-out's milliseconds in an int32.
+_LAST_VERSION, _LONGEST_S = 2**63 - 1, 2_000_000
+
+# Characters of what a server says: a line or two.
+_LONGEST_DETAIL = 500
 
 # The inputs that only `stylize_blend` takes, as messages name them.
 _BLENDED = "style_blend_weights or color"
@@ -96,10 +101,7 @@ def request_stylization(
     """
     address = check_server(server)
     errors.require(settings or not on_progress, "settings", settings, "all of them, for a run with progress")
-    errors.require(model, "model", repr(model), "a name")
-    errors.require(version is None or version > 0, "version", version, "1 and above")
-    errors.require(steps_now > 0, "steps_now", steps_now, "1 and above")
-    errors.require(timeout_s > 0 and math.isfinite(timeout_s), "timeout_s", timeout_s, "above 0")
+    _check(model, version, steps_now, timeout_s)
     styles, signature = inputs.as_list(style), "stylize" if settings else "serving_default"
     tensors: dict[str, transports.Input] = {}
     if len(styles) != 1 or style_blend_weights is not None or color is not None:
@@ -122,6 +124,26 @@ def request_stylization(
         return _answer(outputs["image_bytes"], outputs["losses"], steps, steps)
 
 
+def _check(model: str, version: int | None, steps_now: int, timeout_s: float) -> None:
+    """Checks the arguments of every call.
+
+    Raises:
+        InputError: One is not allowed.
+    """
+    errors.require(isinstance(model, str) and model and _is_text(model), "model", repr(model), "a name")
+    good = version is None or (is_number(version, numbers.Integral) and 0 < version <= _LAST_VERSION)
+    errors.require(good, "version", version, "1 and above, below 2**63")
+    good = is_number(steps_now, numbers.Integral) and steps_now > 0
+    errors.require(good, "steps_now", steps_now, "1 and above")
+    good = is_number(timeout_s, numbers.Real) and 0 < timeout_s <= _LONGEST_S
+    errors.require(good, "timeout_s", timeout_s, f"above 0, up to {_LONGEST_S}")
+
+
+def _is_text(text: str) -> bool:
+    """Returns whether a text can be sent: a command's arguments may have bytes that are none."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def check_server(server: str) -> urllib.parse.SplitResult:
     """Returns the parts of a server's address, and loads the libraries that a connection to it needs.
 
@@ -130,12 +152,15 @@ def check_server(server: str) -> urllib.parse.SplitResult:
     """
     try:
         address = urllib.parse.urlsplit(server)
-        # Reading a port that is no number raises ValueError, as does half a pair of brackets.
-        usable = address.hostname and address.port != 0 and not (address.query or address.fragment)
-        grpc_path = address.scheme == "grpc" and address.path.strip("/")
-        usable = usable and address.scheme in transports.LIBRARIES and not grpc_path
-    except ValueError:
+        # Reading a port that is no number raises ValueError, as does half a pair of brackets, and a host's
+        # name with an empty or overlong part.
+        named = bool(address.hostname and address.hostname.rstrip(".").encode("idna")) and address.port != 0
+        printable = server.isprintable() and " " not in server
+        rest = address.query or address.fragment or (address.scheme == "grpc" and address.path.strip("/"))
+        usable = named and printable and not rest and address.scheme in transports.LIBRARIES
+    except (AttributeError, TypeError, ValueError):  # the former two: it is no text
         usable = False
+    server = re.sub("//[^/]*@", "//", server) if isinstance(server, str) else server  # without a password
     errors.require(usable, "server", repr(server), "grpc://HOST:PORT, http://HOST:PORT, https://HOST")
     try:
         for library in transports.LIBRARIES[address.scheme]:
@@ -156,6 +181,8 @@ def _paint_in_steps(
     """Runs a few steps in each call; each answer's state goes unchanged into the next call."""
     state, step = connection.predict("start", tensors, ("state_bytes",))["state_bytes"], 0
     while True:
+        if not _is_state(state):
+            raise _wrong_answer("with a state that is no bytes")
         now = {"state_bytes": state, "steps_now": np.int32(steps_now)}
         try:
             outputs = connection.predict("advance", {**tensors, **now}, _ADVANCED)
@@ -170,6 +197,11 @@ def _paint_in_steps(
         answer = _answer(outputs["preview_bytes"], outputs["losses"], step, num_steps)
         if on_progress(answer) or step == num_steps:
             return answer
+
+
+def _is_state(value: Any) -> bool:
+    """Returns whether a value is what a state is sent as: bytes, or a list of them."""
+    return all(isinstance(part, bytes) for part in (value if isinstance(value, list) else [value]))
 
 
 def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> dict[str, transports.Input]:
@@ -216,12 +248,12 @@ def _encode(picture: pictures.Picture, name: str) -> bytes:
 def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> Answer:
     """Returns the answer made of a picture file's bytes and four losses."""
     try:
-        image = pictures.read(data)[0]
+        image = pictures.read(pictures.given(data if isinstance(data, bytes) else b""))[0]
     except errors.InputError:
         raise _wrong_answer("with something else than a picture") from None
     try:
         return Answer(image, Losses(*(float(np.float32(value)) for value in losses)), step, num_steps)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise _wrong_answer("with something else than four losses") from None
 
 
@@ -297,7 +329,7 @@ def explaining(connection: transports.Connection) -> Iterator[None]:
         model = repr(connection.model) + (f" version {connection.version}" if connection.version else "")
         parts = {
             "code": error.code,
-            "detail": transports.readable(error.detail) or "it does not say why",
+            "detail": transports.readable(error.detail)[:_LONGEST_DETAIL] or "it does not say why",
             "model": model,
         }
         parts["signature"] = missing[1] if missing else ""

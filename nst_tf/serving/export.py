@@ -30,6 +30,9 @@ from nst_tf.serving import stateless
 from nst_tf.serving.settings import Limits, Settings
 from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 
+# A version is an int64 in a request.
+_LAST_VERSION = 2**63 - 1
+
 # Files beside the graph; a model server does not load this folder into memory.
 _EXTRA = "assets.extra"
 _DESCRIPTION = "nst_tf.json"
@@ -81,7 +84,7 @@ def export(
     Raises:
         InputError: The config cannot be served, the weights are missing, the version exists, or the folder
             cannot be written to.
-        OSError: A file cannot be written, as on a full disk.
+        OSError: The files cannot be written: the disk is full, or the folder has gone.
     """
     runtime.check_process()
     limits = limits or default_limits(config)
@@ -95,16 +98,16 @@ def export(
     # Without the versions of packages: replicas exported with different ones accept each other's states.
     identity = json.dumps([description["config"], description["weights"]])
     signatures = ServedModel(config, objective, limits, identity).signatures()
-    with _appearing(folder) as temporary:
-        saved = tf.Module()
-        saved.weights = objective.variables
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    records = warmup_requests(signatures, scales.pixels_needed(full))
+    saved = tf.Module()
+    saved.weights = objective.variables
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with _appearing(folder) as temporary, _as_os_errors():
         tf.saved_model.save(saved, str(temporary), signatures=signatures, options=options)
         extra = temporary / _EXTRA
         extra.mkdir()
         (extra / _DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
-        records = warmup_requests(signatures, scales.pixels_needed(full))
-        write_warmup(temporary / WARMUP_FILE, records, folder.parent.name)
+        write_warmup(temporary / WARMUP_FILE, records, folder.parent.resolve().name)
     return folder
 
 
@@ -180,48 +183,61 @@ def _check_state(config: Config, limits: Limits) -> None:
 
 
 def _version_folder(output: pathlib.Path, version: int | None) -> pathlib.Path:
-    """Creates the model's folder if need be, and returns the path of the version's new folder.
+    """Returns the path of the version's new folder; makes none.
 
     Raises:
-        InputError: The version exists, or the model's folder cannot be created or written to.
+        InputError: The version exists, or the model's folder cannot be made or written to.
     """
+    nearest, names = output, []
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        taken = [int(path.name) for path in output.iterdir() if path.name.isdecimal()]
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in it
-        raise errors.InputError(f"output: {output} cannot be used: {error}") from None
-    if not os.access(output, os.W_OK):
-        raise errors.InputError(f"output: {output} cannot be written to")
-    errors.require(
-        version is None or 1 <= version < 2**63,
-        "version",
-        version,
-        "1 and above, within 64 bits as servers have",
-    )
-    if version in taken:
-        raise errors.InputError(f"version: {output / str(version)} exists; choose another or leave it out")
-    return output / str(max(taken, default=0) + 1 if version is None else version)
+        names = [path.name for path in output.iterdir()]
+    except FileNotFoundError:
+        nearest = next(path for path in (output, *output.absolute().parents) if os.path.lexists(path))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = errors.one_line(error)
+        raise errors.InputError(f"output: {output} cannot be used: {why}; name another folder") from None
+    errors.require(nearest.is_dir(), "output", nearest, "a folder")  # a link may lead nowhere
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise errors.InputError(f"output: {nearest} cannot be written to")
+    taken = [int(name) for name in names if name.isascii() and name.isdecimal()]
+    number = max(taken, default=0) + 1 if version is None else version
+    errors.require(0 < number <= _LAST_VERSION, "version", number, "1 and above, below 2**63")
+    if number in taken:
+        raise errors.InputError(f"version: {output / str(number)} exists; choose another or leave it out")
+    return output / str(number)
 
 
 @contextlib.contextmanager
 def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a temporary folder, which is renamed to `folder` at the end, or removed after an error.
 
-    A model server looks for numbers as names, so that it does not see the temporary folder.
-
-    Raises:
-        InputError: There is such a folder by then.
-        OSError: It cannot be written.
+    A model server looks for numbers as names, so that it does not see the temporary folder. The folder above
+    is made if need be, and removed too if it stays empty.
     """
-    with files.temporary_folder(folder.parent) as temporary:
-        try:
+    made = not folder.parent.exists()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.temporary_folder(folder.parent) as temporary:
             yield temporary
-        except tf.errors.OpError as error:  # which TensorFlow raises for a disk that is full, too
-            raise OSError(f"{folder} could not be written: {errors.one_line(error)}") from None
-        try:
-            temporary.rename(folder)
-        except OSError:
-            raise errors.InputError(f"version: {folder} has appeared meanwhile; try again") from None
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+                raise errors.InputError(f"version: {folder} has appeared meanwhile; try again") from None
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Turns TensorFlow's errors of writing files into Python's."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(errors.one_line(error)) from None
 
 
 def warmup_requests(signatures: Mapping[str, Any], side: int) -> Requests:

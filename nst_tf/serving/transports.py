@@ -9,18 +9,28 @@ import abc
 import base64
 import dataclasses
 import json
+import math
+import queue
 import re
+import threading
+import time
+import typing
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+_Answer = typing.TypeVar("_Answer")
 
 Input = bytes | list[bytes] | np.int32 | np.float32 | np.ndarray
 
 # The largest gRPC message in either direction: the state of L-BFGS with ten pairs for 3.7 million pixels.
 # protobuf's own limit is twice as much.
 _MESSAGE_BYTES = 2**30
+
+# The longest answer by REST, whose base64 is a third longer; it is read in parts of this size.
+_ANSWER_BYTES, _PART_BYTES = _MESSAGE_BYTES // 3 * 4, 2**20
 
 # Attempts in all, the most that gRPC's retry policy allows, and seconds of the first pause, which doubles:
 # together about 8 s, in which one server can replace another.
@@ -163,12 +173,26 @@ class _GrpcConnection(Connection):
         except grpc.RpcError as error:
             raise CallError(error.code().name, error.details() or "") from None
         try:
-            return {name: tf.make_ndarray(value).tolist()[0] for name, value in response.outputs.items()}
+            return {name: _from_tensor(value) for name, value in response.outputs.items()}
         except (IndexError, TypeError, ValueError):
             raise CallError(WRONG_ANSWER, "with tensors that are not a batch of one") from None
 
     def close(self) -> None:
         self._channel.close()
+
+
+def _from_tensor(tensor: Any) -> Any:
+    """Returns the only item of a batch in a TensorProto.
+
+    Raises:
+        ValueError: The tensor would be larger than a message: one value may stand for all of a shape.
+    """
+    import tensorflow as tf
+
+    count = math.prod(max(0, dimension.size) for dimension in tensor.tensor_shape.dim)
+    if count * np.dtype(tf.as_dtype(tensor.dtype).as_numpy_dtype).itemsize > _MESSAGE_BYTES:
+        raise ValueError(count)
+    return tf.make_ndarray(tensor).tolist()[0]
 
 
 def _channel_options() -> list[tuple[str, Any]]:
@@ -210,25 +234,43 @@ class _RestConnection(Connection):
         self._session.mount(f"{self.address.scheme}://", adapter)
 
     def _ask(self, signature: str, inputs: Mapping[str, Input]) -> dict[str, Any]:
-        import requests
-
         instance = {name: _to_json(value) for name, value in inputs.items()}
         body: Any = {"signature_name": signature, "instances": [instance]}
+        status, reason, answer = _within(self.timeout_s, lambda: self._post(body))
+        if status != 200:
+            raise CallError(_HTTP_CODES.get(status, f"HTTP {status}"), _error_text(status, reason, answer))
+        try:
+            (outputs,) = json.loads(answer)["predictions"]
+            return {name: _from_json(value) for name, value in outputs.items()}
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            raise CallError(WRONG_ANSWER, "with something else than JSON with a prediction") from None
+
+    def _post(self, body: Any) -> tuple[int, str, bytes]:
+        """Returns the status of an answer, the server's word for it, and its body."""
+        import requests
+        import urllib3
+
+        deadline = time.monotonic() + self.timeout_s
         try:
             # requests follows a redirection with a GET without a body.
-            response = self._session.post(self._url, json=body, timeout=self._timeouts, allow_redirects=False)
+            with self._session.post(
+                self._url, json=body, timeout=self._timeouts, allow_redirects=False, stream=True
+            ) as response:
+                parts = bytearray()
+                for part in response.iter_content(_PART_BYTES):
+                    parts += part
+                    if len(parts) > _ANSWER_BYTES:
+                        raise CallError(WRONG_ANSWER, f"with over {_ANSWER_BYTES} bytes")
+                    if time.monotonic() > deadline:
+                        raise CallError("DEADLINE_EXCEEDED", "")
+                return response.status_code, response.reason or "", bytes(parts)
         except requests.exceptions.ReadTimeout:
             raise CallError("DEADLINE_EXCEEDED", "") from None
-        except requests.exceptions.RequestException as error:
-            raise CallError("UNAVAILABLE", _root_cause(error)) from None
-        status = response.status_code
-        if status != 200:
-            raise CallError(_HTTP_CODES.get(status, f"HTTP {status}"), _error_text(response))
-        try:
-            (outputs,) = response.json()["predictions"]
-            return {name: _from_json(value) for name, value in outputs.items()}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise CallError(WRONG_ANSWER, "with something else than JSON with a prediction") from None
+        # urllib3's own, of a host's name with an empty or overlong part, comes through requests as it is.
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+            late = isinstance(error.args and error.args[0], urllib3.exceptions.ReadTimeoutError)
+            code, detail = ("DEADLINE_EXCEEDED", "") if late else ("UNAVAILABLE", _root_cause(error))
+            raise CallError(code, detail) from None
 
     def close(self) -> None:
         self._session.close()
@@ -284,12 +326,38 @@ def _root_cause(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _error_text(response: Any) -> str:
+def _error_text(status: int, reason: str, answer: bytes) -> str:
     """Returns the message of a failed call: the `error` in TensorFlow Serving's JSON, or the HTTP status."""
     try:
-        return str(response.json()["error"])
-    except (KeyError, TypeError, ValueError):
-        return f"HTTP {response.status_code} {response.reason}"
+        return str(json.loads(answer)["error"])
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return f"HTTP {status} {reason}"
+
+
+def _within(timeout_s: float, call: Callable[[], _Answer]) -> _Answer:
+    """Returns what a call returns, or gives it up after a time; its thread ends with its socket's time-out.
+
+    A socket's own time-out begins anew with every byte, and a host's name is looked up without any.
+
+    Raises:
+        CallError: The call raised it, or took too long.
+    """
+    answers: queue.SimpleQueue[tuple[_Answer | None, BaseException | None]] = queue.SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # raised in the thread that waits for it
+            answers.put((None, error))
+
+    threading.Thread(target=answer, daemon=True).start()
+    try:
+        value, error = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        raise CallError("DEADLINE_EXCEEDED", "") from None
+    if error is not None:
+        raise error
+    return typing.cast(_Answer, value)
 
 
 def _to_json(value: Input) -> Any:

@@ -1,11 +1,18 @@
 """What layers keep of a picture, drawn in this process: a new one takes seconds to start."""
 
+import errno
+import os
+import pathlib
+import signal
+import tempfile
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from nst_tf import api
-from nst_tf.commands import main, reconstruct
+from nst_tf.commands import main, reconstruct, terminal
+from nst_tf.io import pictures
 from tests import conftest
 
 PHOTOGRAPH, PAINTING = conftest.smooth_picture(0, 48, 64), conftest.smooth_picture(1, 64, 48)
@@ -21,7 +28,13 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def outcomes():
+    """{number of a picture, from 1: how its run ends}; the others finish."""
+    return {}
+
+
+@pytest.fixture
+def asked(monkeypatch, outcomes):
     """Instead of painting gives back the picture that goes in; a list of what was asked for."""
     calls = []
 
@@ -32,7 +45,7 @@ def asked(monkeypatch):
         calls.append((content, style, chosen))
         image = style if content is None else content
         assert image is not None
-        return type("Result", (), {"image": image[::2, ::2]})
+        return type("Result", (), {"image": image[::2, ::2], "outcome": outcomes.get(len(calls), "finished")})
 
     monkeypatch.setattr(api, "paint", paint)
     return calls
@@ -98,9 +111,65 @@ def test_a_sample_is_reconstructed_as_a_file_is(folder, asked):
 
 def test_a_shallow_layer_keeps_more_of_the_photograph_than_the_noise_it_starts_from():
     changes = {"weights": "random", "size": 0, "steps": 20, "precision": "float32"}
-    made = reconstruct.Row("content", PHOTOGRAPH, "gatys2015", changes).paint(0)
+    made = reconstruct.Row("content", PHOTOGRAPH, "gatys2015", changes).paint(0).image
     assert made.shape == PHOTOGRAPH.shape
     assert np.sqrt(np.mean(np.square(made - PHOTOGRAPH))) < 0.03 < PHOTOGRAPH.std()
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_run_that_diverged_is_told(folder, outcomes, capsys):
+    outcomes[3] = "diverged"
+    assert _draw("--content=photo.png", "--output=f.png") == 1
+    told = capsys.readouterr()
+    complaints = [line for line in told.err.splitlines() if line.startswith("nst_tf reconstruct: ")]
+    assert len(complaints) == 1
+    assert complaints[0].startswith(
+        "nst_tf reconstruct: picture 3 of 5: content, relu3_1: the loss became infinite or NaN"
+    )
+    assert (folder / "f.png").is_file()
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_figure_that_cannot_be_written_is_rescued_or_gets_one_line(
+    everywhere, folder, tmp_path, monkeypatch, capsys
+):
+    elsewhere = tmp_path / "temporary"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    write = pictures.write
+
+    def full(image, path):
+        if everywhere or path.parent == pathlib.Path():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(image, path)
+
+    monkeypatch.setattr(pictures, "write", full)
+    assert _draw("--content=photo.png", "--output=f.png") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("nst_tf reconstruct: ")
+    assert "could not be written: [Errno 28] No space left on device" in line
+    assert not (folder / "f.png").exists()
+    assert len(list(elsewhere.glob("*/f.png"))) == (not everywhere)
+    assert len(list(elsewhere.iterdir())) == (not everywhere)
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_nothing_is_written(number, code, folder, monkeypatch, capsys):
+    before = {each: signal.getsignal(each) for each in terminal.SIGNALS}
+    terminal.heed_signals()
+    heeded = {each: signal.getsignal(each) for each in terminal.SIGNALS}
+    inside = sorted(folder.iterdir())
+    monkeypatch.setattr(os, "fsync", lambda _: signal.raise_signal(number))  # while the figure is written
+    try:
+        assert _draw("--content=photo.png", "--output=f.png") == code
+        assert {each: signal.getsignal(each) for each in terminal.SIGNALS} == heeded
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("interrupted; nothing was written")
+    assert sorted(folder.iterdir()) == inside
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """Sheets of pictures over the values of flags, painted in this process: a new one takes seconds to start."""
 
+import dataclasses
+import errno
 import json
 import pathlib
+import shutil
 import signal
+import tempfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +15,10 @@ from PIL import Image
 
 from nst_tf import api, errors, sweep
 from nst_tf.callbacks import figures
-from nst_tf.commands import main
+from nst_tf.commands import main, terminal
 from nst_tf.commands import sweep as command
 from nst_tf.config import layers as vgg_layers
+from nst_tf.io import files, inputs, pictures
 from tests import conftest
 
 # Shallow layers, whose graphs are soon made.
@@ -207,6 +213,163 @@ def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(number, code, folder,
     assert (folder / "s.png").is_file()
 
 
+def _before_painting(monkeypatch, happen):
+    """Has something happen before the picture of a number is painted: {number, from 1: what}."""
+    paint, calls = api.paint, []
+
+    def patched(*arguments, **options):
+        calls.append(options)
+        happen.get(len(calls), lambda: None)()
+        return paint(*arguments, **options)
+
+    monkeypatch.setattr(api, "paint", patched)
+
+
+COLUMNS = ["--columns=steps=1,2", "--keep=kept"]
+
+
+@pytest.mark.parametrize("gone", ["removed", "replaced by a file"])
+def test_a_picture_is_kept_though_the_folder_is_gone(gone, folder, tmp_path, monkeypatch, capsys):
+    def remove():
+        shutil.rmtree("kept")
+        if gone != "removed":
+            pathlib.Path("kept").touch()
+
+    elsewhere = tmp_path / "temporary"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    _before_painting(monkeypatch, {2: remove})
+    assert _sweep(*COLUMNS) == (0 if gone == "removed" else 1)
+    told = capsys.readouterr()
+    assert told.out.startswith("s.png: 2 pictures"), "the first is on the sheet though its file is gone"
+    if gone == "removed":
+        (kept,) = (folder / "kept").glob("*.png")
+        assert not list(elsewhere.iterdir())
+    else:
+        (kept,) = elsewhere.glob("*/steps=2-*.png")
+        assert told.err.splitlines()[-1].endswith(f"; it is {kept}")
+    assert kept.with_name(f"{kept.name}.json").is_file()
+    pixels = np.asarray(Image.open("s.png").convert("RGB"))
+    assert pixels.shape[1] == 48 + 8 + 48
+    np.testing.assert_array_equal(pixels[-36:, -48:], np.asarray(Image.open(kept).convert("RGB")))
+
+
+def test_on_a_full_disk_the_pictures_are_on_the_sheet(folder, monkeypatch, capsys):
+    def full(parent):
+        raise OSError(errno.ENOSPC, "No space left on device", str(parent))
+
+    monkeypatch.setattr(files, "temporary_folder", full)
+    assert _sweep(*COLUMNS) == 1
+    told = capsys.readouterr()
+    complaints = [line for line in told.err.splitlines() if line.startswith("nst_tf sweep: ")]
+    assert len(complaints) == 2
+    assert all("could not be written: [Errno 28] No space left" in line for line in complaints)
+    assert told.out.startswith("s.png: 2 pictures")
+    assert not list((folder / "kept").iterdir())
+
+
+def test_a_sheet_that_cannot_be_written_gets_one_line(folder, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "write", full)
+    assert _sweep("--columns=steps=1") == 1
+    assert "the sheet could not be written: [Errno 28]" in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "s.png").exists()
+
+
+def test_a_picture_that_cannot_be_painted_leaves_its_place_empty(folder, monkeypatch, capsys):
+    _before_painting(monkeypatch, {1: pathlib.Path("two.jpg").unlink})
+    assert _sweep("--columns=style=one.jpg,two.jpg", "--keep=kept") == 1
+    told = capsys.readouterr()
+    line = told.err.splitlines()[-1]
+    assert line.startswith("nst_tf sweep: picture 2 of 2 could not be painted: ")
+    assert "two.jpg" in line
+    assert told.out.startswith("s.png: 1 of 2 pictures")
+    assert len(list((folder / "kept").glob("*.png"))) == 1
+    pixels = np.asarray(Image.open("s.png").convert("L"), float)
+    assert pixels[-30:, :48].std() > 5
+    note = np.asarray(figures.caption("not painted", 48).convert("L"))
+    np.testing.assert_array_equal(pixels[-len(note) :, 56:], note)
+
+
+def test_where_no_picture_can_be_painted_there_is_no_sheet(folder, monkeypatch, capsys):
+    _before_painting(monkeypatch, {})
+    monkeypatch.setattr(sweep.Sweep, "kept", lambda *_: pathlib.Path("photo.png").unlink(missing_ok=True))
+    assert _sweep("--columns=steps=1,2") == 1
+    assert "no sheet was written" in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "s.png").exists()
+
+
+def test_a_picture_that_diverged_is_on_the_sheet_which_says_so(folder, monkeypatch, capsys):
+    paint = api.paint
+
+    def diverging(*arguments, **options):
+        return dataclasses.replace(paint(*arguments, **options), outcome="diverged")
+
+    assert _sweep("--columns=steps=1", "--overwrite") == 0
+    plain = Image.open("s.png").height
+    monkeypatch.setattr(api, "paint", diverging)
+    assert _sweep("--columns=steps=1", "--keep=kept", "--overwrite") == 1
+    assert "the loss became infinite or NaN" in capsys.readouterr().err
+    assert not list((folder / "kept").iterdir())
+    pixels = np.asarray(Image.open("s.png").convert("L"))
+    note = figures.caption("diverged: the last good picture", 48).convert("L")
+    assert pixels.shape[0] == plain + 4 + note.height
+    np.testing.assert_array_equal(pixels[-note.height :], np.asarray(note))
+
+
+@pytest.fixture(params=[(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def stopping(request):
+    """A function that sends a signal, and the exit code; checks that signals are handled as before."""
+    before = {each: signal.getsignal(each) for each in terminal.SIGNALS}
+    terminal.heed_signals()
+    heeded = {each: signal.getsignal(each) for each in terminal.SIGNALS}
+    number, code = request.param
+    yield lambda *_: signal.raise_signal(number), code
+    after = {each: signal.getsignal(each) for each in terminal.SIGNALS}
+    for each, handler in before.items():
+        signal.signal(each, handler)
+    assert after == heeded
+
+
+@pytest.mark.parametrize(
+    ("moment", "finished"),
+    [
+        ("between pictures", 1),
+        ("while inputs are read", 1),
+        ("while a picture is written", 1),
+        ("while the sheet is laid out", 2),
+        ("while the sheet is written", 2),
+    ],
+)
+def test_a_signal_ends_a_sweep_at_any_moment(moment, finished, stopping, folder, monkeypatch, capsys):
+    send, code = stopping
+    owner: Any
+    owner, name, call = {
+        "between pictures": (sweep.Sweep, "kept", 2),
+        "while inputs are read": (inputs, "load", 4),  # the first two are to find out
+        "while a picture is written": (api.Result, "save", 1),
+        "while the sheet is laid out": (figures, "grid", 1),
+        "while the sheet is written": (files, "replacing", 5),  # after two pictures and their manifests
+    }[moment]
+    function, calls = getattr(owner, name), []
+
+    def patched(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            send()
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, patched)
+    assert _sweep(*COLUMNS) == code
+    assert len(calls) == call
+    assert "interrupted; no sheet was written; what" in capsys.readouterr().err.splitlines()[-1]
+    assert not (folder / "s.png").exists()
+    kept = list((folder / "kept").iterdir())
+    assert len(kept) == 2 * finished, "each picture has its manifest, and nothing else is there"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -222,6 +385,8 @@ def test_a_sweep_that_is_stopped_keeps_whole_pictures_only(number, code, folder,
         (["--rows=tile=auto,of"], "did you mean 'off'"),
         (["--rows=steps=1", "--trace=t.csv"], "--trace: a sheet has many runs; leave it out"),
         (["--rows=steps=1", "--keep=one.jpg"], "is not a folder"),
+        (["--rows=steps=1", "--keep=one.jpg/kept"], "keep: "),
+        (["--rows=steps=1", f"--keep={'k' * 300}"], "keep: kkk"),
         (["--rows=steps=1", "--output=nowhere/s.png"], "there is no folder"),
         (["--rows=steps=1", "--output=one.jpg"], "one.jpg exists"),
         (["--rows=style=one.jpg,sample:mosiac"], "did you mean 'sample:mosaic'"),
@@ -234,6 +399,11 @@ def test_a_mistake_gets_one_line_before_anything_is_painted(folder, painted, cap
     assert sorted(folder.iterdir()) == before
 
 
+def test_a_value_longer_than_a_name_may_be_is_no_file():
+    weights = ",".join(["0.0625"] * 40)
+    assert sweep.label({"style_layer_weights": weights}) == f"style_layer_weights={weights}"
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_label_shows_the_picture_that_it_names():
     plain = sweep._label({"steps": "3"}, 100)
@@ -241,3 +411,5 @@ def test_a_label_shows_the_picture_that_it_names():
     shown = sweep._label({"style": "one.jpg"}, 100)
     assert shown.height == plain.height + 4 + 50
     assert np.asarray(shown)[:50, 35:65].std() > 5
+    pathlib.Path("one.jpg").write_bytes(b"replaced meanwhile")
+    assert sweep._label({"style": "one.jpg"}, 100).height == plain.height

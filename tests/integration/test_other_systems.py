@@ -52,7 +52,7 @@ def _run(folder, *arguments):
 
 def test_it_paints_and_goes_on(folder):
     showing = ["--trace=t.csv", "--animation=a.gif", "--plot=p.png", "--logdir=logs", "--save_every=50"]
-    often = ["--checkpoint_every=0.01", "--steps=200", "--resume"]
+    often = ["--checkpoint_every=0.01", "--steps=100", "--resume"]
     finished = _run(folder, *FILES, *QUICK, *showing, *often, "--output=out.png")
     assert finished.returncode == 0, finished.stderr
     assert "Traceback" not in finished.stderr
@@ -62,6 +62,7 @@ def test_it_paints_and_goes_on(folder):
     assert not (folder / "out.png.checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_it_paints_a_sheet(folder):
     values = ["--columns=seed=1,2", "--keep=kept", "--output=sheet.png"]
     finished = _run(folder, "sweep", *FILES, *QUICK, *values)

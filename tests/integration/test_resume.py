@@ -69,6 +69,7 @@ def test_a_run_killed_while_it_writes_goes_on(folder, whole, moment):
     _assert_whole(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_picture_and_manifest_goes_on(folder, whole):
     first = _killed(folder, "after a file is renamed", 1, *LONG, OFTEN)
     assert first.returncode == -signal.SIGKILL
@@ -219,7 +220,7 @@ def test_a_run_without_steps_has_none(folder, monkeypatch):
 
 def test_a_checkpoint_that_cannot_be_written_costs_nothing_else(folder):
     output = "x" * 244 + ".png"  # with .json it has 253 bytes, with .checkpoint 259
-    finished = run(folder, *FILES, *QUICK, f"--output={output}", OFTEN, "--steps=400")
+    finished = run(folder, *FILES, *QUICK, f"--output={output}", OFTEN, "--steps=100")
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("could not be written") == 1
     assert (folder / output).is_file()

@@ -4,6 +4,7 @@ import base64
 import collections
 import contextlib
 import dataclasses
+import errno
 import http.server
 import io
 import json
@@ -11,10 +12,12 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from concurrent import futures
 from typing import Any, ClassVar
 
@@ -23,10 +26,12 @@ import pytest
 from PIL import Image
 
 from nst_tf import errors
+from nst_tf.commands import main
 from nst_tf.config import presets
 from nst_tf.io import pictures
 from nst_tf.serving import client, transports
 from tests import conftest
+from tests.support import command as running
 
 SETTINGS = client.Settings(
     num_steps=25, size=64, seed=3, content_weight=2.5, style_weight=0.1, total_variation_weight=0.0
@@ -72,6 +77,14 @@ def png(value, height=24, width=32):
     file = io.BytesIO()
     Image.new("RGB", (width, height), (value, 100, 50)).save(file, "PNG")
     return file.getvalue()
+
+
+def bomb():
+    """Returns a small file of a picture of four thousand million pixels."""
+    data = bytearray(png(0))
+    data[16:24] = struct.pack(">II", 65_000, 65_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 class Page(Exception):  # noqa: N818 - an answer
@@ -605,6 +618,8 @@ GOOD = FakeModel().paint("stylize", {})
         (GOOD | {"image_bytes": GOOD["image_bytes"][:50]}, "with something else than a picture"),
         (GOOD | {"losses": np.float32(1)}, "with something else than four losses"),
         (GOOD | {"losses": GOOD["losses"][:3]}, "with something else than four losses"),
+        (GOOD | {"image_bytes": bomb()}, "with something else than a picture"),
+        (GOOD | {"image_bytes": b""}, "with something else than a picture"),
     ],
 )
 def test_an_answer_of_another_model_gets_one_line(served, outputs, message):
@@ -633,6 +648,30 @@ def test_a_run_that_does_not_move_on_ends(served, done):
         (200, b'{"predictions": []}', errors.InputError, "answered with something else than JSON"),
         (200, b'{"predictions": [1]}', errors.InputError, "answered with something else than JSON"),
         (200, b'{"predictions": [{"x": {"b64": "?"}}]}', errors.InputError, "answered with something else"),
+        (200, b"[" * 100_000, errors.InputError, "answered with something else than JSON"),
+        (200, b"\xff\xfe\x00", errors.InputError, "answered with something else than JSON"),
+        (
+            200,
+            json.dumps({"predictions": [{"image_bytes": "x", "losses": [10**400] * 4}]}).encode(),
+            errors.InputError,
+            "answered with something else than a picture",
+        ),
+        (
+            200,
+            json.dumps(
+                {
+                    "predictions": [
+                        {
+                            "image_bytes": {"b64": base64.b64encode(png(1)).decode()},
+                            "losses": [10**400] * 4,
+                        }
+                    ]
+                }
+            ).encode(),
+            errors.InputError,
+            "answered with something else than four losses",
+        ),
+        (500, b"[" * 100_000, client.ServerError, "failed: HTTP 500: HTTP 500 Internal Server Error"),
         (301, b"", client.ServerError, "failed: HTTP 301: HTTP 301 Moved Permanently"),
         (404, b"<html>", errors.InputError, "has no model 'nst': HTTP 404 Not Found"),
         (405, b"", errors.InputError, "serves no models: HTTP 405 Method Not Allowed"),
@@ -649,6 +688,100 @@ def test_what_a_web_server_answers_becomes_one_line(rest, status, body, kind, me
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(model.calls) == (5 if status == 502 else 1)
+
+
+def test_what_a_server_says_is_cut(rest):
+    model, server = rest
+    model.plan.append(Fault("INTERNAL", "so much " * 100_000))
+    with pytest.raises(client.ServerError) as caught:
+        client.request_stylization(server, CONTENT, STYLE)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("state", [5, "text", [1.0]])
+def test_a_state_that_is_no_bytes_gets_one_line(rest, state):
+    model, server = rest
+    model.plan.append({"state_bytes": state})
+    with pytest.raises(errors.InputError, match="answered with a state that is no bytes; name the server"):
+        client.request_stylization(server, CONTENT, STYLE, settings=SETTINGS, on_progress=print)
+    assert len(model.calls) == 1
+
+
+def _talking(say):
+    """Starts a server that says something by its connections' sockets; returns (its address, stop)."""
+    listening, ended = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(65536)
+                    say(connection, ended)
+
+    threading.Thread(target=serve, daemon=True).start()
+
+    def stop():
+        ended.set()
+        listening.close()
+
+    return f"http://127.0.0.1:{listening.getsockname()[1]}", stop
+
+
+def _drip(head):
+    def say(connection, ended):
+        connection.sendall(head)
+        while not ended.wait(0.05):
+            connection.sendall(b" ")
+
+    return say
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n{"]
+)
+def test_a_server_that_drips_is_given_up_in_time(head):
+    server, stop = _talking(_drip(head))
+    start = time.perf_counter()
+    try:
+        with pytest.raises(client.ServerError, match=r"gave no answer within 0\.5 s"):
+            client.request_stylization(server, CONTENT, STYLE, timeout_s=0.5)
+    finally:
+        stop()
+    assert 0.4 < time.perf_counter() - start < 3
+
+
+def test_an_answer_without_an_end_is_given_up(monkeypatch):
+    def flood(connection, ended):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not ended.is_set():
+            connection.sendall(bytes(65536))
+
+    monkeypatch.setattr(transports, "_ANSWER_BYTES", 3_000_000)
+    server, stop = _talking(flood)
+    try:
+        with pytest.raises(errors.InputError, match="answered with over 3000000 bytes; name the server"):
+            client.request_stylization(server, CONTENT, STYLE)
+    finally:
+        stop()
+
+
+def test_a_tensor_larger_than_a_message_is_not_made(monkeypatch):
+    import tensorflow as tf
+
+    tensor = tf.make_tensor_proto(np.array([[1.5]], np.float32))
+    assert transports._from_tensor(tensor) == [1.5]
+    for size in (10**6, 10**6, 10**6):
+        tensor.tensor_shape.dim.add(size=size)
+    monkeypatch.setattr(tf, "make_ndarray", lambda _: pytest.fail("it was made"))
+    with pytest.raises(ValueError, match=str(10**18)):
+        transports._from_tensor(tensor)
+
+
+@pytest.mark.parametrize("scheme", SERVE)
+def test_a_host_that_is_not_there_gets_one_line(scheme):
+    with pytest.raises(client.ServerError, match=f"^{scheme}://no.invalid:9 (cannot be reached|gave no)"):
+        client.request_stylization(f"{scheme}://no.invalid:9", CONTENT, STYLE, timeout_s=5)
 
 
 @pytest.mark.parametrize("scheme", SERVE)
@@ -694,6 +827,21 @@ def test_a_password_is_not_shown(rest):
         ({"server": "http://host:99999"}, "server: 'http://host:99999'"),
         ({"server": "http://[::1"}, "server:"),
         ({"server": "http://host?x"}, "server:"),
+        ({"server": "http://me:secret@host:99999"}, "server: 'http://host:99999'"),
+        ({"server": "grpc://"}, "server: 'grpc://'"),
+        ({"server": "http://a..b"}, "server: 'http://a..b'"),
+        ({"server": f"http://{'a' * 64}"}, "server: 'http://aaa"),
+        ({"server": "http://a b"}, "server: 'http://a b'"),
+        ({"server": "grpc://a\udcff:1"}, "server: 'grpc://a"),
+        ({"server": None}, "server: None"),
+        ({"server": 8500}, "server: 8500"),
+        ({"model": "a\udcff"}, "model: "),
+        ({"model": 3}, "model: 3"),
+        ({"version": 2**63}, "version: 9223372036854775808; allowed: 1 and above, below 2**63"),
+        ({"version": "3"}, "version: 3; allowed: 1 and above"),
+        ({"steps_now": 1.5}, "steps_now: 1.5"),
+        ({"timeout_s": 1e9}, "timeout_s: 1000000000.0; allowed: above 0, up to 2000000"),
+        ({"timeout_s": "1"}, "timeout_s: 1; allowed: above 0"),
         ({"server": "grpc://host:1/path"}, "server:"),
         ({"on_progress": print}, "settings: None; allowed: all of them"),
         ({"model": ""}, "model: ''"),
@@ -744,7 +892,7 @@ def test_rest_needs_no_tensorflow():
     assert not {"tensorflow", "grpc", "keras"} & set(loaded.stdout.split())
 
 
-# The command, as a person runs it.
+# The command: in this process, and as a person runs it where that may matter.
 
 COMMAND = [sys.executable, "-m", "nst_tf", "request"]
 ENVIRONMENT = {"PYTHONPATH": str(conftest.ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
@@ -752,6 +900,12 @@ FILES = ["--content=photo.png", "--style=painting.jpg"]
 
 
 def _run(folder, *arguments):
+    with contextlib.chdir(folder):
+        code, out, err = running.answer(["request", *arguments])
+    return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+def _run_apart(folder, *arguments):
     command = [*COMMAND, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=ENVIRONMENT)
 
@@ -763,7 +917,7 @@ def _pixel(path):
 
 def test_the_tool_writes_the_picture(served, folder):
     model, server = served
-    finished = _run(folder, f"--server={server}", *FILES, "--output=out.png")
+    finished = _run_apart(folder, f"--server={server}", *FILES, "--output=out.png")
     assert finished.returncode == 0, finished.stderr
     assert re.fullmatch(
         r"out.png: 32 x 24 pixels, \d+ s; content 0.3, style 0.7, total variation 0.1\n", finished.stdout
@@ -800,7 +954,7 @@ def test_the_command_needs_no_tensorflow_for_rest(rest, folder):
 def test_repeated_calls_are_not_talked_about(rest, folder):
     model, server = rest
     model.plan.append(ConnectionError())
-    finished = _run(folder, f"--server={server}", *FILES, "--output=out.png")
+    finished = _run_apart(folder, f"--server={server}", *FILES, "--output=out.png")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert len(model.calls) == 2
 
@@ -874,6 +1028,26 @@ def test_progress_is_shown_and_previews_are_saved(rest, folder):
     assert again.returncode == 2
     assert "previews: previews holds some already; use --overwrite" in again.stderr
     assert len(model.calls) == 4
+
+
+def test_previews_that_cannot_be_written_cost_no_picture(rest, folder, monkeypatch, capsys):
+    write = pictures.write
+
+    def full(image, path):
+        if path.parent.name == "previews":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(image, path)
+
+    monkeypatch.setattr(pictures, "write", full)
+    monkeypatch.chdir(folder)
+    ask = [f"--server={rest[1]}", *FILES, "--num_steps=25", "--previews=previews", "--output=out.png"]
+    assert main.main(["nst_tf", "request", *ask]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith("out.png: 32 x 24 pixels, ")
+    assert told.err.splitlines()[-1] == (
+        "nst_tf request: previews end here: [Errno 28] No space left on device"
+    )
+    assert _pixel(folder / "out.png") == ((32, 24), (25, 100, 50))
 
 
 def test_a_terminal_gets_a_bar(rest, folder):

@@ -24,7 +24,7 @@ from nst_tf.io import pictures
 from nst_tf.serving import export, stateless
 from nst_tf.serving.settings import Limits
 from tests import conftest
-from tests.support import served
+from tests.support import command, served
 
 LIMITS = Limits(64 * 64, 100_000)
 
@@ -386,22 +386,91 @@ def test_any_bytes_get_an_answer(server, data, start):
         server("serving_default", served.pictures(start + data))
 
 
-def test_versions_are_numbered_and_whole(folder, tmp_path, narrow_weights, monkeypatch):
-    assert folder.name == "1"
-    assert [path.name for path in folder.parent.iterdir()] == ["1"]
-    with pytest.raises(errors.InputError, match="exists"):
-        export.export(served.CONFIG, folder.parent, version=1, limits=LIMITS)
+@pytest.mark.parametrize(
+    ("make", "version", "message"),
+    [
+        (lambda output: (output / "1").mkdir(parents=True), 1, "1 exists; choose another"),
+        (lambda output: output.write_text("a file"), None, "cannot be used: .*Not a directory"),
+        (os.mkfifo, None, "cannot be used: .*Not a directory"),
+        (lambda output: output.symlink_to("nowhere"), None, "nst; allowed: a folder"),
+        (lambda _: None, 0, "version: 0; allowed: 1 and above"),
+        (lambda _: None, 2**63, "version: 9223372036854775808; allowed"),
+        (lambda output: (output / str(2**63 - 1)).mkdir(parents=True), None, "version: 9223372036854775808"),
+    ],
+)
+def test_a_version_that_cannot_be_written_is_refused_at_once(make, version, message, tmp_path):
+    make(tmp_path / "nst")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(errors.InputError, match=message):
+        export.export(served.CONFIG, tmp_path / "nst", version=version, limits=LIMITS)
+    assert sorted(tmp_path.rglob("*")) == before
 
-    # As TensorFlow says that a disk is full.
-    for full in (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError):
 
-        def fail(*_, full=full, **__):
-            raise full(None, None, "part-00000; No space\nleft on device")
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_name_that_no_folder_can_have_is_refused(name, tmp_path):
+    with pytest.raises(errors.InputError, match=r"^output: .* cannot be used: "):
+        export.export(served.CONFIG, tmp_path / name, limits=LIMITS)
 
-        monkeypatch.setattr(tf.saved_model, "save", fail)
-        with pytest.raises(OSError, match="new/1 could not be written: part-00000; No space left on device"):
-            export.export(served.CONFIG, tmp_path / "new", limits=LIMITS, vgg_weights=narrow_weights)
-        assert list((tmp_path / "new").iterdir()) == []
+
+def test_the_next_version_has_the_next_number(tmp_path):
+    for name in ("1", "3", "x9", "new"):
+        (tmp_path / name).mkdir()
+    assert export._version_folder(tmp_path, None) == tmp_path / "4"
+    assert export._version_folder(tmp_path / "new" / "er", None) == tmp_path / "new" / "er" / "1"
+    assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_export_that_fails_leaves_nothing(there, tmp_path):
+    output = tmp_path / "models" / "nst"
+    (output if there else output.parent).mkdir(parents=True)
+
+    def write():
+        with export._appearing(output / "1") as temporary, export._as_os_errors():
+            (temporary / "saved_model.pb").touch()
+            raise tf.errors.ResourceExhaustedError(None, None, "No space\nleft on device")
+
+    with pytest.raises(OSError, match=r"^No space left on device$"):
+        write()
+    assert list(tmp_path.rglob("*")) == ([output.parent, output] if there else [output.parent])
+
+
+def test_a_version_that_appears_meanwhile_stays(tmp_path):
+    def write():
+        with export._appearing(tmp_path / "1") as temporary:
+            (temporary / "saved_model.pb").touch()
+            (tmp_path / "1").mkdir()
+            (tmp_path / "1" / "other").touch()
+
+    with pytest.raises(errors.InputError, match="has appeared meanwhile; try again"):
+        write()
+    assert [path.name for path in tmp_path.rglob("*")] == ["1", "other"]
+
+
+def test_a_full_disk_gets_one_line(tmp_path, monkeypatch):
+    """TensorFlow's own writing fails, by a limit on this process's files."""
+    resource = pytest.importorskip("resource")
+    saved = tf.Module()
+    saved.weights = [tf.Variable(tf.zeros([100_000]))]
+
+    def write(_, output, **__):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        with export._appearing(output / "2") as temporary, export._as_os_errors():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            try:
+                tf.saved_model.save(saved, str(temporary))
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    (tmp_path / "nst" / "1").mkdir(parents=True)
+    monkeypatch.setattr(export, "export", write)
+    code, out, err = command.answer(["export", f"--output={tmp_path / 'nst'}", "--precision=float32"])
+    assert (code, out) == (1, "")
+    # TensorFlow's own log is hidden only in the command's own process.
+    (line,) = [line for line in err.splitlines() if not line.startswith("W0000 ")]
+    assert line.startswith("nst_tf export: the model could not be written: ")
+    assert "File too large" in line
+    assert [path.name for path in (tmp_path / "nst").iterdir()] == ["1"]
 
 
 def test_the_description_says_what_the_model_is(folder):
@@ -438,24 +507,18 @@ def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):
     assert not (tmp_path / "nst").exists()
 
 
-def _command(*arguments):
-    command = [sys.executable, "-m", "nst_tf", "export", *arguments]
-    environment = {"PYTHONPATH": str(conftest.ROOT), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-
 @pytest.mark.slow
 def test_the_tool_exports_a_published_formulation(tmp_path):
     """With a longer history than can be served, which is shortened."""
     arguments = ["--preset=gatys_pytorch", "--size=32", "--steps=2", "--weights=builtin"]
     limits = ["--max_pixels=4096", "--max_steps=7"]
-    finished = _command(f"--output={tmp_path / 'nst'}", "--precision=bfloat16", *arguments, *limits)
-    assert finished.returncode == 0, finished.stderr
-    assert "results up to 4096 pixels and 7 steps" in finished.stdout
-    assert finished.stdout.startswith(f"{tmp_path / 'nst' / '1'}: ")
-    assert len(finished.stdout.splitlines()) == 1
-    assert "history 100 shortened to 10" in finished.stdout
-    assert finished.stderr == ""
+    output = ["export", f"--output={tmp_path / 'nst'}", "--precision=bfloat16"]
+    code, out, err = command.answer([*output, *arguments, *limits])
+    assert (code, err) == (0, "")
+    assert "results up to 4096 pixels and 7 steps" in out
+    assert out.startswith(f"{tmp_path / 'nst' / '1'}: ")
+    assert len(out.splitlines()) == 1
+    assert "history 100 shortened to 10" in out
     description = json.loads((tmp_path / "nst" / "1" / "assets.extra" / "nst_tf.json").read_text())
     assert description["config"]["history"] == 10
     assert description["config"]["precision"] == "bfloat16"
@@ -470,11 +533,20 @@ def test_the_tool_exports_a_published_formulation(tmp_path):
         (["--precision=float32", "--preset=defualt"], "did you mean 'default'"),
         (["--precison=float32"], "Did you mean: precision"),
         (["--precision=float32", "--weights=gone.h5"], "there is no file gone.h5"),
+        (["--precision=float32", "--output="], "--output=FOLDER is missing"),
     ],
 )
 def test_a_mistake_with_the_tool_gets_one_line(arguments, message, tmp_path):
-    finished = _command(f"--output={tmp_path / 'nst'}", *arguments)
-    assert finished.returncode == 2
-    assert message in finished.stderr
-    assert len(finished.stderr.splitlines()) == 1, finished.stderr
-    assert not list(tmp_path.rglob("*/1"))
+    code, out, err = command.answer(["export", f"--output={tmp_path / 'nst'}", *arguments])
+    assert (code, out) == (2, ""), err
+    assert message in err
+    assert len(err.splitlines()) == 1, err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "nst").touch()
+    code, _, err = command.answer(["export", "--output=~/nst", "--precision=float32", "--weights=builtin"])
+    assert code == 2
+    assert f"output: {tmp_path / 'nst'} cannot be used" in err

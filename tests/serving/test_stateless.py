@@ -18,6 +18,18 @@ CONTENT = conftest.smooth_picture(2, 48, 64)[np.newaxis]
 STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 
 
+# Rules and starts that the code of another case takes as well.
+RARELY: list[tuple[str, dict[str, Any]]] = [
+    ("tf_tutorial", {}),
+    ("keras_example", {"optimizer": "momentum"}),
+    ("udacity", {"optimizer": "rmsprop"}),
+    ("anhtu96", {"init": "gray"}),
+    ("spst", {}),
+    ("default", {"color": "luminance"}),
+    ("udacity", {"style_size": 40}),
+]
+
+
 def _stateless_run(config, narrow_weights):
     full = stateless.all_terms(config)
     judge = objective.Objective(full, narrow_weights, config.network.precision)
@@ -27,18 +39,12 @@ def _stateless_run(config, narrow_weights):
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("tf_tutorial", {}),
         ("keras_example", {}),
-        ("keras_example", {"optimizer": "momentum"}),
         ("anishathalye", {"noise_levels": 20.0}),
-        ("udacity", {"optimizer": "rmsprop"}),
-        ("anhtu96", {"init": "gray"}),
         ("johnson", {"history": 3}),
         ("crowsonkb", {}),
-        ("spst", {}),
-        ("default", {"color": "luminance"}),
         ("default", {"color": "statistics", "style_scale": 0.5}),
-        ("udacity", {"style_size": 40}),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in RARELY),
     ],
 )
 def test_a_run_of_tensors_is_the_run_of_a_stylizer(preset, changes, narrow_weights):

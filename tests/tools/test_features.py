@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from features import augmentation, dataset, network, packing, slow_start, training
+from features import augmentation, comparison, dataset, network, packing, slow_start, training
 from PIL import Image
 
 from nst_tf import errors
@@ -559,3 +559,16 @@ def test_a_mistake_gets_one_line():
     assert finished.returncode == 2
     assert "contents: 'sample:twon' is not one of" in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
+
+
+def test_pictures_that_are_too_small_to_be_measured_are_refused(tmp_path):
+    wide = tmp_path / "wide.png"
+    Image.fromarray(np.rint(255 * conftest.smooth_picture(1, 64, 96)).astype(np.uint8)).save(wide)
+    with pytest.raises(
+        errors.InputError, match=r"^size: 64; allowed: from 96 for .*wide\.png, whose shorter"
+    ):
+        comparison.check_size([(wide, wide)], 64)
+    comparison.check_size([(wide, wide)], 96)
+    with pytest.raises(tf.errors.OpError):
+        comparison.Metric("random").distances(*[conftest.smooth_picture(1, 42, 62)] * 3)
+    comparison.Metric("random").distances(*[conftest.smooth_picture(1, 64, 96)] * 3)

@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import hypothesis
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
@@ -35,6 +36,8 @@ from nst_tf import errors
 from tests import conftest
 
 TensorProto = type(tf.make_tensor_proto(0))
+
+_AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 ENDLESS = 10**9  # steps that would take hours
 
@@ -564,6 +567,38 @@ def test_a_version_that_failed_is_tried_again_once_its_files_change(saved, tmp_p
     versions.close()
 
 
+class _Watched:
+    """A lock that checks something each time before it is given back."""
+
+    def __init__(self, check):
+        """Takes the check."""
+        self._lock, self._check = threading.Lock(), check
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._check()
+        self._lock.release()
+
+
+def test_what_is_said_to_be_available_is_what_is_served(saved, tmp_path, monkeypatch):
+    versions = models.Versions(tmp_path, "toy")
+    seen = []
+
+    def check():
+        available = [one for one, status in versions._statuses.items() if status.state == _AVAILABLE]
+        seen.append((available, versions._current.number if versions._current else None))
+
+    monkeypatch.setattr(versions, "_lock", _Watched(check))
+    for number in ("1", "2"):
+        _place(saved / number, tmp_path / number)
+        assert versions.refresh()
+    versions.close()
+    assert all(available == ([] if current is None else [current]) for available, current in seen), seen
+    assert seen[-1][1] == 2
+
+
 def test_stopping_lets_what_runs_end_and_takes_no_more(saved, monkeypatch):
     begun, run = threading.Semaphore(0), models.Version.run
 
@@ -626,6 +661,38 @@ def test_mistakes_are_input_errors(saved, tmp_path):
                 LocalServer(saved, **{name: port})
     with pytest.raises(errors.InputError, match="cannot be listened on"):
         LocalServer(saved, host="a..b")
+
+
+def _listening():
+    """Returns the ports that this process listens on."""
+    return {
+        each.laddr.port
+        for each in psutil.Process().net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN and each.laddr
+    }
+
+
+@pytest.mark.parametrize("name", ["port", "rest_api_port"])
+def test_a_server_that_cannot_listen_leaves_no_port_open(name, saved):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        before = _listening()
+        with pytest.raises(errors.InputError, match="cannot be listened on"):
+            LocalServer(saved, **{name: taken.getsockname()[1]})
+        assert _listening() == before
+
+
+def test_no_port_is_tried_out_before_it_is_bound(saved, monkeypatch):
+    bound: list[Any] = []
+    create = socket.create_server
+
+    def noted(*arguments, **options):
+        bound.append(create(*arguments, **options))
+        return bound[-1]
+
+    monkeypatch.setattr(socket, "create_server", noted)
+    with LocalServer(saved) as server:
+        assert [each.getsockname()[1] for each in bound] == [server.rest_port]
+        assert {server.grpc_port, server.rest_port} <= _listening()
 
 
 @pytest.fixture

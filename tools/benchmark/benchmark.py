@@ -27,7 +27,7 @@ from typing import Any
 from absl import app, flags
 
 from nst_tf import errors, runtime
-from nst_tf.config import presets
+from nst_tf.config import presets, settings
 from nst_tf.io import pictures
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
@@ -89,7 +89,10 @@ def main(argv: Sequence[str]) -> int:
     except errors.InputError as error:
         tool_flags.fail(str(error))
     if _FLAGS.json:
-        pathlib.Path(_FLAGS.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        try:
+            pathlib.Path(_FLAGS.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            tool_flags.fail(f"json: {errors.one_line(error)}")
         print(f"\n{_FLAGS.json}: all of it as JSON")
     return 0
 
@@ -98,8 +101,10 @@ def _measure() -> dict[str, Any]:
     """Returns the results by row; prints each as soon as it is measured."""
     sizes = _numbers("sizes", lowest=32)
     evaluations, steps = (_numbers(name) if _FLAGS[name].value else [] for name in _OF_QUALITY)
-    if _FLAGS.json and not pathlib.Path(_FLAGS.json).absolute().parent.is_dir():
-        raise errors.InputError(f"json: there is no folder for {_FLAGS.json}; make it first")
+    if _FLAGS.json:
+        pictures.check_file(pathlib.Path(_FLAGS.json), True, "json")
+    for limit in _FLAGS.limits:
+        settings.to_bytes(limit)
     # Before TensorFlow is loaded, so that mistakes are reported at once.
     content, style = (pictures.read(_FLAGS[name].value, name) for name in ("content", "style"))
     with runtime.quiet():

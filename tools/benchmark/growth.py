@@ -92,9 +92,8 @@ def _painter(task: contenders.Task, source: str, case: str) -> Callable[[], floa
         start, first = time.perf_counter(), []
         chosen = nst_tf.get_config("default", **(small | options))
         paths = inputs.InputPaths(content=content, styles=[style])
-        made = sweep.Sweep([sweep.Cell({}, paths, chosen, (), ())], None)
-        with made.folder() as folder:
-            made.paint(0, folder, lambda _: first.append(time.perf_counter() - start))
+        made = sweep.Sweep([sweep.Cell({}, paths, chosen, (), ())])
+        made.paint(0, lambda _: first.append(time.perf_counter() - start))
         return first[0]
 
     return {"evaluate": evaluated, "Stylizer": stylizer, "sweep": swept}.get(case, stylized)

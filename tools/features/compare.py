@@ -8,14 +8,13 @@ measure how far each picture's style is from the painting's and its content from
 scales. Finished pictures are kept in the output folder and not painted again.
 """
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from absl import app, flags
 
-from nst_tf import errors
+from nst_tf import errors, runtime
 from nst_tf.io import samples
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
@@ -42,17 +41,18 @@ _EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 def main(argv: Sequence[str]) -> int:
     """Paints, measures, writes."""
     del argv
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     pairs = _pairs(_pictures("contents"), _pictures("styles"))
     if not _FLAGS.output:
         tool_flags.fail("--output is missing: the folder to write to")
     output = pathlib.Path(_FLAGS.output)
-    output.mkdir(parents=True, exist_ok=True)
-    from features import comparison  # it loads TensorFlow
+    with runtime.quiet():
+        from features import comparison  # it loads TensorFlow
 
     options = {name: _FLAGS[name].value for name in ("preset", "size", "steps") if _FLAGS[name].value}
     named = [_FLAGS.imagenet if source == "imagenet" else source for source in _FLAGS.weights]
     try:
+        comparison.check_size(pairs, _FLAGS.size)
+        output.mkdir(parents=True, exist_ok=True)
         metric = comparison.Metric(_FLAGS.imagenet)
         stylizers = {
             name: comparison.CachedStylizer(source, output, options)
@@ -62,11 +62,11 @@ def main(argv: Sequence[str]) -> int:
         for content, style in pairs:
             rows.append(comparison.compare(content, style, stylizers, metric))
             print(rows[-1].line(), file=sys.stderr, flush=True)
-    except errors.InputError as error:
-        tool_flags.fail(str(error))
-    comparison.contact_sheet(rows).save(output / "contact_sheet.jpg", quality=comparison.QUALITY)
-    text = comparison.table({row.name: row.distances for row in rows})
-    (output / "table.md").write_text(text + "\n", encoding="utf-8")
+        comparison.contact_sheet(rows).save(output / "contact_sheet.jpg", quality=comparison.QUALITY)
+        text = comparison.table({row.name: row.distances for row in rows})
+        (output / "table.md").write_text(text + "\n", encoding="utf-8")
+    except (errors.InputError, OSError) as error:
+        tool_flags.fail(errors.one_line(error))
     print(text)
     return 0
 

@@ -4,6 +4,7 @@ Pictures are arrays [H, W, 3], floats in [0, 1]. Distances are relative to the n
 layers and pictures count alike: 0 is a picture whose features are the target's.
 """
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 import nst_tf
+from nst_tf import errors
 from nst_tf.callbacks import figures
 from nst_tf.config import layers as vgg_layers
 from nst_tf.engine import images
@@ -30,6 +32,10 @@ _SCALES = (1.0, 0.5, 0.25)
 # A cell of the contact sheet and the gap between columns, in pixels.
 _CELL, _GAP = 320, 4
 QUALITY = 88  # of the contact sheet's JPEG: fine enough to show noise, small enough to keep
+
+
+# The deepest layer's field of view is pooled four times by two.
+_SHORTEST_SIDE = round(2**4 / min(_SCALES))
 
 
 class Distances(NamedTuple):
@@ -144,6 +150,27 @@ def _read(path: pathlib.Path) -> np.ndarray:
     """Returns a picture, [H, W, 3] floats in [0, 1]."""
     picture: np.ndarray = nst_tf.read_image(path)[0]
     return picture
+
+
+def check_size(pairs: Sequence[Sequence[pathlib.Path]], size: int) -> None:
+    """Finds out before anything is painted whether all pictures can be measured.
+
+    Args:
+        pairs: Photographs and paintings.
+        size: The longest side that they are painted at.
+
+    Raises:
+        InputError: A picture cannot be read, or is too small at that size.
+    """
+    for path in dict.fromkeys(path for pair in pairs for path in pair):
+        shape = _read(path).shape
+        longest = math.ceil(_SHORTEST_SIDE * max(shape[:2]) / min(shape[:2]))
+        errors.require(
+            min(map(round, _fitted(shape, size))) >= _SHORTEST_SIDE,
+            "size",
+            size,
+            f"from {longest} for {path}, whose shorter side then has {_SHORTEST_SIDE} to be measured by",
+        )
 
 
 def compare(

@@ -148,6 +148,13 @@ class Version:
         return {name: np.asarray(results[name], numpy_type(signature.outputs[name])) for name in wanted}
 
 
+def _status(number: int, state: str, code: int = tf.errors.OK, message: str = "") -> Any:
+    """Returns a ModelVersionStatus."""
+    status = get_model_status_pb2.ModelVersionStatus(version=number, state=state)
+    status.status.error_code, status.status.error_message = code, message
+    return status
+
+
 def _number(spec: Any) -> int | None:
     if spec.version_label:
         raise invalid(f"Unrecognized servable version label: {spec.version_label}")
@@ -201,13 +208,15 @@ class Versions:
             return None
 
     def _replace(self, version: Version | None) -> None:
-        if version is not None:
-            self._set(version.number, "AVAILABLE")
-            _LOG.info("%s: version %d is served from now on", self.name, version.number)
-        with self._lock:
+        with self._lock:  # nobody sees that a version is available before requests reach it
             old, self._current = self._current, version
+            if version is not None:
+                self._statuses[version.number] = _status(version.number, "AVAILABLE")
+            if old is not None:
+                self._statuses[old.number] = _status(old.number, "UNLOADING")
+        if version is not None:
+            _LOG.info("%s: version %d is served from now on", self.name, version.number)
         if old is not None:
-            self._set(old.number, "UNLOADING")
             self._close_if_unused(old)
 
     def _close_if_unused(self, version: Version) -> None:
@@ -218,8 +227,7 @@ class Versions:
             self._set(version.number, "END")
 
     def _set(self, number: int, state: str, code: int = tf.errors.OK, message: str = "") -> None:
-        status = get_model_status_pb2.ModelVersionStatus(version=number, state=state)
-        status.status.error_code, status.status.error_message = code, message
+        status = _status(number, state, code, message)
         with self._lock:
             self._statuses[number] = status
 

@@ -31,7 +31,7 @@ from tensorflow_serving.apis import (
 
 from local_server import models, rest
 from local_server.models import ServingError, Versions, invalid, numpy_type
-from nst_tf import errors
+from nst_tf import errors, runtime
 
 _LOG = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -176,22 +176,25 @@ class LocalServer:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         threads, max_bytes = max_concurrent_requests + _SPARE_THREADS, max_body_mb * 2**20
         app = rest.make_app(self._versions, self._slot, rest_api_timeout_in_ms)
-        self._rest = rest.HttpServer(app, _listen(host, rest_api_port), threads, max_bytes)
-        self._grpc = grpc.server(
-            concurrent.futures.ThreadPoolExecutor(threads),
-            # Without the last, a second server would share the port unnoticed.
-            options=[
-                ("grpc.max_receive_message_length", max_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
-            ],
-            maximum_concurrent_rpcs=threads,
-        )
-        services = _Services(self._versions, self._slot, max_bytes)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
-        _listen(host, port).close()  # its error gives the reason, gRPC's does not
-        self.grpc_port = self._grpc.add_insecure_port(f"{self.host}:{port}")
+        with contextlib.ExitStack() as opened:
+            # REST's first, whose socket is closed at once where gRPC's port fails; gRPC's own is not.
+            listening = opened.enter_context(_listen(host, rest_api_port))
+            self._grpc = grpc.server(
+                concurrent.futures.ThreadPoolExecutor(threads),
+                # Without the last, a second server would share the port unnoticed.
+                options=[
+                    ("grpc.max_receive_message_length", max_bytes),
+                    ("grpc.max_send_message_length", -1),
+                    ("grpc.so_reuseport", 0),
+                ],
+                maximum_concurrent_rpcs=threads,
+            )
+            services = _Services(self._versions, self._slot, max_bytes)
+            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
+            model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
+            self.grpc_port = _add_port(self._grpc, self.host, port)
+            self._rest = rest.HttpServer(app, listening, threads, max_bytes)
+            opened.pop_all()
         self.rest_port = self._rest.port
 
     @contextlib.contextmanager
@@ -235,6 +238,21 @@ class LocalServer:
             signal.signal(number, lambda number, _: received.append(signal.signal(number, signal.SIG_DFL)))
         while not received:
             time.sleep(0.1)  # not an event: its lock could be held when the signal comes
+
+
+def _add_port(server: grpc.Server, host: str, port: int) -> int:
+    """Has a gRPC server listen; returns its port.
+
+    Raises:
+        InputError: It cannot.
+    """
+    with runtime.quiet():  # gRPC logs what it raises
+        try:
+            number: int = server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError:
+            _listen(host.strip("[]"), port).close()  # its error gives the reason, gRPC's does not
+            raise errors.InputError(f"{host}:{port} cannot be listened on; 0: any free port") from None
+    return number
 
 
 def _listen(host: str, port: int) -> socket.socket:
