@@ -114,7 +114,7 @@ def main(values: flags.FlagValues) -> int:
     run_flags.refuse(values, _FIXED, "rows and columns of the figure set it")
     with runtime.quiet():
         run = run_flags.to_run(values, preset=_PRESET, either=True)
-        pictures.check_output(run.output, values["overwrite"].value)
+        place = pictures.check_output(run.output, values["overwrite"].value)
     if len(run.paths.styles) > 1:
         named = ", ".join(map(str, run.paths.styles))
         raise errors.InputError(f"style: {named}; allowed: one painting, for its row")
@@ -134,7 +134,7 @@ def main(values: flags.FlagValues) -> int:
     failures = [f"{name}: {_DIVERGED}" for name in diverged]
     try:
         written, failure = files.write_somewhere(
-            lambda path: pictures.write(np.asarray(drawn, np.float32) / 255.0, path), run.output
+            lambda path: pictures.write(np.asarray(drawn, np.float32) / 255.0, path), place
         )
         failures += [failure] if failure else []
         terminal.say(f"{written}: {drawn.width} x {drawn.height} pixels")

@@ -18,6 +18,7 @@ from nst_tf.config.settings import COLORS
 from nst_tf.io import paths
 
 if typing.TYPE_CHECKING:
+    from nst_tf.io.files import Place
     from nst_tf.serving.client import Answer, Settings
 
 INTRODUCTION = """Asks a served model for a picture: a photograph, painted like a painting or like several.
@@ -137,7 +138,7 @@ def _request(values: flags.FlagValues) -> int:
     options |= {
         name: values[name].value for name in ("steps_now", "timeout_s") if values[name].value is not None
     }
-    _check(values, styles)
+    place = _check(values, styles)
     with runtime.quiet():
         client.check_server(values["server"].value)
     watch = _Watch(_path(values, "previews") if values["previews"].value else None)
@@ -154,13 +155,13 @@ def _request(values: flags.FlagValues) -> int:
         watch.close()
         if watch.last is None:
             raise
-        _write(watch.last, _path(values, "output"), time.perf_counter() - start)
+        _write(watch.last, place, time.perf_counter() - start)
         if isinstance(error, KeyboardInterrupt):
             terminal.complain(_NAME, "interrupted; the picture is the last preview")
             return terminal.interrupted_code(error)
         raise
     watch.close()
-    code = _write(answer, _path(values, "output"), time.perf_counter() - start)
+    code = _write(answer, place, time.perf_counter() - start)
     if watch.failure:
         terminal.complain(_NAME, watch.failure)
     return terminal.EXIT_FAILED if watch.failure else code
@@ -214,8 +215,8 @@ def _weights(typed: Sequence[str] | None) -> list[float] | None:
         ) from None
 
 
-def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> None:
-    """Finds out before anything is sent whether files are named and the results can be written.
+def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> "Place":
+    """Finds out before anything is sent whether files are named and the results can be written, and where.
 
     Raises:
         InputError: They are not, or cannot, or an input would be replaced.
@@ -232,12 +233,13 @@ def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> None:
             " out, or --progress, --steps_now and --previews"
         )
     output, overwrite = _path(values, "output"), values["overwrite"].value
-    pictures.check_output(output, overwrite)
+    place = pictures.check_output(output, overwrite)
     for name, path in [("content", _path(values, "content")), *(("style", path) for path in styles)]:
         if samples.to_path(path, name).resolve() == output.resolve():
             raise errors.InputError(f"output: {output} is the {name} too; name another file")
     if values["previews"].value:
         _check_previews(_path(values, "previews"), overwrite)
+    return place
 
 
 def _check_previews(folder: pathlib.Path, overwrite: bool) -> None:
@@ -267,7 +269,7 @@ def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
     return paths.typed(values[name].value, name)
 
 
-def _write(answer: "Answer", output: pathlib.Path, seconds: float) -> int:
+def _write(answer: "Answer", output: "Place", seconds: float) -> int:
     """Writes the picture, says where it is and how it came about; returns the exit code.
 
     Raises:

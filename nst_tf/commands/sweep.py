@@ -1,7 +1,6 @@
 """The command `sweep`: the values of one or two flags -> runs -> a sheet of their pictures."""
 
 import copy
-import pathlib
 import sys
 import time
 import typing
@@ -15,6 +14,7 @@ from nst_tf.commands import run_flags, stylize, terminal
 if typing.TYPE_CHECKING:
     from PIL import Image
 
+    from nst_tf.io.files import Place
     from nst_tf.sweep import Shown, Sweep
 
 INTRODUCTION = """Paints a picture for each value of one or two flags, and lays them out on a labelled sheet.
@@ -91,8 +91,7 @@ def _sweep(values: flags.FlagValues) -> int:
     from nst_tf import sweep
 
     run_flags.refuse(values, run_flags.OF_ONE_RUN, "a sheet has many runs")
-    output = run_flags.to_path(values, "output")
-    if output is None:
+    if run_flags.to_path(values, "output") is None:
         raise errors.InputError("--output=FILE is missing: where to write the sheet")
     given = {side: values[side].value for side in ("rows", "columns") if values[side].value}
     if not given:
@@ -101,7 +100,7 @@ def _sweep(values: flags.FlagValues) -> int:
     rows, columns = axes.get("rows"), axes.get("columns")
     settings = sweep.product(rows, columns)
     of_cells = [_values_of(values, of_cell) for of_cell in settings]
-    runs = [_checked(of_cell) for of_cell in of_cells]
+    runs, (place, *_) = zip(*(_checked(of_cell) for of_cell in of_cells), strict=True)
     cells = [
         sweep.Cell(of_cell, run.paths, run.config, run.overrides, _asked(own))
         for of_cell, own, run in zip(settings, of_cells, runs, strict=True)
@@ -121,10 +120,10 @@ def _sweep(values: flags.FlagValues) -> int:
     if all(one.picture is None for one in shown):
         terminal.complain(_NAME, "no picture could be painted; no sheet was written")
         return terminal.EXIT_FAILED
-    return max(*codes, _write(sweep.sheet(shown, rows, columns, side), output, shown))
+    return max(*codes, _write(sweep.sheet(shown, rows, columns, side), place, shown))
 
 
-def _write(sheet: "Image.Image", output: pathlib.Path, shown: Sequence["Shown"]) -> int:
+def _write(sheet: "Image.Image", output: "Place", shown: Sequence["Shown"]) -> int:
     """Writes the sheet and says where it is; returns the exit code."""
     import numpy as np
 
@@ -194,16 +193,16 @@ def _values_of(values: flags.FlagValues, settings: Mapping[str, str]) -> flags.F
     return own
 
 
-def _checked(values: flags.FlagValues) -> run_flags.Run:
-    """Returns the run of a picture's flags, checked as the command that paints one does.
+def _checked(values: flags.FlagValues) -> tuple[run_flags.Run, "Place"]:
+    """Returns the run of a picture's flags, checked as the painting command does, and the place of the sheet.
 
     Raises:
         InputError: Something that the user gave cannot be used.
     """
     with runtime.quiet():
         run = run_flags.to_run(values)
-        run_flags.check_outputs(values, run)
-    return run
+        place, _ = run_flags.check_outputs(values, run)
+    return run, place
 
 
 def _asked(values: flags.FlagValues) -> list[str]:
