@@ -41,9 +41,8 @@ def test_an_input_is_accepted_or_refused_in_one_line(name, tmp_path):
             if outcome.kind == "traceback":
                 failed.append(f"{number}: {outcome.text[:300]} at {outcome.place}")
     assert not failed, "\n".join([f"{len(failed)} of {COUNTS[name]}", *failed])
-    assert min(kinds["accepted"], kinds["error"]) >= COUNTS[name] // 50, (
-        kinds
-    )  # neither all sound nor all dust
+    # Neither all sound nor all dust.
+    assert min(kinds["accepted"], kinds["error"]) >= COUNTS[name] // 50, kinds
 
 
 def test_every_reader_is_in_the_small_campaign():
