@@ -226,7 +226,7 @@ def read(given: Input, folder: pathlib.Path) -> str:
         return "done"
     lines = notes.read_text("utf-8", "replace").splitlines()
     if len(lines) != 1 or not lines[0].startswith("nst_tf"):
-        raise UntidyRefusalError(f"exit code {code}, {len(lines)} lines: {' | '.join(lines[:6])}")
+        raise UntidyRefusalError(f"exit code {code}, {len(lines)} lines: {''.join(lines[:1])}")
     if left:
         raise UntidyRefusalError(f"exit code {code}, and left behind: {', '.join(left)}")
     raise errors.InputError(lines[0])
