@@ -1,0 +1,1 @@
+"""Hostile inputs by number, and what the package's readers make of them; read `campaign.py` first."""

@@ -1,0 +1,78 @@
+"""The package's readers, each with what makes its inputs."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from fuzz import checkpoints, command_lines, manifests, pictures, weights
+from fuzz.inputs import Input
+from fuzz.judging import Reader
+from nst_tf.config import presets
+from nst_tf.engine import checkpoints as product_checkpoints
+from nst_tf.io import manifest, masks
+from nst_tf.io import pictures as product_pictures
+from nst_tf.network import weights as product_weights
+
+
+def _picture(given: Input, folder: pathlib.Path) -> object:
+    how = given.arguments[0]
+    picture: Any = given.data if how == "bytes" else given.write(folder)
+    # As a run of 32 pixels asks for it.
+    needed = (lambda *_: (32, 32)) if how == "needed" else None
+    return product_pictures.read_with_alpha(picture, "content", needed)
+
+
+def _labels(given: Input, folder: pathlib.Path) -> object:
+    path = given.write(folder)
+    if given.arguments[0] == "needed":
+        return masks.read_mask(path, "content_mask")
+    return masks.match(labels := masks.read_labels(path, "content_regions"), [labels])
+
+
+def _manifest(given: Input, folder: pathlib.Path) -> object:
+    path = given.write(folder)
+    found = manifest.read(path)
+    config = manifest.find_weights(manifest.to_config(found, path), None)
+    return config, manifest.differences(found, manifests.made())
+
+
+def _weights(given: Input, folder: pathlib.Path) -> object:
+    return product_weights.read(given.write(folder), weights.SHAPES)
+
+
+class _Variable:
+    """A variable of a run, as far as a checkpoint asks: its shape, and that it can be assigned."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = self
+        self._sides = list(shape)
+
+    def value(self) -> "_Variable":
+        return self
+
+    def as_list(self) -> list[int]:
+        return self._sides
+
+    def assign(self, value: object) -> None:
+        pass
+
+
+def _checkpoint(given: Input, folder: pathlib.Path) -> object:
+    """Goes on from a checkpoint as a run does, without the run."""
+    found = product_checkpoints.read(given.write(folder))
+    config = presets.get("default")
+    found.check(product_checkpoints.Origin(config, manifests.made()["inputs"]))
+    found.check_weights(manifests.made()["weights"]["sha256"], "builtin")
+    variables: Any = {"image": _Variable(1, 12, 16, 3), "pairs": _Variable(2, 12, 16, 3)}
+    found.fill(variables, lambda variable, _, picture: variable.assign(picture))
+    return found.fitted(config), found.arrays("animation")
+
+
+READERS: Mapping[str, Reader] = {
+    "pictures": Reader(pictures.make, _picture),
+    "labels": Reader(pictures.make, _labels),
+    "manifests": Reader(manifests.make, _manifest),
+    "weights": Reader(weights.make, _weights),
+    "checkpoints": Reader(checkpoints.make, _checkpoint),
+    "flags": Reader(command_lines.make, command_lines.read, command_lines.stopped_before_painting),
+}
