@@ -201,7 +201,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     with _reading(path) as file:
         text = (file.metadata() or {}).get(_KEY, "{}")
         names = list(file.keys())
-        rows = file.get_tensor(_TRACE) if _TRACE in names else np.zeros([0, 0])
+        rows = file.get_tensor(_TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
     try:
         header = json.loads(text)
         if header["version"] != _VERSION:
@@ -209,20 +209,40 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
                 f"checkpoint: {path} is of version {header['version']}, this program's is {_VERSION};"
                 " remove it to begin anew"
             )
+        _check_header(header, rows)
         return Checkpoint(
             path,
             Origin(_to_config(header["origin"], path), header["inputs"]),
             _to_config(header["config"], path),
             header["weights"],
             header["versions"],
-            int(header["scale_index"]),
-            int(header["steps_done"]),
+            header["scale_index"],
+            header["steps_done"],
             tuple(TraceRow(int(scale), int(step), *map(float, rest)) for scale, step, *rest in rows),
         )
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, errors.InputError):
-            raise
+    except errors.InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):  # ValueError: no JSON, too
         raise errors.InputError(f"checkpoint: {path} is none of this program; remove it") from None
+
+
+def _check_header(header: Mapping[str, Any], rows: np.ndarray) -> None:
+    """Checks that a header and a trace are as this program writes them, but for the configs.
+
+    Raises:
+        KeyError: A part is missing.
+        ValueError: One is not.
+    """
+    counts = [header["scale_index"], header["steps_done"]]
+    are_good = [
+        manifest.wrong_part({part: header[part] for part in ("inputs", "weights", "versions")}) is None,
+        all(type(count) is int and 0 <= count <= settings.LARGEST_INTEGER for count in counts),
+        rows.dtype == np.float64 and rows.ndim == 2 and rows.shape[1] == len(TraceRow._fields),
+        header["weights"],
+    ]
+    # Scales and steps of the trace; losses may be infinite.
+    if not all(are_good) or not np.isfinite(rows[:, :2]).all():
+        raise ValueError("not as this program writes it")
 
 
 def _to_config(values: Mapping[str, Any], path: pathlib.Path) -> Config:

@@ -8,7 +8,7 @@ import importlib.util
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -27,9 +27,13 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 # Pillow's names of the formats that can be decoded at a fraction of their size.
 _WITH_DRAFTS = frozenset({"JPEG", "MPO"})
 
+# The marker that begins a scan of a JPEG (ITU-T T.81, B.2.3). A progressive one has about ten; each goes over
+# all pixels. More than so many pixels in all, with more scans than usual, are there to take time.
+_JPEG_SCAN, _USUAL_SCANS, _MOST_SCANNED = b"\xff\xda", 64, 2 * 10**9
+
 # What Pillow raises for damaged files: SyntaxError for PNG, RuntimeError for AVIF, others for a header whose
 # fields contradict each other.
-DAMAGED = (
+_DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
     *(MemoryError, ArithmeticError, EOFError, struct.error, zlib.error, AssertionError),
 )
@@ -105,20 +109,32 @@ def load(data: bytes, name: str, path: object, reduction: Reduction | None = Non
     Raises:
         InputError: It is no picture, damaged, too large, or of a format that is not read.
     """
-    try:
-        picture = _opened(data, reduction)
+    with reading(name, path):
+        try:
+            picture = _opened(data, reduction)
+        except UnidentifiedImageError:
+            raise errors.InputError(f"{name}: {path} {_refusal(data)}") from None
+        except Image.DecompressionBombError:
+            raise errors.InputError(
+                f"{name}: {path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the limit that"
+                " keeps a small file from filling the memory; make it smaller first"
+            ) from None
         _check_developed(picture, data, name, path)
         return picture
+
+
+@contextlib.contextmanager
+def reading(name: str, path: object) -> Iterator[None]:
+    """Turns what Pillow raises for damaged pictures into an error of one line; arguments as for `load`.
+
+    Raises:
+        InputError: The picture cannot be read.
+    """
+    try:
+        yield
     except errors.InputError:
         raise
-    except UnidentifiedImageError:
-        raise errors.InputError(f"{name}: {path} {_refusal(data)}") from None
-    except Image.DecompressionBombError:
-        raise errors.InputError(
-            f"{name}: {path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, the limit that"
-            " keeps a small file from filling the memory; make it smaller first"
-        ) from None
-    except DAMAGED as error:
+    except _DAMAGED as error:
         raise errors.InputError(f"{name}: {path} cannot be read: {errors.one_line(error)}") from None
 
 
@@ -138,6 +154,9 @@ def _loaded(data: bytes, reduction: Reduction | None) -> Image.Image:
     Image.init()
     known = [each for each in FORMATS if each in Image.OPEN]  # Pillow may be built without some
     opened = Image.open(io.BytesIO(data), formats=known)
+    scans = data.count(_JPEG_SCAN) if opened.format in _WITH_DRAFTS else 1
+    if scans * opened.width * opened.height > _MOST_SCANNED and scans > _USUAL_SCANS:
+        raise ValueError(f"a JPEG of {scans:,} scans, which would take minutes")
     if reduction is not None and opened.format in _WITH_DRAFTS:
         factor = _turned(opened, reduction)
         opened.draft(opened.mode, (opened.width // factor, opened.height // factor))
@@ -344,7 +363,7 @@ def turned_upright(picture: Image.Image) -> Image.Image:
         return picture  # of which Pillow would make a copy
     try:
         return ImageOps.exif_transpose(picture)
-    except DAMAGED:
+    except _DAMAGED:
         return picture
 
 
@@ -352,5 +371,5 @@ def orientation(picture: Image.Image) -> int:
     """Returns EXIF's orientation; 1, upright, where there is none or it is damaged."""
     try:
         return int(picture.getexif().get(_ORIENTATION_TAG, 1))
-    except DAMAGED:
+    except _DAMAGED:
         return 1

@@ -106,10 +106,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         manifest = None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
         raise errors.InputError(f"config: {path} holds no manifest of this program")
-    for part, is_good in _PARTS.items():
-        if part in manifest and not is_good(manifest[part]):
-            raise errors.InputError(f"config: {path}: its {part!r} is not as this program writes it")
+    if (part := wrong_part(manifest)) is not None:
+        raise errors.InputError(f"config: {path}: its {part!r} is not as this program writes it")
     return {**{part: {} for part in _PARTS}, **manifest}
+
+
+def wrong_part(manifest: Mapping[str, Any]) -> str | None:
+    """Returns the name of a part beside the config that is not as this program writes it; None if all are."""
+    return next((part for part in _PARTS if part in manifest and not _PARTS[part](manifest[part])), None)
 
 
 def _text_of_file(path: pathlib.Path) -> str:

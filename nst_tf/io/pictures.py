@@ -189,15 +189,16 @@ def read_with_alpha(
             return _from_array(picture, name), None
         return _by_strips(lambda rows: _from_array(picture[rows], name), picture.shape, factor), None
     opened = decoded(picture, name, needed)
-    upright, meant = decoding.turned_upright(opened), decoding.meaning(opened)
-    width, height = upright.size
-    factor = _factor((height, width), needed)
+    with decoding.reading(name, _source(picture)):
+        upright, meant = decoding.turned_upright(opened), decoding.meaning(opened)
+        width, height = upright.size
+        factor = _factor((height, width), needed)
 
-    def strip(rows: slice) -> np.ndarray:
-        part = upright.crop((0, rows.start, width, rows.stop)) if factor > 1 else upright
-        return _flattened(*decoding.colors(part, name, meant), background)
+        def strip(rows: slice) -> np.ndarray:
+            part = upright.crop((0, rows.start, width, rows.stop)) if factor > 1 else upright
+            return _flattened(*decoding.colors(part, name, meant), background)
 
-    image = _by_strips(strip, (height, width), factor)
+        image = _by_strips(strip, (height, width), factor)
     if image.shape[-1] == 3:
         return image, None
     alpha = image[0, ..., 3].copy()
@@ -217,13 +218,14 @@ def read_codes(picture: Picture, name: str = "picture") -> np.ndarray:
         step = _code_step(picture.shape[:2])
         return to_uint8(_from_array(picture[::step, ::step], name))
     opened = decoded(picture, name)
-    upright, step = decoding.turned_upright(opened), _code_step(opened.size)
-    if step > 1:
-        # Crops and reduces as slicing would, without a copy of all pixels.
-        size = (-(-upright.width // step), -(-upright.height // step))
-        box = (0, 0, size[0] * step, size[1] * step)
-        upright = upright.transform(size, Image.Transform.EXTENT, box, Image.Resampling.NEAREST)
-    return decoding.codes(upright, name, decoding.meaning(opened))
+    with decoding.reading(name, _source(picture)):
+        upright, step = decoding.turned_upright(opened), _code_step(opened.size)
+        if step > 1:
+            # As slicing would, without a copy of all pixels.
+            size = (-(-upright.width // step), -(-upright.height // step))
+            box = (0, 0, size[0] * step, size[1] * step)
+            upright = upright.transform(size, Image.Transform.EXTENT, box, Image.Resampling.NEAREST)
+        return decoding.codes(upright, name, decoding.meaning(opened))
 
 
 def _code_step(size: Sequence[int]) -> int:
@@ -300,16 +302,17 @@ def decoded(picture: Picture, name: str, needed: Needed | None = None) -> Image.
         InputError: It cannot be read.
     """
     if isinstance(picture, Image.Image):
-        try:
+        with decoding.reading(name, _source(picture)):
             picture.load()
-        except decoding.DAMAGED as error:
-            raise errors.InputError(
-                f"{name}: the picture given cannot be read: {errors.one_line(error)}"
-            ) from None
         return picture
     file = as_file(typing.cast(str | os.PathLike[str], picture), name)
     reduction = None if needed is None else lambda *size: _factor(size, needed)
     return decoding.load(_bytes_of_file(file, name), name, file.path, reduction)
+
+
+def _source(picture: Picture) -> object:
+    """Returns what messages call a picture."""
+    return picture.path if isinstance(picture, PictureFile) else "the picture given"
 
 
 def _bytes_of_file(file: PictureFile, name: str) -> bytes:

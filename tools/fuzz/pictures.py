@@ -36,7 +36,7 @@ def make(chance: random.Random) -> Input:
     )
     build = chance.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])[0]
     data = build(chance)
-    return Input(chance.choice(("a.png", "a.jpg", "a")), data, (chance.choice(("bytes", "path", "needed")),))
+    return Input(chance.choice(("a.png", "a.jpg", "a")), data, (chance.choice(("bytes", "path", "mask")),))
 
 
 def seed(chance: random.Random, format_name: str = "") -> bytes:

@@ -15,17 +15,20 @@ from nst_tf.network import weights as product_weights
 
 
 def _picture(given: Input, folder: pathlib.Path) -> object:
-    how = given.arguments[0]
-    picture: Any = given.data if how == "bytes" else given.write(folder)
-    # As a run of 32 pixels asks for it.
-    needed = (lambda *_: (32, 32)) if how == "needed" else None
-    return product_pictures.read_with_alpha(picture, "content", needed)
+    picture: Any = given.data if given.arguments[0] == "bytes" else given.write(folder)
+    return product_pictures.read_with_alpha(picture, "content", _needed)
+
+
+def _needed(height: int, width: int) -> tuple[int, int]:
+    """Returns the size that a run of 512 pixels asks for."""
+    share = 512 / max(height, width)
+    return max(1, round(share * height)), max(1, round(share * width))
 
 
 def _labels(given: Input, folder: pathlib.Path) -> object:
     path = given.write(folder)
-    if given.arguments[0] == "needed":
-        return masks.read_mask(path, "content_mask")
+    if given.arguments[0] == "mask":
+        return masks.read_mask(path, "content_mask", _needed)
     return masks.match(labels := masks.read_labels(path, "content_regions"), [labels])
 
 
