@@ -65,7 +65,9 @@ class Count:
         if outcome.kind == "accepted":
             self.accepted += 1
             return
-        text = general(outcome.text) + (f" at {outcome.place}" if outcome.place else "")
+        # Of an exception its type and place say more than its words, which are many.
+        text = outcome.text.partition(":")[0] if outcome.kind == "traceback" else general(outcome.text)
+        text += f" at {outcome.place}" if outcome.place else ""
         counter = self.errors if outcome.kind == "error" else self.failures[outcome.kind]
         counter[text] += 1
         self.examples.setdefault((outcome.kind, text), number)

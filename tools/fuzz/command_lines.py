@@ -204,7 +204,11 @@ def stopped_before_painting() -> Iterator[None]:
 
 
 class UntidyRefusalError(Exception):
-    """A command refused with several lines or none, or with files that were not there before."""
+    """A command refused with several lines or none."""
+
+
+class LeftoverError(Exception):
+    """A command refused, and left files that were not there before."""
 
 
 def read(given: Input, folder: pathlib.Path) -> str:
@@ -213,6 +217,7 @@ def read(given: Input, folder: pathlib.Path) -> str:
     Raises:
         InputError: It is refused, in one line and without a trace.
         UntidyRefusalError: It is refused otherwise.
+        LeftoverError: It is refused with a trace.
     """
     before = _prepare(folder)
     try:
@@ -228,7 +233,7 @@ def read(given: Input, folder: pathlib.Path) -> str:
     if len(lines) != 1 or not lines[0].startswith("nst_tf"):
         raise UntidyRefusalError(f"exit code {code}, {len(lines)} lines: {''.join(lines[:1])}")
     if left:
-        raise UntidyRefusalError(f"exit code {code}, and left behind: {', '.join(left)}")
+        raise LeftoverError(f"exit code {code}: {', '.join(left)}")
     raise errors.InputError(lines[0])
 
 
