@@ -128,7 +128,7 @@ def replacing(path: str | os.PathLike[str], outdated: Sequence[str] = ()) -> Ite
 
     Args:
         path: A `Place`; or a path, where a file that is there is replaced.
-        outdated: Names of files beside it that go at that moment: they describe the file before.
+        outdated: Names of files beside it that go as a file is replaced, which they describe.
 
     Raises:
         OSError: The file cannot be written.
@@ -167,9 +167,9 @@ def _put(place: Place, temporary: str, outdated: Sequence[str]) -> None:
         OSError: It cannot, or the name is taken and must not be.
     """
     folder = place.folder
-    for name in outdated:
-        folder.remove(name)
     if place.overwrite:
+        for name in outdated:
+            folder.remove(name)
         folder.replace(temporary, place.name)
         return
     try:

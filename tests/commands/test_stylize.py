@@ -3,15 +3,18 @@
 import contextlib
 import dataclasses
 import errno
+import os
+import pathlib
 import resource
+import tempfile
 
 import numpy as np
 import pytest
 
-from nst_tf.commands import stylize
+from nst_tf.commands import stylize, terminal
 from nst_tf.config import presets
 from nst_tf.engine.progress import TraceRow
-from nst_tf.io import pictures
+from nst_tf.io import manifest, pictures
 from tests import conftest
 from tests.support import command
 
@@ -107,3 +110,71 @@ def test_a_snapshot_that_cannot_be_written_makes_the_command_fail(tmp_path, monk
     assert (code, (tmp_path / "o.png").is_file()) == (1, True)
     assert said.startswith("o.png: ")
     assert "save_every: o-step0006.png could not be written: [Errno 28] No space left on device" in told
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Returns a function whose argument is called in the middle of a run."""
+
+    def at_first_report(action):
+        report = terminal.RunWatch.__call__
+
+        def reporting(watch, progress):
+            action()
+            return report(watch, progress)
+
+        monkeypatch.setattr(terminal.RunWatch, "__call__", reporting)
+
+    return at_first_report
+
+
+@pytest.mark.parametrize("name", ["o.png", "o.png.json", "t.csv", "p.svg"])
+def test_a_link_that_is_planted_during_a_run_is_not_followed(tmp_path, monkeypatch, meanwhile, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    command.write_inputs(tmp_path)
+    (tmp_path / "victim").write_bytes(b"dear to me")
+
+    def plant():
+        if not os.path.lexists(name):
+            os.symlink("victim", name)
+
+    meanwhile(plant)
+    asked = [*command.FILES, *command.QUICK, "--output=o.png", "--trace=t.csv", "--plot=p.svg"]
+    code, _, told = command.answer(asked)
+    assert code == 1
+    assert f"{name} could not be written: " in told or " could not be written: [Errno 17]" in told
+    assert (tmp_path / "victim").read_bytes() == b"dear to me"
+    assert os.readlink(tmp_path / name) == "victim"
+    picture = next(tmp_path.glob("temporary/*/o.png")) if name == "o.png" else tmp_path / "o.png"
+    assert pictures.read(picture).shape == (1, 36, 48, 3)
+    os.unlink(tmp_path / name)
+    code, _, told = command.answer([*asked, "--overwrite"])
+    assert code == 0, told
+    assert not os.path.islink(tmp_path / name)
+    assert (tmp_path / "victim").read_bytes() == b"dear to me"
+
+
+def test_a_picture_is_never_beside_the_manifest_of_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command.write_inputs(tmp_path)
+    asked = [*command.FILES, *command.QUICK, "--output=o.png", "--overwrite"]
+    assert command.answer(asked)[0] == 0
+    before = (tmp_path / "o.png.json").read_bytes()
+    beside = []
+    replace = os.replace
+
+    def watching(old, new, **options):
+        replace(old, new, **options)
+        found = tmp_path / "o.png.json"
+        beside.append((new, found.read_bytes() if found.exists() else None))
+
+    monkeypatch.setattr(os, "replace", watching)
+    assert command.answer([*asked, "--seed=1", "--init=noise"])[0] == 0
+    names = [pathlib.Path(new).name for new, _ in beside]
+    assert names[-2:] == ["o.png", "o.png.json"]
+    of_picture, of_manifest = (found for _, found in beside[-2:])
+    assert of_picture is None, "the old manifest went as the new picture came"
+    assert of_manifest not in (None, before)
+    assert manifest.read("o.png") == manifest.read("o.png.json")

@@ -281,3 +281,25 @@ def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(tmp_path):
         file.truncate(pictures._LARGEST_FILE + 1)
     with pytest.raises(errors.InputError, match="over 2,147,483,648 bytes"):
         pictures.read(tmp_path / "a.png")
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused(monkeypatch):
+    monkeypatch.setattr(decoding, "_MOST_SCANNED", 50_000)
+    data = _file(RGB, "JPEG", progressive=True)
+    first = data.index(b"\xff\xda")
+    scan = data[first : data.index(b"\xff", first + 2)]
+    np.testing.assert_array_equal(pictures.read(io.BytesIO(data)).shape, (1, 20, 30, 3))  # type: ignore[arg-type]
+    with pytest.raises(errors.InputError, match=r"a JPEG of 1,0.. scans"):
+        pictures.read(io.BytesIO(data[:first] + scan * 1000 + data[first:]))  # type: ignore[arg-type]
+
+
+def test_a_palette_that_is_too_short_is_one_line():
+    picture = Image.new("P", (8, 8), 200)
+    picture.info["transparency"] = 7
+    picture.putpalette([0, 0, 0])
+    try:
+        image = pictures.read(picture)
+    except errors.InputError as error:
+        assert "cannot be read" in str(error)  # noqa: PT017
+    else:
+        assert image.shape == (1, 8, 8, 3)
