@@ -142,6 +142,7 @@ def test_a_folder_is_opened_once_whatever_its_path_comes_to_mean(tmp_path):
 
 
 def test_a_place_leaves_no_handle_open(tmp_path):
+    gc.collect()  # what earlier tests left
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         place = files.Place(tmp_path / "picture")
