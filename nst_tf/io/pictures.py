@@ -30,7 +30,7 @@ Needed = Callable[[int, int], tuple[int, int]]
 # Pixels of a photograph that is read whole whatever is needed of it: what most cameras make. Larger ones are
 # read at twice the size that is needed, of which an antialiased reduction makes the same picture.
 _LARGEST_WHOLE, _RESERVE = 24_000_000, 2
-_STRIP_PIXELS = 2**22  # read at a time, of a larger picture
+_PART_PIXELS = 2**18  # read at a time, of a larger picture: what caches of processors hold
 
 # The grey behind what is transparent: of pictures that are looked at, and of masks and labels, where black
 # stands for nothing.
@@ -187,18 +187,20 @@ def read_with_alpha(
         factor = 1 if picture.ndim < 2 else _factor(picture.shape[:2], needed)
         if factor == 1:
             return _from_array(picture, name), None
-        return _by_strips(lambda rows: _from_array(picture[rows], name), picture.shape, factor), None
+        parts = _by_parts(lambda *part: _from_array(picture[part], name), picture.shape, factor)
+        return parts, None
     opened = decoded(picture, name, needed)
     with decoding.reading(name, _source(picture)):
         upright, meant = decoding.turned_upright(opened), decoding.meaning(opened)
         width, height = upright.size
         factor = _factor((height, width), needed)
 
-        def strip(rows: slice) -> np.ndarray:
-            part = upright.crop((0, rows.start, width, rows.stop)) if factor > 1 else upright
+        def read_part(rows: slice, columns: slice) -> np.ndarray:
+            box = (columns.start, rows.start, columns.stop, rows.stop)
+            part = upright.crop(box) if factor > 1 else upright
             return _flattened(*decoding.colors(part, name, meant), background)
 
-        image = _by_strips(strip, (height, width), factor)
+        image = _by_parts(read_part, (height, width), factor)
     if image.shape[-1] == 3:
         return image, None
     alpha = image[0, ..., 3].copy()
@@ -240,9 +242,12 @@ def _flattened(colors: np.ndarray, alpha: np.ndarray | None, background: float) 
     """
     if alpha is None:
         return colors[np.newaxis]
-    alpha = alpha[..., np.newaxis]
-    seen = np.where(alpha < 1, np.float32(background) + alpha * (colors - np.float32(background)), colors)
-    return np.concatenate([seen, alpha], axis=-1)[np.newaxis]
+    image = np.empty((1, *alpha.shape, 4), np.float32)
+    image[0, ..., 3] = alpha
+    behind = np.float32(background) * (1 - alpha)
+    for channel in range(3):  # one by one: NumPy is slow over an axis of three
+        image[0, ..., channel] = colors[..., channel] * alpha + behind
+    return image
 
 
 def _factor(size: Sequence[int], needed: Needed | None) -> int:
@@ -253,20 +258,29 @@ def _factor(size: Sequence[int], needed: Needed | None) -> int:
     return max(1, math.floor(min(shares)))
 
 
-def _by_strips(read_rows: Callable[[slice], np.ndarray], size: Sequence[int], factor: int) -> np.ndarray:
-    """Returns an image [1, h, w, C] of a picture whose rows are read in parts and reduced by a factor.
+def _by_parts(
+    read_part: Callable[[slice, slice], np.ndarray], size: Sequence[int], factor: int
+) -> np.ndarray:
+    """Returns an image [1, h, w, C] of a picture that is read in parts and reduced by a factor.
 
     Args:
-        read_rows: (rows) -> an image of them.
+        read_part: (rows, columns) -> an image of them.
         size: Height and width of the picture.
         factor: Means over so many pixels a side; at the right and lower edge over those that are left.
     """
     height, width = size[:2]
     if factor == 1:
-        return read_rows(slice(0, height))
-    step = factor * max(1, _STRIP_PIXELS // (width * factor))
-    strips = (read_rows(slice(top, min(top + step, height))) for top in range(0, height, step))
-    return np.concatenate([_reduced(strip, factor) for strip in strips], axis=1)
+        return read_part(slice(0, height), slice(0, width))
+    num_columns = factor * max(1, min(width, _PART_PIXELS // factor) // factor)
+    num_rows = factor * max(1, _PART_PIXELS // (num_columns * factor))
+
+    def row_of_parts(top: int) -> np.ndarray:
+        rows = slice(top, min(top + num_rows, height))
+        lefts = range(0, width, num_columns)
+        parts = (read_part(rows, slice(left, min(left + num_columns, width))) for left in lefts)
+        return np.concatenate([_reduced(part, factor) for part in parts], axis=2)
+
+    return np.concatenate([row_of_parts(top) for top in range(0, height, num_rows)], axis=1)
 
 
 def _reduced(image: np.ndarray, factor: int) -> np.ndarray:

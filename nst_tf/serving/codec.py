@@ -119,7 +119,7 @@ def _values(pixels: Tensor) -> Tensor:
 def _over_white(image: Tensor) -> Tensor:
     """Returns an image [H, W, 4], the last channel alpha, over white, as `pictures.read` does."""
     colors, alpha = image[..., :3], image[..., 3:]
-    return tf.where(alpha < 1.0, 1.0 + alpha * (colors - 1.0), colors)
+    return colors * alpha + (1.0 - alpha)
 
 
 def check_size(

@@ -432,7 +432,7 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, position, patch,
 def small_limit(monkeypatch):
     """Reads pictures of over 1000 pixels near the size that is needed."""
     monkeypatch.setattr(pictures, "_LARGEST_WHOLE", 1000)
-    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 800)
+    monkeypatch.setattr(pictures, "_PART_PIXELS", 800)
 
 
 def _blocks(image, factor):
@@ -497,13 +497,13 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch
     path = tmp_path / "picture.jpg"
     _large("RGB", (640, 400)).resize((640, 400)).save(path, quality=95)
     sizes = []
-    by_strips = pictures._by_strips
+    by_parts = pictures._by_parts
 
-    def listening(read_rows, size, factor):
+    def listening(read_part, size, factor):
         sizes.append((size[0], factor))
-        return by_strips(read_rows, size, factor)
+        return by_parts(read_part, size, factor)
 
-    monkeypatch.setattr(pictures, "_by_strips", listening)
+    monkeypatch.setattr(pictures, "_by_parts", listening)
     whole = pictures.read(path)
     image = pictures.read(path, needed=lambda *_: (40, 64))
     assert sizes == [(400, 1), (100, 1)]  # a quarter, of the fifth that would do
