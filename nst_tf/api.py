@@ -445,6 +445,13 @@ def evaluate(
     with _within_memory(chosen, scale):
         prepared = prepare(read["content"], [read["style"]], chosen)
         objective = formulations.for_pictures(chosen, precision, *prepared).objective
-        targets = objective.targets(prepared[0], prepared[1], loss_weights(chosen))
         compared = color.COLORS[chosen.color.mode].to_loss_space(tf.constant(read["image"]))
+        share = chosen.neighbors.content
+        targets = objective.targets(
+            prepared[0],
+            prepared[1],
+            loss_weights(chosen),
+            query=compared + share * (prepared[0] - compared),
+            seed=tf.constant([chosen.start.seed, 0]),
+        )
         return Losses(*(float(value) for value in objective.evaluate(compared, targets)))

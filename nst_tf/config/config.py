@@ -23,6 +23,7 @@ class Config:
     preset: str
     content: settings.Content
     style: settings.Style
+    neighbors: settings.Neighbors
     regions: settings.Regions
     total_variation: settings.TotalVariation
     network: settings.Network
@@ -78,6 +79,14 @@ class Config:
         """Returns the content layers and the style layers that have any weight."""
         content = self.content.layers if self.content.weight else ()
         return content, self.style.layers if self.style.weight else ()
+
+    def neighbor_layers(self) -> tuple[str, ...]:
+        """Returns the layers of hypercolumns, if their distances have any weight."""
+        return self.neighbors.layers if self.style.weight and self.neighbors.weight else ()
+
+    def all_layers(self) -> list[str]:
+        """Returns all layers that have any weight, each once."""
+        return list(dict.fromkeys((*sum(self.used_layers(), ()), *self.neighbor_layers())))
 
     def blend_weights(self, count: int) -> tuple[float, ...]:
         """Returns the weight of each of `count` style pictures: equal ones unless the config has some.

@@ -232,4 +232,4 @@ def _coarsest(config: Config, rule: SizeRule, height: Scalar, width: Scalar, ops
 
 def pixels_needed(config: Config) -> int:
     """Returns the fewest pixels a side for which the deepest layer has a pixel."""
-    return max(stride(layer) for layers in config.used_layers() for layer in layers)
+    return max(map(stride, config.all_layers()))

@@ -35,7 +35,7 @@ _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
     **{"scale_detail": 0.0, "steps": (1,), "init": "gray", "noise_levels": 0.0, "seed": 0},
     **{"style_blend_weights": (), "style_scale": 1.0, "style_size": 0, "style_shape": "own"},
     **{"outside": "keep", "rate_pixels": 0, "weights": "auto"},
-    **{"large_inputs": "reduced", "max_memory": "auto"},
+    **{"large_inputs": "reduced", "max_memory": "auto", "neighbor_content": 0.0},
 }
 
 
@@ -69,19 +69,25 @@ class Formulation:
         self._traced_evaluate = tf.function(self._evaluate, autograph=False)
 
     def targets(
-        self, pictures: tuple[Sequence[Tensor], ...], shares: Sequence[float], loss_weights: LossWeights
+        self,
+        pictures: tuple[Sequence[Tensor], ...],
+        shares: Sequence[float],
+        loss_weights: LossWeights,
+        seed: int,
     ) -> Targets:
         """Returns the targets of one scale.
 
         Args:
-            pictures: As `Inputs.at` returns them: content images, styles, masks, painted parts.
+            pictures: As `Inputs.at` returns them: content images, styles, masks, painted parts; and, as
+                `Algorithm.query` returns them, the queries of neighbours.
             shares: Of the styles.
             loss_weights: Of the terms.
+            seed: Of everything random.
         """
         masks = pictures[2]
         num_regions = masks[0].shape[-1] if masks else 0
         traced = self._traced_targets(tuple(map(len, pictures)), num_regions, tuple(shares))
-        return traced(*map(list, pictures), loss_weights)
+        return traced(*map(list, pictures), loss_weights, tf.constant([seed, 0]))
 
     def _trace_targets(self, counts: tuple[int, ...], num_regions: int, shares: tuple[float, ...]) -> Any:
         """Returns the function that computes targets of these numbers of pictures, of any size.
@@ -89,13 +95,15 @@ class Formulation:
         Sizes are unknown and shares constant: TensorFlow rewrites graphs by what it knows, with other
         rounding.
         """
-        contents, styles, masks, frames = counts
+        contents, styles, masks, frames, queries = counts
         specs = [
             [ANY_IMAGE] * contents,
             [ANY_IMAGE] * styles,
             [tf.TensorSpec([1, None, None, num_regions])] * masks,
             [tf.TensorSpec([1, None, None, 1])] * frames,
+            [ANY_IMAGE] * queries,
             LossWeights(*[tf.TensorSpec([])] * len(LossWeights._fields)),
+            tf.TensorSpec([2], tf.int32),
         ]
         return tf.function(functools.partial(self._make_targets, shares), specs, autograph=False)
 
@@ -106,7 +114,9 @@ class Formulation:
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
         frames: Sequence[Tensor],
+        queries: Sequence[Tensor],
         loss_weights: LossWeights,
+        seed: Tensor,
     ) -> Targets:
         content = contents[0] if contents else None
         return self.objective.targets(
@@ -116,6 +126,8 @@ class Formulation:
             shares=shares,
             masks=Masks(masks[0], tuple(masks[1:])) if masks else None,
             outside=tuple(Outside(frame, content) for frame in frames),
+            query=queries[0] if queries else None,
+            seed=seed,
         )
 
     def _advance(
@@ -231,7 +243,7 @@ def load_weights(config: Config) -> weights.Weights:
     Raises:
         InputError: They are missing, or lack a layer.
     """
-    return weights.load(config.network.weights, vgg_layers.kernel_shapes([*sum(config.used_layers(), ())]))
+    return weights.load(config.network.weights, vgg_layers.kernel_shapes(config.all_layers()))
 
 
 # Structures of `tf.Variable`: NamedTuples, dicts and tuples with variables as leaves. Variables of rank 4,

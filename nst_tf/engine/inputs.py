@@ -97,7 +97,7 @@ def network_weights(
     return activation_normalization.normalized(
         loaded,
         [_small(image) for image in ([] if content is None else [content]) + list(styles)],
-        [*sum(config.used_layers(), ())],
+        config.all_layers(),
         pooling=config.network.pooling,
         padding=config.network.padding,
     )

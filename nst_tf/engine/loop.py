@@ -64,8 +64,8 @@ def enlarge(
     state: Any,
     content_image: Tensor,
     detail: Tensor,
-) -> tuple[Tensor, Any]:
-    """Returns the image and the state with which the next scale begins: the enlarged picture so far.
+) -> Tensor:
+    """Returns the image with which the next scale begins: the enlarged picture so far.
 
     Args:
         optimizer: The update rule.
@@ -82,8 +82,7 @@ def enlarge(
     del content_image  # like `fine` below, so that the optimiser's state has the memory
     enlarged = images.resize(picture, height, width) + fine
     del fine
-    enlarged = tf.clip_by_value(enlarged, 0.0, 1.0)
-    return enlarged, optimizer.resize(state, height, width)
+    return tf.clip_by_value(enlarged, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +140,22 @@ class Algorithm:
     ) -> tuple[Tensor, Any]:
         """Returns the image and the state with which the scale of that height and width begins.
 
+        Arguments as of `next_image`.
+        """
+        enlarged = self.next_image(image, state, shaping_image, height, width, content_weight)
+        return enlarged, self.optimizer.resize(state, height, width)
+
+    def next_image(
+        self,
+        image: Tensor,
+        state: Any,
+        shaping_image: Tensor,
+        height: Any,
+        width: Any,
+        content_weight: Any,
+    ) -> Tensor:
+        """Returns the image with which the scale of that height and width begins.
+
         Args:
             image: [1, h, w, 3], the image to evaluate next at the scale that ends.
             state: The optimiser's state there.
@@ -151,6 +166,23 @@ class Algorithm:
         """
         detail = tf.where(content_weight > 0, self.config.scales.detail, 0.0)
         return enlarge(self.optimizer, image, state, images.resize(shaping_image, height, width), detail)
+
+    def query(self, image: Tensor, contents: Sequence[Tensor], is_first: bool) -> list[Tensor]:
+        """Returns the image whose places are looked for in the paintings; none where neighbours do not count.
+
+        Kolkin et al. 2022: the photograph at the first scale, later a mixture of it and the picture so far.
+
+        Args:
+            image: [1, H, W, 3], with which the scale begins.
+            contents: The content image of that size, if there is one.
+            is_first: Whether the scale is the first.
+        """
+        if not self.config.neighbor_layers():
+            return []
+        if not contents:
+            return [image]
+        share = 1.0 if is_first else self.config.neighbors.content
+        return [image + share * (contents[0] - image)]
 
     def picture(
         self,

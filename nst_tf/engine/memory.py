@@ -446,7 +446,7 @@ def _parts(
 
 def _window(config: Config, size: tuple[int, int]) -> int:
     """Returns the pixels of the largest window of a picture in tiles, its halo included: see `tiling`."""
-    layers = [*sum(config.used_layers(), ())]
+    layers = config.all_layers()
     stride, halo = max(map(vgg_layers.stride, layers)), vgg_layers.halo(layers)
     sides = []
     for side in size:

@@ -103,7 +103,7 @@ class Stylizer(tf.Module):
         self._steps_done = tf.Variable(0, trainable=False)  # at this scale
         self._good_image: Any = None  # the last one known to have a finite loss
         self._bad_evaluations = 0  # evaluations in a row that were infinite or NaN
-        self._targets = _Held(self._targets_of_scale())
+        self._targets = _Held(self._targets_of_scale(image))
         self._state = _Held(self._algorithm.optimizer.init(image))
         if checkpoint is not None:
             checkpoint.fill(self.state(), formulations.put)
@@ -127,8 +127,11 @@ class Stylizer(tf.Module):
         )
 
     def state(self) -> dict[str, tf.Variable]:
-        """Returns the variables that decide the steps to come, by name: the image and the optimiser's."""
-        return {"image": self.image, **dict(_named("state", self._state.variables))}
+        """Returns the variables that decide the steps to come by name: image, matches, the optimiser's."""
+        matched = dict(
+            zip(["matches"], (each.index for each in self._targets.variables.neighbors), strict=False)
+        )
+        return {"image": self.image, **matched, **dict(_named("state", self._state.variables))}
 
     def steps_done(self) -> int:
         """Returns the steps done at the current scale."""
@@ -204,17 +207,15 @@ class Stylizer(tf.Module):
             config = self._next_config(scale_index)
             if config.replace(convolution=self.config.network.convolution) != self.config:
                 self._set_config(config)
-        formulations.assign(self._targets.variables, self._targets_of_scale())
-        image, state = self._algorithm.next_scale(
-            self.image.value(),
-            formulations.values(self._state.variables),
-            shaping_image,
-            *self.scales[scale_index][:2],
-            self.config.content.weight,
+        size = self.scales[scale_index][:2]
+        state = formulations.values(self._state.variables)
+        image = self._algorithm.next_image(
+            self.image.value(), state, shaping_image, *size, self.config.content.weight
         )
+        formulations.assign(self._targets.variables, self._targets_of_scale(image))
         self.image.assign(image)
         self._steps_done.assign(0)
-        self._state = _Held(state)
+        self._state = _Held(optimizer.resize(state, *size))
 
     def run(
         self, on_progress: Callable[[Progress], object] | None = None, report_at: Collection[int] = ()
@@ -289,10 +290,12 @@ class Stylizer(tf.Module):
             self.image.assign(self._good_image)
         formulations.assign(self._state.variables, self._algorithm.optimizer.init(self.image.value()))
 
-    def _targets_of_scale(self) -> Targets:
-        """Returns the targets at the current scale."""
+    def _targets_of_scale(self, image: Tensor) -> Targets:
+        """Returns the targets at the current scale, which begins with an image."""
+        pictures = self._inputs.at(self.scales[self.scale_index])
+        query = self._algorithm.query(image, pictures[0], self.scale_index == 0)
         targets = self._formulation.targets(
-            self._inputs.at(self.scales[self.scale_index]), self._inputs.shares, loss_weights(self.config)
+            (*pictures, query), self._inputs.shares, loss_weights(self.config), self.config.start.seed
         )
         if self.is_last_scale():
             del self._inputs  # frees the memory of the input pictures

@@ -5,6 +5,7 @@ gradient by the pixels comes from `tf.GradientTape` through the frozen network. 
 leading axes [K, R]: K styles, R regions.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ import tensorflow as tf
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.losses import guides, style_statistics, terms
+from nst_tf.losses import guides, neighbors, style_statistics, terms
+from nst_tf.losses.neighbors import Matches
 from nst_tf.losses.style_statistics import Moments
 from nst_tf.losses.values import Losses
 from nst_tf.network import network, weights
@@ -53,6 +55,7 @@ class Targets(NamedTuple):
     weights: LossWeights
     guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; {} for one region, the whole picture
     outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
+    neighbors: tuple[Matches, ...] = ()  # at most one
 
 
 def loss_weights(config: Config) -> LossWeights:
@@ -128,9 +131,9 @@ class Objective:
         self._content_layers, self._style_layers = config.used_layers()
         self._statistic = style_statistics.STYLE_STATISTICS[config.style.statistics]
         self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
-        layers = list(dict.fromkeys((*self._content_layers, *self._style_layers)))
+        self._neighbor_layers = config.neighbor_layers()
         self._network = network.Network(
-            layers,
+            config.all_layers(),
             vgg_weights,
             config.network.pooling,
             precision,
@@ -153,6 +156,8 @@ class Objective:
         shares: Sequence[float] | Tensor | None = None,
         masks: Masks | None = None,
         outside: tuple[Outside, ...] = (),
+        query: Tensor | None = None,
+        seed: Tensor | None = None,
     ) -> Targets:
         """Returns the targets of a content image and of K style images.
 
@@ -165,6 +170,8 @@ class Objective:
             shares: Of the styles; None for equal ones. They are divided by their sum, in each region.
             masks: Of regions, each with its own statistics; None for one region, the whole picture.
             outside: The surroundings of the painted part, at the size of the content image.
+            query: [1, H, W, 3], whose places are looked for in the styles; None without neighbours.
+            seed: [2] int32, of the places of the styles that are drawn; likewise.
         """
         styles = style_images if self._style_layers else ()
         contents = self.content_targets(content_image)
@@ -186,9 +193,85 @@ class Objective:
             blend *= tf.cast(tf.stack(present), tf.float32)
             guided = self._guides(masks.content)
         blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
+        matches: tuple[Matches, ...] = ()
+        if self._neighbor_layers:
+            with tf.control_dependencies(tf.nest.flatten(moments)):
+                matches = (self._matches(tf.identity(query), styles, masks, blend, seed),)
         if masks is not None:  # so that all pixels of the picture have the same weight
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
-        return Targets(contents, self.style_targets(moments, blend), weights, guided, outside)
+        return Targets(contents, self.style_targets(moments, blend), weights, guided, outside, matches)
+
+    def _matches(
+        self, query: Tensor, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
+    ) -> Matches:
+        """Returns what the cells of a query are matched to in the styles.
+
+        Args:
+            query: [1, H, W, 3].
+            styles: [1, h, w, 3] each.
+            masks: Of regions; None for one region, the whole picture.
+            shares: [K, R], of the styles in each region.
+            seed: [2] int32.
+        """
+        layers, stride = self._neighbor_layers, neighbors.whole(self._neighbor_layers)
+        guide = self._cells(query, None if masks is None else masks.content)
+        regions = neighbors.regions(guide)
+        banks: list[neighbors.Bank] = []
+        for number, image in enumerate(styles):
+            with tf.control_dependencies(tf.nest.flatten(banks[-1:])):  # one after the other
+                seen = tf.identity(image)
+            mask = None if masks is None else masks.styles[number]
+            banks.append(self._bank(seen, mask, seed + tf.constant([0, number])))
+        count = self._num_channels(layers)
+        total = self._network.sums(
+            query,
+            lambda features, _: tf.reduce_sum(neighbors.hypercolumns(features, layers), axis=[0, 1, 2]),
+            tf.zeros([count]),
+        )
+        mean = total / tf.cast(tf.size(regions), tf.float32)
+
+        def found(features: network.Maps, part: network.Part) -> Tensor:
+            queries, own = neighbors.hypercolumns(features, layers), part(neighbors.GRID_LAYER, regions)
+            return tf.concat([neighbors.nearest(queries, own, mean, bank) for bank in banks], axis=-1)
+
+        empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
+        index = self._network.mapped(query, found, empty, neighbors.GRID, stride)
+        of_cells = tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1)
+        vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
+        return Matches(vectors, tf.ensure_shape(index, [1, None, None, len(banks)]), of_cells)
+
+    def _bank(self, image: Tensor, mask: Tensor | None, seed: Tensor) -> neighbors.Bank:
+        """Returns the bank of a style image [1, h, w, 3] and of its regions' mask [1, h, w, R]."""
+        layers, config = self._neighbor_layers, self._config.neighbors
+        guide = self._cells(image, mask)
+        turns = range(4 if config.rotations else 1)
+        guides_turned = [guide] + [self._cells(*_turned(image, mask, turn)) for turn in turns[1:]]
+        places, regions = neighbors.draw(
+            [neighbors.regions(each) for each in guides_turned], config.vectors, seed
+        )
+        number, count = tf.size(regions), self._num_channels(layers)
+        columns = tf.zeros([number, count])
+        for turn in turns:
+            with tf.control_dependencies([columns]):  # one after the other
+                seen = _turned(tf.identity(image), mask, turn)[0]
+            place = functools.partial(self._placed, places[turn], number)
+            columns += self._network.sums(seen, place, tf.zeros([number, count]))
+        return neighbors.Bank(tf.ensure_shape(columns, [None, count]), regions)
+
+    def _placed(self, places: Tensor, number: Tensor, features: network.Maps, part: network.Part) -> Tensor:
+        """Returns the hypercolumns of a tile at their places in a bank of that number."""
+        own = part(neighbors.GRID_LAYER, places)
+        return neighbors.placed(features, self._neighbor_layers, own, number)
+
+    def _cells(self, image: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns how much of each cell of an image is in each region, [1, h, w, R]; ones without a mask."""
+        rows, columns = neighbors.size(self._neighbor_layers, *tf.unstack(tf.shape(image)[1:3]))
+        if mask is None:
+            return tf.ones(tf.stack([1, rows, columns, 1]))
+        return guides.at_layer(mask, neighbors.GRID_LAYER, 0.0)[:, :rows, :columns]
+
+    def _num_channels(self, layers: Sequence[str]) -> int:
+        return sum(self._network.channels(layer) for layer in layers)
 
     def content_targets(self, content_image: Tensor) -> dict[str, Tensor]:
         """Returns the features of a content image at the content layers, {layer: [1, h, w, C]}."""
@@ -228,7 +311,7 @@ class Objective:
         """Returns the weighted losses of an image, which has the size of the targets' content image."""
         statistics = self._network.sums(
             image,
-            self._statistics(targets.content, targets.guides),
+            self._statistics(targets.content, targets.guides, targets.neighbors),
             self._zeros(targets.content, targets.guides),
         )
         return self._losses(statistics, self._variation(image), image, targets)
@@ -246,7 +329,7 @@ class Objective:
             weighted = targets.weights.total_variation * variation
         values, gradient = self._network.value_and_gradient(
             image,
-            self._statistics(targets.content, targets.guides),
+            self._statistics(targets.content, targets.guides, targets.neighbors),
             lambda statistics: self._losses(statistics, variation, image, targets),
             self._zeros(targets.content, targets.guides),
         )
@@ -268,7 +351,7 @@ class Objective:
             statistics.content_error, sizes, config.content.normalization
         )
         layer_weights = dict(zip(config.style.layers, config.style.layer_weights, strict=True))
-        style = weights.style * terms.style_loss(
+        style = terms.style_loss(
             self._moments(statistics, image, targets.guides),
             targets.styles,
             sizes,
@@ -276,6 +359,10 @@ class Objective:
             config.style.normalization,
             self._compared,
         )
+        if targets.neighbors:
+            cells = tf.cast(tf.size(targets.neighbors[0].index[..., 0]), tf.float32)
+            style += config.neighbors.weight * statistics.neighbor_distance / cells
+        style *= weights.style
         weighted = weights.total_variation * variation
         return Losses(content + style + weighted, content, style, weighted)
 
@@ -291,7 +378,12 @@ class Objective:
     ) -> Tensor:
         return self._statistic.loss(moments, target, factor, self._config.style.moment_weight)
 
-    def _statistics(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> network.Statistics:
+    def _statistics(
+        self,
+        content: dict[str, Tensor],
+        guided: dict[str, Tensor],
+        matches: tuple[Matches, ...] = (),
+    ) -> network.Statistics:
         """Returns the function of features that gives the sums over pixels for all losses."""
 
         def statistics(features: network.Maps, part: network.Part) -> terms.Statistics:
@@ -303,6 +395,19 @@ class Objective:
                     layer: terms.content_error(features[layer], part(layer, target))
                     for layer, target in content.items()
                 },
+                tf.add_n(
+                    [
+                        neighbors.distance_sum(
+                            features,
+                            self._neighbor_layers,
+                            each,
+                            lambda whole: part(neighbors.GRID_LAYER, whole),
+                        )
+                        for each in matches
+                    ]
+                )
+                if matches
+                else tf.constant(0.0),
             )
 
         return statistics
@@ -315,6 +420,7 @@ class Objective:
             {layer: tf.zeros([regions[layer], count, count]) for layer, count in channels.items()},
             {layer: tf.zeros([regions[layer], channels[layer]]) for layer in self._mean_layers},
             {layer: tf.constant(0.0) for layer in content},
+            tf.constant(0.0),
         )
 
     def _moments(self, sums: terms.Statistics, image: Tensor, guided: dict[str, Tensor]) -> StyleMoments:
@@ -348,6 +454,11 @@ class Objective:
             layer: terms.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
             for layer in layers
         }
+
+
+def _turned(image: Tensor, mask: Tensor | None, turn: int) -> tuple[Tensor, Tensor | None]:
+    """Returns an image and its mask, turned by so many quarters."""
+    return tf.image.rot90(image, turn), None if mask is None else tf.image.rot90(mask, turn)
 
 
 # The least sum of a guide to divide by: below it a guide is empty but for rounding errors.

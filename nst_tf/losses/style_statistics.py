@@ -58,6 +58,16 @@ def _gram_loss(moments: Moments, target: Target, gram_factor: Tensor, moment_wei
     return gram_factor * tf.reduce_sum(tf.square(moments.gram - target["gram"]), axis=[-2, -1])
 
 
+def _gram_relative_loss(
+    moments: Moments, target: Target, gram_factor: Tensor, moment_weight: float
+) -> Tensor:
+    """Returns S(DG) / S(A), A the style's Gram matrix: layers count alike whatever their features' size."""
+    del gram_factor, moment_weight
+    of_style = tf.reduce_sum(tf.square(target["gram"]), axis=[-2, -1])
+    difference = tf.reduce_sum(tf.square(moments.gram - target["gram"]), axis=[-2, -1])
+    return tf.math.divide_no_nan(difference, of_style)
+
+
 def _gram_mean_std_target(moments: Moments) -> dict[str, Tensor]:
     target = {"gram": moments.gram, "mean": moments.mean, "deviation": _deviation(moments)}
     return {name: tf.stop_gradient(value) for name, value in target.items()}
@@ -161,6 +171,7 @@ def _spectral(values: Tensor, vectors: Tensor) -> Tensor:
 # Statistics by name.
 STYLE_STATISTICS: Mapping[str, StyleStatistic] = settings.STYLE_STATISTICS.table(
     gram=StyleStatistic(False, _gram_target, _gram_loss),
+    gram_relative=StyleStatistic(False, _gram_target, _gram_relative_loss),
     gram_mean_std=StyleStatistic(True, _gram_mean_std_target, _gram_mean_std_loss),
     wasserstein=StyleStatistic(True, _wasserstein_target, _wasserstein_loss),
 )

@@ -89,6 +89,31 @@ class Network:
         )
         return dict(zip(layers, assembled, strict=True))
 
+    def mapped(
+        self, image: Tensor, function: Callable[[Maps, Part], Tensor], empty: Tensor, cell: int, whole: int
+    ) -> Tensor:
+        """Returns a map [1, h, w, C] that a function makes of features, cell by cell.
+
+        Args:
+            image: [1, H, W, 3].
+            function: (features of a tile, part) -> its part of the map.
+            empty: A map of no rows, [1, 0, w, C].
+            cell: Pixels a side that a place of the map spans.
+            whole: Pixels a side of which there are whole ones in the map: a multiple of `cell`.
+        """
+        if not self._tile:
+            return function(self._features(image), _whole)
+        grid = self._windows(image)
+        rows, lefts = tiling.core_spans(grid, whole)
+        spans = tiling.Spans(rows * (whole // cell), lefts * (whole // cell))
+        (found,) = tiling.assemble(
+            lambda window: [self._window_sums(tiling.cut(image, window), window, function)],
+            grid,
+            [spans],
+            [empty],
+        )
+        return found
+
     def sums(self, image: Tensor, statistics: Statistics, zeros: Any) -> Any:
         """Returns the sums over all pixels.
 

@@ -1,0 +1,195 @@
+"""Nearest neighbours: every place of the picture is to look like the place of the painting nearest to it.
+
+Kolkin, Kucera, Paris, Sykora, Shechtman and Shakhnarovich 2022, "Neural Neighbor Style Transfer"
+(arXiv:2203.13215). A cell is `GRID` x `GRID` pixels; its hypercolumn is the features of several layers there,
+each divided by its number of channels, one after the other, C in all. A bank is hypercolumns of a style
+picture, drawn at random. Once a scale every cell is matched to a hypercolumn of each style's bank; the loss
+is the mean over cells of 1 - cos, a sum over pixels like all losses here.
+
+Maps are [1, h, w, ...] for the h x w whole cells of a picture. All functions are pure and trace with unknown
+sizes; numbers are float32.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from nst_tf.config import layers as vgg_layers
+from nst_tf.tensors import Tensor
+
+# A layer whose features lie on the grid of cells: the paper's grid is a quarter of the picture's size.
+GRID_LAYER = "relu3_1"
+GRID = vgg_layers.stride(GRID_LAYER)
+
+# The most products of queries and a bank that are in memory at once: 134 MB.
+_PRODUCTS_AT_ONCE = 2**25
+
+# What keeps a division by the length of a hypercolumn without any feature finite.
+_SMALLEST = 1e-12
+
+# (map of the whole picture) -> its part at the place of the tile whose features are at hand.
+Part = Callable[[Tensor], Tensor]
+
+
+class Bank(NamedTuple):
+    """Hypercolumns of a style picture, [N, C], and their regions."""
+
+    columns: Tensor  # [N, C], not divided by their lengths
+    regions: Tensor  # [N] int32
+
+
+class Matches(NamedTuple):
+    """What the cells of a picture are matched to in each of K style pictures."""
+
+    vectors: tuple[Tensor, ...]  # for each style [1, N, 1, C]: its bank's hypercolumns, of length 1
+    index: Tensor  # [1, h, w, K] int32, into them
+    shares: Tensor  # [1, h, w, K], how much each counts
+
+
+def whole(layers: Sequence[str]) -> int:
+    """Returns the pixels a side of which a picture has whole numbers of cells: the deepest layer's stride."""
+    return max(GRID, *map(vgg_layers.stride, layers))
+
+
+def size(layers: Sequence[str], height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the rows and columns of cells of a picture."""
+    side = whole(layers)
+    return height // side * (side // GRID), width // side * (side // GRID)
+
+
+def on_grid(features: Mapping[str, Tensor], layers: Sequence[str]) -> list[Tensor]:
+    """Returns each layer's part of the hypercolumns, [1, h, w, C_l].
+
+    Features of shallow layers are averaged over a cell, those of deep ones repeated, so that a tile's
+    hypercolumns are those of the whole picture; the authors' program interpolates.
+    """
+    parts = []
+    for layer in layers:
+        own, part = vgg_layers.stride(layer), tf.cast(features[layer], tf.float32)
+        part /= float(part.shape[-1])
+        if own < GRID:
+            part = tf.nn.avg_pool2d(part, GRID // own, GRID // own, "VALID")
+        elif own > GRID:
+            part = tf.repeat(tf.repeat(part, own // GRID, axis=1), own // GRID, axis=2)
+        parts.append(part)
+    rows, columns = (tf.reduce_min([tf.shape(part)[axis] for part in parts]) for axis in (1, 2))
+    return [part[:, :rows, :columns] for part in parts]
+
+
+def hypercolumns(features: Mapping[str, Tensor], layers: Sequence[str]) -> Tensor:
+    """Returns the hypercolumns of a picture or a tile, [1, h, w, C]."""
+    return tf.concat(on_grid(features, layers), axis=-1)
+
+
+def regions(guide: Tensor) -> Tensor:
+    """Returns the region that most of each cell belongs to, [1, h, w, 1] int32; -1 for none.
+
+    Args:
+        guide: [1, h, w, R], how much of a cell is in each region.
+    """
+    found = tf.argmax(guide, axis=-1, output_type=tf.int32)
+    return tf.where(tf.reduce_sum(guide, axis=-1) >= 0.5, found, -1)[..., tf.newaxis]
+
+
+def draw(found: Sequence[Tensor], count: int, seed: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Draws cells of a style picture and of its rotations, without repetition.
+
+    Args:
+        found: For each rotation the regions of its cells, from `regions`; those of -1 are not drawn.
+        count: The most that are drawn.
+        seed: [2] int32.
+
+    Returns:
+        For each rotation the cells' places in the bank, [1, h, w, 1] int32, -1 for those not drawn; and the
+        regions of the bank, [N] int32.
+    """
+    flat = tf.concat([tf.reshape(each, [-1]) for each in found], axis=0)
+    keys = tf.where(flat < 0, -1.0, tf.random.stateless_uniform(tf.shape(flat), seed))
+    number = tf.minimum(count, tf.reduce_sum(tf.cast(flat >= 0, tf.int32)))
+    drawn = tf.math.top_k(keys, number).indices
+    places = tf.tensor_scatter_nd_update(tf.fill(tf.shape(flat), -1), drawn[:, tf.newaxis], tf.range(number))
+    parts = tf.split(places, tf.stack([tf.size(each) for each in found]), num=len(found))
+    shaped = [tf.reshape(part, tf.shape(each)) for part, each in zip(parts, found, strict=True)]
+    return shaped, tf.gather(flat, drawn)
+
+
+def placed(features: Mapping[str, Tensor], layers: Sequence[str], places: Tensor, number: Tensor) -> Tensor:
+    """Returns the drawn hypercolumns of a tile at their places in the bank, [N, C], and zeros elsewhere.
+
+    Args:
+        features: Of the tile.
+        layers: Of the hypercolumns.
+        places: The tile's part of what `draw` returned.
+        number: N.
+    """
+    columns, flat = hypercolumns(features, layers), tf.reshape(places, [-1])
+    channels = columns.shape[-1]
+    rows = tf.where(flat >= 0)
+    picked = tf.gather_nd(tf.reshape(columns, [-1, channels]), rows)
+    return tf.scatter_nd(tf.gather_nd(flat, rows)[:, tf.newaxis], picked, [number, channels])
+
+
+def unit(columns: Tensor) -> Tensor:
+    """Returns hypercolumns [..., C] divided by their lengths."""
+    return tf.math.l2_normalize(columns, axis=-1, epsilon=_SMALLEST**2)
+
+
+def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, bank: Bank) -> Tensor:
+    """Returns the index in the bank of each cell's nearest hypercolumn of its region, [1, h, w, 1] int32.
+
+    By the cosine of hypercolumns from which the mean of their own picture is subtracted. Where the bank has
+    nothing of a region, 0.
+
+    Args:
+        queries: [1, h, w, C], of a picture or a tile.
+        query_regions: As `regions` returns them.
+        mean: [C], of the queries of the whole picture.
+        bank: Of a style picture.
+    """
+    keys = unit(bank.columns - tf.reduce_mean(bank.columns, axis=0))
+    flat = tf.reshape(queries, [-1, queries.shape[-1]]) - mean
+    wanted = tf.reshape(query_regions, [-1, 1])
+    at_once = tf.maximum(1, _PRODUCTS_AT_ONCE // tf.maximum(1, tf.shape(keys)[0]))
+    count = -(-tf.shape(flat)[0] // at_once)
+
+    def of_part(number: Tensor) -> Tensor:
+        rows = slice(number * at_once, (number + 1) * at_once)
+        # The length of a query changes no order.
+        products = tf.matmul(flat[rows], keys, transpose_b=True)
+        same = tf.equal(wanted[rows], bank.regions)
+        return tf.argmax(tf.where(same, products, products.dtype.min), axis=-1, output_type=tf.int32)
+
+    found = tf.TensorArray(tf.int32, size=count, element_shape=[None], infer_shape=False)
+    _, found = tf.while_loop(
+        lambda number, _: number < count,
+        lambda number, parts: (number + 1, parts.write(number, of_part(number))),
+        (tf.constant(0), found),
+        parallel_iterations=1,
+    )
+    return tf.reshape(found.concat(), tf.shape(query_regions))
+
+
+def distance_sum(
+    features: Mapping[str, Tensor], layers: Sequence[str], matches: Matches, part: Part
+) -> Tensor:
+    """Returns the sum over cells and style pictures of share * (1 - cos), [].
+
+    Args:
+        features: Of a picture or a tile.
+        layers: Of the hypercolumns.
+        matches: Of the whole picture.
+        part: Cuts its maps.
+    """
+    parts = on_grid(features, layers)
+    squares = tf.add_n([tf.reduce_sum(tf.square(each), axis=-1) for each in parts])
+    length = tf.sqrt(tf.maximum(squares, _SMALLEST**2))[0]
+    index, shares = part(matches.index)[0], part(matches.shares)[0]
+    sums = []
+    for number, vectors in enumerate(matches.vectors):
+        wanted = tf.split(
+            tf.gather(vectors[0, :, 0], index[..., number]), [each.shape[-1] for each in parts], axis=-1
+        )
+        products = [tf.reduce_sum(one * other[0], axis=-1) for one, other in zip(wanted, parts, strict=True)]
+        sums.append(tf.reduce_sum(shares[..., number] * (1.0 - tf.add_n(products) / length)))
+    return tf.add_n(sums)
