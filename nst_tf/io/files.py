@@ -36,7 +36,9 @@ _NO_LINKS = frozenset({*_NO_FLUSH, errno.EMLINK, errno.EACCES})
 _PERMISSIONS = 0o777  # of a mode, without what it does to a program that runs
 
 # Whether files can be named by an open folder and a name in it, which Windows cannot.
-_HAS_HANDLES = {os.open, os.stat, os.unlink, os.link, os.rename} <= os.supports_dir_fd
+_HAS_HANDLES = hasattr(os, "link") and os.supports_dir_fd.issuperset(
+    {os.open, os.stat, os.unlink, os.link, os.rename}
+)
 
 
 class _Folder:
@@ -176,7 +178,11 @@ def _put(place: Place, temporary: str, outdated: Sequence[str]) -> None:
         folder.link(temporary, place.name)
     except FileExistsError:
         raise FileExistsError(errno.EEXIST, "a file has appeared there meanwhile", str(place)) from None
-    except (OSError, NotImplementedError) as error:
+    except (
+        OSError,
+        NotImplementedError,
+        AttributeError,
+    ) as error:  # AttributeError: of a system without links
         if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
         os.close(folder.create(place.name))  # which fails where there is one

@@ -61,7 +61,7 @@ _TEXT_KEY, _TEXT_TAG = "nst_tf", 0x010E
 
 # The most bytes of a picture file: those of the largest picture that Pillow opens, 179 megapixels, with four
 # channels of sixteen bits are 1.4e9.
-_LARGEST_FILE = 2**31
+_LARGEST_FILE, _READ_AT_ONCE = 2**31, 2**24
 
 
 class PictureFile(os.PathLike[str]):
@@ -101,11 +101,14 @@ class PictureFile(os.PathLike[str]):
             status = os.fstat(file.fileno())
             if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
                 raise OSError("a device, not a file")
-            # A pipe's size is unknown before.
-            data = b"" if status.st_size > _LARGEST_FILE else file.read(_LARGEST_FILE + 1)
-        if status.st_size > _LARGEST_FILE or len(data) > _LARGEST_FILE:
+            size, parts = status.st_size, []
+            # By parts: a pipe's size is unknown before, and a read of so many bytes takes memory for them.
+            while size <= _LARGEST_FILE and (part := file.read(_READ_AT_ONCE)):
+                parts.append(part)
+                size = max(size, sum(map(len, parts)))
+        if size > _LARGEST_FILE:
             raise OSError(f"over {_LARGEST_FILE:,} bytes, the most that are read")
-        return data
+        return b"".join(parts)
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -1034,7 +1035,7 @@ def test_previews_that_cannot_be_written_cost_no_picture(rest, folder, monkeypat
     write = pictures.write
 
     def full(image, path):
-        if path.parent.name == "previews":
+        if pathlib.Path(path).parent.name == "previews":
             raise OSError(errno.ENOSPC, "No space left on device")
         write(image, path)
 
