@@ -56,13 +56,7 @@ class Result:
 
     def save_picture(self, path: str | os.PathLike[str]) -> None:
         """Writes the picture alone, as `save` does, in place of another and of that one's manifest."""
-        pictures.write(
-            self.image,
-            path,
-            alpha=self.alpha,
-            text=manifest.to_text(self.manifest),
-            outdated=[manifest.sidecar(path).name],
-        )
+        pictures.write(self.image, path, alpha=self.alpha, text=manifest.to_text(self.manifest))
 
     def save_manifest(self, path: str | os.PathLike[str]) -> None:
         """Writes the manifest beside a picture alone, as `save` does."""
@@ -119,6 +113,7 @@ def stylize(
         InputError: A picture, a name or a value cannot be used, or the checkpoint is of another run, and
             nothing has been computed; or another program took memory that the run had been planned with.
     """
+    runtime.check_process()
     kept = None if checkpoint is None else _kept(paths.typed(checkpoint, "checkpoint"), checkpoint_every)
     init = _taken_picture(overrides)
     chosen = presets.get(preset, **overrides)
@@ -154,6 +149,7 @@ def _kept(path: pathlib.Path, every_s: float) -> checkpoints.Checkpoints:
         InputError: It cannot be read, or the time makes no sense.
     """
     errors.require(every_s > 0, "checkpoint_every", every_s, "above 0; leave checkpoint out to write none")
+    pictures.check_file(path, True, "checkpoint")
     return checkpoints.Checkpoints(
         path, every_s, resumed=checkpoints.read(path) if os.path.exists(path) else None
     )
@@ -188,11 +184,12 @@ def paint(
     resumed = None if kept is None else kept.resumed
     if resumed is not None:
         resumed.check(origin)
+    planned = scales.plan_scales(chosen, *_shaping(loaded).shape[1:3])
+    if resumed is not None:
+        resumed.check_scales(planned)
     plan = _planned(chosen, loaded, resumed)
-    alpha, shape = loaded.alpha, _shaping(loaded).shape[1:3]
-    with _within_memory(
-        plan.config, scales.plan_scales(chosen, *shape)[resumed.scale_index if resumed else 0]
-    ):
+    alpha = loaded.alpha
+    with _within_memory(plan.config, planned[resumed.scale_index if resumed else 0]):
         if chosen.takes_steps():
             run = stylizer.Stylizer(
                 loaded.content,
@@ -433,7 +430,7 @@ def evaluate(
     if not chosen.takes_steps():
         raise errors.InputError(f"color: {chosen.color.mode!r} has no losses; nothing is optimised")
     arrays = {"image": image, "content": content, "style": style}
-    read = {name: pictures.read(np.asarray(array), name) for name, array in arrays.items()}
+    read = {name: pictures.read(array, name) for name, array in arrays.items()}
     shapes = {name: list(picture.shape[1:]) for name, picture in read.items()}
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         raise errors.InputError(f"shapes: {shapes}; allowed: arrays of one size")

@@ -13,6 +13,7 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         """Keeps the message, without the middle of one that carries a whole array."""
+        message = r"\n".join(message.splitlines())  # a file's name may have line breaks
         half = _LONGEST_MESSAGE // 2
         long = len(message) > _LONGEST_MESSAGE
         super().__init__(f"{message[:half]} ... {message[-half:]}" if long else message)

@@ -73,8 +73,8 @@ def quiet() -> Iterator[None]:
 def check_process() -> None:
     """Checks that TensorFlow can paint as this process has it.
 
-    In a process forked from one that has used TensorFlow it would wait for ever: its threads do not come
-    along, but the locks that they hold do.
+    In a process forked from one that has used TensorFlow, TensorFlow waits for ever: the child has the locks,
+    but not the threads that hold them.
 
     Raises:
         InputError: The process was forked from such a one, or TensorFlow is in a state in which it cannot.
@@ -82,16 +82,29 @@ def check_process() -> None:
     global _used_in
     if _used_in is None:
         _used_in = os.getpid()
-    if _used_in != os.getpid():
+    if _used_in != os.getpid() or _has_lost_threads():
         raise errors.InputError(
-            "process: it was forked from one that had painted, and TensorFlow would wait for ever in it;"
+            "process: it was forked from one that had used TensorFlow, which would wait for ever in it;"
             " start processes by 'spawn': multiprocessing.get_context('spawn')"
         )
     _check_tensorflow()
     _check_keras()
 
 
-# The process in which TensorFlow was used first.
+def _has_lost_threads() -> bool:
+    """Returns whether TensorFlow has been used but this process has one thread only, as a forked one has.
+
+    Of TensorFlow's own use, not through this package. Only Linux counts threads where this looks.
+    """
+    context = sys.modules.get("tensorflow.python.eager.context")
+    is_used = getattr(getattr(context, "_context", None), "_initialized", False)
+    try:
+        return bool(is_used) and len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
+
+
+# The process in which this package used TensorFlow first.
 _used_in: int | None = None
 
 
@@ -265,8 +278,8 @@ def tensorflow_backend() -> Iterator[None]:
         InputError: As for `use_tensorflow_backend`.
     """
     before = os.environ.get(_BACKEND_VARIABLE)
-    use_tensorflow_backend()
     try:
+        use_tensorflow_backend()
         yield
     finally:
         if before is None:

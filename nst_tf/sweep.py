@@ -266,12 +266,7 @@ def _save(result: "Result", path: pathlib.Path) -> None:
         OSError: They cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.temporary_folder(path.parent) as folder:
-        made = folder / path.name
-        result.save(made)
-        # The picture last: without its manifest beside it it would not be found to agree.
-        for each in (manifest.sidecar(made), made):
-            files.move(each, path.with_name(each.name))
+    result.save(path)
 
 
 class _Seen(NamedTuple):
@@ -312,9 +307,9 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
 
 
 def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:
-    """Returns whether a picture is there and its manifest says that it is what is wanted."""
+    """Returns whether a picture is there and the manifest in it says that it is what is wanted."""
     try:
-        found: dict[str, Any] = manifest.read(manifest.sidecar(path))
+        found: dict[str, Any] = manifest.read(path)
         kept = manifest.to_config(found, path)
         pictures.read(path)
     except errors.InputError:

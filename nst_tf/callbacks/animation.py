@@ -5,6 +5,7 @@ changes most in the first steps of a scale. A rule of steps alone would have to 
 scales; change can be measured on the pictures themselves, whatever made them, also of a run that was stopped.
 """
 
+import contextlib
 import io
 import itertools
 import logging
@@ -12,7 +13,7 @@ import os
 import pathlib
 import tempfile
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -69,9 +70,11 @@ class Animation(callback.Callback):
         kept: Mapping[str, np.ndarray],
     ) -> Collection[int]:
         """Takes up the frames of the checkpoint; without them says that the animation begins here."""
-        if "frames" not in kept:
+        frames = kept.get("frames", np.zeros([0]))
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
             _log.warning("animation: the frames before step %d are missing: they were not kept", step)
-        return self._begin(scales, picture, kept.get("frames", np.zeros([0])))
+            frames = np.zeros([0])
+        return self._begin(scales, picture, frames)
 
     def to_keep(self) -> dict[str, np.ndarray]:
         """Returns the frames so far, [N, H, W, 3] uint8."""
@@ -189,7 +192,8 @@ def _mp4(frames: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
             macro_block_size=2,  # yuv420p, which all players know, halves colour
             ffmpeg_log_level="error",
         )
-        writer.send(None)
+        with _without_shield():
+            writer.send(None)
         for frame, duration in zip(frames, durations, strict=True):
             for _ in range(duration // _FRAME_MS):
                 writer.send(np.ascontiguousarray(frame))
@@ -205,15 +209,29 @@ _WRITERS: dict[str, Callable[[Sequence[Image.Image], Sequence[int]], bytes]] = {
 }
 
 
+@contextlib.contextmanager
+def _without_shield() -> Iterator[None]:
+    """Keeps imageio-ffmpeg from running Python between fork and exec as it starts ffmpeg.
+
+    It would shield ffmpeg from Ctrl-C, but may hang in a process with TensorFlow's and gRPC's threads. What
+    the user has set stays.
+    """
+    name = "IMAGEIO_FFMPEG_NO_PREVENT_SIGINT"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+
+
 def _ffmpeg() -> typing.Any:
     """Returns the module `imageio_ffmpeg`, if it has an ffmpeg for this machine.
 
     Raises:
         InputError: It is not installed, or has none.
     """
-    # Otherwise it runs Python between fork and exec, to shield ffmpeg from Ctrl-C, which may hang in a
-    # process with TensorFlow's and gRPC's threads. A value that the user has set stays.
-    os.environ.setdefault("IMAGEIO_FFMPEG_NO_PREVENT_SIGINT", "1")
     try:
         import imageio_ffmpeg
 

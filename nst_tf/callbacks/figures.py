@@ -54,7 +54,7 @@ def save_comparison(
     names = ["painting"] if len(styles) == 1 else [f"painting {index + 1}" for index in range(len(styles))]
     given: dict[str, typing.Any] = {"photograph": content, **dict(zip(names, styles, strict=True))}
     shown = {name: pictures.read(picture, name) for name, picture in given.items() if picture is not None}
-    sheet = _side_by_side(list({**shown, "result": image}.items()))
+    sheet = _side_by_side(list({**shown, "result": pictures.read(image, "image")}.items()))
     pictures.write(np.asarray(sheet, np.float32) / 255.0, path)
 
 

@@ -141,7 +141,8 @@ def _request(values: flags.FlagValues) -> int:
     place = _check(values, styles)
     with runtime.quiet():
         client.check_server(values["server"].value)
-    watch = _Watch(_path(values, "previews") if values["previews"].value else None)
+    previews = _path(values, "previews") if values["previews"].value else None
+    watch = _Watch(previews, values["overwrite"].value)
     start = time.perf_counter()
     try:
         answer = client.request_stylization(
@@ -299,26 +300,27 @@ def _summary(answer: "Answer", output: pathlib.Path, seconds: float) -> str:
 class _Watch:
     """Takes the answers of a run in steps: shows how far it is, saves previews, keeps the last picture."""
 
-    def __init__(self, previews: pathlib.Path | None) -> None:
+    def __init__(self, previews: pathlib.Path | None, overwrite: bool) -> None:
         """Takes the folder for the pictures on the way, which is made for the first; None saves none."""
         from nst_tf.callbacks import report
 
         self.last: Answer | None = None
         self.failure = ""  # why previews could not be written, if so
-        self._previews = previews
+        self._previews, self._overwrite = previews, overwrite
         self._bar = report.ProgressBar()
         self._scales: list[Scale] = []  # as far as they have been seen
 
     def __call__(self, answer: "Answer") -> None:
         """Takes an answer, for `client.request_stylization`."""
         from nst_tf.engine.progress import Progress
-        from nst_tf.io import pictures
+        from nst_tf.io import files, pictures
 
         before, self.last = self.last, answer
         if self._previews:
             try:
                 self._previews.mkdir(exist_ok=True)
-                pictures.write(answer.image, self._previews / f"step_{answer.step:04d}.png")
+                place = files.Place(self._previews / f"step_{answer.step:04d}.png", self._overwrite)
+                pictures.write(answer.image, place)
             except OSError as error:  # the picture itself may be written all the same
                 self._previews, self.failure = None, f"previews end here: {errors.one_line(error)}"
         step, num_steps = answer.step or 0, answer.num_steps or 0

@@ -57,6 +57,7 @@ def main(values: flags.FlagValues) -> int:
     if values["list_presets"].value:
         return 0 if terminal.say(presets.table()) else terminal.EXIT_FAILED
     from nst_tf.engine import checkpoints
+    from nst_tf.io import inputs, pictures
 
     with runtime.quiet():
         run = run_flags.to_run(values)
@@ -64,6 +65,7 @@ def main(values: flags.FlagValues) -> int:
         resumed = None if kept is None else kept.resumed
         place, trace = run_flags.check_outputs(values, run, resumed is not None)
         loaded = [run.load()]  # to be taken out: a large picture's memory is wanted during the run
+        pictures.check_size(place, *inputs.result_size(run.config, loaded[0]))
         if resumed is not None:
             resumed.check(checkpoints.Origin(run.config, loaded[0].descriptions))
     if run.config.network.convolution != "direct":

@@ -23,6 +23,7 @@ import safetensors.numpy
 from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.config.config import Config
+from nst_tf.config.scales import Scale
 from nst_tf.engine.progress import Progress, TimeLeft, TraceRow
 from nst_tf.io import files, manifest
 
@@ -109,6 +110,19 @@ class Checkpoint:
                 " are others"
             )
 
+    def check_scales(self, scales: Sequence[Scale]) -> None:
+        """Checks that a run has the scale and the steps of the checkpoint.
+
+        Raises:
+            InputError: It has not.
+        """
+        index = self.scale_index
+        if index >= len(scales) or self.steps_done > scales[index].num_steps:
+            raise errors.InputError(
+                f"checkpoint: {self.path} is of scale {index + 1} after {self.steps_done} steps, which this"
+                " run does not have; remove it to begin anew"
+            )
+
     def fitted(self, config: Config) -> Config:
         """Returns the config with the choices that were made to fit the run into memory."""
         names = (*_FITTED, _TILE) if config.memory.tile == "auto" else _FITTED
@@ -135,7 +149,11 @@ class Checkpoint:
                 shape = variable.value().shape.as_list()
                 parts = _part_names(name, shape)
                 own = [1, *shape[1:]] if len(parts) > 1 else shape
-                if not names.issuperset(parts) or list(file.get_slice(parts[0]).get_shape()) != own:
+                if not names.issuperset(parts) or not all(
+                    list(file.get_slice(part).get_shape()) == own
+                    and file.get_slice(part).get_dtype() == _DTYPES[variable.dtype.name]
+                    for part in parts
+                ):
                     raise errors.InputError(f"checkpoint: {self.path} has no {name} of this run's shape")
                 for row, part in enumerate(parts):
                     if len(parts) > 1:
@@ -153,6 +171,17 @@ class Checkpoint:
             names = list(file.keys())
             found = [name for name in names if name.startswith(f"{prefix}/")]
             return {name.removeprefix(f"{prefix}/"): file.get_tensor(name) for name in found}
+
+
+# safetensors' names of TensorFlow's types.
+_DTYPES = {
+    "float32": "F32",
+    "bfloat16": "BF16",
+    "float64": "F64",
+    "int32": "I32",
+    "int64": "I64",
+    "bool": "BOOL",
+}
 
 
 def _part_names(name: str, shape: Sequence[int]) -> list[str]:
@@ -256,6 +285,8 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
     Raises:
         InputError: It cannot be read.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would block
+        raise errors.InputError(f"checkpoint: {path} is not an ordinary file; remove it")
     try:
         # "pread": parts of a file that is mapped into memory would count as this process's.
         with safetensors.safe_open(path, framework="np", backend="pread") as file:
@@ -366,7 +397,7 @@ class Writer:
             "steps_done": self._run.steps_done(),
         }
         path = self._kept.path
-        with files.temporary_folder(path.resolve().parent) as folder:
+        with files.temporary_folder(path.parent) as folder:
             made = folder / "checkpoint"
             safetensors.numpy.save_file(arrays, made, {_KEY: json.dumps(header)})
             files.move(made, path)

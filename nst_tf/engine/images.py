@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from nst_tf import errors
 from nst_tf.config import settings
+from nst_tf.io.decoding import ROUNDING
 from nst_tf.tensors import Tensor
 
 # ImageNet's mean colour, which preprocessing maps to zero: `keras.applications.vgg19.preprocess_input`.
@@ -27,7 +28,8 @@ def check(picture: Any) -> None:
     array = np.asarray(picture)
     if array.ndim != 4 or array.shape[0] != 1 or array.shape[-1] != 3 or 0 in array.shape:
         raise errors.InputError(f"picture: shape {list(array.shape)}; allowed: [1, H, W, 3]")
-    if not (array.min() >= 0 and array.max() <= 1):  # the negated form also catches NaN
+    # The negated form also catches NaN.
+    if not (array.min() >= -ROUNDING and array.max() <= 1 + ROUNDING):
         raise errors.InputError(f"picture: values from {array.min():g} to {array.max():g}; allowed: 0 to 1")
 
 

@@ -36,6 +36,7 @@ _JPEG_SCAN, _USUAL_SCANS, _MOST_SCANNED = b"\xff\xda", 64, 2 * 10**9
 _DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
     *(MemoryError, ArithmeticError, EOFError, struct.error, zlib.error, AssertionError),
+    ImportError,  # a pillow-heif that does not fit this system
 )
 
 # What is behind the first bytes of files that people take for pictures: (offset, bytes, what it is).
@@ -83,7 +84,7 @@ _WITH_ALPHA = {"LA": "LA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RG
 _OPAQUE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 
 _LEVELS = 255
-_ROUNDING = 1e-6  # by which floats may lie outside [0, 1]
+ROUNDING = 1e-6  # by which floats may lie outside [0, 1]
 
 # The colour spaces of profiles, as they name them, by the mode that they are applied to.
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
@@ -139,10 +140,12 @@ def reading(name: str, path: object) -> Iterator[None]:
 
 
 def _opened(data: bytes, reduction: Reduction | None) -> Image.Image:
-    if _is_heic(data) and importlib.util.find_spec("pillow_heif"):
-        return _heic(data)
     try:
         return _loaded(data, reduction)
+    except UnidentifiedImageError:
+        if not (_is_heic(data) and importlib.util.find_spec("pillow_heif")):
+            raise
+        return _heic(data)
     except ValueError:
         if not data.startswith(_PNG):
             raise
@@ -319,7 +322,7 @@ def _deep(picture: Image.Image, name: str, meant: Meaning) -> tuple[np.ndarray, 
     alpha = (values != key).astype(np.float32) if isinstance(key, int) else None
     least, most = float(values.min()), float(values.max())
     # The negated form also catches NaN.
-    if not (least >= -_ROUNDING and most <= meant.white * (1 + _ROUNDING)):
+    if not (least >= -ROUNDING and most <= meant.white * (1 + ROUNDING)):
         raise errors.InputError(
             f"{name}: a picture of mode {picture.mode} with values from {least:g} to {most:g}; they must be"
             f" from 0 (black) to {meant.white:g} (white)"

@@ -33,7 +33,7 @@ _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM
 # What one answers that gives no file a second name.
 _NO_LINKS = frozenset({*_NO_FLUSH, errno.EMLINK, errno.EACCES})
 
-_PERMISSIONS = 0o777  # of a mode, without what it does to a program that runs
+_PERMISSIONS = 0o777  # those that are copied: set-uid, set-gid and sticky are not
 
 # Whether files can be named by an open folder and a name in it, which Windows cannot.
 _HAS_HANDLES = hasattr(os, "link") and os.supports_dir_fd.issuperset(
@@ -171,7 +171,8 @@ def _put(place: Place, temporary: str, outdated: Sequence[str]) -> None:
     folder = place.folder
     if place.overwrite:
         for name in outdated:
-            folder.remove(name)
+            with contextlib.suppress(OSError):  # it is another's
+                folder.remove(name)
         folder.replace(temporary, place.name)
         return
     try:
@@ -186,7 +187,11 @@ def _put(place: Place, temporary: str, outdated: Sequence[str]) -> None:
         if isinstance(error, OSError) and error.errno not in _NO_LINKS:
             raise
         os.close(folder.create(place.name))  # which fails where there is one
-        folder.replace(temporary, place.name)
+        try:
+            folder.replace(temporary, place.name)
+        except OSError:
+            folder.remove(place.name)
+            raise
     else:
         folder.remove(temporary)
 
@@ -194,10 +199,12 @@ def _put(place: Place, temporary: str, outdated: Sequence[str]) -> None:
 def write_somewhere(
     write: Callable[[Place | pathlib.Path], object], path: Place | pathlib.Path
 ) -> tuple[pathlib.Path, str]:
-    """Has a file written that must not be lost: where it should be, or else in a new temporary folder.
+    """Has a picture written that must not be lost: where it should be, or else in a new temporary folder.
+
+    There it is a PNG, which has no limits, whatever it should have been.
 
     Args:
-        write: (path) -> writes it.
+        write: (path) -> writes it, in the format of the path's extension.
         path: Where it should be.
 
     Returns:
@@ -210,13 +217,13 @@ def write_somewhere(
         write(path)
     except OSError as error:
         folder = pathlib.Path(tempfile.mkdtemp(prefix="nst_tf-"))
+        saved = folder / pathlib.Path(path).with_suffix(".png").name
         try:
-            write(folder / path.name)
+            write(saved)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        why = errors.one_line(error)
-        return folder / path.name, f"{path} could not be written: {why}; it is {folder / path.name}"
+        return saved, f"{path} could not be written: {errors.one_line(error)}; it is {saved}"
     return pathlib.Path(path), ""
 
 
@@ -243,12 +250,21 @@ def move(temporary: pathlib.Path, path: pathlib.Path) -> None:
     Raises:
         OSError: It cannot be moved.
     """
-    handle = os.open(temporary, os.O_RDWR)
+    flush(temporary)
+    os.replace(temporary, path)
+
+
+def flush(path: pathlib.Path) -> None:
+    """Has the system write the bytes of a file, before it is renamed.
+
+    Raises:
+        OSError: It cannot.
+    """
+    handle = os.open(path, os.O_RDWR)
     try:
         _flush(handle)
     finally:
         os.close(handle)
-    os.replace(temporary, path)
 
 
 def _flush(handle: int) -> None:

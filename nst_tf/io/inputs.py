@@ -83,8 +83,8 @@ class LoadedInputs:
 
 
 def _as_file(picture: Picture, name: str) -> Picture:
-    """Returns a path as a `PictureFile`, and anything else as `pictures.given` does."""
-    picture = pictures.given(picture, name)
+    """Returns a path as a `PictureFile`, and anything else as `pictures.as_picture` does."""
+    picture = pictures.as_picture(picture, name)
     if isinstance(picture, Image.Image | np.ndarray) or masks.is_color(picture):
         return picture
     return pictures.as_file(picture, name)
@@ -187,6 +187,12 @@ def _seen(
     if alpha is not None and not alpha.any():
         raise errors.InputError(f"{name}: transparent everywhere, so that there is nothing to match")
     return image, alpha
+
+
+def result_size(config: Config, loaded: LoadedInputs) -> tuple[int, int]:
+    """Returns the height and the width of the result."""
+    shaping = loaded.styles[0] if loaded.content is None else loaded.content
+    return _result_size(config, *shaping.shape[1:3])
 
 
 def _result_size(config: Config, height: int, width: int) -> tuple[int, int]:

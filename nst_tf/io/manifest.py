@@ -81,7 +81,7 @@ def to_values(chosen: config.Config) -> dict[str, Any]:
 def sidecar(output: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the manifest's path beside a picture: picture.png.json for picture.png."""
     path = pathlib.Path(output)
-    return path.with_name(path.name + ".json")
+    return path.with_name(path.name + pictures.MANIFEST_SUFFIX)
 
 
 def to_text(manifest: Mapping[str, Any]) -> str:
@@ -99,7 +99,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = pathlib.Path(path)
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise errors.InputError(f"config: {path} is not an ordinary file; name another")  # a pipe would block
-    text = _text_of_file(path) if path.suffix == ".json" else pictures.read_text(path) or ""
+    is_alone = path.suffix.lower() == pictures.MANIFEST_SUFFIX
+    text = _text_of_file(path) if is_alone else pictures.read_text(path, "config") or ""
     try:
         manifest = json.loads(text) if len(text) <= _MOST_BYTES else None
     except (ValueError, RecursionError):  # ValueError: no JSON, or a number of more digits than Python reads

@@ -107,13 +107,27 @@ def with_alpha(
         regions: What a user's masks and label pictures ask for.
         sizes: Of the picture to be painted and of each style picture.
         alphas: Of the same.
+
+    Raises:
+        InputError: Nothing of the regions is seen.
     """
     if all(alpha is None for alpha in alphas):
         return regions
     if regions is None:
         content, *styles = (np.ones((*size, 1), np.float32) for size in sizes)
         regions = Regions((_ALL,), content, tuple(styles))
-    return regions._replace(alphas=tuple(alphas))
+    seen = regions.content if alphas[0] is None else regions.content * (alphas[0] > 0)[..., np.newaxis]
+    left = np.flatnonzero(seen.any(axis=(0, 1)))
+    if not left.size:
+        raise errors.InputError(
+            "content: all that a mask or regions choose is transparent, so that nothing would be painted"
+        )
+    return Regions(
+        tuple(regions.colors[index] for index in left),
+        regions.content[..., left],
+        tuple(style[..., left] for style in regions.styles),
+        tuple(alphas),
+    )
 
 
 def read_mask(picture: Picture, name: str = "mask", needed: pictures.Needed | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ Inside they are images: `[1, H, W, 3]` float32 sRGB in [0, 1]; see `images`.
 import functools
 import hashlib
 import io
+import json
 import math
 import os
 import pathlib
@@ -21,7 +22,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from nst_tf import errors
 from nst_tf.io import decoding, files, samples
 
-# What pictures are in here; `given` makes it of whatever else a user hands in.
+# What pictures are in here; `as_picture` makes it of whatever else a user hands in.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
 # (height, width) of a picture -> the size at which it is used.
@@ -30,7 +31,7 @@ Needed = Callable[[int, int], tuple[int, int]]
 # Pixels of a photograph that is read whole whatever is needed of it: what most cameras make. Larger ones are
 # read at twice the size that is needed, of which an antialiased reduction makes the same picture.
 _LARGEST_WHOLE, _RESERVE = 24_000_000, 2
-_PART_PIXELS = 2**18  # read at a time, of a larger picture: what caches of processors hold
+_READ_PIXELS = 2**18  # read at a time, of a larger picture: what caches of processors hold
 
 # The grey behind what is transparent: of pictures that are looked at, and of masks and labels, where black
 # stands for nothing.
@@ -49,12 +50,20 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # Pillow's names of the formats among them that have alpha.
-_WITH_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
+_ALPHA_FORMATS = frozenset({"PNG", "WEBP", "TIFF"})
 
 _SMALLEST_ALPHA = 1 / 512  # below half a level of 255 nothing is seen
-_ROUNDING = 1e-6  # by which floats may lie outside [0, 1]
 _LONGEST_NAME = 255  # what file systems allow
-_PART = 2**20  # numbers of a picture that are there as floats beside it, at most
+_WRITTEN_AT_ONCE = 2**20  # numbers of a picture that are there as floats beside it, at most
+
+# The longest sides that formats have, and the longest texts: libwebp's WEBP_MAX_DIMENSION, libjpeg's
+# JPEG_MAX_DIMENSION, and a segment of JPEG with room for what EXIF has beside the text.
+_LARGEST_SIDES = {"WEBP": 16_383, "JPEG": 65_500}
+_LONGEST_TEXTS = {"JPEG": 60_000}
+
+# What the name of a manifest has after its picture's, and the most bytes of one: many times what it has.
+MANIFEST_SUFFIX = ".json"
+_LONGEST_MANIFEST = 2**20
 
 # Where a text is kept in a picture: a chunk of PNG by this name, EXIF's ImageDescription elsewhere.
 _TEXT_KEY, _TEXT_TAG = "nst_tf", 0x010E
@@ -116,7 +125,7 @@ class PictureFile(os.PathLike[str]):
         return hashlib.sha256(self.data).hexdigest()
 
 
-def given(picture: Any, name: str = "picture") -> Picture:
+def as_picture(picture: Any, name: str = "picture") -> Picture:
     """Returns a picture of what a user handed in.
 
     Args:
@@ -132,7 +141,13 @@ def given(picture: Any, name: str = "picture") -> Picture:
     if isinstance(picture, bytes | bytearray | memoryview):
         return PictureFile.of_bytes(bytes(picture))
     if hasattr(picture, "__array__"):
-        array = np.asarray(picture)
+        try:
+            array = np.asarray(picture)
+        except Exception as error:  # of a library that nobody knows here, as for a tensor on a GPU
+            raise errors.InputError(
+                f"{name}: a {type(picture).__name__} that is no array of this process:"
+                f" {errors.one_line(error)}"
+            ) from None
         return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
     if callable(getattr(picture, "read", None)):
         return PictureFile.of_bytes(_bytes_of(picture, name))
@@ -145,9 +160,11 @@ def given(picture: Any, name: str = "picture") -> Picture:
 def _bytes_of(file: Any, name: str) -> bytes:
     """Returns what a file opened for reading has."""
     try:
-        data = file.read()
-    except (OSError, ValueError) as error:  # ValueError: it is closed, or a text that cannot be decoded
+        data = file.read(_LARGEST_FILE + 1)
+    except Exception as error:  # of whatever has a `read`: archives and connections have their own
         raise errors.InputError(f"{name}: the open file cannot be read: {errors.one_line(error)}") from None
+    if isinstance(data, bytes) and len(data) > _LARGEST_FILE:
+        raise errors.InputError(f"{name}: over {_LARGEST_FILE:,} bytes, the most that are read")
     if not isinstance(data, bytes):
         raise errors.InputError(f"{name}: a file opened for text; open it for bytes, as in open(path, 'rb')")
     return data
@@ -165,7 +182,7 @@ def read(
 
     Args:
         picture: A path, the name of a sample such as "sample:town", a Pillow image, or an array: [H, W, 3] or
-            [H, W], uint8, or floats in [0, 1]; or what else `given` takes.
+            [H, W], uint8, or floats in [0, 1]; or what else `as_picture` takes.
         name: What the picture is, for error messages.
         needed: The size at which it is used, by its own; a picture of over 24 megapixels is read at about
             twice that size. None reads all of it.
@@ -185,7 +202,7 @@ def read_with_alpha(
     Raises:
         InputError: As for `read`.
     """
-    picture = given(picture, name)
+    picture = as_picture(picture, name)
     if isinstance(picture, np.ndarray):
         factor = 1 if picture.ndim < 2 else _factor(picture.shape[:2], needed)
         if factor == 1:
@@ -218,23 +235,24 @@ def read_codes(picture: Picture, name: str = "picture") -> np.ndarray:
     Raises:
         InputError: As for `read`.
     """
-    picture = given(picture, name)
+    picture = as_picture(picture, name)
     if isinstance(picture, np.ndarray):
-        step = _code_step(picture.shape[:2])
-        return to_uint8(_from_array(picture[::step, ::step], name))
+        array = _from_array(picture, name)[0]
+        step = _code_step(array.shape[:2])
+        return to_uint8(array[::step, ::step])
     opened = decoded(picture, name)
     with decoding.reading(name, _source(picture)):
         upright, step = decoding.turned_upright(opened), _code_step(opened.size)
         if step > 1:
-            # As slicing would, without a copy of all pixels.
-            size = (-(-upright.width // step), -(-upright.height // step))
-            box = (0, 0, size[0] * step, size[1] * step)
+            # As slicing would, without a copy of all pixels: middles of blocks, moved to their first pixels.
+            size, off = (-(-upright.width // step), -(-upright.height // step)), (1 - step) / 2
+            box = (off, off, off + size[0] * step, off + size[1] * step)
             upright = upright.transform(size, Image.Transform.EXTENT, box, Image.Resampling.NEAREST)
         return decoding.codes(upright, name, decoding.meaning(opened))
 
 
 def _code_step(size: Sequence[int]) -> int:
-    """Returns which share of a picture's rows and columns, one of so many, is read of labels."""
+    """Returns n where every n-th row and column of a label picture is read."""
     return max(1, math.ceil(math.sqrt(math.prod(size) / _LARGEST_WHOLE)))
 
 
@@ -274,8 +292,8 @@ def _by_parts(
     height, width = size[:2]
     if factor == 1:
         return read_part(slice(0, height), slice(0, width))
-    num_columns = factor * max(1, min(width, _PART_PIXELS // factor) // factor)
-    num_rows = factor * max(1, _PART_PIXELS // (num_columns * factor))
+    num_columns = factor * max(1, min(width, _READ_PIXELS // factor) // factor)
+    num_rows = factor * max(1, _READ_PIXELS // (num_columns * factor))
 
     def row_of_parts(top: int) -> np.ndarray:
         rows = slice(top, min(top + num_rows, height))
@@ -299,13 +317,13 @@ def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
     return np.clip(image, 0.0, 1.0)  # sums are rounded
 
 
-def read_text(path: pathlib.Path) -> str | None:
+def read_text(path: pathlib.Path, name: str = "picture") -> str | None:
     """Returns the text that `write` put into a picture; None where there is none.
 
     Raises:
         InputError: The file is missing or no picture.
     """
-    opened = decoded(path, "picture")
+    opened = decoded(path, name)
     text = opened.info.get(_TEXT_KEY) or opened.getexif().get(_TEXT_TAG)
     return text if isinstance(text, str) else None
 
@@ -359,11 +377,25 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise errors.InputError(f"{name}: {array.dtype} array; allowed: uint8, or floats in [0, 1]")
     # The negated form also catches NaN.
-    if not (array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING):
+    if not (array.min() >= -decoding.ROUNDING and array.max() <= 1 + decoding.ROUNDING):
         raise errors.InputError(
             f"{name}: values from {array.min():g} to {array.max():g}; floats must lie in [0, 1]"
         )
     return np.clip(array, 0, 1).astype(np.float32, copy=False)[np.newaxis]
+
+
+def check_size(place: files.Place, height: int, width: int) -> None:
+    """Finds out before a run whether a format can hold a picture of that size.
+
+    Raises:
+        InputError: It cannot.
+    """
+    name, _ = format_of(place.path)
+    largest = _LARGEST_SIDES.get(name, max(height, width))
+    if max(height, width) > largest:
+        raise errors.InputError(
+            f"output: {width} x {height} pixels; allowed: {largest} a side in {name}; write PNG instead"
+        )
 
 
 def check_output(output: str | os.PathLike[str], overwrite: bool, name: str = "output") -> files.Place:
@@ -414,7 +446,7 @@ def format_of(path: pathlib.Path, name: str = "output") -> tuple[str, dict[str, 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Returns `[H, W, 3]` uint8 of an image [1, H, W, 3] or [H, W, 3], clipped and rounded."""
-    parts = np.array_split(np.asarray(image).reshape(image.shape[-3:]), 1 + image.size // _PART)
+    parts = np.array_split(np.asarray(image).reshape(image.shape[-3:]), 1 + image.size // _WRITTEN_AT_ONCE)
     return np.concatenate([np.rint(np.clip(255.0 * part, 0, 255)).astype(np.uint8) for part in parts])
 
 
@@ -424,34 +456,49 @@ def write(
     *,
     alpha: np.ndarray | None = None,
     text: str | None = None,
-    outdated: Sequence[str] = (),
 ) -> None:
     """Writes an image as the file's extension says, whole or not at all.
+
+    A manifest beside a file that is replaced goes with it: it describes the picture before.
 
     Args:
         image: [1, H, W, 3] or [H, W, 3], sRGB in [0, 1]; clipped.
         output: Where to, a path or a `files.Place`.
         alpha: [H, W] in [0, 1], of an image over white; kept where the format can.
         text: What to put into the file beside the picture, where the format can; `read_text` reads it.
-        outdated: As for `files.replacing`.
 
     Raises:
         InputError: The format is unknown.
         OSError: The file cannot be written.
     """
     name, options = format_of(pathlib.Path(output))
-    if alpha is not None and name in _WITH_ALPHA:
+    if alpha is not None and name in _ALPHA_FORMATS:
         picture = Image.fromarray(to_uint8(_lifted(image.reshape(image.shape[-3:]), alpha)))
         picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
     else:
         picture = Image.fromarray(to_uint8(image))
-    if text is not None:
+    if text is not None and len(text) <= _LONGEST_TEXTS.get(name, math.inf):
         options = options | _text_options(name, text)
     # By way of memory: Pillow, which writes some formats itself, takes a short write for a whole one.
     encoded = io.BytesIO()
-    picture.save(encoded, format=name, icc_profile=_srgb_profile(), **options)
-    with files.replacing(output, outdated) as file:
+    try:
+        picture.save(encoded, format=name, icc_profile=_srgb_profile(), **options)
+    except ValueError as error:  # what a format cannot hold
+        raise OSError(errors.one_line(error)) from None
+    place = files.Place.of(output)
+    with files.replacing(place, _outdated(place)) as file:
         file.write(encoded.getbuffer())
+
+
+def _outdated(place: files.Place) -> list[str]:
+    """Returns the name of the manifest beside a picture, if there is one."""
+    name = place.name + MANIFEST_SUFFIX
+    try:
+        with open(place.path.with_name(name), "rb") as file:
+            found = json.loads(file.read(_LONGEST_MANIFEST))
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [name] if isinstance(found, dict) and "config" in found else []
 
 
 def over_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Download of one file into a cache: apart, checked by its hash, and in its place only when it is complete.
+"""Download of one file into a cache: to a temporary, which takes its place once its hash is right.
 
 Any number of processes and threads may download the same file at the same time.
 """

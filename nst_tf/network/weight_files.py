@@ -62,7 +62,7 @@ _NODE, _LONGEST_CHILD_BYTES, _MOST_CHILDREN = struct.Struct("<4sBBH16x"), 280, 6
 # A heap of names (likewise): mark, size, first free block, address. A free block begins with the next one's
 # offset; 1 is none. Free blocks come of deleted names: a heap of Keras' has one at most.
 _HEAP, _NO_MORE_BLOCKS, _MOST_FREE_BLOCKS = struct.Struct("<8s3Q"), 1, 2**10
-# What all checks of a file look at, in 2 s: 48 kernels (VGG19, an optimiser's state) of 300 chunks are 8,000.
+# The most nodes and entries that are checked in a file, in 2 s. VGG19 with an optimiser's state has 8,000.
 _MOST_PLACES = 2**20
 _PIECE_BYTES = 2**20
 
@@ -126,7 +126,7 @@ def _check_superblock(file: BinaryIO) -> None:
 
 
 def _check_marks(file: BinaryIO) -> None:
-    """Checks what HDF5 (1.14) trusts and fails on, with a crash or without an end; it is found by its mark.
+    """Refuses structures on which HDF5 1.14 crashes or never ends; they are found by their marks.
 
     Fractal heaps, newer trees and newer lists of chunks, which no file of Keras has, divide by numbers in the
     file, and count to them. Older trees, and lists of free space in heaps of names, may run in a circle. What

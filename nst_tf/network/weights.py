@@ -69,7 +69,7 @@ def load(source: str, shapes: Shapes) -> Weights:
 
 
 def identity(source: str) -> Hashable:
-    """Returns what tells the weights of a source from others, without reading them.
+    """Returns a key that differs between any two sources of weights; reads no data.
 
     Of a file its path, size and times of change. Where "auto" finds no file it stays with what it came to.
     """

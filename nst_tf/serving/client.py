@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import logging
 import numbers
 import re
 import urllib.parse
@@ -23,6 +24,8 @@ from nst_tf.losses.values import Losses
 from nst_tf.serving import transports
 from nst_tf.serving.settings import Settings as Settings
 from nst_tf.serving.settings import is_number
+
+_LOG = logging.getLogger(__name__)
 
 # A whole run takes minutes: the default preset up to 3 at 512 pixels on two cores, and up to 12 at 1024.
 TIMEOUT_S = 600.0
@@ -239,16 +242,19 @@ def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> di
 
 
 def _encode(picture: pictures.Picture, name: str) -> bytes:
-    """Returns the PNG bytes of a picture."""
+    """Returns the PNG bytes of a picture; what is transparent is white, since a server knows no alpha."""
     file = io.BytesIO()
-    Image.fromarray(pictures.to_uint8(pictures.read(picture, name))).save(file, "PNG")
+    image, alpha = pictures.read_with_alpha(picture, name)
+    if alpha is not None and name != "content":
+        _LOG.warning("%s: what is transparent is white for the server, and counts", name)
+    Image.fromarray(pictures.to_uint8(image)).save(file, "PNG")
     return file.getvalue()
 
 
 def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> Answer:
     """Returns the answer made of a picture file's bytes and four losses."""
     try:
-        image = pictures.read(pictures.given(data if isinstance(data, bytes) else b""))[0]
+        image = pictures.read(pictures.as_picture(data if isinstance(data, bytes) else b""))[0]
     except errors.InputError:
         raise _wrong_answer("with something else than a picture") from None
     try:

@@ -108,6 +108,9 @@ def export(
         extra.mkdir()
         (extra / _DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
         write_warmup(temporary / WARMUP_FILE, records, folder.parent.resolve().name)
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                files.flush(path)
     return folder
 
 

@@ -106,9 +106,9 @@ def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, 
     told = capsys.readouterr()
     assert "picture 4 of 4: style=two, scales=0.5,1" in told.err
     assert told.out.startswith("s.png: 4 pictures")
-    pictures = sorted(path for path in (folder / "kept").iterdir() if path.suffix == ".png")
-    assert len(pictures) == 4
-    assert all(path.with_name(f"{path.name}.json").is_file() for path in pictures)
+    kept_files = sorted(path for path in (folder / "kept").iterdir() if path.suffix == ".png")
+    assert len(kept_files) == 4
+    assert all(path.with_name(f"{path.name}.json").is_file() for path in kept_files)
     with Image.open("s.png") as sheet:
         first = sheet.tobytes()
         pixels = np.asarray(sheet.convert("RGB"), np.float64)
@@ -116,7 +116,7 @@ def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, 
     assert pixels.shape[1] == label + 2 * (cell + gap)
     # The pictures are on the sheet as they were kept, row by row; the labels are in the places left.
     tops: dict[bool, set[np.intp]] = {False: set(), True: set()}
-    for path in pictures:
+    for path in kept_files:
         row, column = path.name.startswith("style=two"), "0.5" in path.name
         left = label + gap + column * (cell + gap)
         kept = np.asarray(Image.open(path).convert("RGB"), np.float64)
@@ -131,15 +131,16 @@ def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, 
     assert (pixels[:28, label + gap :].min(axis=(0, 2)) < 128).any()
     assert (pixels[:, :label].min(axis=(0, 2)) < 128).any()
 
-    # Once more: all are kept. One whose manifest does not agree, and one that was damaged, are painted anew.
+    # Once more: all are kept, by the manifests in them, whatever lies beside. One whose manifest does not
+    # agree, and one that was damaged, are painted anew.
     painted.clear()
     assert _sweep(*sides, "--overwrite") == 0
     assert not painted
-    manifest = pathlib.Path(f"{pictures[0]}.json")
-    other = json.loads(manifest.read_text())
+    other = json.loads(pathlib.Path(f"{kept_files[0]}.json").read_text())
     other["config"]["content_weight"] = 7.0
-    manifest.write_text(json.dumps(other))
-    pictures[3].write_bytes(b"")
+    pathlib.Path(f"{kept_files[1]}.json").write_text(json.dumps(other))
+    pictures.write(pictures.read(kept_files[0]), kept_files[0], text=json.dumps(other))
+    kept_files[3].write_bytes(b"")
     assert _sweep(*sides, "--overwrite") == 0
     assert len(painted) == 2
     with Image.open("s.png") as sheet:
@@ -255,10 +256,14 @@ def test_a_picture_is_kept_though_the_folder_is_gone(gone, folder, tmp_path, mon
 
 
 def test_on_a_full_disk_the_pictures_are_on_the_sheet(folder, monkeypatch, capsys):
-    def full(parent):
-        raise OSError(errno.ENOSPC, "No space left on device", str(parent))
+    replacing = files.replacing
 
-    monkeypatch.setattr(files, "temporary_folder", full)
+    def full(path, *arguments):
+        if pathlib.Path(path).name != "s.png":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return replacing(path, *arguments)
+
+    monkeypatch.setattr(files, "replacing", full)
     assert _sweep(*COLUMNS) == 1
     told = capsys.readouterr()
     complaints = [line for line in told.err.splitlines() if line.startswith("nst_tf sweep: ")]

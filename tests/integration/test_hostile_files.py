@@ -6,7 +6,7 @@ import resource
 
 import psutil
 import pytest
-from fuzz import campaign, judging, readers, report
+from fuzz import campaign, outcomes, readers, report
 
 from tests.support import odd_readers
 
@@ -36,7 +36,7 @@ def test_an_input_is_accepted_or_refused_in_one_line(name, tmp_path):
     failed = []
     with reader.prepared(), _little_memory():
         for number in range(FIRST, FIRST + COUNTS[name]):
-            outcome = judging.judge(reader, judging.made(name, number, reader), folder)
+            outcome = outcomes.outcome_of(reader, outcomes.made(name, number, reader), folder)
             kinds[outcome.kind] += 1
             if outcome.kind == "traceback":
                 failed.append(f"{number}: {outcome.text[:300]} at {outcome.place}")
@@ -52,7 +52,7 @@ def test_every_reader_is_in_the_small_campaign():
 def test_the_campaign_notices_each_kind_of_failure_and_goes_on_after_it():
     limits, told = campaign.Limits(seconds=0.5, bytes=50 * 2**20), {}
     numbers = [*range(len(odd_readers.ENDS)), 0, 1]  # the last two after all that ends a process
-    odd = judging.Reader(odd_readers.numbered, odd_readers.as_numbered)
+    odd = outcomes.Reader(odd_readers.numbered, odd_readers.as_numbered)
     counts = campaign.run(
         {"odd": odd}, numbers, limits, on_failure=lambda _, number, outcome: told.update({number: outcome})
     )
@@ -72,6 +72,6 @@ def test_the_campaign_notices_each_kind_of_failure_and_goes_on_after_it():
 
 
 def test_several_workers_read_every_input_once():
-    odd = judging.Reader(odd_readers.numbered, odd_readers.as_numbered)
+    odd = outcomes.Reader(odd_readers.numbered, odd_readers.as_numbered)
     counts = campaign.run({"odd": odd}, [0, 1, 0, 1, 0], campaign.Limits(), workers=2)
     assert (counts["odd"].accepted, counts["odd"].errors.total()) == (3, 2)

@@ -1,7 +1,9 @@
 """Pictures in and out."""
 
+import gzip
 import io
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
 from nst_tf import errors
-from nst_tf.io import decoding, pictures
+from nst_tf.io import decoding, files, pictures
 from tests import conftest
 
 PICTURE = conftest.smooth_picture(1, 20, 30)
@@ -432,7 +434,7 @@ def test_damaged_pictures_are_read_or_refused(tmp_path_factory, position, patch,
 def small_limit(monkeypatch):
     """Reads pictures of over 1000 pixels near the size that is needed."""
     monkeypatch.setattr(pictures, "_LARGEST_WHOLE", 1000)
-    monkeypatch.setattr(pictures, "_PART_PIXELS", 800)
+    monkeypatch.setattr(pictures, "_READ_PIXELS", 800)
 
 
 def _blocks(image, factor):
@@ -584,3 +586,63 @@ def test_a_short_write_is_an_error_and_replaces_nothing(tmp_path, extension):
     assert "File too large" in finished.stderr
     assert path.read_bytes() == b"dear to me"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("size", [(25, 27), (24, 26)])
+def test_large_labels_are_read_as_by_slicing(monkeypatch, step, size):
+    labels = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype(np.uint8)
+    monkeypatch.setattr(pictures, "_LARGEST_WHOLE", size[0] * size[1] / (step - 0.5) ** 2)
+    for picture in (labels, Image.fromarray(labels)):
+        np.testing.assert_array_equal(pictures.read_codes(picture), labels[::step, ::step])
+
+
+@pytest.mark.parametrize(("suffix", "side"), [(".webp", 16_384), (".jpg", 65_501)])
+def test_a_size_that_a_format_cannot_hold_is_found_out_before_and_rescued_after(tmp_path, suffix, side):
+    place = pictures.check_output(tmp_path / f"a{suffix}", overwrite=False)
+    with pytest.raises(errors.InputError, match=f"{side} x 2 pixels; allowed: {side - 1} a side"):
+        pictures.check_size(place, 2, side)
+    pictures.check_size(place, 2, side - 1)
+    wide = np.zeros((2, side, 3), np.float32)
+    written, line = files.write_somewhere(lambda path: pictures.write(wide, path), place)
+    assert written.suffix == ".png"
+    assert "could not be written" in line
+    assert pictures.read(written).shape == (1, 2, side, 3)
+    shutil.rmtree(written.parent)
+
+
+def test_a_text_that_is_too_long_for_a_format_costs_no_picture(tmp_path):
+    pictures.write(PICTURE, tmp_path / "a.jpg", text="x" * 70_000)
+    assert pictures.read_text(tmp_path / "a.jpg") is None
+    pictures.write(PICTURE, tmp_path / "a.png", text="x" * 70_000)
+    assert pictures.read_text(tmp_path / "a.png") == "x" * 70_000
+
+
+def test_a_manifest_beside_a_picture_goes_with_it_and_another_file_stays(tmp_path):
+    (tmp_path / "a.png.json").write_text('{"config": {}}')
+    (tmp_path / "b.png.json").write_text('{"mine": 1}')
+    (tmp_path / "c.png.json").mkdir()
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(b"before")
+        pictures.write(PICTURE, tmp_path / f"{name}.png")
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "b.png.json", "c.png", "c.png.json"]
+
+
+class _Foreign:
+    """An array of another library, or an open file, that fails in its own way."""
+
+    def __array__(self, *_):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def read(self, *_):
+        raise EOFError("Compressed file ended")
+
+
+def test_objects_of_other_libraries_are_refused_by_name():
+    with pytest.raises(errors.InputError, match="style: a _Foreign that is no array of this process: can't"):
+        pictures.read(_Foreign(), "style")  # type: ignore[arg-type]
+    opened = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(bytes(1000))[:15]))
+    with pytest.raises(errors.InputError, match="style: the open file cannot be read: Compressed file ended"):
+        pictures.read(opened, "style")  # type: ignore[arg-type]
+    with pytest.raises(errors.InputError, match=r"labels: shape \[5\]"):
+        pictures.read_codes(np.zeros(5), "labels")

@@ -21,7 +21,9 @@ def _refuse(_):
 
 
 def _refuse_in_lines(_):
-    raise errors.InputError("content: it\ncannot be read")
+    error = errors.InputError("content")
+    error.args = ("content: it\ncannot be read",)  # which its own message never is
+    raise error
 
 
 def _raise(_):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from fuzz import judging, readers
+from fuzz import outcomes, readers
 
 from tests import conftest
 
@@ -31,7 +31,7 @@ def _run(*arguments):
 def made():
     """Returns the hashes of each reader's inputs."""
     texts = {
-        name: "".join(repr(judging.made(name, number, reader)) for number in NUMBERS)
+        name: "".join(repr(outcomes.made(name, number, reader)) for number in NUMBERS)
         for name, reader in readers.READERS.items()
     }
     return [hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest() for text in texts.values()]
@@ -62,7 +62,7 @@ def test_an_input_that_fails_is_kept(tmp_path):
     finished = _run("--readers=pictures", "--only=143", "--limit_bytes=0.1MB", f"--keep={tmp_path / 'kept'}")
     assert finished.returncode == 1, finished.stderr
     (kept,) = (tmp_path / "kept").iterdir()
-    given = judging.made("pictures", 143, readers.READERS["pictures"])
+    given = outcomes.made("pictures", 143, readers.READERS["pictures"])
     assert kept.name == f"pictures-143-{given.name}"
     assert kept.read_bytes() == given.data
     assert finished.stderr.startswith("pictures 143: peak")

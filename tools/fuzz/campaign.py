@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from fuzz import judging
-from fuzz.judging import Outcome, Reader
+from fuzz import outcomes
+from fuzz.outcomes import Outcome, Reader
 
 # What must not happen, beside "accepted" and "error".
 FAILURES = ("traceback", "crash", "hang", "peak")
@@ -113,7 +113,7 @@ def run(
         with contextlib.suppress(queue.Empty):
             while True:
                 name, own = todo.get_nowait()
-                for number, outcome in outcomes(name, chosen[name], own, limits):
+                for number, outcome in outcomes_of(name, chosen[name], own, limits):
                     with lock:
                         counts[name].add(number, outcome)
                         if outcome.kind in FAILURES:
@@ -129,7 +129,7 @@ def run(
     return counts
 
 
-def outcomes(
+def outcomes_of(
     name: str, reader: Reader, numbers: Sequence[int], limits: Limits
 ) -> Iterator[tuple[int, Outcome]]:
     """Yields (number, outcome) of each input, from as many children as it takes."""
@@ -256,11 +256,11 @@ def _work(
         connection.send("ready")
         while True:
             number = connection.recv()
-            given = judging.made(name, number, reader)
+            given = outcomes.made(name, number, reader)
             before = _reset_peak()
             os.truncate(notes, 0)
             connection.send("reads")
-            outcome = judging.judge(reader, given, own)
+            outcome = outcomes.outcome_of(reader, given, own)
             connection.send((outcome, _memory("VmHWM") - before))
 
 

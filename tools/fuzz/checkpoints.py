@@ -40,7 +40,7 @@ def _tensors() -> dict[str, np.ndarray]:
         "pairs/0": np.zeros((1, 12, 16, 3), np.float32),
         "pairs/1": np.ones((1, 12, 16, 3), np.float32),
         "trace": np.arange(2.0 * width).reshape(2, width),
-        "animation/count": np.array([3]),
+        "animation/frames": np.zeros((2, 12, 16, 3), np.uint8),
     }
 
 

@@ -18,7 +18,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the folder of the tools
 import tool_flags
 
-from fuzz import campaign, judging, readers, report
+from fuzz import campaign, outcomes, readers, report
 from nst_tf import errors
 from nst_tf.config import settings
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     each = -(-_FLAGS.inputs // len(chosen))
     numbers = range(_FLAGS.seed, _FLAGS.seed + each) if _FLAGS.only is None else [_FLAGS.only]
 
-    def tell(name: str, number: int, outcome: judging.Outcome) -> None:
+    def tell(name: str, number: int, outcome: outcomes.Outcome) -> None:
         print(
             f"{name} {number}: {outcome.kind}: {outcome.text[:200]!r} {outcome.place}",
             file=sys.stderr,
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     return int(any(count.failed() for count in counts.values()))
 
 
-def _chosen() -> dict[str, judging.Reader]:
+def _chosen() -> dict[str, outcomes.Reader]:
     """Returns the readers that the flag names."""
     for name in _FLAGS.readers:
         if name not in readers.READERS:
@@ -86,7 +86,7 @@ def _folder() -> pathlib.Path | None:
 
 def _keep(folder: pathlib.Path, name: str, number: int) -> None:
     """Writes an input that failed: its file, or its command line."""
-    given = judging.made(name, number, readers.READERS[name])
+    given = outcomes.made(name, number, readers.READERS[name])
     if given.name:
         (folder / f"{name}-{number}-{given.name}").write_bytes(given.data)
     else:

@@ -4,10 +4,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from fuzz import checkpoints, command_lines, manifests, pictures, weights
 from fuzz.inputs import Input
-from fuzz.judging import Reader
+from fuzz.outcomes import Reader
+from nst_tf.callbacks import animation
 from nst_tf.config import presets
+from nst_tf.config.scales import Scale
 from nst_tf.engine import checkpoints as product_checkpoints
 from nst_tf.io import manifest, masks
 from nst_tf.io import pictures as product_pictures
@@ -43,32 +47,24 @@ def _weights(given: Input, folder: pathlib.Path) -> object:
     return product_weights.read(given.write(folder), weights.SHAPES)
 
 
-class _Variable:
-    """A variable of a run, as far as a checkpoint asks: its shape, and that it can be assigned."""
-
-    def __init__(self, *shape: int) -> None:
-        self.shape = self
-        self._sides = list(shape)
-
-    def value(self) -> "_Variable":
-        return self
-
-    def as_list(self) -> list[int]:
-        return self._sides
-
-    def assign(self, value: object) -> None:
-        pass
-
-
 def _checkpoint(given: Input, folder: pathlib.Path) -> object:
     """Goes on from a checkpoint as a run does, without the run."""
     found = product_checkpoints.read(given.write(folder))
     config = presets.get("default")
     found.check(product_checkpoints.Origin(config, manifests.made()["inputs"]))
     found.check_weights(manifests.made()["weights"]["sha256"], "builtin")
-    variables: Any = {"image": _Variable(1, 12, 16, 3), "pairs": _Variable(2, 12, 16, 3)}
-    found.fill(variables, lambda variable, _, picture: variable.assign(picture))
-    return found.fitted(config), found.arrays("animation")
+    import tensorflow as tf  # which the other readers do without
+
+    from nst_tf.engine import formulations
+
+    planned = [Scale(12, 16, 10, 0.5), Scale(24, 32, 10, 1.0)]
+    found.check_scales(planned)
+    shapes = {"image": [1, 12, 16, 3], "pairs": [2, 12, 16, 3]}
+    variables = {name: formulations.variable(tf.zeros(shape)) for name, shape in shapes.items()}
+    found.fill(variables, formulations.put)
+    picture = np.zeros([12, 16, 3], np.float32)
+    animation.Animation("a.gif").on_resume(planned, lambda: picture, 5, found.arrays("animation"))
+    return found.fitted(config)
 
 
 READERS: Mapping[str, Reader] = {

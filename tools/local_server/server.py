@@ -189,6 +189,7 @@ class LocalServer:
                 ],
                 maximum_concurrent_rpcs=threads,
             )
+            opened.callback(self._grpc.stop, None)  # without it a port that it has taken would stay open
             services = _Services(self._versions, self._slot, max_bytes)
             prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
             model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)

@@ -38,7 +38,7 @@ def made(name: str, number: int, reader: Reader) -> Input:
         return reader.make(inputs.chance(name, number))
 
 
-def judge(reader: Reader, given: Input, folder: pathlib.Path) -> Outcome:
+def outcome_of(reader: Reader, given: Input, folder: pathlib.Path) -> Outcome:
     """Returns what a reader makes of an input in a folder of its own."""
     try:
         with contextlib.chdir(folder), warnings.catch_warnings():
