@@ -56,13 +56,18 @@ def at_layer(mask: Tensor, layer: str, erosion: float) -> Tensor:
         [1, h, w, R].
     """
     stride = vgg_layers.stride(layer)
-    guide = tf.nn.avg_pool2d(mask, stride, stride, "VALID")
+    guide = at_stride(mask, stride)
     needed = _SMALLEST_SHARE * _sums(guide)
     # From the shortest reach to the longest: a longer one replaces a shorter one where it leaves enough.
     for reach in reversed(_reaches(layer, erosion)):
         eroded = _least(mask, stride, reach)
         guide = tf.where(_sums(eroded) >= needed, eroded, guide)
     return guide
+
+
+def at_stride(mask: Tensor, stride: int) -> Tensor:
+    """Returns the mean of the mask over cells of stride x stride pixels, [1, h, w, R]."""
+    return tf.nn.avg_pool2d(mask, stride, stride, "VALID")
 
 
 def soft_edge(mask: Tensor, pixels: int) -> Tensor:

@@ -10,7 +10,7 @@ Maps are [1, h, w, ...] for the h x w whole cells of a picture. All functions ar
 sizes; numbers are float32.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -18,9 +18,8 @@ import tensorflow as tf
 from nst_tf.config import layers as vgg_layers
 from nst_tf.tensors import Tensor
 
-# A layer whose features lie on the grid of cells: the paper's grid is a quarter of the picture's size.
-GRID_LAYER = "relu3_1"
-GRID = vgg_layers.stride(GRID_LAYER)
+# Pixels a side of a cell: the paper's grid is a quarter of the picture's size.
+GRID = 4
 
 # The most products of queries and a bank that are in memory at once: 134 MB.
 _PRODUCTS_AT_ONCE = 2**25
@@ -28,8 +27,8 @@ _PRODUCTS_AT_ONCE = 2**25
 # What keeps a division by the length of a hypercolumn without any feature finite.
 _SMALLEST = 1e-12
 
-# (map of the whole picture) -> its part at the place of the tile whose features are at hand.
-Part = Callable[[Tensor], Tensor]
+# The name of hypercolumns among a network's layers.
+NAME = "hypercolumns"
 
 
 class Bank(NamedTuple):
@@ -58,11 +57,10 @@ def size(layers: Sequence[str], height: Tensor, width: Tensor) -> tuple[Tensor, 
     return height // side * (side // GRID), width // side * (side // GRID)
 
 
-def on_grid(features: Mapping[str, Tensor], layers: Sequence[str]) -> list[Tensor]:
-    """Returns each layer's part of the hypercolumns, [1, h, w, C_l].
+def hypercolumns(features: Mapping[str, Tensor], layers: Sequence[str]) -> Tensor:
+    """Returns the hypercolumns of a picture, [1, h, w, C].
 
-    Features of shallow layers are averaged over a cell, those of deep ones repeated, so that a tile's
-    hypercolumns are those of the whole picture; the authors' program interpolates.
+    Features of shallow layers are averaged over a cell, those of deep ones interpolated, bilinear.
     """
     parts = []
     for layer in layers:
@@ -71,15 +69,10 @@ def on_grid(features: Mapping[str, Tensor], layers: Sequence[str]) -> list[Tenso
         if own < GRID:
             part = tf.nn.avg_pool2d(part, GRID // own, GRID // own, "VALID")
         elif own > GRID:
-            part = tf.repeat(tf.repeat(part, own // GRID, axis=1), own // GRID, axis=2)
+            part = tf.image.resize(part, own // GRID * tf.shape(part)[1:3], method="bilinear")
         parts.append(part)
     rows, columns = (tf.reduce_min([tf.shape(part)[axis] for part in parts]) for axis in (1, 2))
-    return [part[:, :rows, :columns] for part in parts]
-
-
-def hypercolumns(features: Mapping[str, Tensor], layers: Sequence[str]) -> Tensor:
-    """Returns the hypercolumns of a picture or a tile, [1, h, w, C]."""
-    return tf.concat(on_grid(features, layers), axis=-1)
+    return tf.concat([part[:, :rows, :columns] for part in parts], axis=-1)
 
 
 def regions(guide: Tensor) -> Tensor:
@@ -114,16 +107,15 @@ def draw(found: Sequence[Tensor], count: int, seed: Tensor) -> tuple[list[Tensor
     return shaped, tf.gather(flat, drawn)
 
 
-def placed(features: Mapping[str, Tensor], layers: Sequence[str], places: Tensor, number: Tensor) -> Tensor:
+def placed(columns: Tensor, places: Tensor, number: Tensor) -> Tensor:
     """Returns the drawn hypercolumns of a tile at their places in the bank, [N, C], and zeros elsewhere.
 
     Args:
-        features: Of the tile.
-        layers: Of the hypercolumns.
+        columns: The tile's, [1, h, w, C].
         places: The tile's part of what `draw` returned.
         number: N.
     """
-    columns, flat = hypercolumns(features, layers), tf.reshape(places, [-1])
+    flat = tf.reshape(places, [-1])
     channels = columns.shape[-1]
     rows = tf.where(flat >= 0)
     picked = tf.gather_nd(tf.reshape(columns, [-1, channels]), rows)
@@ -170,26 +162,19 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, bank: Bank) ->
     return tf.reshape(found.concat(), tf.shape(query_regions))
 
 
-def distance_sum(
-    features: Mapping[str, Tensor], layers: Sequence[str], matches: Matches, part: Part
-) -> Tensor:
+def distance_sum(columns: Tensor, vectors: Sequence[Tensor], index: Tensor, shares: Tensor) -> Tensor:
     """Returns the sum over cells and style pictures of share * (1 - cos), [].
 
     Args:
-        features: Of a picture or a tile.
-        layers: Of the hypercolumns.
-        matches: Of the whole picture.
-        part: Cuts its maps.
+        columns: Hypercolumns of a picture or a tile, [1, h, w, C].
+        vectors: As in `Matches`.
+        index: The tile's part of the matches' index.
+        shares: Likewise.
     """
-    parts = on_grid(features, layers)
-    squares = tf.add_n([tf.reduce_sum(tf.square(each), axis=-1) for each in parts])
-    length = tf.sqrt(tf.maximum(squares, _SMALLEST**2))[0]
-    index, shares = part(matches.index)[0], part(matches.shares)[0]
+    own = unit(columns[0])
     sums = []
-    for number, vectors in enumerate(matches.vectors):
-        wanted = tf.split(
-            tf.gather(vectors[0, :, 0], index[..., number]), [each.shape[-1] for each in parts], axis=-1
-        )
-        products = [tf.reduce_sum(one * other[0], axis=-1) for one, other in zip(wanted, parts, strict=True)]
-        sums.append(tf.reduce_sum(shares[..., number] * (1.0 - tf.add_n(products) / length)))
+    for number, of_style in enumerate(vectors):
+        wanted = tf.gather(of_style[0, :, 0], index[0, ..., number])
+        cosines = tf.reduce_sum(wanted * own, axis=-1)
+        sums.append(tf.reduce_sum(shares[0, ..., number] * (1.0 - cosines)))
     return tf.add_n(sums)

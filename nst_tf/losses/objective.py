@@ -140,7 +140,18 @@ class Objective:
             tile,
             padding=config.network.padding,
             convolution=config.network.convolution,
+            derived=self._hypercolumns(),
         )
+
+    def _hypercolumns(self) -> dict[str, network.Derived]:
+        """Returns the map of hypercolumns, where neighbours have weight."""
+        layers = self._neighbor_layers
+        if not layers:
+            return {}
+        # Interpolation reaches one place of the deepest layer further.
+        reach = neighbors.whole(layers)
+        make = functools.partial(neighbors.hypercolumns, layers=layers)
+        return {neighbors.NAME: network.Derived(make, neighbors.GRID, reach)}
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -225,13 +236,13 @@ class Objective:
         count = self._num_channels(layers)
         total = self._network.sums(
             query,
-            lambda features, _: tf.reduce_sum(neighbors.hypercolumns(features, layers), axis=[0, 1, 2]),
+            lambda features, _: tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2]),
             tf.zeros([count]),
         )
         mean = total / tf.cast(tf.size(regions), tf.float32)
 
         def found(features: network.Maps, part: network.Part) -> Tensor:
-            queries, own = neighbors.hypercolumns(features, layers), part(neighbors.GRID_LAYER, regions)
+            queries, own = features[neighbors.NAME], part(neighbors.NAME, regions)
             return tf.concat([neighbors.nearest(queries, own, mean, bank) for bank in banks], axis=-1)
 
         empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
@@ -260,15 +271,14 @@ class Objective:
 
     def _placed(self, places: Tensor, number: Tensor, features: network.Maps, part: network.Part) -> Tensor:
         """Returns the hypercolumns of a tile at their places in a bank of that number."""
-        own = part(neighbors.GRID_LAYER, places)
-        return neighbors.placed(features, self._neighbor_layers, own, number)
+        return neighbors.placed(features[neighbors.NAME], part(neighbors.NAME, places), number)
 
     def _cells(self, image: Tensor, mask: Tensor | None) -> Tensor:
         """Returns how much of each cell of an image is in each region, [1, h, w, R]; ones without a mask."""
         rows, columns = neighbors.size(self._neighbor_layers, *tf.unstack(tf.shape(image)[1:3]))
         if mask is None:
             return tf.ones(tf.stack([1, rows, columns, 1]))
-        return guides.at_layer(mask, neighbors.GRID_LAYER, 0.0)[:, :rows, :columns]
+        return guides.at_stride(mask, neighbors.GRID)[:, :rows, :columns]
 
     def _num_channels(self, layers: Sequence[str]) -> int:
         return sum(self._network.channels(layer) for layer in layers)
@@ -398,10 +408,10 @@ class Objective:
                 tf.add_n(
                     [
                         neighbors.distance_sum(
-                            features,
-                            self._neighbor_layers,
-                            each,
-                            lambda whole: part(neighbors.GRID_LAYER, whole),
+                            features[neighbors.NAME],
+                            each.vectors,
+                            part(neighbors.NAME, each.index),
+                            part(neighbors.NAME, each.shares),
                         )
                         for each in matches
                     ]

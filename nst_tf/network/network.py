@@ -4,8 +4,9 @@ Results are sums over pixels, which are the same either way; see `tiling`. Image
 sRGB in [0, 1].
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -18,6 +19,15 @@ Maps = dict[str, Tensor]  # {layer: [1, h, w, C]}
 
 # (layer, map of the whole picture) -> its part at the same place as the features of the tile.
 Part = Callable[[str, Tensor], Tensor]
+
+
+class Derived(NamedTuple):
+    """A map that is made of several layers' features, and then treated as a layer's."""
+
+    make: Callable[[Maps], Tensor]  # features of a picture or a window -> [1, h, w, C]
+    stride: int  # pixels that a place of it spans, each way
+    reach: int  # pixels beyond a place whose features, at most, it is made of; at the network's stride
+
 
 # (features of a tile, part) -> sums over their pixels, a structure of float32 tensors.
 Statistics = Callable[[Maps, Part], Any]
@@ -36,6 +46,7 @@ class Network:
         *,
         padding: str = "zeros",
         convolution: str = "direct",
+        derived: Mapping[str, Derived] = MappingProxyType({}),
     ) -> None:
         """Builds the network.
 
@@ -47,8 +58,11 @@ class Network:
             tile: Side of the tiles in pixels, without their halo; 0 for whole pictures.
             padding: Of the first convolution, a name from `vgg19.PADDING`.
             convolution: The algorithm of the convolutions, a name from `convolutions.LAYERS`.
+            derived: {name: a map made of these layers' features}, exposed beside them.
         """
-        self._layers, self._tile = list(layers), tile
+        self._layers, self._tile, self._derived = list(layers), tile, derived
+        self._strides = {layer: vgg_layers.stride(layer) for layer in layers}
+        self._strides |= {name: each.stride for name, each in derived.items()}
         self._model = vgg19.build(
             self._layers,
             vgg_weights.arrays,
@@ -161,23 +175,26 @@ class Network:
         return values, tf.ensure_shape(gradient, image.shape)
 
     def _features(self, image: Tensor) -> Maps:
-        return self._model(self._preprocess(image))
+        features = self._model(self._preprocess(image))
+        return {**features, **{name: each.make(features) for name, each in self._derived.items()}}
 
     def _windows(self, image: Tensor) -> tiling.Grid:
         height, width = tf.shape(image)[1], tf.shape(image)[2]
-        return tiling.plan(height, width, self._tile, vgg_layers.halo(self._layers), self._stride)
+        reach = max((each.reach for each in self._derived.values()), default=0)
+        halo = vgg_layers.halo(self._layers) + -(-reach // self._stride) * self._stride
+        return tiling.plan(height, width, self._tile, halo, self._stride)
 
     def _core_features(self, part: Tensor, window: tiling.Window) -> Maps:
         """Returns the features of a tile's core."""
         features = self._features(part)
         return {
-            layer: tiling.core(features[layer], window, vgg_layers.stride(layer)) for layer in self._layers
+            layer: tiling.core(features[layer], window, stride) for layer, stride in self._strides.items()
         }
 
     def _window_sums(self, part: Tensor, window: tiling.Window, statistics: Statistics) -> Any:
         return statistics(
             self._core_features(part, window),
-            lambda layer, whole: tiling.cut_core(whole, window, vgg_layers.stride(layer)),
+            lambda layer, whole: tiling.cut_core(whole, window, self._strides[layer]),
         )
 
     def _empty_map(self, layer: str, width: Tensor) -> Tensor:

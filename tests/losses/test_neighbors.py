@@ -30,6 +30,27 @@ def _objective(narrow_weights, tile=0, **changes):
     return objective.Objective(config, narrow_weights, "float32", tile)
 
 
+def _to_grid(stride, rows, columns):
+    """Matrices (A, B) with which a map [rows, columns] of a layer is A map B^T on the grid of cells."""
+    return (
+        _means(side, 4 // stride) if stride < 4 else _linear(side, stride // 4) for side in (rows, columns)
+    )
+
+
+def _means(side, factor):
+    return np.repeat(np.eye(side // factor), factor, axis=1)[:, : side // factor * factor] / factor
+
+
+def _linear(side, factor):
+    """Linear interpolation between the middles of places, the first and the last beyond."""
+    at = np.clip((np.arange(side * factor) + 0.5) / factor - 0.5, 0, side - 1)
+    low = np.minimum(at.astype(int), side - 1)
+    matrix = np.zeros((side * factor, side))
+    matrix[np.arange(side * factor), low] += 1 - (at - low)
+    matrix[np.arange(side * factor), np.minimum(low + 1, side - 1)] += at - low
+    return matrix
+
+
 def _columns(judge, image):
     """Hypercolumns by NumPy from the network's features, [h, w, C]."""
     parts = []
@@ -37,11 +58,9 @@ def _columns(judge, image):
         part = features.numpy()[0].astype(np.float64) / features.shape[-1]
         if STRIDES[layer] < 4:
             side = 4 // STRIDES[layer]
-            rows, columns = part.shape[0] // side, part.shape[1] // side
-            part = part[: rows * side, : columns * side].reshape(rows, side, columns, side, -1).mean((1, 3))
-        elif STRIDES[layer] > 4:
-            part = part.repeat(STRIDES[layer] // 4, 0).repeat(STRIDES[layer] // 4, 1)
-        parts.append(part)
+            part = part[: part.shape[0] // side * side, : part.shape[1] // side * side]
+        down, across = _to_grid(STRIDES[layer], *part.shape[:2])
+        parts.append(np.einsum("hi,wj,ijc->hwc", down, across, part))
     rows, columns = (min(part.shape[axis] for part in parts) for axis in (0, 1))
     return np.concatenate([part[:rows, :columns] for part in parts], axis=-1)
 
@@ -101,9 +120,10 @@ def test_the_loss_and_its_gradient_by_features_are_numpys():
     with tf.GradientTape() as tape:
         held = {layer: tf.constant(each) for layer, each in features.items()}
         tape.watch(held)
-        loss = neighbors.distance_sum(held, LAYERS, matches, lambda whole: whole) / 24
+        made = neighbors.hypercolumns(held, LAYERS)
+        loss = neighbors.distance_sum(made, *matches) / 24
     gradients = tape.gradient(loss, held)
-    columns = neighbors.hypercolumns(features, LAYERS).numpy()[0].reshape(24, -1)
+    columns = made.numpy()[0].reshape(24, -1)
     expected, by_columns = _loss_and_gradient(columns.astype(np.float64), vectors[index.ravel()])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     begin = 0
@@ -111,12 +131,8 @@ def test_the_loss_and_its_gradient_by_features_are_numpys():
         count = features[layer].shape[-1]
         part = by_columns.reshape(4, 6, -1)[..., begin : begin + count] / count
         begin += count
-        if stride < 4:  # each of the averaged features has its share
-            side = 4 // stride
-            part = part.repeat(side, 0).repeat(side, 1) / side**2
-        elif stride > 4:  # a repeated one has the sum
-            side = stride // 4
-            part = part.reshape(4 // side, side, 6 // side, side, count).sum((1, 3))
+        down, across = _to_grid(stride, *features[layer].shape[1:3])
+        part = np.einsum("hi,wj,hwc->ijc", down, across, part)
         np.testing.assert_allclose(gradients[layer][0], part, rtol=1e-4, atol=1e-8)
 
 
