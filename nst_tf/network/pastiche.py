@@ -174,4 +174,6 @@ def _numbers(
             raise ValueError(f"the storage {key} has {count} numbers, not {storages[key].length}")
         found[key] = np.frombuffer(data, storages[key].dtype, count, place + _COUNT.size)
         place += _COUNT.size + found[key].nbytes
+    if place != len(data):
+        raise ValueError(f"the file has {len(data) - place} bytes after its storages")
     return found
