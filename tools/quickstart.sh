@@ -5,8 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
 
-echo "Installing into .venv (a download of about 600 MB the first time) ..."
+echo "Installing into .venv (a download of about 620 MB the first time) ..."
 install ""
+install_weights
 mkdir -p pictures
 echo "Painting sample:town like sample:strokes; one to three minutes on two cores ..."
 .venv/bin/python -m nst_tf --content=sample:town --style=sample:strokes \

