@@ -265,17 +265,18 @@ def test_pictures_come_in_many_kinds_and_others_are_refused_by_name(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("used", ["nst_tf.evaluate(picture, picture, picture, **options)", "tf.ones(3) + 1"])
 @pytest.mark.parametrize(
     "call", ["stylize", *(pytest.param(name, marks=pytest.mark.slow) for name in ("evaluate", "Stylizer"))]
 )
-def test_a_process_that_was_forked_says_so_and_does_not_hang(call):
-    """In a process of its own, which forks after it has painted; a child that was spawned would do."""
+def test_a_process_that_was_forked_says_so_and_does_not_hang(call, used):
+    """In a process of its own, which forks after it has used TensorFlow; one that was spawned would do."""
     code = f"""
-import os, sys, numpy as np, nst_tf
+import os, sys, numpy as np, nst_tf, tensorflow as tf
 picture = np.random.default_rng(0).random((32, 32, 3))
 images, options = picture[None], {QUICK!r}
 chosen = nst_tf.get_config("default", **options)
-nst_tf.evaluate(picture, picture, picture, **options)
+{used}
 calls = {{
     "stylize": lambda: nst_tf.stylize(picture, picture, size=32, steps=1, **options),
     "evaluate": lambda: nst_tf.evaluate(picture, picture, picture, **options),
