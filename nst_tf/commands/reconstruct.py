@@ -161,6 +161,7 @@ class Row:
             InputError: The picture is missing or too small, or a setting or the weights cannot be used.
         """
         from nst_tf.engine import formulations
+        from nst_tf.engine.inputs import check
         from nst_tf.io import inputs
 
         self.name, self._kind = name, _KINDS[name]
@@ -177,6 +178,7 @@ class Row:
         )
         self._configs = [inputs.with_start(config, paths, changes) for config in configs]
         self._loaded = inputs.load(paths, self._configs[0])
+        check(self._loaded.content, self._loaded.styles, self._configs[0], self._loaded.init)
         image = self._loaded.styles[0] if self._loaded.content is None else self._loaded.content
         self._original: np.ndarray = image[0]
         for config in self._configs:

@@ -49,7 +49,19 @@ _SEVERAL: Mapping[str, str] = {
 
 # The flags most people need, in the order in which they meet them.
 MAIN = (
-    *("content", "style", "output", "preset", "size", "steps", "weights", "precision", "seed", "trace"),
+    *(
+        "content",
+        "style",
+        "output",
+        "bit_depth",
+        "preset",
+        "size",
+        "steps",
+        "weights",
+        "precision",
+        "seed",
+        "trace",
+    ),
     *("config", "overwrite"),
 )
 # Those that say how large strokes are, and how several paintings go together.
@@ -68,7 +80,7 @@ _OF_LONG_RUNS = (
 _SHOWN_IN = ("animation", "comparison", "plot", "logdir")
 
 # Those that a command with many runs refuses.
-OF_ONE_RUN = ("trace", "checkpoint_every", "resume", *_SHOWING)
+OF_ONE_RUN = ("bit_depth", "trace", "checkpoint_every", "resume", *_SHOWING)
 
 # The thirty-two layer names would drown the help text.
 _MOST_NAMES_LISTED = 10
@@ -96,6 +108,12 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "resume", False, "go on from OUTPUT.checkpoint, which a run that ended early left", flag_values=values
     )
+    flags.DEFINE_integer(
+        "bit_depth",
+        8,
+        "bits a channel of the picture: 8, or 16 in PNG and TIFF, where smooth skies need them [8]",
+        flag_values=values,
+    )
     flags.DEFINE_boolean("overwrite", False, "replace files that exist", flag_values=values)
     flags.DEFINE_string(
         "preset", "default", "the formulation by name; nst_tf presets lists them", flag_values=values
@@ -112,7 +130,7 @@ def define(values: flags.FlagValues) -> None:
 
 def names() -> list[str]:
     """Returns the names of the flags that `define` defines."""
-    own = ["save_every", "checkpoint_every", "resume", "overwrite", "preset"]
+    own = ["save_every", "checkpoint_every", "resume", "bit_depth", "overwrite", "preset"]
     return [*_SINGLE, *_SEVERAL, *SCALE_SETTINGS, *own, *settings.SETTINGS]
 
 
@@ -335,6 +353,7 @@ def check_outputs(
                 f"{name}: with --color={run.config.color.mode} there are no steps to show"
             )
     place = pictures.check_output(run.output, overwrite)
+    pictures.check_bit_depth(values["bit_depth"].value, run.output)
     pictures.check_file(manifest.sidecar(run.output), overwrite)
     of_trace = None
     written = {"output": run.output, "manifest": manifest.sidecar(run.output)}

@@ -3,6 +3,7 @@
 Loads TensorFlow only once flags and files have been found good.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -83,7 +84,7 @@ def main(values: flags.FlagValues) -> int:
             loaded.pop(), run.config, on_progress=watch, callbacks=run.outputs.callbacks(), kept=kept
         )
         watch.end_steps()
-        written, failures = _write(result, run, place, trace)
+        written, failures = _write(result, run, place, trace, values["bit_depth"].value)
         if written == run.output and result.checkpoint is None:
             checkpoints.remove(path)
     if written is not None:
@@ -95,7 +96,7 @@ def main(values: flags.FlagValues) -> int:
 
 
 def _write(
-    result: "Result", run: run_flags.Run, place: "Place", trace: "Place | None"
+    result: "Result", run: run_flags.Run, place: "Place", trace: "Place | None", bit_depth: int
 ) -> tuple[pathlib.Path | None, list[str]]:
     """Writes the picture and the files beside it, each whether the others could be written or not.
 
@@ -108,7 +109,8 @@ def _write(
     failures = []
     written: pathlib.Path | None = None
     try:
-        written, line = files.write_somewhere(result.save_picture, place)
+        save = functools.partial(result.save_picture, bit_depth=bit_depth)
+        written, line = files.write_somewhere(save, place)
         failures += [line] if line else []
     except OSError as error:
         failures.append(f"the picture could not be written: {errors.one_line(error)}")

@@ -554,7 +554,7 @@ class Memory(Group):
     )
 
 
-COLORS = Names(("style", "luminance", "statistics", "only"))
+COLORS = Names(("style", "luminance", "statistics", "only", "match"))
 COLOR_ROOTS = Names(("pca", "cholesky", "transport"))
 WITHOUT_STEPS = ("only",)  # of COLORS: nothing is optimised
 
@@ -566,13 +566,14 @@ class Color(Group):
     mode: str = setting(
         "color",
         "whose colours: the painting's; the photograph's, put back at the end or given to the painting first;"
-        " or only the painting's colours on the photograph, no strokes",
+        " only the painting's on the photograph, no strokes; or the photograph's, matched to the painting's"
+        " at the end",
         COLORS,
         default="style",
     )
     root: str = setting(
         "color_root",
-        "color=statistics, only: the square root of covariances that colours are matched by",
+        "color=statistics, only, match: the square root of covariances that colours are matched by",
         COLOR_ROOTS,
         default="pca",
     )

@@ -4,18 +4,21 @@ A choice of colours changes the pictures before a run and its picture afterwards
 
 Images are `[1, H, W, 3]` float32 sRGB in [0, 1]; statistics of colours are float64. The methods are those of
 Gatys, Bethge, Hertzmann and Shechtman, "Preserving Color in Neural Artistic Style Transfer"
-(arXiv:1606.05897). All functions are pure and trace with unknown sizes. Pixels go through no matrix product,
+(arXiv:1606.05897), and "match" is that of Kolkin and others 2022, "Neural Neighbor Style Transfer"
+(arXiv:2203.13215). All functions are pure and trace with unknown sizes. Pixels go through no matrix product,
 which GPUs would round to ten bits.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from nst_tf import errors
+from nst_tf import errors, tensors
 from nst_tf.config import settings
-from nst_tf.engine import images
+from nst_tf.engine import images, oklab
 from nst_tf.tensors import Tensor
 
 # Y of YIQ, the space the paper names (ITU-R BT.601, 2.5.1).
@@ -25,12 +28,45 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 # not be amplified. The authors' program adds about its square, 1e-5, to all variances.
 _SMALLEST_DEVIATION = 1 / 255
 
+# The most pixels of a painting that are read for its palette: a million tell the covariance to a thousandth.
+_PALETTE_PIXELS = 2**20
+
+# Of the filter on a and b, from the authors' program (utils/colorization.py): how often it is applied, and by
+# how much weights fall with a difference in lightness, to 1/e over a tenth of the way from black to white.
+_FILTERINGS, _EDGE_SLOPE = 5, 10.0
+_ONE_AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
+
 
 class ColorStatistics(NamedTuple):
-    """Mean and covariance of an image's colours, which `match` makes equal to those of another."""
+    """Mean and covariance of an image's C channels, which `match` makes equal to those of another."""
 
-    mean: Tensor  # [3] float64
-    covariance: Tensor  # [3, 3] float64, over all pixels
+    mean: Tensor  # [C] float64
+    covariance: Tensor  # [C, C] float64, over all pixels
+
+
+class Palette(NamedTuple):
+    """The colours of the paintings in OkLab, one number for each of L, a and b."""
+
+    statistics: ColorStatistics
+    low: Tensor  # [3] float32, the smallest value of each
+    high: Tensor  # [3] float32, the largest
+
+
+_ANY_IMAGE, _ANY_ALPHA = tf.TensorSpec([1, None, None, 3]), tf.TensorSpec([1, None, None, 1])
+# The type of a palette.
+PALETTE = Palette(
+    ColorStatistics(tf.TensorSpec([3], tf.float64), tf.TensorSpec([3, 3], tf.float64)),
+    tf.TensorSpec([3], tf.float32),
+    tf.TensorSpec([3], tf.float32),
+)
+
+
+class Reference(NamedTuple):
+    """What a picture is finished by."""
+
+    content: Tensor  # [1, H, W, 3], the photograph, not prepared
+    alpha: Tensor | None = None  # [1, H, W, 1], how much each pixel counts; None where all do alike
+    palette: Palette | None = None  # None only for choices without `Color.has_palette`
 
 
 class Color(NamedTuple):
@@ -40,13 +76,14 @@ class Color(NamedTuple):
     prepare: Callable[..., tuple[Tensor, list[Tensor]]]
     """(content image, style images, root, alphas) -> content image and style images to run with; alphas as in
     `Alphas`, () where all pixels are seen"""
-    finish: Callable[[Tensor, Tensor], Tensor] | None
-    """(picture of the run, content image of any size) -> the picture to show, not clipped; None where the two
-    are the same"""
+    finish: Callable[[Tensor, Reference, str], Tensor] | None
+    """(picture of the run, reference of its size, root) -> the picture to show, not clipped; None where the
+    two are the same"""
     to_loss_space: Callable[[Tensor], Tensor]
     """picture to show -> the image of which its losses are computed"""
     project: Callable[[Tensor], Tensor]
     """gradient by the image -> the part of it that keeps the image in the loss space"""
+    has_palette: bool = False  # whether `finish` needs the paintings' palette
 
 
 def check(name: str, **images: object) -> None:
@@ -70,12 +107,12 @@ Alphas = Sequence[Tensor]
 
 
 def statistics(image: Tensor, alpha: Tensor | None = None) -> ColorStatistics:
-    """Returns the statistics of an image's colours, or of any three channels.
+    """Returns the statistics of an image's colours, or of any channels.
 
     Rows are summed in float32, whose rounding errors stay small over so few pixels, and then in float64.
 
     Args:
-        image: [1, H, W, 3].
+        image: [1, H, W, C].
         alpha: [1, H, W, 1], how much each pixel counts; None where all do alike.
     """
     if alpha is not None:
@@ -87,7 +124,7 @@ def statistics(image: Tensor, alpha: Tensor | None = None) -> ColorStatistics:
 
 
 def _weighted_statistics(image: Tensor, weights: Tensor) -> ColorStatistics:
-    """Returns the statistics of an image [H, W, 3] whose pixels have weights [H, W]."""
+    """Returns the statistics of an image [H, W, C] whose pixels have weights [H, W]."""
     total = tf.reduce_sum(tf.cast(tf.reduce_sum(weights, axis=1), tf.float64))
 
     def mean(values: Tensor) -> Tensor:
@@ -113,7 +150,7 @@ def match(image: Tensor, target: ColorStatistics, root: str, alpha: Tensor | Non
     either: a grey image becomes shades of one colour.
 
     Args:
-        image: [1, H, W, 3].
+        image: [1, H, W, C].
         target: The statistics that the result has.
         root: One of `ROOTS`.
         alpha: Of the image, as for `statistics`.
@@ -129,7 +166,7 @@ def luminance(image: Tensor) -> Tensor:
 
 
 def _linear(image: Tensor, matrix: Tensor) -> Tensor:
-    """Returns the image with a matrix [3, 3] applied to every pixel."""
+    """Returns the image [1, H, W, C] with a matrix [D, C] applied to every pixel."""
     columns = tf.unstack(tf.cast(matrix, tf.float32), axis=1)
     return tf.add_n([image[..., index, tf.newaxis] * column for index, column in enumerate(columns)])
 
@@ -155,7 +192,7 @@ def _transport(source: Tensor, target: Tensor) -> Tensor:
     return inverse @ _root(root @ target @ root) @ inverse
 
 
-# Matrices A of `match` by name: (covariance, target covariance), [3, 3] each -> A, [3, 3].
+# Matrices A of `match` by name: (covariance, target covariance), [C, C] each -> A, [C, C].
 ROOTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = settings.COLOR_ROOTS.table(
     pca=_pca,
     cholesky=_cholesky,
@@ -212,20 +249,29 @@ def _to_luminance(
 
 
 def _match_luminance(style: Tensor, alpha: Tensor | None, content: ColorStatistics) -> Tensor:
-    """Returns L' = deviation_C / deviation_S (L - mean_S) + mean_C, clipped, of a grey image."""
-    (source_mean, source), (target_mean, target) = statistics(style, alpha), content
-    enough = source[0, 0] > _SMALLEST_DEVIATION**2
-    gain = tf.where(enough, tf.sqrt(target[0, 0] / tf.where(enough, source[0, 0], 1.0)), 0.0)
-    centred = style - tf.cast(source_mean, tf.float32)
-    return _clipped(tf.cast(target_mean, tf.float32) + tf.cast(gain, tf.float32) * centred)
+    """Returns a grey image with the content's mean and deviation, clipped."""
+    return _clipped(_rescaled(style, alpha, content))
 
 
-def _put_chroma_back(picture: Tensor, content: Tensor) -> Tensor:
+def _rescaled(image: Tensor, alpha: Tensor | None, target: ColorStatistics) -> Tensor:
+    """Returns L' = target deviation / deviation (L - mean) + target mean, of one channel or alike ones.
+
+    Without an eigenvalue, which TensorFlow fails to find of NaN, as the picture of a diverged run has.
+    """
+    mean, covariance = statistics(image, alpha)
+    enough = covariance[0, 0] > _SMALLEST_DEVIATION**2
+    gain = tf.where(enough, tf.sqrt(target.covariance[0, 0] / tf.where(enough, covariance[0, 0], 1.0)), 0.0)
+    centred = image - tf.cast(mean, tf.float32)
+    return tf.cast(target.mean, tf.float32) + tf.cast(gain, tf.float32) * centred
+
+
+def _put_chroma_back(picture: Tensor, reference: Reference, root: str) -> Tensor:
     """Returns Y of the picture with I and Q of the content.
 
     I and Q are differences of channels: adding the same amount to all three channels changes Y alone.
     """
-    content = images.resize(content, tf.shape(picture)[1], tf.shape(picture)[2])
+    del root
+    content = reference.content
     return content + (luminance(picture) - luminance(content))
 
 
@@ -260,10 +306,127 @@ def recolor(
         root: One of `ROOTS`.
         alpha: Of the content image, as for `statistics`.
     """
+    return _clipped(match(content, _mean_statistics(found, shares), root, alpha))
+
+
+def _mean_statistics(found: ColorStatistics, shares: Tensor) -> ColorStatistics:
+    """Returns the weighted means of statistics [S, ...]; shares as for `recolor`."""
     wide = tf.cast(shares, tf.float64)
-    mean = tf.reduce_sum(wide[:, tf.newaxis] * found.mean, axis=0)
-    covariance = tf.reduce_sum(wide[:, tf.newaxis, tf.newaxis] * found.covariance, axis=0)
-    return _clipped(match(content, ColorStatistics(mean, covariance), root, alpha))
+    return ColorStatistics(
+        tf.reduce_sum(wide[:, tf.newaxis] * found.mean, axis=0),
+        tf.reduce_sum(wide[:, tf.newaxis, tf.newaxis] * found.covariance, axis=0),
+    )
+
+
+def palette(image: Tensor, alpha: Tensor | None = None, most_pixels: int = _PALETTE_PIXELS) -> Palette:
+    """Returns the palette of a painting.
+
+    Args:
+        image: [1, H, W, 3].
+        alpha: Of the image, as for `statistics`.
+        most_pixels: Of a painting with more, every second, third ... row and column is read.
+    """
+    return _traced_palette(alpha is not None, most_pixels)(image, [] if alpha is None else [alpha])
+
+
+@functools.lru_cache(maxsize=8)
+def _traced_palette(has_alpha: bool, most_pixels: int) -> Any:
+    """Returns the function (image, alphas) -> `palette`, of any size; not inlined, as for `_repaint`."""
+
+    def traced(image: Tensor, alphas: Alphas) -> Palette:
+        pixels = tf.cast(tf.shape(image)[1], tf.float32) * tf.cast(tf.shape(image)[2], tf.float32)
+        step = tf.maximum(tf.cast(tf.math.ceil(tf.sqrt(pixels / most_pixels)), tf.int32), 1)
+        lab, alpha = oklab.of_srgb(_thinned(image, step)), _alpha(alphas, 0)
+        if alpha is None:
+            return Palette(statistics(lab), tf.reduce_min(lab, (0, 1, 2)), tf.reduce_max(lab, (0, 1, 2)))
+        alpha = _thinned(alpha, step)
+        low, high = (tf.where(alpha > 0, lab, end) for end in (lab.dtype.max, lab.dtype.min))
+        return Palette(statistics(lab, alpha), tf.reduce_min(low, (0, 1, 2)), tf.reduce_max(high, (0, 1, 2)))
+
+    specs = [_ANY_IMAGE, [_ANY_ALPHA] * has_alpha]
+    return tensors.noinline_function(traced, input_signature=specs)
+
+
+def _thinned(image: Tensor, step: Tensor) -> Tensor:
+    """Returns one of every `step` rows and columns of an image [1, H, W, C]."""
+    return tf.ensure_shape(image[:, ::step, ::step], [1, None, None, image.shape[-1]])
+
+
+def blended(found: Palette, shares: Tensor) -> Palette:
+    """Returns the palette of S paintings: the weighted mean of their statistics, and the range of all.
+
+    Args:
+        found: Of each painting, [S, ...] each.
+        shares: [S], weights above 0 that add up to 1.
+    """
+    low, high = tf.reduce_min(found.low, axis=0), tf.reduce_max(found.high, axis=0)
+    return Palette(_mean_statistics(found.statistics, shares), low, high)
+
+
+def _repaint(picture: Tensor, reference: Reference, root: str) -> Tensor:
+    """Returns the picture with the paintings' palette, in places as the photograph has its colours.
+
+    L of the picture and a, b of the photograph take the palette's mean and (co)variance; a, b are smoothed
+    along the edges of L; all are clamped to the palette's range. Unlike here, the authors' program matches L
+    by clamping alone, and takes sRGB for linear light.
+    """
+    content, alpha, palette = reference
+    assert palette is not None  # which `Color.has_palette` asks for
+    return _traced_repainting(root, alpha is not None)(
+        picture, content, palette, [] if alpha is None else [alpha]
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _traced_repainting(root: str, has_alpha: bool) -> Any:
+    """Returns the function (picture, content, palette, alphas) -> `_repaint`, of pictures of any size.
+
+    Not inlined, so that TensorFlow optimises it, and rounds, in a server's graph as it does here.
+    """
+
+    def traced(picture: Tensor, content: Tensor, palette: Palette, alphas: Alphas) -> Tensor:
+        (target, low, high), alpha = palette, _alpha(alphas, 0)
+        of_lightness = ColorStatistics(target.mean[:1], target.covariance[:1, :1])
+        lightness = images.by_rows(oklab.lightness, [picture], 1)
+        lightness = tf.clip_by_value(_rescaled(lightness, alpha, of_lightness), low[0], high[0])
+        chroma = images.by_rows(oklab.chroma, [content], 2)
+        of_chroma = ColorStatistics(target.mean[1:], target.covariance[1:, 1:])
+        chroma = match(chroma, of_chroma, root, alpha)
+        for _ in range(_FILTERINGS):
+            chroma = filtered(chroma, lightness, alpha)
+        chroma = tf.clip_by_value(chroma, low[1:], high[1:])
+        return images.by_rows(oklab.to_srgb, [lightness, chroma], 3)
+
+    specs = [_ANY_IMAGE, _ANY_IMAGE, PALETTE, [_ANY_ALPHA] * has_alpha]
+    return tensors.noinline_function(traced, input_signature=specs)
+
+
+def filtered(values: Tensor, guide: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """Returns means over 3 x 3 pixels, each weighted by how near its guide is to that of the middle one.
+
+    Args:
+        values: [1, H, W, C].
+        guide: [1, H, W, 1] in [0, 1].
+        alpha: [1, H, W, 1], a further weight of each pixel; 0 comes out where no pixel has any.
+    """
+    given = [each for each in (values, guide, alpha) if each is not None]
+    padded = [tf.pad(each, _ONE_AROUND, "SYMMETRIC") for each in given]  # the pixels at the edge once more
+    return images.by_rows(_filtered_rows, padded, values.shape[-1], around=1)
+
+
+def _filtered_rows(values: Tensor, guide: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """Returns `filtered` without the outermost pixels, which have no neighbours."""
+    height, width = tf.shape(guide)[1] - 2, tf.shape(guide)[2] - 2
+    guide, own = guide[..., 0], guide[:, 1:-1, 1:-1, 0]
+    channels = tf.unstack(values, axis=-1)  # TensorFlow is slow over a last axis so short
+    totals, weights = [tf.zeros([])] * len(channels), tf.zeros([])
+    for row, column in itertools.product(range(3), repeat=2):
+        there = (slice(None), slice(row, row + height), slice(column, column + width))
+        weight = tf.exp(-_EDGE_SLOPE * tf.abs(guide[there] - own))
+        weight = weight if alpha is None else weight * alpha[..., 0][there]
+        totals = [total + weight * channel[there] for total, channel in zip(totals, channels, strict=True)]
+        weights += weight
+    return tf.stack([tf.math.divide_no_nan(total, weights) for total in totals], axis=-1)
 
 
 def _clipped(image: Tensor) -> Tensor:
@@ -281,13 +444,15 @@ COLORS: Mapping[str, Color] = settings.COLORS.table(
     statistics=Color(("content",), _match_styles, None, _as_it_is, _as_it_is),
     # `recolor` makes the result, without steps.
     only=Color(("content", "style"), _keep, None, _as_it_is, _as_it_is),
+    match=Color(("content", "style"), _keep, _repaint, _as_it_is, _as_it_is, has_palette=True),
 )
 
 
 def switched(index: Tensor) -> Color:
     """Returns the choice at an index of `COLORS`, a tensor [] int32.
 
-    Its `prepare` takes one style or none.
+    Its `prepare` takes one style or none; its `finish` needs a palette, whatever one where the choice needs
+    none.
     """
 
     def pick(attribute: str) -> Callable[..., Any]:
@@ -304,10 +469,12 @@ def switched(index: Tensor) -> Color:
 
         return call
 
-    return Color((), pick("prepare"), pick("finish"), pick("to_loss_space"), pick("project"))
+    return Color(
+        (), pick("prepare"), pick("finish"), pick("to_loss_space"), pick("project"), has_palette=True
+    )
 
 
-def _first(picture: Tensor, content: Tensor) -> Tensor:
+def _first(picture: Tensor, reference: Reference, root: str) -> Tensor:
     """Returns the picture unchanged: `Color.finish` of choices that have none."""
-    del content
+    del reference, root
     return picture

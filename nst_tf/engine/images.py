@@ -4,7 +4,7 @@ The image convention of this project: `[1, H, W, 3]` float32 sRGB in [0, 1]. Onl
 of files, Pillow images and arrays, and only `pictures.write` makes files of images.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from nst_tf.tensors import Tensor
 
 # ImageNet's mean colour, which preprocessing maps to zero: `keras.applications.vgg19.preprocess_input`.
 _MEAN_COLOR = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+
+# Of an image that is computed by rows: temporary tensors of so many pixels take some megabytes.
+_PIXELS_AT_ONCE = 2**18
 
 
 def check(picture: Any) -> None:
@@ -45,6 +48,34 @@ def resize(image: Tensor, height: Any, width: Any) -> Tensor:
         lambda: tf.image.resize(image, (height, width), method="bicubic", antialias=True),
     )
     return tf.clip_by_value(resized, 0.0, 1.0)
+
+
+def by_rows(
+    function: Callable[..., Tensor], given: Sequence[Tensor], channels: int, around: int = 0
+) -> Tensor:
+    """Returns a function's image, [1, H, W, channels], computed over some rows at a time to save memory.
+
+    Args:
+        function: (rows of each image) -> [1, n, W, channels].
+        given: The images, [1, H + 2 * around, any, any] each.
+        channels: Of the result.
+        around: Rows that the function wants above and below those that it returns.
+    """
+    height = tf.shape(given[0])[1] - 2 * around
+    count = tf.maximum(1, _PIXELS_AT_ONCE // tf.shape(given[0])[2])
+    num_parts = -(-height // count)
+
+    def step(index: Tensor, found: Any) -> tuple[Tensor, Any]:
+        rows = [each[:, index * count : (index + 1) * count + 2 * around] for each in given]
+        return index + 1, found.write(index, function(*rows)[0])
+
+    parts = tf.TensorArray(
+        tf.float32, size=num_parts, infer_shape=False, element_shape=[None, None, channels]
+    )
+    _, parts = tf.while_loop(
+        lambda index, _: index < num_parts, step, (tf.constant(0), parts), parallel_iterations=1
+    )
+    return tf.reshape(parts.concat(), [1, height, -1, channels])
 
 
 def high_frequency_residual(image: Tensor, height: Any, width: Any) -> Tensor:

@@ -138,6 +138,7 @@ class Inputs:
         chosen = [style_images[index] for index in used]
         alphas = [] if regions is None else _alphas(regions, used)
         self.content_image, self.style_images = prepare(content_image, chosen, config, alphas)
+        self._alpha = alphas[0] if alphas else None
         self._masks = None
         self._frames: list[Tensor] = []
         if regions is not None:
@@ -150,6 +151,31 @@ class Inputs:
     def shaping_image(self) -> Tensor:
         """The image whose shape the result has: the content image, or without one the first style image."""
         return self.style_images[0] if self.content_image is None else self.content_image
+
+    def reference(self, content_image: Any, scale: Scale) -> color.Reference | None:
+        """Returns what the run's picture is finished by; None where it is the picture of the optimiser.
+
+        Args:
+            content_image: As the run was given it, not prepared.
+            scale: The last one.
+        """
+        choice, size = color.COLORS[self._config.color.mode], (scale.height, scale.width)
+        if choice.finish is None:
+            return None
+        return color.Reference(
+            images.resize(tf.constant(content_image), *size),
+            None if self._alpha is None else images.resize(self._alpha, *size),
+            self._palette() if choice.has_palette else None,
+        )
+
+    def _palette(self) -> color.Palette:
+        """Returns the palette of the parts of the style pictures that are used."""
+        counted: Sequence[Any] = [None] * len(self.style_images)
+        if self._masks is not None:
+            counted = [tf.reduce_sum(mask, axis=-1, keepdims=True) for mask in self._masks.styles]
+        found = [color.palette(image, own) for image, own in zip(self.style_images, counted, strict=True)]
+        stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *found)
+        return color.blended(stacked, tf.constant(self.shares) / sum(self.shares))
 
     def check(self, scale: Scale) -> None:
         """Checks that the style pictures are large enough at a scale.

@@ -4,6 +4,7 @@ Images are `[1, H, W, 3]` float32 sRGB in [0, 1]. All functions are pure: they a
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from nst_tf.config.config import Config
 from nst_tf.engine import color, images
+from nst_tf.engine.color import Reference
 from nst_tf.losses.objective import PIXEL_LEVELS, Objective, Outside, Targets, framed
 from nst_tf.losses.values import Losses
 from nst_tf.optimizers import rules, wrappers
@@ -188,7 +190,7 @@ class Algorithm:
         self,
         image: Tensor,
         state: Any,
-        content_image: Tensor | None,
+        reference: Reference | None,
         outside: Sequence[Outside] = (),
     ) -> Tensor:
         """Returns the picture so far, [1, h, w, 3] in [0, 1].
@@ -196,20 +198,34 @@ class Algorithm:
         Args:
             image: [1, h, w, 3], the image to evaluate next.
             state: The optimiser's state.
-            content_image: [1, H, W, 3] of any size, not prepared; None only where `Color.finish` is None.
+            reference: Of any size; None only where `Color.finish` is None.
             outside: The surroundings of the painted part, at the size of the image.
         """
         picture = self.optimizer.output(image, state)
+        if self.color.finish is not None:
+            assert reference is not None
+            reference = _at_size_of(picture, reference, outside)
+            picture = self.color.finish(
+                tf.clip_by_value(picture, 0.0, 1.0), reference, self.config.color.root
+            )
+            # The photograph around the painted part keeps its colours.
+            outside = [each._replace(photograph=reference.content) for each in outside]
         for each in outside:
             picture = framed(picture, each)
-        picture = tf.clip_by_value(picture, 0.0, 1.0)
-        if self.color.finish is None:
-            return picture
-        return tf.clip_by_value(self.color.finish(picture, content_image), 0.0, 1.0)
+        return tf.clip_by_value(picture, 0.0, 1.0)
 
     def evaluate(self, picture: Tensor, targets: Targets) -> Losses:
         """Returns the losses of a picture, as `picture` returns it, with the targets of its scale."""
         return self.objective.evaluate(self.color.to_loss_space(picture), targets)
+
+
+def _at_size_of(picture: Tensor, reference: Reference, outside: Sequence[Outside]) -> Reference:
+    """Returns a reference at the size of a picture, of which the painted part alone counts."""
+    content, alpha, palette = reference
+    height, width = tf.unstack(tf.shape(picture)[1:3])
+    counted = [] if alpha is None else [images.resize(alpha, height, width)]
+    counted += [each.mask for each in outside]
+    return Reference(images.resize(content, height, width), math.prod(counted) if counted else None, palette)
 
 
 def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:

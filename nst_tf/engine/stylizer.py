@@ -16,7 +16,7 @@ import tensorflow as tf
 from nst_tf import errors, runtime
 from nst_tf.config.config import Config
 from nst_tf.config.scales import plan_scales
-from nst_tf.engine import color, formulations, images, inputs, loop
+from nst_tf.engine import color, formulations, inputs, loop
 from nst_tf.engine.checkpoints import Checkpoint
 from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
@@ -80,13 +80,10 @@ class Stylizer(tf.Module):
             )
         self.precision = runtime.resolve_precision(config.network.precision)
         self._given_weights, self._next_config = vgg_weights, next_config
-        choice = color.COLORS[config.color.mode]
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
         self._inputs.check(self.scales[0])
-        self._finishing_image: Any = None  # the photograph at the result's size, for its colours
-        if choice.finish is not None:
-            self._finishing_image = images.resize(tf.constant(content_image), *self.scales[-1][:2])
+        self._reference = self._inputs.reference(content_image, self.scales[-1])
         self._set_config(config)
         self.weights = self._formulation.weights
         self.scale_index = 0
@@ -167,7 +164,7 @@ class Stylizer(tf.Module):
         return self._algorithm.picture(
             self.image.value(),
             formulations.values(self._state.variables),
-            self._finishing_image,
+            self._reference,
             formulations.values(self._targets.variables).outside,
         )
 

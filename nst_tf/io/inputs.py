@@ -79,6 +79,7 @@ class LoadedInputs:
     init: np.ndarray | None
     regions: masks.Regions | None
     alpha: np.ndarray | None  # [H, W] float32 in [0, 1], of the content picture; None where it is opaque
+    dpi: tuple[float, float] | None  # pixels an inch of the content picture; None where nobody says
     descriptions: Mapping[str, Mapping[str, str]]  # {input: {"name", "sha256"}}, for the manifest
 
 
@@ -158,35 +159,34 @@ def load(paths: InputPaths, config: Config, changed: Collection[str] = ()) -> Lo
     paths = paths.as_files()
     whole = config.memory.large_inputs == "whole"
     result = None if whole else functools.partial(_result_size, config)
-    content, alpha = (None, None) if paths.content is None else _seen(paths.content, "content", result)
+    nothing = (None, None, None)
+    content, alpha, dpi = nothing if paths.content is None else _seen(paths.content, "content", result)
     scale = None if content is None or whole else scales.plan_scales(config, *content.shape[1:3])[-1]
     of_style = None if whole else functools.partial(_style_size, config, scale)
     read = [
         _seen(picture, errors.numbered("style", index), of_style)
         for index, picture in enumerate(paths.styles)
     ]
-    styles, style_alphas = tuple(image for image, _ in read), [own for _, own in read]
+    styles, style_alphas = tuple(each.image for each in read), [each.alpha for each in read]
     init = None if paths.init is None else pictures.read(paths.init, "init", result)
     regions = None if content is None else _regions(paths, content, styles, result)
     shaping = [content, *styles] if content is not None else [*styles[:1], *styles]
     regions = masks.with_alpha(regions, [image.shape[1:3] for image in shaping], [alpha, *style_alphas])
     if regions is not None:
         _check_styles(regions, config.blend_weights(len(styles)))
-    return LoadedInputs(content, styles, init, regions, alpha, manifest.describe_inputs(paths.named()))
+    return LoadedInputs(content, styles, init, regions, alpha, dpi, manifest.describe_inputs(paths.named()))
 
 
-def _seen(
-    picture: Picture, name: str, needed: pictures.Needed | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the image and the alpha of a picture.
+def _seen(picture: Picture, name: str, needed: pictures.Needed | None) -> pictures.Read:
+    """Returns a picture as it was read.
 
     Raises:
         InputError: It cannot be read, or nothing of it is seen.
     """
-    image, alpha = pictures.read_with_alpha(picture, name, needed)
-    if alpha is not None and not alpha.any():
+    read = pictures.read_whole(picture, name, needed)
+    if read.alpha is not None and not read.alpha.any():
         raise errors.InputError(f"{name}: transparent everywhere, so that there is nothing to match")
-    return image, alpha
+    return read
 
 
 def result_size(config: Config, loaded: LoadedInputs) -> tuple[int, int]:

@@ -13,14 +13,14 @@ import pathlib
 import stat
 import struct
 import typing
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
 from nst_tf import errors
-from nst_tf.io import decoding, files, samples
+from nst_tf.io import decoding, files, samples, sixteen_bits
 
 # What pictures are in here; `as_picture` makes it of whatever else a user hands in.
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
@@ -51,6 +51,15 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 # Pillow's names of the formats among them that have alpha.
 _ALPHA_FORMATS = frozenset({"PNG", "WEBP", "TIFF"})
+
+# Bits a channel that may be written, with Pillow's names of the formats that have them.
+BIT_DEPTHS = (8, 16)
+_SIXTEEN_BITS = frozenset({"PNG", "TIFF"})
+
+# Pixels an inch that make sense; 1 is what Pillow says of a TIFF that says nothing.
+_FEWEST_DPI, _MOST_DPI = 1.0, 1e6
+# Pillow's names of the formats that have them, with the most: JPEG counts in sixteen bits.
+_MOST_DPI_OF = {"PNG": _MOST_DPI, "JPEG": 65535.0, "TIFF": _MOST_DPI, "BMP": _MOST_DPI}
 
 _SMALLEST_ALPHA = 1 / 512  # below half a level of 255 nothing is seen
 _LONGEST_NAME = 255  # what file systems allow
@@ -175,6 +184,14 @@ def as_file(picture: str | os.PathLike[str], name: str = "picture") -> PictureFi
     return picture if isinstance(picture, PictureFile) else PictureFile(picture, name)
 
 
+class Read(NamedTuple):
+    """A picture as it was read."""
+
+    image: np.ndarray  # [1, H, W, 3]
+    alpha: np.ndarray | None  # [H, W] float32 in [0, 1]; None where it is opaque
+    dpi: sixteen_bits.Dpi | None  # pixels an inch, across and down; None where nobody says
+
+
 def read(
     picture: Picture, name: str = "picture", needed: Needed | None = None, background: float = WHITE
 ) -> np.ndarray:
@@ -191,7 +208,7 @@ def read(
     Raises:
         InputError: The file is missing or no picture, or the array is of the wrong shape or type.
     """
-    return read_with_alpha(picture, name, needed, background)[0]
+    return read_whole(picture, name, needed, background).image
 
 
 def read_with_alpha(
@@ -202,13 +219,24 @@ def read_with_alpha(
     Raises:
         InputError: As for `read`.
     """
+    return read_whole(picture, name, needed, background)[:2]
+
+
+def read_whole(
+    picture: Picture, name: str = "picture", needed: Needed | None = None, background: float = WHITE
+) -> Read:
+    """Reads a picture as `read` does, with all that is kept of it.
+
+    Raises:
+        InputError: As for `read`.
+    """
     picture = as_picture(picture, name)
     if isinstance(picture, np.ndarray):
         factor = 1 if picture.ndim < 2 else _factor(picture.shape[:2], needed)
         if factor == 1:
-            return _from_array(picture, name), None
+            return Read(_from_array(picture, name), None, None)
         parts = _by_parts(lambda *part: _from_array(picture[part], name), picture.shape, factor)
-        return parts, None
+        return Read(parts, None, None)
     opened = decoded(picture, name, needed)
     with decoding.reading(name, _source(picture)):
         upright, meant = decoding.turned_upright(opened), decoding.meaning(opened)
@@ -221,10 +249,22 @@ def read_with_alpha(
             return _flattened(*decoding.colors(part, name, meant), background)
 
         image = _by_parts(read_part, (height, width), factor)
+    dpi = _dpi(opened)
     if image.shape[-1] == 3:
-        return image, None
+        return Read(image, None, dpi)
     alpha = image[0, ..., 3].copy()
-    return image[..., :3].copy(), None if alpha.min() == 1.0 else alpha
+    return Read(image[..., :3].copy(), None if alpha.min() == 1.0 else alpha, dpi)
+
+
+def _dpi(picture: Image.Image) -> sixteen_bits.Dpi | None:
+    """Returns the pixels an inch of a picture once it is upright; None where they make no sense."""
+    try:
+        across, down = (float(each) for each in picture.info["dpi"])
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    if not all(_FEWEST_DPI < each <= _MOST_DPI for each in (across, down)):  # which NaN is not
+        return None
+    return (down, across) if decoding.orientation(picture) in decoding.ON_ITS_SIDE else (across, down)
 
 
 def read_codes(picture: Picture, name: str = "picture") -> np.ndarray:
@@ -444,6 +484,19 @@ def format_of(path: pathlib.Path, name: str = "output") -> tuple[str, dict[str, 
         raise errors.unknown_name(f"{name} format", path.suffix, _FORMATS) from None
 
 
+def check_bit_depth(bit_depth: int, output: str | os.PathLike[str]) -> None:
+    """Checks that a file can have so many bits a channel.
+
+    Raises:
+        InputError: Its format cannot, or no format can.
+    """
+    errors.require(bit_depth in BIT_DEPTHS, "bit_depth", bit_depth, " or ".join(map(str, BIT_DEPTHS)))
+    path = pathlib.Path(output)
+    if bit_depth == 16 and format_of(path)[0] not in _SIXTEEN_BITS:
+        allowed = ", ".join(suffix for suffix, (name, _) in _FORMATS.items() if name in _SIXTEEN_BITS)
+        raise errors.InputError(f"bit_depth: 16 for {path.suffix}; allowed: 8, or a file in {allowed}")
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Returns `[H, W, 3]` uint8 of an image [1, H, W, 3] or [H, W, 3], clipped and rounded."""
     parts = np.array_split(np.asarray(image).reshape(image.shape[-3:]), 1 + image.size // _WRITTEN_AT_ONCE)
@@ -456,6 +509,8 @@ def write(
     *,
     alpha: np.ndarray | None = None,
     text: str | None = None,
+    bit_depth: int = 8,
+    dpi: sixteen_bits.Dpi | None = None,
 ) -> None:
     """Writes an image as the file's extension says, whole or not at all.
 
@@ -466,28 +521,67 @@ def write(
         output: Where to, a path or a `files.Place`.
         alpha: [H, W] in [0, 1], of an image over white; kept where the format can.
         text: What to put into the file beside the picture, where the format can; `read_text` reads it.
+        bit_depth: Bits a channel, one of `BIT_DEPTHS`.
+        dpi: Pixels an inch, across and down, as `Read` has them; kept where the format can.
 
     Raises:
-        InputError: The format is unknown.
+        InputError: The format is unknown, or has not that many bits.
         OSError: The file cannot be written.
     """
     name, options = format_of(pathlib.Path(output))
-    if alpha is not None and name in _ALPHA_FORMATS:
-        picture = Image.fromarray(to_uint8(_lifted(image.reshape(image.shape[-3:]), alpha)))
-        picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
-    else:
-        picture = Image.fromarray(to_uint8(image))
-    if text is not None and len(text) <= _LONGEST_TEXTS.get(name, math.inf):
-        options = options | _text_options(name, text)
+    check_bit_depth(bit_depth, output)
+    image, alpha = image.reshape(image.shape[-3:]), alpha if name in _ALPHA_FORMATS else None
+    if alpha is not None:
+        image = _lifted(image, alpha)
+    if dpi is not None and (name not in _MOST_DPI_OF or max(dpi) > _MOST_DPI_OF[name]):
+        dpi = None
+    if text is not None and len(text) > _LONGEST_TEXTS.get(name, math.inf):
+        text = None
     # By way of memory: Pillow, which writes some formats itself, takes a short write for a whole one.
-    encoded = io.BytesIO()
-    try:
-        picture.save(encoded, format=name, icc_profile=_srgb_profile(), **options)
-    except ValueError as error:  # what a format cannot hold
-        raise OSError(errors.one_line(error)) from None
+    if bit_depth == 16:
+        parts: Iterable[bytes | memoryview] = _sixteen_bits(name, image, alpha, text, dpi)
+    else:
+        options = options | ({} if text is None else _text_options(name, text))
+        parts = [_eight_bits(name, image, alpha, options | ({} if dpi is None else {"dpi": dpi}))]
     place = files.Place.of(output)
     with files.replacing(place, _outdated(place)) as file:
-        file.write(encoded.getbuffer())
+        for part in parts:
+            file.write(part)
+
+
+def _eight_bits(
+    format_name: str, image: np.ndarray, alpha: np.ndarray | None, options: dict[str, Any]
+) -> memoryview:
+    """Returns a file of an image [H, W, 3] as Pillow makes it with some options.
+
+    Raises:
+        OSError: The format cannot hold it.
+    """
+    picture = Image.fromarray(to_uint8(image))
+    if alpha is not None:
+        picture.putalpha(Image.fromarray(np.rint(np.clip(alpha, 0.0, 1.0) * 255.0).astype(np.uint8)))
+    encoded = io.BytesIO()
+    try:
+        picture.save(encoded, format=format_name, icc_profile=_srgb_profile(), **options)
+    except ValueError as error:  # what a format cannot hold
+        raise OSError(errors.one_line(error)) from None
+    return encoded.getbuffer()
+
+
+def _sixteen_bits(
+    format_name: str,
+    image: np.ndarray,
+    alpha: np.ndarray | None,
+    text: str | None,
+    dpi: sixteen_bits.Dpi | None,
+) -> list[bytes]:
+    """Returns the parts of a file of an image [H, W, 3]; arguments as for `write`."""
+    levels, profile = sixteen_bits.to_uint16(image), _srgb_profile()
+    if alpha is not None:
+        levels = np.dstack([levels, sixteen_bits.to_uint16(alpha)])
+    if format_name == "PNG":
+        return [*sixteen_bits.png(levels, profile, None if text is None else (_TEXT_KEY, text), dpi)]
+    return [*sixteen_bits.tiff(levels, profile, text, dpi)]
 
 
 def _outdated(place: files.Place) -> list[str]:

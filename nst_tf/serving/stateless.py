@@ -122,6 +122,7 @@ class Request(NamedTuple):
     shares: Tensor  # [K] float32, as in `Styles`
     settings: dict[str, Tensor]
     plan: Plan
+    palette: color.Palette | None = None  # of the styles; None where no choice of colours needs it
 
     def steps_done(self, state: "State") -> Tensor:
         """Returns the number of steps done, over all scales, [] int32."""
@@ -147,10 +148,6 @@ class _Moments(NamedTuple):
         """Returns the moments at a scale, [K, R, ...] each."""
         index = scale_index - self.first_scale
         return tf.nest.map_structure(lambda stacked: tf.gather(stacked, index, axis=1), self.moments)
-
-
-# The type of what `color.statistics` returns.
-_COLOR_STATISTICS = color.ColorStatistics(tf.TensorSpec([3], tf.float64), tf.TensorSpec([3, 3], tf.float64))
 
 
 def all_terms(config: Config) -> Config:
@@ -194,12 +191,13 @@ class StatelessRun:
 
         Args:
             content_image: [1, H, W, 3].
-            styles: The style pictures; only sizes and shares are read.
+            styles: The style pictures; only sizes and shares are read, and colours where they are needed.
             settings: Of the run.
             color_index: [] int32, the choice of colours in `COLORS`; None for the config's, which makes a
                 smaller graph.
         """
-        return self._check(content_image, styles.sizes, styles.shares, dict(settings), color_index)
+        request = self._check(content_image, styles.sizes, styles.shares, dict(settings), color_index)
+        return request._replace(palette=self._palette(request, styles))
 
     def stylize(self, request: Request, styles: Styles) -> tuple[Tensor, Tensor]:
         """Returns the picture of a whole run, [1, H, W, 3] in [0, 1], and its losses, [4]."""
@@ -223,9 +221,21 @@ class StatelessRun:
         moments = styles.each(lambda image: self._moments(request, image, ahead), specs)
         return self._take_steps(request, _Moments(ahead[0], moments), state, num_steps)
 
+    def _palette(self, request: Request, styles: Styles) -> color.Palette | None:
+        """Returns the palette of the styles, zeros where the request's choice of colours needs none."""
+
+        def found() -> color.Palette:
+            return color.blended(styles.each(color.palette, color.PALETTE), request.shares)
+
+        if request.color_index is None:
+            return found() if color.COLORS[self._config.color.mode].has_palette else None
+        needed = tf.gather([choice.has_palette for choice in color.COLORS.values()], request.color_index)
+        blank = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), color.PALETTE)
+        return tf.cond(needed, found, lambda: blank)
+
     def recolored(self, request: Request, styles: Styles) -> Tensor:
         """Returns the content image with the styles' colours, without any step, [1, H, W, 3] in [0, 1]."""
-        found = styles.each(color.statistics, _COLOR_STATISTICS)
+        found = styles.each(color.statistics, color.PALETTE.statistics)
         recolored = color.recolor(request.content_image, found, request.shares, self._config.color.root)
         return images.resize(recolored, request.plan.heights[-1], request.plan.widths[-1])
 
@@ -278,7 +288,7 @@ class StatelessRun:
             request.prepared, plan.heights[0], plan.widths[0], request.settings["seed"]
         )
         state = State(image, algorithm.optimizer.init(image), tf.constant(0), tf.constant(0))
-        return state, algorithm.picture(state.image, state.optimizer, request.content_image)
+        return state, _picture(algorithm, request, state)
 
     def _blank(self, request: Request, scale_index: Tensor) -> State:
         """Returns a state with the shapes of a state at that scale; fails if the run has no such scale."""
@@ -432,7 +442,8 @@ def _next_scale_if_due(algorithm: loop.Algorithm, request: Request, state: State
 
 
 def _picture(algorithm: loop.Algorithm, request: Request, state: State) -> Tensor:
-    return algorithm.picture(state.image, state.optimizer, request.content_image)
+    reference = color.Reference(request.content_image, None, request.palette)
+    return algorithm.picture(state.image, state.optimizer, reference)
 
 
 def _finite(image: Tensor, values: Tensor) -> tf.Operation:

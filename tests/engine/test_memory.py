@@ -405,3 +405,16 @@ def test_histories_are_shortened_in_few_tries_whatever_their_length():
     assert len(tried) < 350
     assert tried == sorted(tried, reverse=True)
     assert tried[-29:] == list(range(31, 2, -1))
+
+
+def test_the_photograph_that_colours_are_finished_by_is_planned_for():
+    """One picture of the result's size, in tiles (whole, the network has far more), and its matching."""
+    tiled = apply_overrides(DEFAULT, {"size": 2048, "tile": "512"})
+    wide = scales.Scale(1536, 2048, 1, 1.0)
+    needed = {
+        color: memory.estimate(apply_overrides(tiled, {"color": color}), "float32", wide, [])
+        for color in ("style", "statistics", "luminance", "match")
+    }
+    assert needed["style"] == needed["statistics"]
+    for color, pictures in {"luminance": 1, "match": 3}.items():
+        assert needed[color] - needed["style"] == pictures * 12 * 1536 * 2048

@@ -20,9 +20,9 @@ from nst_tf.commands import run_flags
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.config.settings import INITS, OPTIMIZERS, PRECISIONS
-from nst_tf.io import manifest, samples
+from nst_tf.io import manifest, pictures, samples
 from tests import conftest
-from tests.io import test_pictures
+from tests.io import test_pictures, test_sixteen_bits
 from tests.support.command import (
     FILES,
     QUICK,
@@ -140,6 +140,9 @@ MISTAKES = [
     ([*FILES, "--output=out.png", "--learning_rate=0"], "above 0 for lbfgs"),
     ([*FILES, "--output=out.png", "--color=luminence"], "did you mean 'luminance'"),
     ([*FILES, "--output=out.png", "--save_every=0"], "--save_every=0"),
+    ([*FILES, "--output=out.jpg", "--bit_depth=16"], "bit_depth: 16 for .jpg; allowed: 8, or a file in .png"),
+    ([*FILES, "--output=out.png", "--bit_depth=12"], "bit_depth: 12; allowed: 8 or 16"),
+    ([*FILES, "--output=out.png", "--bit_depth=deep"], "--bit_depth=deep"),
     ([*FILES, "--output=out.png", "--scales="], "scales: none; allowed: at least one"),
     ([*FILES, "--output=out.png", f"--seed={'9' * 400}"], "from 0 to 2147483647"),
     ([*FILES, "--output=out.png", f"--steps={'9' * 400}"], "from 1 to 2147483647"),
@@ -458,6 +461,29 @@ def test_alpha_is_kept(folder, monkeypatch):
     with Image.open(folder / "out.webp") as result:
         assert result.mode == "RGBA"
         assert np.asarray(result.getchannel("A")).min() < 10
+
+
+def test_sixteen_bits_are_written_with_the_photographs_pixels_an_inch(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with Image.open("photo.png") as picture:
+        picture.save("fine.png", dpi=(300, 300))
+    flags = ["--content=fine.png", FILES[1], *QUICK, "--color=match", "--bit_depth=16", "--save_every=4"]
+    for output in ("out.png", "out.tif"):
+        assert answer([*flags, f"--output={output}"])[0] == 0
+        assert pictures.read_whole(output).dpi == pytest.approx((300, 300), rel=1e-3)
+    found, _, _ = test_sixteen_bits.decoded_png((folder / "out.png").read_bytes())
+    same, _ = test_sixteen_bits.decoded_tiff((folder / "out.tif").read_bytes())
+    np.testing.assert_array_equal(found, same)
+    assert found.shape == (36, 48, 3)
+    assert len(np.unique(found)) > 1000, "more levels than eight bits have"
+    with Image.open("out-step0004.png") as snapshot:
+        np.testing.assert_allclose(np.asarray(snapshot).shape, (36, 48, 3))
+    assert (folder / "out-step0004.png").read_bytes()[24] == 8  # bits a channel, in the header
+    # What repeats a picture is in it: colours, but not how it was written.
+    assert answer([*flags[:-2], "--config=out.tif", "--output=again.png", "--overwrite"])[0] == 0
+    assert (folder / "again.png").read_bytes()[24] == 8
+    shown = [np.asarray(Image.open(name)).astype(int) for name in ("again.png", "out.png")]
+    assert np.abs(shown[0] - shown[1]).max() <= 1
 
 
 def test_one_sees_it_happen_in_the_photographs_colours(folder):

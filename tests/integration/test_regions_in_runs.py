@@ -14,6 +14,7 @@ from nst_tf.engine import images, stylizer
 from nst_tf.engine.progress import Progress
 from nst_tf.io import manifest, masks
 from tests import conftest
+from tests.support import oracle
 from tests.support.command import answer
 
 CONTENT = conftest.smooth_picture(2, 72, 96)[np.newaxis]
@@ -98,6 +99,19 @@ def test_outside_the_mask_is_the_photograph_at_every_scale(narrow_weights, optio
     picture = _painted(run)
     np.testing.assert_array_equal(picture[OUTSIDE], CONTENT[0][OUTSIDE])
     assert np.abs(picture - CONTENT[0])[LEFT].mean() > 0.01
+
+
+def test_colours_are_matched_in_the_painted_part_alone(narrow_weights):
+    """The photograph around it stays as it is, white here, and has no say in what is painted."""
+    content = CONTENT.copy()
+    content[:, :, 72:] = 1
+    chosen = presets.get("default", **QUICK, color="match")
+    run = stylizer.Stylizer(content, [RED], chosen, narrow_weights, regions=_plan(MASK, styles=(RED,)))
+    picture = _painted(run)
+    np.testing.assert_array_equal(picture[OUTSIDE], content[0][OUTSIDE])
+    found, wanted = (oracle.to_oklab(each) for each in (picture[:, :70], RED[0]))
+    np.testing.assert_allclose(found.mean(axis=(0, 1)), wanted.mean(axis=(0, 1)), atol=0.02)
+    assert oracle.to_oklab(picture)[..., 0].mean() > wanted[..., 0].mean() + 0.08, "with the white it differs"
 
 
 def test_outside_may_be_left_to_the_optimiser(narrow_weights):

@@ -32,7 +32,7 @@ def _cut_out(seed, hidden):
     return Image.fromarray(np.dstack([pixels, alpha]))
 
 
-@pytest.mark.parametrize("mode", ["style", "luminance", "statistics", "only"])
+@pytest.mark.parametrize("mode", ["style", "luminance", "statistics", "only", "match"])
 def test_hidden_colours_change_nothing(mode):
     made = [
         nst_tf.stylize(_cut_out(1, hidden), _cut_out(2, hidden[::-1]), color=mode, **QUICK).image

@@ -458,9 +458,9 @@ def test_a_model_without_the_signature_has_to_be_exported_anew(served, code, tex
         ({"style_blend_weights": [0, 1e-60]}, "style_blend_weights: 0, 1e-60; allowed: at least one above 0"),
         (
             {"color": "luminence"},
-            "color: 'luminence' is not one of style, luminance, statistics, only; did you",
+            "color: 'luminence' is not one of style, luminance, statistics, only, match; did",
         ),
-        ({"color": ""}, "color: '' is not one of style, luminance, statistics, only"),
+        ({"color": ""}, "color: '' is not one of style, luminance, statistics, only, match"),
     ],
 )
 def test_mistakes_in_a_blend(rest, changes, message):

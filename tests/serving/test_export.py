@@ -71,7 +71,7 @@ def _blend(styles=(served.STYLE, OTHER_STYLE), weights=(3.0, 7.0), color="style"
     }
 
 
-@pytest.mark.parametrize("color", ["style", "luminance", "statistics"])
+@pytest.mark.parametrize("color", ["style", "luminance", "statistics", "match"])
 def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     changes = {"style_blend_weights": (3.0, 7.0), "color": color}
     images = [
@@ -118,7 +118,7 @@ def test_a_style_without_weight_is_not_looked_at(server):
         ({"weights": (1.0, np.nan)}, "style_blend_weights: 1, nan"),
         ({"styles": (served.STYLE,) * 17, "weights": (1.0,) * 17}, "of which 1 to 16"),
         ({"weights": (1.0,)}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
-        ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only, or an empty"),
+        ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only, match, or an empty"),
         ({"styles": (served.STYLE, b"x")}, "style: not a PNG or JPEG"),
         ({"color": "only", "size": -1}, "size: -1"),
     ],

@@ -44,6 +44,7 @@ def _stateless_run(config, narrow_weights):
         ("johnson", {"history": 3}),
         ("crowsonkb", {}),
         ("default", {"color": "statistics", "style_scale": 0.5}),
+        ("johnson", {"color": "match"}),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in RARELY),
     ],
 )

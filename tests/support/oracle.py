@@ -267,3 +267,33 @@ def random_vgg19() -> keras.Model:
                 [generator.normal(0, deviation, kernel.shape), generator.normal(0, 5, bias.shape)]
             )
     return model
+
+
+# Ottosson's matrices (bottosson.github.io/posts/oklab): linear sRGB -> cones, and their cube roots -> OkLab.
+_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def to_oklab(srgb: np.ndarray) -> np.ndarray:
+    """Returns colours [..., 3] in [0, 1] in OkLab, float64."""
+    srgb = np.asarray(srgb, np.float64)
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.cbrt(linear @ _CONES.T) @ _LAB.T
+
+
+def of_oklab(lab: np.ndarray) -> np.ndarray:
+    """Returns the inverse of `to_oklab`, clipped."""
+    linear = np.clip((lab @ np.linalg.inv(_LAB).T) ** 3 @ np.linalg.inv(_CONES).T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
