@@ -127,6 +127,7 @@ def _request(values: flags.FlagValues) -> int:
     from nst_tf.io import inputs
     from nst_tf.serving import client
 
+    terminal.show_warnings()
     # Of requests that are repeated urllib3 says something in words of its own.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     styles = inputs.listed("style", values["style"].value or [])

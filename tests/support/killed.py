@@ -4,6 +4,7 @@ A moment is a key of `MOMENTS`, a function that files are written by; the proces
 number, from 1.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -23,10 +24,11 @@ def _patch(module: Any, name: str, count: int, die: Callable[..., None]) -> None
     """Has the call of that number of a module's function end the process by `die`, with its arguments."""
     function, calls = getattr(module, name), iter(range(1, sys.maxsize))
 
-    def patched(*arguments: Any) -> Any:
+    def patched(*arguments: Any, **options: Any) -> Any:
+        called = functools.partial(function, **options)
         if next(calls) == count:
-            die(function, *arguments)
-        return function(*arguments)
+            die(called, *arguments)
+        return called(*arguments)
 
     setattr(module, name, patched)
 
