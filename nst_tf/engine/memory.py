@@ -14,6 +14,7 @@ from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.scales import Scale, plan_scales, style_size
 from nst_tf.engine import free_memory
 from nst_tf.engine.color import COLORS
+from nst_tf.losses import neighbors
 from nst_tf.losses.style_statistics import STYLE_STATISTICS
 from nst_tf.network import convolutions
 
@@ -113,6 +114,10 @@ _REGION_BYTES_PER_PIXEL = 550.0
 # For each pixel in the network, of statistics with means of features: their gradient at every style layer.
 # Measured 500 and 540.
 _MEAN_BYTES_PER_PIXEL = 500.0
+
+# Maps of hypercolumns in memory at once, and banks of them beside one for each style: measured 6.5 and 2.1 as
+# the difference that neighbours made at 512 and 768 pixels.
+_HYPERCOLUMN_MAPS, _BANKS_BESIDE = 6.5, 2.1
 
 # For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
 # float32.
@@ -432,7 +437,10 @@ def _parts(
         base += needs.prepared_base
     regions = max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
     of_means = _MEAN_BYTES_PER_PIXEL if STYLE_STATISTICS[config.style.statistics].needs_mean else 0.0
-    forward, step = in_network.forward + regions, in_network.step + regions + of_means
+    of_neighbors, banks = _neighbor_bytes(config, len(sizes) - 1)
+    base += banks
+    forward = in_network.forward + regions + of_neighbors
+    step = in_network.step + regions + of_means + of_neighbors
     guides = pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
     pairs = own_pixels * _pair_bytes(config)
     if not config.memory.tile.isdecimal():
@@ -450,6 +458,14 @@ def _parts(
     held = _HELD_PICTURES + (_REFERENCE_PICTURES if choice.finish is not None else 0)
     steps = windows[0] * step + maps + (held + for_step) * picture
     return _Parts(base, pairs, guides + max(targets - pairs, steps))
+
+
+def _neighbor_bytes(config: Config, num_styles: int) -> tuple[float, float]:
+    """Returns the bytes of neighbours: for each pixel that the network processes at once; and of banks."""
+    layers = config.neighbor_layers()
+    column = 4.0 * sum(vgg_layers.BLOCKS[vgg_layers.block(layer) - 1][1] for layer in layers)
+    banks = (num_styles + _BANKS_BESIDE) * config.neighbors.vectors * column if layers else 0.0
+    return _HYPERCOLUMN_MAPS * column / neighbors.GRID**2, banks
 
 
 def _window(config: Config, size: tuple[int, int]) -> int:

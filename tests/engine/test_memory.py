@@ -418,3 +418,22 @@ def test_the_photograph_that_colours_are_finished_by_is_planned_for():
     assert needed["style"] == needed["statistics"]
     for color, pictures in {"luminance": 1, "match": 3}.items():
         assert needed[color] - needed["style"] == pictures * 12 * 1536 * 2048
+
+
+def test_neighbours_are_planned_for():
+    """Banks for each style, and maps of hypercolumns for each pixel; in tiles for those of a window only."""
+    settings = {"size": 512, "precision": "float32", "tile": "off"}
+    inputs = memory.Inputs((512, 512), [(512, 512)])
+    without, beside = (
+        memory.peak(presets.get("default", neighbor_weight=weight, **settings), "float32", inputs)
+        for weight in (0.0, 1.0)
+    )
+    bank = 2**14 * 2688 * 4
+    assert beside - without == pytest.approx(3.1 * bank + 6.5 * 512**2 * 2688 * 4 / 16)
+    two = memory.Inputs((512, 512), [(512, 512)] * 2)
+    more = memory.peak(presets.get("default", neighbor_weight=1.0, **settings), "float32", two)
+    assert more - beside >= bank
+    tiled = memory.peak(
+        presets.get("default", neighbor_weight=1.0, **{**settings, "tile": "256"}), "float32", inputs
+    )
+    assert tiled < beside
