@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from nst_tf import errors, runtime
+from nst_tf import errors
 
 # (height, width) of a picture -> by which whole number its sides may be divided as it is read.
 Reduction = Callable[[int, int], int]
@@ -226,8 +226,8 @@ def _refusal(data: bytes) -> str:
         return "is empty, not a picture"
     if _is_heic(data):
         return (
-            f"is a HEIC file, which needs pillow-heif: {runtime.install('heic')}; or convert the file to"
-            f" {_SUGGESTED}"
+            "is a HEIC file, which the optional package pillow-heif reads; install it, or convert the file"
+            f" to {_SUGGESTED}"
         )
     start = data[:1024].lower()
     found = [what for offset, mark, what in _OTHERS if data[offset : offset + len(mark)] == mark]
