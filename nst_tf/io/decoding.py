@@ -226,8 +226,8 @@ def _refusal(data: bytes) -> str:
         return "is empty, not a picture"
     if _is_heic(data):
         return (
-            "is a HEIC file, which the optional package pillow-heif reads: pip install pillow-heif; or convert"
-            f" it to {_SUGGESTED}"
+            "is a HEIC file, which the optional package pillow-heif reads: pip install pillow-heif; or"
+            f" convert it to {_SUGGESTED}"
         )
     start = data[:1024].lower()
     found = [what for offset, mark, what in _OTHERS if data[offset : offset + len(mark)] == mark]
