@@ -45,6 +45,11 @@ def _oracle_gram(x, s):
     return FACTOR * np.sum((x.T @ x / len(x) - s.T @ s / len(s)) ** 2)
 
 
+def _oracle_gram_relative(x, s):
+    of_style = s.T @ s / len(s)
+    return np.sum((x.T @ x / len(x) - of_style) ** 2) / np.sum(of_style**2)
+
+
 def _oracle_gram_mean_std(x, s):
     means = np.mean((x.mean(axis=0) - s.mean(axis=0)) ** 2)
     deviations = np.mean((x.std(axis=0) - s.std(axis=0)) ** 2)
@@ -61,6 +66,7 @@ def _oracle_wasserstein(x, s):
 
 ORACLES = {
     "gram": _oracle_gram,
+    "gram_relative": _oracle_gram_relative,
     "gram_mean_std": _oracle_gram_mean_std,
     "wasserstein": _oracle_wasserstein,
 }

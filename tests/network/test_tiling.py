@@ -173,6 +173,7 @@ def _error(gradient, expected):
 # A statistic with what else matters once: the size, the tile, how guides are eroded, how styles are blended.
 GUIDED: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
     "gram": ((117, 150), 48, {"guide_erosion": 0.3, "total_variation_weight": 1e-3}),
+    "gram_relative": ((101, 133), 37, {}),
     "gram_mean_std": ((133, 101), 37, {"guide_erosion": 1.0, "style_blend": "targets"}),
     "wasserstein": ((143, 131), 64, {"guide_erosion": 0.0, "content_weight": 0.0}),
 }
