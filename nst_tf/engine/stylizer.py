@@ -125,10 +125,10 @@ class Stylizer(tf.Module):
 
     def state(self) -> dict[str, tf.Variable]:
         """Returns the variables that decide the steps to come by name: image, matches, the optimiser's."""
-        matched = dict(
-            zip(["matches"], (each.index for each in self._targets.variables.neighbors), strict=False)
-        )
-        return {"image": self.image, **matched, **dict(_named("state", self._state.variables))}
+        variables = {"image": self.image, **dict(_named("state", self._state.variables))}
+        for matches in self._targets.variables.neighbors:  # at most one
+            variables["matches"] = matches.index
+        return variables
 
     def steps_done(self) -> int:
         """Returns the steps done at the current scale."""

@@ -47,7 +47,7 @@ class Matches(NamedTuple):
 
 
 def whole(layers: Sequence[str]) -> int:
-    """Returns the pixels a side of which a picture has whole numbers of cells: the deepest layer's stride."""
+    """Returns the side in pixels of the squares that the cells of a picture cover: the deepest stride."""
     return max(GRID, *map(vgg_layers.stride, layers))
 
 

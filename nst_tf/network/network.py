@@ -113,7 +113,7 @@ class Network:
             function: (features of a tile, part) -> its part of the map.
             empty: A map of no rows, [1, 0, w, C].
             cell: Pixels a side that a place of the map spans.
-            whole: Pixels a side of which there are whole ones in the map: a multiple of `cell`.
+            whole: The map covers whole squares of so many pixels a side; a multiple of `cell`.
         """
         if not self._tile:
             return function(self._features(image), _whole)
