@@ -127,7 +127,12 @@ def unit(columns: Tensor) -> Tensor:
     return tf.math.l2_normalize(columns, axis=-1, epsilon=_SMALLEST**2)
 
 
-def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, bank: Bank) -> Tensor:
+def search_keys(bank: Bank) -> Bank:
+    """Returns a bank as `nearest` searches it: centred by its own mean, then of length 1."""
+    return bank._replace(columns=unit(bank.columns - tf.reduce_mean(bank.columns, axis=0)))
+
+
+def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) -> Tensor:
     """Returns the index in the bank of each cell's nearest hypercolumn of its region, [1, h, w, 1] int32.
 
     By the cosine of hypercolumns from which the mean of their own picture is subtracted. Where the bank has
@@ -137,19 +142,18 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, bank: Bank) ->
         queries: [1, h, w, C], of a picture or a tile.
         query_regions: As `regions` returns them.
         mean: [C], of the queries of the whole picture.
-        bank: Of a style picture.
+        keys: Of a style picture's bank, from `search_keys`.
     """
-    keys = unit(bank.columns - tf.reduce_mean(bank.columns, axis=0))
     flat = tf.reshape(queries, [-1, queries.shape[-1]]) - mean
     wanted = tf.reshape(query_regions, [-1, 1])
-    at_once = tf.maximum(1, _PRODUCTS_AT_ONCE // tf.maximum(1, tf.shape(keys)[0]))
+    at_once = tf.maximum(1, _PRODUCTS_AT_ONCE // tf.maximum(1, tf.shape(keys.columns)[0]))
     count = -(-tf.shape(flat)[0] // at_once)
 
     def of_part(number: Tensor) -> Tensor:
         rows = slice(number * at_once, (number + 1) * at_once)
         # The length of a query changes no order.
-        products = tf.matmul(flat[rows], keys, transpose_b=True)
-        same = tf.equal(wanted[rows], bank.regions)
+        products = tf.matmul(flat[rows], keys.columns, transpose_b=True)
+        same = tf.equal(wanted[rows], keys.regions)
         return tf.argmax(tf.where(same, products, products.dtype.min), axis=-1, output_type=tf.int32)
 
     found = tf.TensorArray(tf.int32, size=count, element_shape=[None], infer_shape=False)

@@ -224,7 +224,7 @@ class Objective:
             shares: [K, R], of the styles in each region.
             seed: [2] int32.
         """
-        layers, stride = self._neighbor_layers, neighbors.whole(self._neighbor_layers)
+        stride = neighbors.whole(self._neighbor_layers)
         guide = self._cells(query, None if masks is None else masks.content)
         regions = neighbors.regions(guide)
         banks: list[neighbors.Bank] = []
@@ -233,17 +233,17 @@ class Objective:
                 seen = tf.identity(image)
             mask = None if masks is None else masks.styles[number]
             banks.append(self._bank(seen, mask, seed + tf.constant([0, number])))
-        count = self._num_channels(layers)
+        keys = [neighbors.search_keys(bank) for bank in banks]  # once, not for each tile
         total = self._network.sums(
             query,
             lambda features, _: tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2]),
-            tf.zeros([count]),
+            tf.zeros([self._num_column_channels()]),
         )
         mean = total / tf.cast(tf.size(regions), tf.float32)
 
         def found(features: network.Maps, part: network.Part) -> Tensor:
             queries, own = features[neighbors.NAME], part(neighbors.NAME, regions)
-            return tf.concat([neighbors.nearest(queries, own, mean, bank) for bank in banks], axis=-1)
+            return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
 
         empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
         index = self._network.mapped(query, found, empty, neighbors.GRID, stride)
@@ -253,14 +253,13 @@ class Objective:
 
     def _bank(self, image: Tensor, mask: Tensor | None, seed: Tensor) -> neighbors.Bank:
         """Returns the bank of a style image [1, h, w, 3] and of its regions' mask [1, h, w, R]."""
-        layers, config = self._neighbor_layers, self._config.neighbors
-        guide = self._cells(image, mask)
+        config = self._config.neighbors
         turns = range(4 if config.rotations else 1)
-        guides_turned = [guide] + [self._cells(*_turned(image, mask, turn)) for turn in turns[1:]]
+        guides_turned = [self._cells(*_turned(image, mask, turn)) for turn in turns]
         places, regions = neighbors.draw(
             [neighbors.regions(each) for each in guides_turned], config.vectors, seed
         )
-        number, count = tf.size(regions), self._num_channels(layers)
+        number, count = tf.size(regions), self._num_column_channels()
         columns = tf.zeros([number, count])
         for turn in turns:
             with tf.control_dependencies([columns]):  # one after the other
@@ -280,8 +279,9 @@ class Objective:
             return tf.ones(tf.stack([1, rows, columns, 1]))
         return guides.at_stride(mask, neighbors.GRID)[:, :rows, :columns]
 
-    def _num_channels(self, layers: Sequence[str]) -> int:
-        return sum(self._network.channels(layer) for layer in layers)
+    def _num_column_channels(self) -> int:
+        """Returns the numbers in a hypercolumn."""
+        return sum(self._network.channels(layer) for layer in self._neighbor_layers)
 
     def content_targets(self, content_image: Tensor) -> dict[str, Tensor]:
         """Returns the features of a content image at the content layers, {layer: [1, h, w, C]}."""
