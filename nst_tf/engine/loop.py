@@ -131,22 +131,6 @@ class Algorithm:
 
         return minimize(value_and_gradient, self.optimizer, image, state, num_steps)
 
-    def next_scale(
-        self,
-        image: Tensor,
-        state: Any,
-        shaping_image: Tensor,
-        height: Any,
-        width: Any,
-        content_weight: Any,
-    ) -> tuple[Tensor, Any]:
-        """Returns the image and the state with which the scale of that height and width begins.
-
-        Arguments as of `next_image`.
-        """
-        enlarged = self.next_image(image, state, shaping_image, height, width, content_weight)
-        return enlarged, self.optimizer.resize(state, height, width)
-
     def next_image(
         self,
         image: Tensor,

@@ -84,17 +84,12 @@ def plan(
     guide = _fitted(read[..., np.newaxis], content_size, "content_mask")
     if labelled is None:
         return Regions((_ALL,), guide, tuple(np.ones((*size, 1), np.float32) for size in style_sizes))
-    content = labelled.content * guide
-    left = np.flatnonzero(content.any(axis=(0, 1)))
-    if not left.size:
-        raise errors.InputError(
-            "content_mask: it is black on all that content_regions gives a colour, so that nothing would be"
-            " painted; white is where the style goes"
-        )
-    return Regions(
-        tuple(labelled.colors[index] for index in left),
-        content[..., left],
-        tuple(style[..., left] for style in labelled.styles),
+    masked = labelled._replace(content=labelled.content * guide)
+    return _with_pixels(
+        masked,
+        masked.content,
+        "content_mask: it is black on all that content_regions gives a colour, so that nothing would be"
+        " painted; white is where the style goes",
     )
 
 
@@ -117,16 +112,31 @@ def with_alpha(
         content, *styles = (np.ones((*size, 1), np.float32) for size in sizes)
         regions = Regions((_ALL,), content, tuple(styles))
     seen = regions.content if alphas[0] is None else regions.content * (alphas[0] > 0)[..., np.newaxis]
-    left = np.flatnonzero(seen.any(axis=(0, 1)))
+    return _with_pixels(
+        regions._replace(alphas=tuple(alphas)),
+        seen,
+        "content: all that a mask or regions choose is transparent, so that nothing would be painted",
+    )
+
+
+def _with_pixels(regions: Regions, counted: np.ndarray, nothing: str) -> Regions:
+    """Returns those of some regions of which anything counts.
+
+    Args:
+        regions: Which.
+        counted: [H, W, R], how much of each pixel of the content picture counts.
+        nothing: The message where nothing counts.
+
+    Raises:
+        InputError: Nothing counts.
+    """
+    left = np.flatnonzero(counted.any(axis=(0, 1)))
     if not left.size:
-        raise errors.InputError(
-            "content: all that a mask or regions choose is transparent, so that nothing would be painted"
-        )
-    return Regions(
-        tuple(regions.colors[index] for index in left),
-        regions.content[..., left],
-        tuple(style[..., left] for style in regions.styles),
-        tuple(alphas),
+        raise errors.InputError(nothing)
+    return regions._replace(
+        colors=tuple(regions.colors[index] for index in left),
+        content=regions.content[..., left],
+        styles=tuple(style[..., left] for style in regions.styles),
     )
 
 

@@ -427,7 +427,7 @@ def _next_scale_if_due(algorithm: loop.Algorithm, request: Request, state: State
 
     def following() -> State:
         scale = plan.scale(index + 1)
-        image, inner = algorithm.next_scale(
+        image = algorithm.next_image(
             state.image,
             state.optimizer,
             request.prepared,
@@ -435,6 +435,7 @@ def _next_scale_if_due(algorithm: loop.Algorithm, request: Request, state: State
             scale.width,
             request.settings["content_weight"],
         )
+        inner = algorithm.optimizer.resize(state.optimizer, scale.height, scale.width)
         return State(image, inner, index + 1, tf.constant(0))
 
     due = tf.equal(state.step, plan.num_steps[index]) & (index < tf.shape(plan.heights)[0] - 1)
