@@ -192,6 +192,7 @@ def paint(
         InputError: As for `stylize`.
     """
     runtime.check_process()
+    chosen = formulations.suited(chosen)
     origin = checkpoints.Origin(chosen, loaded.descriptions)
     resumed = None if kept is None else kept.resumed
     if resumed is not None:

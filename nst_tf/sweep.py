@@ -296,14 +296,15 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
     """
     from nst_tf.engine import formulations, memory
 
-    precision = runtime.resolve_precision(cell.config.network.precision)
+    config = formulations.suited(cell.config)
+    precision = runtime.resolve_precision(config.network.precision)
     styles = seen.sizes[len(seen.sizes) - seen.num_styles :]
-    memory.fit(cell.config, precision, memory.Inputs(seen.sizes[0], styles, seen.num_regions))
-    weights = formulations.load_weights(cell.config).sha256 if cell.config.takes_steps() else ""
+    memory.fit(config, precision, memory.Inputs(seen.sizes[0], styles, seen.num_regions))
+    weights = formulations.load_weights(config).sha256 if config.takes_steps() else ""
     asked = "\n".join([*cell.asked, *seen.hashes.values()])
     digest = hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_LENGTH]
     text = re.sub(r"[^\w.=-]+", "_", label(cell.settings), flags=re.ASCII)[:_NAME_LENGTH]
-    return _Wanted(f"{text}-{digest}.png", cell.config, seen.hashes, weights)
+    return _Wanted(f"{text}-{digest}.png", config, seen.hashes, weights)
 
 
 def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:

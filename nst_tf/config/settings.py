@@ -503,6 +503,12 @@ class Scales(Group):
         " 0: it is enlarged only",
         default=0.0,
     )
+    detail_content_weight: float = setting(
+        "detail_content_weight",
+        "content_weight from which all of scale_detail joins, below it less in proportion; 0: all, unless the"
+        " photograph has no part in the loss",
+        default=0.0,
+    )
     steps: tuple[int, ...] = setting(
         "steps", "evaluations in all, split over the scales as in the preset; or one number for each scale"
     )

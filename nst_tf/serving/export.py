@@ -87,6 +87,8 @@ def export(
         OSError: The files cannot be written: the disk is full, or the folder has gone.
     """
     runtime.check_process()
+    if vgg_weights is None:
+        config = formulations.suited(config)
     limits = limits or default_limits(config)
     _check(config, limits)
     config = config.replace(convolution="direct")
