@@ -22,10 +22,13 @@ _SCALE_FACTOR = 2.0
 _SMALLEST_FACTOR = 1.01
 
 
-# The factor on `style_weight` where Wasserstein distances replace Gram matrices that are normalised as in
-# gatys_pytorch. Before the first step they are about 1000 times smaller, but they fall less: 1000 left
-# nothing of the photograph. 100 is an estimate.
-_WASSERSTEIN_WEIGHT = 100.0
+# By statistic, what `style_weight` is multiplied by so that pictures have about as much of the photograph as
+# with Gram matrices normalised as in gatys_pytorch. Wasserstein distances are about 1000 times smaller before
+# the first step, but fall less: 1000 left nothing of the photograph, 100 is an estimate. Shares of the
+# painting's Gram matrices: the losses of the presets default and gram at the end of a run are of one size.
+_STATISTIC_WEIGHTS = settings.STYLE_STATISTICS.table(
+    gram=1.0, gram_mean_std=1.0, wasserstein=100.0, gram_relative=1e9
+)
 
 
 def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
@@ -61,8 +64,8 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
             errors.shown(replaced["optimizer"], str), chosen.optimizer.learning_rate
         )
         replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
-    if replaced.get("style_statistics") == "wasserstein" and _compares_grams_as_gatys_pytorch(chosen):
-        replaced = {"style_weight": _WASSERSTEIN_WEIGHT * chosen.style.weight} | replaced
+    if "style_weight" not in replaced:
+        replaced = _statistic_weights(chosen, replaced.get("style_statistics")) | replaced
     factor = replaced.pop("scale_factor", None)
     # A min_scale of 0 means none; a factor of 0 is a mistake.
     named = ["min_scale"] * bool(replaced.get("min_scale")) + ["scale_factor"] * (factor is not None)
@@ -76,8 +79,20 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
     return chosen.replace(**replaced)
 
 
-def _compares_grams_as_gatys_pytorch(chosen: Config) -> bool:
-    return (chosen.style.statistics, chosen.style.normalization) == ("gram", "gatys_pytorch")
+def _statistic_weights(chosen: Config, statistic: Any) -> dict[str, Any]:
+    """Returns the weights with which another statistic suits a config; none for its own and in other units.
+
+    That of neighbours, which `style_weight` multiplies too, keeps its meaning.
+    """
+    own = chosen.style.statistics
+    known = isinstance(statistic, str) and statistic in _STATISTIC_WEIGHTS
+    if not known or statistic == own or chosen.style.normalization != "gatys_pytorch":
+        return {}
+    factor = _STATISTIC_WEIGHTS[statistic] / _STATISTIC_WEIGHTS[own]
+    return {
+        "style_weight": factor * chosen.style.weight,
+        "neighbor_weight": chosen.neighbors.weight / factor,
+    }
 
 
 def _steps(chosen: Config, replaced: Mapping[str, Any]) -> dict[str, Any]:

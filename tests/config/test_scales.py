@@ -8,12 +8,12 @@ from nst_tf import errors
 from nst_tf.config import presets, scales
 from nst_tf.config.overrides import apply_overrides
 
-DEFAULT = presets.DEFAULT
+GRAM = presets.GRAM
 SCALE = scales.Scale(300, 400, 1, 1.0)
 
 
 def test_scales_keep_the_aspect():
-    plan = scales.plan_scales(DEFAULT, 768, 1024)
+    plan = scales.plan_scales(GRAM, 768, 1024)
     assert [(s.height, s.width, s.num_steps) for s in plan] == [
         (96, 128, 100),
         (192, 256, 80),
@@ -27,22 +27,22 @@ def test_the_short_side_rules_where_the_preset_says_so():
 
 
 def test_coarse_scales_too_small_to_match_give_their_steps_to_the_next():
-    plan = scales.plan_scales(apply_overrides(DEFAULT, {"size": 64, "min_scale": 0}), 64, 64)
+    plan = scales.plan_scales(apply_overrides(GRAM, {"size": 64, "min_scale": 0}), 64, 64)
     assert [(s.height, s.num_steps) for s in plan] == [(32, 180), (64, 60)]
-    plan = scales.plan_scales(apply_overrides(DEFAULT, {"size": 20, "min_scale": 0}), 64, 64)
+    plan = scales.plan_scales(apply_overrides(GRAM, {"size": 20, "min_scale": 0}), 64, 64)
     assert [(s.height, s.num_steps) for s in plan] == [(20, 240)]
 
 
 def test_scales_without_steps_are_left_out():
-    plan = scales.plan_scales(apply_overrides(DEFAULT, {"steps": (0, 3, 4)}), 512, 512)
+    plan = scales.plan_scales(apply_overrides(GRAM, {"steps": (0, 3, 4)}), 512, 512)
     assert [s.num_steps for s in plan] == [3, 4]
 
 
 def test_a_result_too_small_for_the_deepest_layer_is_refused():
     with pytest.raises(errors.InputError, match="needs 16 a side"):
-        scales.plan_scales(apply_overrides(DEFAULT, {"size": 64}), 1, 4000)
+        scales.plan_scales(apply_overrides(GRAM, {"size": 64}), 1, 4000)
     shallow = apply_overrides(
-        DEFAULT,
+        GRAM,
         {
             "size": 15,
             "content_layers": ("relu2_2",),
@@ -55,7 +55,7 @@ def test_a_result_too_small_for_the_deepest_layer_is_refused():
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(16, 4096))
 def test_every_plan_ends_at_the_size_asked_for(height, width, size):
-    chosen = apply_overrides(DEFAULT, {"size": size})
+    chosen = apply_overrides(GRAM, {"size": size})
     try:
         plan = scales.plan_scales(chosen, height, width)
     except errors.InputError:
@@ -68,18 +68,18 @@ def test_every_plan_ends_at_the_size_asked_for(height, width, size):
 
 @given(st.integers(16, 3000), st.integers(16, 3000))
 def test_a_style_picture_always_suits_the_deepest_layer(height, width):
-    for scale in scales.plan_scales(DEFAULT, 512, 512):
-        assert min(scales.style_size(DEFAULT, scale, height, width)) >= 16
+    for scale in scales.plan_scales(GRAM, 512, 512):
+        assert min(scales.style_size(GRAM, scale, height, width)) >= 16
 
 
 def test_a_style_picture_too_small_for_the_deepest_layer_is_refused():
     with pytest.raises(errors.InputError, match="style: 4000 x 1 pixels"):
-        scales.style_size(DEFAULT, SCALE, 1, 4000)
+        scales.style_size(GRAM, SCALE, 1, 4000)
 
 
 def test_the_style_picture_follows_the_results_rule():
     half = SCALE._replace(share=0.5)
-    assert scales.style_size(DEFAULT, half, 640, 1024) == (160, 256)
+    assert scales.style_size(GRAM, half, 640, 1024) == (160, 256)
     assert scales.style_size(presets.GATYS_PYTORCH, SCALE, 640, 1024) == (800, 1280)
 
 
@@ -88,7 +88,7 @@ def test_a_squashed_style_picture_has_the_results_shape():
 
 
 def test_zero_keeps_the_contents_own_size():
-    chosen = apply_overrides(DEFAULT, {"size": 0, "min_scale": 0})
+    chosen = apply_overrides(GRAM, {"size": 0, "min_scale": 0})
     assert scales.plan_scales(chosen, 301, 403)[-1][:2] == (301, 403)
     assert scales.plan_scales(chosen, 301, 403)[0][:2] == (75, 101)
     assert scales.style_size(chosen, SCALE, 640, 1024) == (640, 1024)
@@ -105,9 +105,9 @@ def test_a_fixed_aspect_ratio_stretches_and_a_size_of_ones_own_does_not():
 
 
 def test_layers_without_weight_need_no_pixels():
-    texture = apply_overrides(DEFAULT, {"content_weight": 0.0, "size": 16})
-    assert texture.used_layers() == ((), DEFAULT.style.layers)
-    shallow = apply_overrides(DEFAULT, {"style_weight": 0.0, "content_layers": ("relu1_1",), "size": 4})
+    texture = apply_overrides(GRAM, {"content_weight": 0.0, "size": 16})
+    assert texture.used_layers() == ((), GRAM.style.layers)
+    shallow = apply_overrides(GRAM, {"style_weight": 0.0, "content_layers": ("relu1_1",), "size": 4})
     assert scales.plan_scales(shallow, 4, 4)[-1][:2] == (4, 4)
 
 
@@ -115,17 +115,17 @@ def test_layers_without_weight_need_no_pixels():
     ("size", "expected"), [(512, [128, 256, 512]), (1024, [128, 362, 1024]), (200, [128, 160, 200])]
 )
 def test_the_coarsest_scale_has_its_own_pixels_whatever_the_size(size, expected):
-    plan = scales.plan_scales(apply_overrides(DEFAULT, {"size": size}), 768, 1024)
+    plan = scales.plan_scales(apply_overrides(GRAM, {"size": size}), 768, 1024)
     assert [scale.width for scale in plan] == expected
-    own = scales.plan_scales(apply_overrides(DEFAULT, {"size": 0}), 3 * size // 4, size)
+    own = scales.plan_scales(apply_overrides(GRAM, {"size": 0}), 3 * size // 4, size)
     assert [scale.width for scale in own] == expected
 
 
 def test_scales_as_large_as_the_result_are_one():
-    plan = scales.plan_scales(apply_overrides(DEFAULT, {"size": 128}), 768, 1024)
-    assert plan == (scales.Scale(96, 128, sum(DEFAULT.scales.steps), 1.0),)
+    plan = scales.plan_scales(apply_overrides(GRAM, {"size": 128}), 768, 1024)
+    assert plan == (scales.Scale(96, 128, sum(GRAM.scales.steps), 1.0),)
 
 
 def test_scales_of_one_size_are_one_scale():
-    chosen = apply_overrides(DEFAULT, {"size": 64, "scales": (1.0, 1.0), "steps": (2, 3)})
+    chosen = apply_overrides(GRAM, {"size": 64, "scales": (1.0, 1.0), "steps": (2, 3)})
     assert scales.plan_scales(chosen, 64, 64) == (scales.Scale(64, 64, 5, 1.0),)
