@@ -121,7 +121,7 @@ def test_the_loss_and_its_gradient_by_features_are_numpys():
         held = {layer: tf.constant(each) for layer, each in features.items()}
         tape.watch(held)
         made = neighbors.hypercolumns(held, LAYERS)
-        loss = neighbors.distance_sum(made, *matches) / 24
+        loss = neighbors.distance_sum(made, neighbors.wanted(matches)) / 24
     gradients = tape.gradient(loss, held)
     columns = made.numpy()[0].reshape(24, -1)
     expected, by_columns = _loss_and_gradient(columns.astype(np.float64), vectors[index.ravel()])
