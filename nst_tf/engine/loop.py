@@ -124,6 +124,7 @@ class Algorithm:
         self, image: Tensor, state: Any, targets: Targets, num_steps: Tensor
     ) -> tuple[Tensor, Any, Tensor]:
         """Minimises the objective with the targets of one scale; arguments and results as of `minimize`."""
+        targets = self.objective.prepared(targets)
 
         def value_and_gradient(image: Tensor) -> tuple[Losses, Tensor]:
             values, gradient = self.objective.value_and_gradient(image, targets)
@@ -165,7 +166,7 @@ class Algorithm:
         takes_part = tf.logical_or(content_weight > 0, bool(self.config.neighbor_layers()))
         return tf.where(takes_part, 1.0, 0.0)
 
-    def query(self, image: Tensor, contents: Sequence[Tensor], is_first: bool) -> list[Tensor]:
+    def query(self, image: Tensor, contents: Sequence[Tensor], is_first: Tensor | bool) -> list[Tensor]:
         """Returns the image whose places are looked for in the paintings; none where neighbours do not count.
 
         Kolkin et al. 2022: the photograph at the first scale, later a mixture of it and the picture so far.
@@ -179,7 +180,7 @@ class Algorithm:
             return []
         if not contents:
             return [image]
-        share = 1.0 if is_first else self.config.neighbors.content
+        share = tf.where(is_first, 1.0, self.config.neighbors.content)
         return [image + share * (contents[0] - image)]
 
     def picture(

@@ -46,6 +46,13 @@ class Matches(NamedTuple):
     shares: Tensor  # [1, h, w, K], how much each counts
 
 
+class Wanted(NamedTuple):
+    """What the cells of a picture are to look like in all style pictures together."""
+
+    columns: Tensor  # [1, h, w, C], the sum over styles of share * the hypercolumn of length 1
+    shares: Tensor  # [1, h, w, 1], the sum over styles
+
+
 def whole(layers: Sequence[str]) -> int:
     """Returns the side in pixels of the squares that the cells of a picture cover: the deepest stride."""
     return max(GRID, *map(vgg_layers.stride, layers))
@@ -122,6 +129,17 @@ def placed(columns: Tensor, places: Tensor, number: Tensor) -> Tensor:
     return tf.scatter_nd(tf.gather_nd(flat, rows)[:, tf.newaxis], picked, [number, channels])
 
 
+def bank_size(cells: tuple[Tensor, Tensor], rotations: bool, vectors: int) -> Tensor:
+    """Returns N, the hypercolumns in a bank of a style picture without regions, [] int32.
+
+    Args:
+        cells: The rows and columns of the style picture's cells, as `size` returns them.
+        rotations: Whether its rotations by quarters are in the bank too.
+        vectors: The most that are drawn.
+    """
+    return tf.minimum(vectors, cells[0] * cells[1] * (4 if rotations else 1))
+
+
 def unit(columns: Tensor) -> Tensor:
     """Returns hypercolumns [..., C] divided by their lengths."""
     return tf.math.l2_normalize(columns, axis=-1, epsilon=_SMALLEST**2)
@@ -166,19 +184,40 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) ->
     return tf.reshape(found.concat(), tf.shape(query_regions))
 
 
-def distance_sum(columns: Tensor, vectors: Sequence[Tensor], index: Tensor, shares: Tensor) -> Tensor:
+def wanted_of_style(vectors: Tensor, index: Tensor, shares: Tensor) -> Wanted:
+    """Returns what the cells of a picture are to look like in one style picture.
+
+    Args:
+        vectors: The bank's hypercolumns, of length 1, [N, C].
+        index: [1, h, w] int32, into them.
+        shares: [1, h, w], how much the style counts.
+    """
+    counted = shares[..., tf.newaxis]
+    return Wanted(counted * tf.gather(vectors, index), counted)
+
+
+def wanted(matches: Matches) -> Wanted:
+    """Returns what the cells of a picture or a tile are to look like: constants, without a gradient."""
+    total: Wanted | None = None
+    for number, vectors in enumerate(matches.vectors):
+        # One style after the other, so that two maps of hypercolumns are in memory at most.
+        with tf.control_dependencies([] if total is None else [total.columns]):
+            index = tf.identity(matches.index[..., number])
+        of_style = wanted_of_style(vectors[0, :, 0], index, matches.shares[..., number])
+        total = of_style if total is None else tf.nest.map_structure(tf.add, total, of_style)
+    assert total is not None
+    return total
+
+
+def distance_sum(columns: Tensor, wanted: Wanted) -> Tensor:
     """Returns the sum over cells and style pictures of share * (1 - cos), [].
+
+    That is, the sum over cells of the shares less the product of what is wanted with the hypercolumn divided
+    by its length: cosines of several styles are linear in what each wants.
 
     Args:
         columns: Hypercolumns of a picture or a tile, [1, h, w, C].
-        vectors: As in `Matches`.
-        index: The tile's part of the matches' index.
-        shares: Likewise.
+        wanted: Of the same cells.
     """
-    own = unit(columns[0])
-    sums = []
-    for number, of_style in enumerate(vectors):
-        wanted = tf.gather(of_style[0, :, 0], index[0, ..., number])
-        cosines = tf.reduce_sum(wanted * own, axis=-1)
-        sums.append(tf.reduce_sum(shares[0, ..., number] * (1.0 - cosines)))
-    return tf.add_n(sums)
+    products = tf.reduce_sum(wanted.columns * unit(columns), axis=-1)
+    return tf.reduce_sum(wanted.shares[..., 0] - products)

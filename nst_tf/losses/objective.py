@@ -15,7 +15,7 @@ from nst_tf.config import layers as vgg_layers
 from nst_tf.config import settings
 from nst_tf.config.config import Config
 from nst_tf.losses import guides, neighbors, style_statistics, terms
-from nst_tf.losses.neighbors import Matches
+from nst_tf.losses.neighbors import Matches, Wanted
 from nst_tf.losses.style_statistics import Moments
 from nst_tf.losses.values import Losses
 from nst_tf.network import network, weights
@@ -55,7 +55,7 @@ class Targets(NamedTuple):
     weights: LossWeights
     guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; {} for one region, the whole picture
     outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
-    neighbors: tuple[Matches, ...] = ()  # at most one
+    neighbors: tuple[Matches | Wanted, ...] = ()  # at most one
 
 
 def loss_weights(config: Config) -> LossWeights:
@@ -127,7 +127,7 @@ class Objective:
             tile: Side in pixels of the tiles that the network processes, without their halo; 0 for whole
                 pictures.
         """
-        self._config = config
+        self._config, self._in_tiles = config, bool(tile)
         self._content_layers, self._style_layers = config.used_layers()
         self._statistic = style_statistics.STYLE_STATISTICS[config.style.statistics]
         self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
@@ -224,20 +224,31 @@ class Objective:
             shares: [K, R], of the styles in each region.
             seed: [2] int32.
         """
-        stride = neighbors.whole(self._neighbor_layers)
-        guide = self._cells(query, None if masks is None else masks.content)
-        regions = neighbors.regions(guide)
         banks: list[neighbors.Bank] = []
         for number, image in enumerate(styles):
             with tf.control_dependencies(tf.nest.flatten(banks[-1:])):  # one after the other
                 seen = tf.identity(image)
             mask = None if masks is None else masks.styles[number]
-            banks.append(self._bank(seen, mask, seed + tf.constant([0, number])))
+            banks.append(self.bank(seen, number, seed, mask))
+        guide = self.cells(query, None if masks is None else masks.content)
+        index = self.matched(query, guide, banks)
+        vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
+        return Matches(vectors, index, self.cell_shares(guide, shares))
+
+    def matched(self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank]) -> Tensor:
+        """Returns the index of the nearest hypercolumn in each of K banks, [1, h, w, K] int32.
+
+        Args:
+            query: [1, H, W, 3].
+            guide: Of the query, as `cells` returns it.
+            banks: Of the style pictures.
+        """
+        stride, regions = neighbors.whole(self._neighbor_layers), neighbors.regions(guide)
         keys = [neighbors.search_keys(bank) for bank in banks]  # once, not for each tile
         total = self._network.sums(
             query,
             lambda features, _: tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2]),
-            tf.zeros([self._num_column_channels()]),
+            tf.zeros([self.num_column_channels()]),
         )
         mean = total / tf.cast(tf.size(regions), tf.float32)
 
@@ -247,39 +258,52 @@ class Objective:
 
         empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
         index = self._network.mapped(query, found, empty, neighbors.GRID, stride)
-        of_cells = tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1)
-        vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
-        return Matches(vectors, tf.ensure_shape(index, [1, None, None, len(banks)]), of_cells)
+        return tf.ensure_shape(index, [1, None, None, len(banks)])
 
-    def _bank(self, image: Tensor, mask: Tensor | None, seed: Tensor) -> neighbors.Bank:
-        """Returns the bank of a style image [1, h, w, 3] and of its regions' mask [1, h, w, R]."""
+    def cell_shares(self, guide: Tensor, shares: Tensor) -> Tensor:
+        """Returns the shares [1, h, w, K] of K styles at each cell of a guide [1, h, w, R], from [K, R]."""
+        return tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1)
+
+    def bank(
+        self, image: Tensor, number: Tensor | int, seed: Tensor, mask: Tensor | None = None
+    ) -> neighbors.Bank:
+        """Returns the bank of a style image.
+
+        Args:
+            image: [1, h, w, 3].
+            number: Of the style among those of the run, from 0: each has other random numbers.
+            seed: [2] int32.
+            mask: Of regions, [1, h, w, R]; None for one region, the whole picture.
+        """
         config = self._config.neighbors
         turns = range(4 if config.rotations else 1)
-        guides_turned = [self._cells(*_turned(image, mask, turn)) for turn in turns]
+        guides_turned = [self.cells(*_turned(image, mask, turn)) for turn in turns]
         places, regions = neighbors.draw(
-            [neighbors.regions(each) for each in guides_turned], config.vectors, seed
+            [neighbors.regions(each) for each in guides_turned],
+            config.vectors,
+            seed + tf.stack([0, number]),
         )
-        number, count = tf.size(regions), self._num_column_channels()
-        columns = tf.zeros([number, count])
+        size, count = tf.size(regions), self.num_column_channels()
+        columns = tf.zeros([size, count])
         for turn in turns:
             with tf.control_dependencies([columns]):  # one after the other
                 seen = _turned(tf.identity(image), mask, turn)[0]
-            place = functools.partial(self._placed, places[turn], number)
-            columns += self._network.sums(seen, place, tf.zeros([number, count]))
+            place = functools.partial(self._placed, places[turn], size)
+            columns += self._network.sums(seen, place, tf.zeros([size, count]))
         return neighbors.Bank(tf.ensure_shape(columns, [None, count]), regions)
 
     def _placed(self, places: Tensor, number: Tensor, features: network.Maps, part: network.Part) -> Tensor:
         """Returns the hypercolumns of a tile at their places in a bank of that number."""
         return neighbors.placed(features[neighbors.NAME], part(neighbors.NAME, places), number)
 
-    def _cells(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def cells(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Returns how much of each cell of an image is in each region, [1, h, w, R]; ones without a mask."""
         rows, columns = neighbors.size(self._neighbor_layers, *tf.unstack(tf.shape(image)[1:3]))
         if mask is None:
             return tf.ones(tf.stack([1, rows, columns, 1]))
         return guides.at_stride(mask, neighbors.GRID)[:, :rows, :columns]
 
-    def _num_column_channels(self) -> int:
+    def num_column_channels(self) -> int:
         """Returns the numbers in a hypercolumn."""
         return sum(self._network.channels(layer) for layer in self._neighbor_layers)
 
@@ -316,6 +340,17 @@ class Objective:
         return terms.StyleTargets(
             {layer: self._statistic.target(of_layer) for layer, of_layer in moments.items()}, shares
         )
+
+    def prepared(self, targets: Targets) -> Targets:
+        """Returns targets for several steps, with what each step would otherwise compute again.
+
+        That is what the neighbours want of each cell, except in tiles, where it would take more memory than
+        the index into the banks.
+        """
+        if self._in_tiles:
+            return targets
+        found = (neighbors.wanted(each) if isinstance(each, Matches) else each for each in targets.neighbors)
+        return targets._replace(neighbors=tuple(found))
 
     def evaluate(self, image: Tensor, targets: Targets) -> Losses:
         """Returns the weighted losses of an image, which has the size of the targets' content image."""
@@ -370,7 +405,7 @@ class Objective:
             self._compared,
         )
         if targets.neighbors:
-            cells = tf.cast(tf.size(targets.neighbors[0].index[..., 0]), tf.float32)
+            cells = tf.cast(tf.size(targets.neighbors[0].shares[..., 0]), tf.float32)
             style += config.neighbors.weight * statistics.neighbor_distance / cells
         style *= weights.style
         weighted = weights.total_variation * variation
@@ -392,7 +427,7 @@ class Objective:
         self,
         content: dict[str, Tensor],
         guided: dict[str, Tensor],
-        matches: tuple[Matches, ...] = (),
+        matched: tuple[Matches | Wanted, ...] = (),
     ) -> network.Statistics:
         """Returns the function of features that gives the sums over pixels for all losses."""
 
@@ -405,19 +440,7 @@ class Objective:
                     layer: terms.content_error(features[layer], part(layer, target))
                     for layer, target in content.items()
                 },
-                tf.add_n(
-                    [
-                        neighbors.distance_sum(
-                            features[neighbors.NAME],
-                            each.vectors,
-                            part(neighbors.NAME, each.index),
-                            part(neighbors.NAME, each.shares),
-                        )
-                        for each in matches
-                    ]
-                )
-                if matches
-                else tf.constant(0.0),
+                _distance_sum(features, matched, part),
             )
 
         return statistics
@@ -466,9 +489,31 @@ class Objective:
         }
 
 
+def _distance_sum(
+    features: network.Maps, matched: tuple[Matches | Wanted, ...], part: network.Part
+) -> Tensor:
+    """Returns the sum over cells of how far each is from what it is matched to, []; 0 without neighbours."""
+    if not matched:
+        return tf.constant(0.0)
+    (found,) = matched
+    cut = functools.partial(part, neighbors.NAME)
+    if isinstance(found, Matches):
+        wanted = neighbors.wanted(found._replace(index=cut(found.index), shares=cut(found.shares)))
+    else:
+        wanted = Wanted(*map(cut, found))
+    return neighbors.distance_sum(features[neighbors.NAME], wanted)
+
+
 def _turned(image: Tensor, mask: Tensor | None, turn: int) -> tuple[Tensor, Tensor | None]:
-    """Returns an image and its mask, turned by so many quarters."""
-    return tf.image.rot90(image, turn), None if mask is None else tf.image.rot90(mask, turn)
+    """Returns an image and its mask, turned by so many quarters against the clock."""
+    return _turned_map(image, turn), None if mask is None else _turned_map(mask, turn)
+
+
+def _turned_map(whole: Tensor, turn: int) -> Tensor:
+    """Returns a map [1, h, w, C] turned as by `tf.image.rot90`, whose graph has all four branches."""
+    turned = tf.transpose(whole, [0, 2, 1, 3]) if turn % 2 else whole
+    flipped = [[], [1], [1, 2], [2]][turn]
+    return tf.reverse(turned, flipped) if flipped else turned
 
 
 # The least sum of a guide to divide by: below it a guide is empty but for rounding errors.

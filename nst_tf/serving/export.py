@@ -149,10 +149,6 @@ def _check(config: Config, limits: Limits) -> None:
             "normalize_activations: true; allowed: false, since a server's network cannot depend on a"
             " request's pictures"
         )
-    if config.neighbor_layers():
-        raise errors.InputError(
-            "neighbor_weight: above 0; allowed: 0, since a server keeps no matches of places between requests"
-        )
     if min(limits) < 1:
         raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
     if config.scales.size**2 > limits.max_pixels:

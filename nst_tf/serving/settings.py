@@ -28,7 +28,7 @@ class Settings:
     content_weight: float
     style_weight: float
     total_variation_weight: float
-    seed: int  # of the noise that a run may start from
+    seed: int  # of everything random: the noise of a start, the places of a style that are drawn
 
     def __post_init__(self) -> None:
         self.tensors()

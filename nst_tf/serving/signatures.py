@@ -145,7 +145,7 @@ class ServedModel:
         steps_now = items["steps_now"]
         positive = codec.check(steps_now > 0, "steps_now: ", steps_now, "; allowed: 1 and above")
         steps_now = codec.with_checks([positive], steps_now)
-        before = self._unpacked(items, request)
+        before = self._run.checked_matches(request, styles, self._unpacked(items, request))
         state, picture, losses, done = self._run.advance(request, styles, before, steps_now)
         return {
             "state_bytes": self._packed(items, state),
@@ -207,10 +207,22 @@ class ServedModel:
                 parallel_iterations=1,
             )
 
+        def fold(function: Callable[[Tensor, Tensor, Any], Any], value: Any) -> Any:
+            return tf.while_loop(
+                lambda number, _: number < tf.size(files),
+                lambda number, value: (
+                    number + 1,
+                    function(self._decode(files[number], "style"), number, value),
+                ),
+                (tf.constant(0), value),
+                shape_invariants=(tf.TensorShape([]), tf.nest.map_structure(stateless.any_size, value)),
+                parallel_iterations=1,
+            )[1]
+
         sizes = tf.map_fn(
             lambda file: self._measure(file, "style"), files, fn_output_signature=tf.TensorSpec([2], tf.int32)
         )
-        return Styles(sizes, shares, each)
+        return Styles(sizes, shares, each, fold)
 
     def _owner(self, items: Items) -> Tensor:
         """Returns a fingerprint of this model, the pictures and the settings, which a state belongs to."""

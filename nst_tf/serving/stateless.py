@@ -14,6 +14,8 @@ from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.settings import COLORS
 from nst_tf.engine import color, images, loop
+from nst_tf.losses import neighbors
+from nst_tf.losses.neighbors import Wanted
 from nst_tf.losses.objective import LossWeights, Objective, StyleMoments, Targets
 from nst_tf.losses.values import Losses
 from nst_tf.serving import codec
@@ -101,6 +103,9 @@ class Styles(NamedTuple):
     each: Callable[[Callable[[Tensor], Any], Any], Any]
     """(function of an image [1, h, w, 3], the `tf.TensorSpec`s of its result) -> its results for all styles,
     stacked"""
+    fold: Callable[[Callable[[Tensor, Tensor, Any], Any], Any], Any]
+    """(function of an image, the style's number and a value that returns the next value, the first value) ->
+    the value after the last style"""
 
 
 def one_style(image: Tensor) -> Styles:
@@ -110,7 +115,10 @@ def one_style(image: Tensor) -> Styles:
         del specs
         return tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], function(image))
 
-    return Styles(tf.shape(image)[tf.newaxis, 1:3], tf.constant([1.0]), each)
+    def fold(function: Callable[[Tensor, Tensor, Any], Any], value: Any) -> Any:
+        return function(image, tf.constant(0), value)
+
+    return Styles(tf.shape(image)[tf.newaxis, 1:3], tf.constant([1.0]), each, fold)
 
 
 class Request(NamedTuple):
@@ -134,6 +142,9 @@ class State(NamedTuple):
 
     image: Tensor  # [1, H, W, 3], the image to evaluate next
     optimizer: Any  # NamedTuple of tensors
+    # With neighbours [1, h, w, K] int32, for each style the index into its bank; before a scale's first step
+    # zeros of no meaning. Without neighbours ().
+    matches: tuple[Tensor, ...]
     scale_index: Tensor  # [] int32
     step: Tensor  # [] int32, steps done at this scale
 
@@ -178,7 +189,10 @@ class StatelessRun:
         self._moments = tf.function(self._moments_of_style, autograph=False)
         self.start = tf.function(self._started, autograph=False)
         self.blank = tf.function(self._blank, autograph=False)
+        self._enter_scale = tf.function(self._scale_entered, autograph=False)
+        self._match = tf.function(self._style_matched, autograph=False)
         self._take_steps = tf.function(self._steps_taken, autograph=False)
+        self._finish = tf.function(self._finished, autograph=False)
 
     def request(
         self,
@@ -209,7 +223,8 @@ class StatelessRun:
     ) -> tuple[State, Tensor, Tensor, Tensor]:
         """Takes some steps, over several scales if need be; at most those that are left.
 
-        Reads every style picture once, and keeps its moments at the scales of these steps.
+        Reads every style picture once, and keeps its moments at the scales of these steps; with neighbours
+        once more at each scale, to make its bank.
 
         Returns:
             The state; the picture so far, [1, H, W, 3] in [0, 1]; its losses, [4]; the steps done, [] int32.
@@ -219,7 +234,57 @@ class StatelessRun:
             lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), self._objective.moments_spec()
         )
         moments = styles.each(lambda image: self._moments(request, image, ahead), specs)
-        return self._take_steps(request, _Moments(ahead[0], moments), state, num_steps)
+        moments = _Moments(ahead[0], moments)
+
+        def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
+            state = self._enter_scale(request, state)
+            state, wanted = self._matched(request, styles, state)
+            left, state, values = self._take_steps(request, moments, wanted, state, left)
+            return tf.constant(False), left, state, values
+
+        left = tf.minimum(num_steps, request.settings["num_steps"] - request.steps_done(state))
+        variables = (tf.constant(True), left, state, tf.zeros([len(Losses._fields)]))
+        # At least once, so that a run without steps left has losses too.
+        _, _, state, values = tf.while_loop(
+            lambda first, left, *_: first | (left > 0),
+            work,
+            variables,
+            shape_invariants=tf.nest.map_structure(any_size, variables),
+            parallel_iterations=1,
+        )
+        picture, values = self._finish(request, state, values)
+        return state, picture, values, request.steps_done(state)
+
+    def _matched(self, request: Request, styles: Styles, state: State) -> tuple[State, tuple[Wanted, ...]]:
+        """Returns the state with its matches, and what they want of each cell; () without neighbours."""
+        if not state.matches:
+            return state, ()
+        # Of one row and column: it is broadcast, so that no map of zeros takes memory.
+        nothing = Wanted(tf.zeros([1, 1, 1, self._objective.num_column_channels()]), tf.zeros([1, 1, 1, 1]))
+
+        def add(image: Tensor, number: Tensor, value: Any) -> Any:
+            return self._match(request, state, image, number, value)
+
+        index, wanted = styles.fold(add, (state.matches[0], nothing))
+        return state._replace(matches=(index,)), (wanted,)
+
+    def checked_matches(self, request: Request, styles: Styles, state: State) -> State:
+        """Returns a state that came from outside; fails if its matches are of no hypercolumn of a bank."""
+        if not state.matches:
+            return state
+        own = self._config.neighbors
+
+        def in_bank(size: Tensor) -> Tensor:
+            sides = self._style_size(request, state.scale_index, size[0], size[1])
+            cells = neighbors.size(self._config.neighbor_layers(), *sides)
+            return neighbors.bank_size(cells, own.rotations, own.vectors)
+
+        numbers = tf.map_fn(in_bank, styles.sizes, fn_output_signature=tf.int32)
+        known = codec.check(
+            tf.reduce_all((state.matches[0] >= 0) & (state.matches[0] < numbers)),
+            "state_bytes: matches of places that a style picture does not have",
+        )
+        return state._replace(matches=(codec.with_checks([known], state.matches[0]),))
 
     def _palette(self, request: Request, styles: Styles) -> color.Palette | None:
         """Returns the palette of the styles, zeros where the request's choice of colours needs none."""
@@ -287,7 +352,9 @@ class StatelessRun:
         image = algorithm.first_image(
             request.prepared, plan.heights[0], plan.widths[0], request.settings["seed"]
         )
-        state = State(image, algorithm.optimizer.init(image), tf.constant(0), tf.constant(0))
+        inner = algorithm.optimizer.init(image)
+        matches = _unmatched(self._config, request, plan.heights[0], plan.widths[0])
+        state = State(image, inner, matches, tf.constant(0), tf.constant(0))
         return state, _picture(algorithm, request, state)
 
     def _blank(self, request: Request, scale_index: Tensor) -> State:
@@ -299,59 +366,124 @@ class StatelessRun:
             scale_index,
         )
         index = codec.with_checks([known], scale_index)
-        image = tf.zeros([1, plan.heights[index], plan.widths[index], 3])
-        return State(image, self._algorithm(request).optimizer.init(image), index, tf.constant(0))
+        height, width = plan.heights[index], plan.widths[index]
+        image = tf.zeros([1, height, width, 3])
+        inner = self._algorithm(request).optimizer.init(image)
+        return State(image, inner, _unmatched(self._config, request, height, width), index, tf.constant(0))
 
     def _moments_of_style(self, request: Request, style_image: Tensor, scale_indices: Tensor) -> StyleMoments:
         """Returns the moments of a style picture [1, h, w, 3] at some scales [n], [n, R, ...] each."""
-        prepare = self._color(request.color_index).prepare
-        _, (image,) = prepare(request.content_image, [style_image], self._config.color.root)
-        height, width = tf.shape(image)[1], tf.shape(image)[2]
+        image = self._prepare_style(request, style_image)
 
         def at_scale(index: Tensor) -> StyleMoments:
-            size = style_size(self._config, request.settings["size"], request.plan, index, height, width)
-            return self._objective.style_moments(images.resize(image, *size))
+            return self._objective.style_moments(self._style_at(request, index, image))
 
         specs = self._objective.moments_spec()
         return tf.map_fn(at_scale, scale_indices, fn_output_signature=specs, parallel_iterations=1)
 
+    def _style_matched(
+        self,
+        request: Request,
+        state: State,
+        style_image: Tensor,
+        number: Tensor,
+        value: tuple[Tensor, Wanted],
+    ) -> tuple[Tensor, Wanted]:
+        """Matches a style, unless the scale has begun before, and adds what it wants.
+
+        Makes the style's bank, which is the same each time.
+
+        Args:
+            request: With the style's share.
+            state: At the scale.
+            style_image: [1, h, w, 3].
+            number: [] int32, of the style.
+            value: The index of all styles [1, h, w, K], and what the styles before want.
+
+        Returns:
+            The same with this style.
+        """
+        index, before = value
+        objective, algorithm = self._objective, self._algorithm(request)
+        seed = tf.stack([request.settings["seed"], 0])
+        image = self._style_at(request, state.scale_index, self._prepare_style(request, style_image))
+        bank = objective.bank(image, number, seed)
+        guide = objective.cells(state.image)
+
+        def nearest() -> Tensor:
+            content = _content_at(request, state.scale_index)
+            (query,) = algorithm.query(state.image, [content], tf.equal(state.scale_index, 0))
+            return objective.matched(query, guide, [bank])[..., 0]
+
+        own = tf.cond(tf.equal(state.step, 0), nearest, lambda: index[..., number])
+        is_own = tf.equal(tf.range(tf.size(request.shares)), number)
+        index = tf.ensure_shape(tf.where(is_own, own[..., tf.newaxis], index), index.shape)
+        shares = objective.cell_shares(guide, request.shares[number, tf.newaxis, tf.newaxis])[..., 0]
+        wanted = neighbors.wanted_of_style(neighbors.unit(bank.columns), own, shares)
+        return index, tf.nest.map_structure(tf.add, before, wanted)
+
+    def _prepare_style(self, request: Request, style_image: Tensor) -> Tensor:
+        """Returns a style image [1, h, w, 3] with the request's colours."""
+        prepare = self._color(request.color_index).prepare
+        return prepare(request.content_image, [style_image], self._config.color.root)[1][0]
+
+    def _style_size(self, request: Request, index: Tensor, height: Tensor, width: Tensor) -> Any:
+        """Returns the size (height, width) of a style picture of that size at a scale."""
+        return style_size(self._config, request.settings["size"], request.plan, index, height, width)
+
+    def _style_at(self, request: Request, index: Tensor, image: Tensor) -> Tensor:
+        """Returns a prepared style image [1, h, w, 3] at its size at a scale."""
+        size = self._style_size(request, index, tf.shape(image)[1], tf.shape(image)[2])
+        return images.resize(image, *size)
+
+    def _scale_entered(self, request: Request, state: State) -> State:
+        """Returns the state at the scale of the next step."""
+        return _next_scale_if_due(self._algorithm(request), request, state)
+
     def _steps_taken(
-        self, request: Request, moments: _Moments, state: State, num_steps: Tensor
-    ) -> tuple[State, Tensor, Tensor, Tensor]:
-        """Takes some steps with the moments of the styles; results as of `advance`."""
-        plan, algorithm = request.plan, self._algorithm(request)
+        self,
+        request: Request,
+        moments: _Moments,
+        wanted: tuple[Wanted, ...],
+        state: State,
+        left: Tensor,
+    ) -> tuple[Tensor, State, Tensor]:
+        """Takes steps at one scale.
 
-        def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
-            state = _next_scale_if_due(algorithm, request, state)
-            targets = self._targets(request, moments, state.scale_index)
-            count = tf.minimum(left, plan.num_steps[state.scale_index] - state.step)
-            image, inner, _ = algorithm.take_steps(state.image, state.optimizer, targets, count)
-            state = State(image, inner, state.scale_index, state.step + count)
-            values = tf.cond(
-                tf.equal(left, count),
-                lambda: tf.stack(algorithm.evaluate(_picture(algorithm, request, state), targets)),
-                lambda: tf.zeros([len(Losses._fields)]),
-            )
-            return tf.constant(False), left - count, state, values
+        Args:
+            request: The request.
+            moments: Of the styles, at this scale and perhaps others.
+            wanted: By neighbours at this scale.
+            state: At this scale.
+            left: [] int32, the most steps that are taken.
 
-        left = tf.minimum(num_steps, request.settings["num_steps"] - request.steps_done(state))
-        variables = (tf.constant(True), left, state, tf.zeros([len(Losses._fields)]))
-        # At least once, so that a run without steps left has losses too.
-        _, _, state, values = tf.while_loop(
-            lambda first, left, *_: first | (left > 0),
-            work,
-            variables,
-            shape_invariants=tf.nest.map_structure(_any_size, variables),
-            parallel_iterations=1,
+        Returns:
+            The steps left; the state; the losses if none are left, or else zeros, [4].
+        """
+        algorithm = self._algorithm(request)
+        targets = self._targets(request, moments, wanted, state.scale_index)
+        count = tf.minimum(left, request.plan.num_steps[state.scale_index] - state.step)
+        image, inner, _ = algorithm.take_steps(state.image, state.optimizer, targets, count)
+        state = state._replace(image=image, optimizer=inner, step=state.step + count)
+        values = tf.cond(
+            tf.equal(left, count),
+            lambda: tf.stack(algorithm.evaluate(_picture(algorithm, request, state), targets)),
+            lambda: tf.zeros([len(Losses._fields)]),
         )
+        return left - count, state, values
+
+    def _finished(self, request: Request, state: State, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the picture and the losses of a state; fails if they are not finite."""
+        algorithm = self._algorithm(request)
         check = _finite(algorithm.optimizer.output(state.image, state.optimizer), values)
         picture = codec.with_checks([check], _picture(algorithm, request, state))
-        return state, picture, codec.with_checks([check], values), request.steps_done(state)
+        return picture, codec.with_checks([check], values)
 
-    def _targets(self, request: Request, moments: _Moments, index: Tensor) -> Targets:
+    def _targets(
+        self, request: Request, moments: _Moments, wanted: tuple[Wanted, ...], index: Tensor
+    ) -> Targets:
         """Returns the targets at a scale."""
-        scale = request.plan.scale(index)
-        content = images.resize(request.prepared, scale.height, scale.width)
+        content = _content_at(request, index)
         weights = (request.settings[f"{term}_weight"] for term in LossWeights._fields)
         return Targets(
             self._objective.content_targets(content),
@@ -359,6 +491,7 @@ class StatelessRun:
             LossWeights(*weights),
             {},
             (),
+            wanted,
         )
 
     def _algorithm(self, request: Request) -> loop.Algorithm:
@@ -436,10 +569,27 @@ def _next_scale_if_due(algorithm: loop.Algorithm, request: Request, state: State
             request.settings["content_weight"],
         )
         inner = algorithm.optimizer.resize(state.optimizer, scale.height, scale.width)
-        return State(image, inner, index + 1, tf.constant(0))
+        matches = _unmatched(algorithm.config, request, scale.height, scale.width)
+        return State(image, inner, matches, index + 1, tf.constant(0))
 
     due = tf.equal(state.step, plan.num_steps[index]) & (index < tf.shape(plan.heights)[0] - 1)
     return tf.cond(due, following, lambda: state)
+
+
+def _content_at(request: Request, index: Tensor) -> Tensor:
+    """Returns the prepared content image at a scale."""
+    scale = request.plan.scale(index)
+    return images.resize(request.prepared, scale.height, scale.width)
+
+
+def _unmatched(config: Config, request: Request, height: Tensor, width: Tensor) -> tuple[Tensor, ...]:
+    """Returns the `matches` of a `State` of that height and width before its first step."""
+    layers = config.neighbor_layers()
+    if not layers:
+        return ()
+    cells = neighbors.size(layers, height, width)
+    zeros = tf.zeros([1, *cells, tf.size(request.shares)], tf.int32)
+    return (tf.ensure_shape(zeros, [1, None, None, request.shares.shape[0]]),)
 
 
 def _picture(algorithm: loop.Algorithm, request: Request, state: State) -> Tensor:
@@ -459,7 +609,7 @@ def _finite(image: Tensor, values: Tensor) -> tf.Operation:
     )
 
 
-def _any_size(tensor: Tensor) -> tf.TensorShape:
+def any_size(tensor: Tensor) -> tf.TensorShape:
     """Returns the tensor's shape; a tensor of rank 4 with any height and width."""
     shape = tensor.shape.as_list()
     if len(shape) == 4:

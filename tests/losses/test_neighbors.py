@@ -121,7 +121,7 @@ def test_the_loss_and_its_gradient_by_features_are_numpys():
         held = {layer: tf.constant(each) for layer, each in features.items()}
         tape.watch(held)
         made = neighbors.hypercolumns(held, LAYERS)
-        loss = neighbors.distance_sum(made, *matches) / 24
+        loss = neighbors.distance_sum(made, neighbors.wanted(matches)) / 24
     gradients = tape.gradient(loss, held)
     columns = made.numpy()[0].reshape(24, -1)
     expected, by_columns = _loss_and_gradient(columns.astype(np.float64), vectors[index.ravel()])
@@ -134,6 +134,46 @@ def test_the_loss_and_its_gradient_by_features_are_numpys():
         down, across = _to_grid(stride, *features[layer].shape[1:3])
         part = np.einsum("hi,wj,hwc->ijc", down, across, part)
         np.testing.assert_allclose(gradients[layer][0], part, rtol=1e-4, atol=1e-8)
+
+
+def test_what_several_styles_want_is_one_map():
+    """Each of them has its own bank, and counts as its share of a cell says."""
+    generator = np.random.default_rng(1)
+    columns, numbers = generator.normal(size=(15, 6)), (7, 4)
+    banks = [generator.normal(size=(number, 6)) for number in numbers]
+    banks = [bank / np.linalg.norm(bank, axis=1, keepdims=True) for bank in banks]
+    index = np.stack([generator.integers(0, number, 15) for number in numbers], axis=-1)
+    shares = generator.random((15, 2))
+    expected, by_columns = 0.0, np.zeros_like(columns)
+    for cell in range(15):
+        for style, bank in enumerate(banks):
+            loss, gradient = _loss_and_gradient(columns[cell : cell + 1], bank[index[cell : cell + 1, style]])
+            expected += shares[cell, style] * loss
+            by_columns[cell] += shares[cell, style] * gradient[0]
+    matches = neighbors.Matches(
+        tuple(tf.constant(bank[None, :, None], tf.float32) for bank in banks),
+        tf.constant(index.reshape(1, 3, 5, 2), tf.int32),
+        tf.constant(shares.reshape(1, 3, 5, 2), tf.float32),
+    )
+    held = tf.constant(columns.reshape(1, 3, 5, 6), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(held)
+        found = neighbors.distance_sum(held, neighbors.wanted(matches))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(found, held)[0], by_columns.reshape(3, 5, 6), atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [0, 32])
+def test_targets_prepared_for_several_steps_are_the_same(narrow_weights, tile):
+    judge, image = _objective(narrow_weights, tile), tf.constant(_picture(1))
+    targets = _targets(judge, [_picture(2), _picture(4)], _picture(3), shares=[1.0, 3.0])
+    prepared = judge.prepared(targets)
+    # In tiles a map of hypercolumns of the whole picture would take too much memory.
+    assert isinstance(prepared.neighbors[0], neighbors.Matches if tile else neighbors.Wanted)
+    for one, other in zip(
+        *(judge.value_and_gradient(image, each) for each in (targets, prepared)), strict=True
+    ):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5 * np.abs(one).max())
 
 
 def test_the_gradient_by_the_picture_is_that_of_finite_differences(narrow_weights):
