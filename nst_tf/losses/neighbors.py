@@ -10,7 +10,7 @@ Maps are [1, h, w, ...] for the h x w whole cells of a picture. All functions ar
 sizes; numbers are float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -71,13 +71,12 @@ def hypercolumns(features: Mapping[str, Tensor], layers: Sequence[str]) -> Tenso
     """
     parts = []
     for layer in layers:
-        own, part = vgg_layers.stride(layer), tf.cast(features[layer], tf.float32)
-        part /= float(part.shape[-1])
-        if own < GRID:
+        own, part = vgg_layers.stride(layer), features[layer]
+        if own < GRID:  # in the features' own type: the largest maps here, of which a copy would take time
             part = tf.nn.avg_pool2d(part, GRID // own, GRID // own, "VALID")
         elif own > GRID:
             part = tf.image.resize(part, own // GRID * tf.shape(part)[1:3], method="bilinear")
-        parts.append(part)
+        parts.append(tf.cast(part, tf.float32) / float(part.shape[-1]))
     rows, columns = (tf.reduce_min([tf.shape(part)[axis] for part in parts]) for axis in (1, 2))
     return tf.concat([part[:, :rows, :columns] for part in parts], axis=-1)
 
@@ -145,9 +144,15 @@ def unit(columns: Tensor) -> Tensor:
     return tf.math.l2_normalize(columns, axis=-1, epsilon=_SMALLEST**2)
 
 
-def search_keys(bank: Bank) -> Bank:
-    """Returns a bank as `nearest` searches it: centred by its own mean, then of length 1."""
-    return bank._replace(columns=unit(bank.columns - tf.reduce_mean(bank.columns, axis=0)))
+def search_keys(bank: Bank, dtype: tf.DType = tf.float32) -> Bank:
+    """Returns a bank as `nearest` searches it: centred by its own mean, then of length 1.
+
+    Args:
+        bank: Of a style picture.
+        dtype: Of the products by which places are found. In bfloat16 the cosines of what is found are 0.0002
+            smaller on average than in float32 (two pairs at 512 pixels).
+    """
+    return bank._replace(columns=tf.cast(unit(bank.columns - tf.reduce_mean(bank.columns, axis=0)), dtype))
 
 
 def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) -> Tensor:
@@ -162,7 +167,7 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) ->
         mean: [C], of the queries of the whole picture.
         keys: Of a style picture's bank, from `search_keys`.
     """
-    flat = tf.reshape(queries, [-1, queries.shape[-1]]) - mean
+    flat = tf.cast(tf.reshape(queries, [-1, queries.shape[-1]]) - mean, keys.columns.dtype)
     wanted = tf.reshape(query_regions, [-1, 1])
     at_once = tf.maximum(1, _PRODUCTS_AT_ONCE // tf.maximum(1, tf.shape(keys.columns)[0]))
     count = -(-tf.shape(flat)[0] // at_once)
@@ -219,5 +224,30 @@ def distance_sum(columns: Tensor, wanted: Wanted) -> Tensor:
         columns: Hypercolumns of a picture or a tile, [1, h, w, C].
         wanted: Of the same cells.
     """
-    products = tf.reduce_sum(wanted.columns * unit(columns), axis=-1)
-    return tf.reduce_sum(wanted.shares[..., 0] - products)
+    return tf.reduce_sum(wanted.shares) - _cosine_sum(columns, wanted.columns)
+
+
+def _cosine_sum(columns: Tensor, wanted: Tensor) -> Tensor:
+    """Returns the sum over cells of wanted . columns / |columns|, [], with a gradient by the columns alone.
+
+    Its own gradient passes over the maps half as often as TensorFlow's of `unit`.
+
+    Args:
+        columns: [1, h, w, C].
+        wanted: Likewise.
+    """
+
+    @tf.custom_gradient
+    def function(columns: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        squares = tf.reduce_sum(tf.square(columns), axis=-1, keepdims=True)
+        inverse = tf.math.rsqrt(tf.maximum(squares, _SMALLEST**2))
+        products = inverse * tf.reduce_sum(wanted * columns, axis=-1, keepdims=True)
+
+        def gradient(by_sum: Tensor) -> Tensor:
+            # Columns shorter than `_SMALLEST` are divided by a constant.
+            along = tf.where(squares > _SMALLEST**2, products * tf.square(inverse), 0.0)
+            return by_sum * inverse * wanted - by_sum * along * columns
+
+        return tf.reduce_sum(products), gradient
+
+    return function(columns)

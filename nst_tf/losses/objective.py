@@ -132,6 +132,7 @@ class Objective:
         self._statistic = style_statistics.STYLE_STATISTICS[config.style.statistics]
         self._mean_layers = self._style_layers if self._statistic.needs_mean else ()
         self._neighbor_layers = config.neighbor_layers()
+        self._search_type = tf.as_dtype(precision)
         self._network = network.Network(
             config.all_layers(),
             vgg_weights,
@@ -244,7 +245,7 @@ class Objective:
             banks: Of the style pictures.
         """
         stride, regions = neighbors.whole(self._neighbor_layers), neighbors.regions(guide)
-        keys = [neighbors.search_keys(bank) for bank in banks]  # once, not for each tile
+        keys = [neighbors.search_keys(bank, self._search_type) for bank in banks]  # once, not for each tile
         total = self._network.sums(
             query,
             lambda features, _: tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2]),

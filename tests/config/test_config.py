@@ -118,9 +118,7 @@ def test_scales_may_be_named_by_the_smallest_and_a_factor():
     # No factor reaches the smallest exactly: the nearest number of scales does, evenly.
     chosen = apply_overrides(GRAM, {"size": 300, "min_scale": 128, "scale_factor": 2})
     np.testing.assert_allclose(chosen.scales.shares, (128 / 300, 1.0))
-    assert apply_overrides(GRAM, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales.shares == (
-        1.0,
-    )
+    assert apply_overrides(GRAM, {"size": 512, "min_scale": 512, "scale_factor": 2}).scales.shares == (1.0,)
     named = apply_overrides(GRAM, {"size": 512, "scale_factor": 2.0, "steps": [5, 4, 3]})
     assert (named.scales.shares, named.scales.min_scale, named.scales.steps) == (
         (0.25, 0.5, 1.0),

@@ -277,3 +277,34 @@ def test_a_resumed_run_does_not_match_anew(tmp_path):
     assert checkpoints.read(path).scale_index == 1
     resumed = nst_tf.stylize(content, style, **options)
     np.testing.assert_array_equal(resumed.image, whole.image)
+
+
+def test_a_search_in_bfloat16_finds_places_as_near():
+    rng = np.random.default_rng(5)
+    columns = tf.nn.relu(tf.constant(rng.normal(size=(2000, 60)), tf.float32))
+    queries = tf.nn.relu(tf.constant(rng.normal(size=(1, 10, 12, 60)), tf.float32))
+    bank = neighbors.Bank(columns, tf.zeros([2000], tf.int32))
+    regions, mean = tf.zeros([1, 10, 12, 1], tf.int32), tf.reduce_mean(queries, [0, 1, 2])
+    exact, rounded = (neighbors.search_keys(bank, dtype) for dtype in (tf.float32, tf.bfloat16))
+    centred = neighbors.unit(queries - mean)
+
+    def cosines(keys):
+        found = neighbors.nearest(queries, regions, mean, keys)[..., 0]
+        return tf.reduce_sum(centred * tf.gather(exact.columns, found), axis=-1).numpy()
+
+    assert (cosines(exact) >= cosines(rounded)).all()
+    # Two roundings of relative 2^-9 each.
+    np.testing.assert_allclose(cosines(rounded), cosines(exact), rtol=2**-7)
+
+
+def test_the_gradient_of_cosines_is_tensorflows():
+    rng = np.random.default_rng(6)
+    columns = tf.constant(rng.normal(size=(1, 3, 4, 5)), tf.float32)
+    columns *= tf.constant(rng.uniform(size=(1, 3, 4, 1)) > 0.2, tf.float32)  # some without any feature
+    wanted = neighbors.Wanted(tf.constant(rng.normal(size=(1, 3, 4, 5)), tf.float32), tf.ones([1, 3, 4, 1]))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(columns)
+        found = 3.0 * neighbors.distance_sum(columns, wanted)
+        plain = 3.0 * tf.reduce_sum(1.0 - tf.reduce_sum(neighbors.unit(columns) * wanted.columns, axis=-1))
+    np.testing.assert_allclose(found, plain, rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(found, columns), tape.gradient(plain, columns), rtol=1e-5)
