@@ -110,11 +110,11 @@ def test_a_run_inside_a_function_is_named():
 def test_every_way_in_names_the_state(way, tmp_path):
     def go():
         if way == "export":
-            return export.export(nst_tf.get_config("default", **SETTINGS), tmp_path / "model")
+            return export.export(nst_tf.get_config("gram", **SETTINGS), tmp_path / "model")
         if way == "evaluate":
             return nst_tf.evaluate(CONTENT, CONTENT, CONTENT, **SETTINGS)
         images = [picture[np.newaxis] for picture in (CONTENT, STYLE)]
-        return nst_tf.Stylizer(images[0], images[1:], nst_tf.get_config("default", **SETTINGS))
+        return nst_tf.Stylizer(images[0], images[1:], nst_tf.get_config("gram", **SETTINGS))
 
     with tf.Graph().as_default(), pytest.raises(errors.InputError, match="eager execution is off"):
         go()

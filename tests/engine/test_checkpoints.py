@@ -43,7 +43,7 @@ FORMULATIONS: dict[str, dict[str, Any]] = {
 
 def _config(**changes):
     settings = {**conftest.SHALLOW, "size": 64, "scales": (0.5, 1.0), "steps": (5, 4), "precision": "float32"}
-    return presets.get("default", **{**settings, **changes})
+    return presets.get("gram", **{**settings, **changes})
 
 
 def _regions():

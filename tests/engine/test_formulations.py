@@ -74,7 +74,7 @@ def test_steps_on_what_was_taken_are_those_on_what_was_read(name):
     assert np.abs(images[0] - first).max() > 1e-3
 
 
-def _run(weights, preset="default", **overrides):
+def _run(weights, preset="gram", **overrides):
     """Returns a run at two scales through the first layers."""
     options: dict[str, Any] = conftest.SHALLOW | {
         "size": 64,
@@ -140,7 +140,7 @@ def test_every_run_says_why_it_paints_with_the_built_in_features(tmp_path, monke
     """Also one that another run's network serves."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(network_weights, "KERAS_URL", "http://127.0.0.1:1/none")  # where nobody listens
-    config = presets.get("default", weights="auto", **conftest.SHALLOW)
+    config = presets.get("gram", weights="auto", **conftest.SHALLOW)
     for _ in range(2):
         caplog.clear()
         found = formulations.get(config, "float32")

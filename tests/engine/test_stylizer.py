@@ -16,9 +16,9 @@ from tests import conftest
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))
 
 
-def make(narrow_weights, preset="default", **changes):
+def make(narrow_weights, preset="gram", **changes):
     """Makes a small run: of `default` through the first layers only, of another preset through its own."""
-    shallow = conftest.SHALLOW if preset == "default" else {}
+    shallow = conftest.SHALLOW if preset == "gram" else {}
     settings: dict[str, Any] = {**shallow, "size": 64, "steps": 12, "precision": "float32", **changes}
     chosen = presets.get(preset, **settings)
     return stylizer.Stylizer(CONTENT, [STYLE], chosen, narrow_weights)
@@ -126,12 +126,12 @@ def test_more_steps_by_hand_than_the_scale_has_leave_nothing_to_run(narrow_weigh
 @pytest.mark.parametrize("shape", [(48, 64, 3), (1, 48, 64, 4), (2, 48, 64, 3)])
 def test_a_picture_of_another_shape_is_refused(narrow_weights, shape):
     with pytest.raises(errors.InputError, match="shape"):
-        stylizer.Stylizer(np.zeros(shape), [STYLE], presets.get("default", size=64), narrow_weights)
+        stylizer.Stylizer(np.zeros(shape), [STYLE], presets.get("gram", size=64), narrow_weights)
 
 
 def test_a_picture_beyond_its_range_is_refused(narrow_weights):
     with pytest.raises(errors.InputError, match="values from"):
-        stylizer.Stylizer(255 * CONTENT, [STYLE], presets.get("default", size=64), narrow_weights)
+        stylizer.Stylizer(255 * CONTENT, [STYLE], presets.get("gram", size=64), narrow_weights)
 
 
 def test_progress_may_stop_the_run(narrow_weights):
@@ -233,7 +233,7 @@ def test_bfloat16_runs_and_keeps_float32_pixels(narrow_weights):
 
 
 def test_a_style_picture_of_any_shape_will_do(narrow_weights):
-    chosen = presets.get("default", size=64, steps=3)
+    chosen = presets.get("gram", size=64, steps=3)
     for shape in ((20, 200), (200, 20), (16, 16)):
         style = conftest.smooth_picture(5, *shape)[np.newaxis]
         run = stylizer.Stylizer(CONTENT, [style], chosen, narrow_weights)
@@ -283,7 +283,7 @@ def test_luminance_leaves_the_photographs_chroma(narrow_weights, init):
     """What is optimised is grey at every step; what is shown has the photograph's I and Q."""
     pale = (0.4 + 0.2 * CONTENT).astype(np.float32)  # far from the borders of the gamut
     chosen = presets.get(
-        "default", size=64, steps=8, precision="float32", color="luminance", init=init, content_weight=1e4
+        "gram", size=64, steps=8, precision="float32", color="luminance", init=init, content_weight=1e4
     )
     run = stylizer.Stylizer(pale, [STYLE], chosen, narrow_weights)
     first = run.image.numpy()
@@ -318,7 +318,7 @@ def test_without_steps_there_is_no_run(narrow_weights):
 
 
 def test_colours_of_a_photograph_need_one(narrow_weights):
-    chosen = presets.get("default", size=64, content_weight=0, init="noise", color="luminance")
+    chosen = presets.get("gram", size=64, content_weight=0, init="noise", color="luminance")
     with pytest.raises(errors.InputError, match="'luminance' needs a photograph"):
         stylizer.Stylizer(None, [STYLE], chosen, narrow_weights)
 
@@ -353,7 +353,7 @@ def test_a_scale_may_be_fitted_into_memory_in_another_way(narrow_weights):
 
     def painted(next_config):
         chosen = presets.get(
-            "default", **conftest.SHALLOW, size=64, scales=(0.5, 1.0), steps=(4, 3), precision="float32"
+            "gram", **conftest.SHALLOW, size=64, scales=(0.5, 1.0), steps=(4, 3), precision="float32"
         )
         run = stylizer.Stylizer(CONTENT, [STYLE], chosen, narrow_weights, next_config=next_config)
         assert run.run() == "finished"

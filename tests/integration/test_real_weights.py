@@ -20,7 +20,7 @@ def random_weights(tmp_path_factory):
 
 
 def test_every_published_preset_has_an_oracle():
-    assert set(oracle.FORMULAS) == set(presets.PRESETS) - {"default"}
+    assert set(oracle.FORMULAS) == set(presets.PRESETS) - {"default", "draft", "gram"}
 
 
 @pytest.mark.parametrize("preset", oracle.FORMULAS)
@@ -34,7 +34,7 @@ def test_every_preset_equals_its_oracle(kind, preset, request):
     np.testing.assert_allclose(found.total, sum(expected), rtol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["default", "gatys_pytorch"])
+@pytest.mark.parametrize("preset", ["gram", "gatys_pytorch"])
 def test_losses_fall_with_the_real_weights(preset, real_weights):
     path = str(real_weights)
     content, style = (conftest.smooth_picture(seed, 80, 96) for seed in (2, 3))

@@ -47,7 +47,7 @@ LEFT, RIGHT = np.s_[4:-4, 4:32], np.s_[4:-4, 42:68]
 
 
 def _make(narrow_weights, styles=(RED, BLUE), planned=None, **changes):
-    chosen = presets.get("default", **(QUICK | changes))
+    chosen = presets.get("gram", **(QUICK | changes))
     return stylizer.Stylizer(CONTENT, list(styles), chosen, narrow_weights, regions=planned)
 
 
@@ -105,7 +105,7 @@ def test_colours_are_matched_in_the_painted_part_alone(narrow_weights):
     """The photograph around it stays as it is, white here, and has no say in what is painted."""
     content = CONTENT.copy()
     content[:, :, 72:] = 1
-    chosen = presets.get("default", **QUICK, color="match")
+    chosen = presets.get("gram", **QUICK, color="match")
     run = stylizer.Stylizer(content, [RED], chosen, narrow_weights, regions=_plan(MASK, styles=(RED,)))
     picture = _painted(run)
     np.testing.assert_array_equal(picture[OUTSIDE], content[0][OUTSIDE])

@@ -110,7 +110,7 @@ def test_a_run_in_parts_brings_it_too(addresses, local_picture):
 
 
 def test_what_the_model_refuses_is_said_in_a_line(addresses):
-    too_large = presets.get("default", size=65)
+    too_large = presets.get("gram", size=65)
     settings = client.Settings(
         num_steps=3,
         size=too_large.scales.size,

@@ -25,7 +25,7 @@ RARELY: list[tuple[str, dict[str, Any]]] = [
     ("udacity", {"optimizer": "rmsprop"}),
     ("anhtu96", {"init": "gray"}),
     ("spst", {}),
-    ("default", {"color": "luminance"}),
+    ("gram", {"color": "luminance"}),
     ("udacity", {"style_size": 40}),
 ]
 
@@ -43,7 +43,7 @@ def _stateless_run(config, narrow_weights):
         ("anishathalye", {"noise_levels": 20.0}),
         ("johnson", {"history": 3}),
         ("crowsonkb", {}),
-        ("default", {"color": "statistics", "style_scale": 0.5}),
+        ("gram", {"color": "statistics", "style_scale": 0.5}),
         ("johnson", {"color": "match"}),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in RARELY),
     ],
@@ -77,7 +77,7 @@ def test_the_settings_of_a_config_are_its_own():
 
 
 def test_every_term_has_a_weight():
-    config = presets.get("default", content_weight=0)
+    config = presets.get("gram", content_weight=0)
     full = stateless.all_terms(config)
     assert full.used_layers() == (config.content.layers, config.style.layers)
     assert (full.content.weight, full.style.weight, full.total_variation.weight) == (1.0, 1.0, 1.0)

@@ -17,7 +17,7 @@ LAST = st.integers(1, 50)
 def configs(draw):
     """Returns a config with any rule of size, any scales and any proportions of steps."""
     shares = sorted(draw(st.lists(st.floats(0.05, 1.0), max_size=3)))
-    return presets.get(draw(st.sampled_from(["default", "tf_tutorial"]))).replace(
+    return presets.get(draw(st.sampled_from(["gram", "tf_tutorial"]))).replace(
         size_side=draw(st.sampled_from(settings.SIZE_SIDES)),
         aspect_ratio=draw(st.sampled_from([0.0, 1.5, 0.7])),
         style_shape=draw(st.sampled_from(settings.STYLE_SHAPES)),
