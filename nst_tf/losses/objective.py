@@ -14,7 +14,7 @@ import tensorflow as tf
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.losses import guides, neighbors, style_statistics, terms
+from nst_tf.losses import guides, neighbors, splitting, style_statistics, terms
 from nst_tf.losses.neighbors import Matches
 from nst_tf.losses.style_statistics import Moments
 from nst_tf.losses.values import Losses
@@ -56,6 +56,7 @@ class Targets(NamedTuple):
     guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; {} for one region, the whole picture
     outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
     neighbors: tuple[Matches, ...] = ()  # at most one
+    split: tuple[splitting.Split, ...] = ()  # at most one, instead of the neighbours
 
 
 def loss_weights(config: Config) -> LossWeights:
@@ -169,6 +170,7 @@ class Objective:
         outside: tuple[Outside, ...] = (),
         query: Tensor | None = None,
         seed: Tensor | None = None,
+        split: tuple[Tensor, Tensor] | None = None,
     ) -> Targets:
         """Returns the targets of a content image and of K style images.
 
@@ -183,8 +185,10 @@ class Objective:
             outside: The surroundings of the painted part, at the size of the content image.
             query: [1, H, W, 3], whose places are looked for in the styles; None without neighbours.
             seed: [2] int32, of the places of the styles that are drawn; likewise.
+            split: Height and width of the picture, for the pass that compares each layer by itself, which
+                has no query; None for hypercolumns.
         """
-        styles = style_images if self._style_layers else ()
+        styles = style_images if self._style_layers or self._neighbor_layers else ()
         contents = self.content_targets(content_image)
         weights = weights or loss_weights(self._config)
         if not styles:
@@ -205,12 +209,29 @@ class Objective:
             guided = self._guides(masks.content)
         blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
         matches: tuple[Matches, ...] = ()
-        if self._neighbor_layers:
+        splits: tuple[splitting.Split, ...] = ()
+        if self._neighbor_layers and split is None:
             with tf.control_dependencies(tf.nest.flatten(moments)):
                 matches = (self._matches(tf.identity(query), styles, masks, blend, seed),)
+        elif self._neighbor_layers:
+            splits = (self._split(split, styles, masks, blend, seed),)
         if masks is not None:  # so that all pixels of the picture have the same weight
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
-        return Targets(contents, self.style_targets(moments, blend), weights, guided, outside, matches)
+        aims = self.style_targets(moments, blend)
+        return Targets(contents, aims, weights, guided, outside, matches, splits)
+
+    def _split(
+        self, size: Any, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
+    ) -> splitting.Split:
+        """Returns the targets of the pass that compares each layer by itself.
+
+        Arguments as of `_matches`, with the height and width of the picture.
+        """
+        config = self._config.neighbors
+        count = min(config.vectors, splitting.MOST_VECTORS)
+        drawing = splitting.Drawing(self._neighbor_layers, config.rotations, count, seed)
+        held = () if masks is None else (masks.content, *masks.styles)
+        return splitting.targets(self._network, drawing, size, styles, held, shares)
 
     def _matches(
         self, query: Tensor, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
@@ -255,7 +276,7 @@ class Objective:
         """Returns the bank of a style image [1, h, w, 3] and of its regions' mask [1, h, w, R]."""
         config = self._config.neighbors
         turns = range(4 if config.rotations else 1)
-        guides_turned = [self._cells(*_turned(image, mask, turn)) for turn in turns]
+        guides_turned = [self._cells(*neighbors.turned(image, mask, turn)) for turn in turns]
         places, regions = neighbors.draw(
             [neighbors.regions(each) for each in guides_turned], config.vectors, seed
         )
@@ -263,7 +284,7 @@ class Objective:
         columns = tf.zeros([number, count])
         for turn in turns:
             with tf.control_dependencies([columns]):  # one after the other
-                seen = _turned(tf.identity(image), mask, turn)[0]
+                seen = neighbors.turned(tf.identity(image), mask, turn)[0]
             place = functools.partial(self._placed, places[turn], number)
             columns += self._network.sums(seen, place, tf.zeros([number, count]))
         return neighbors.Bank(tf.ensure_shape(columns, [None, count]), regions)
@@ -321,15 +342,23 @@ class Objective:
         """Returns the weighted losses of an image, which has the size of the targets' content image."""
         statistics = self._network.sums(
             image,
-            self._statistics(targets.content, targets.guides, targets.neighbors),
+            self._statistics_of(targets, tf.constant(0)),
             self._zeros(targets.content, targets.guides),
         )
         return self._losses(statistics, self._variation(image), image, targets)
 
-    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[Losses, Tensor]:
+    def value_and_gradient(
+        self, image: Tensor, targets: Targets, step: Tensor | None = None
+    ) -> tuple[Losses, Tensor]:
         """Returns the losses of an image and the gradient of their total, shaped as the image.
 
         The losses are those of the image composited with its surroundings, if the targets have any.
+
+        Args:
+            image: [1, H, W, 3].
+            targets: Of that size.
+            step: [] int32, the step of the scale, which decides what `splitting` compares; None for the
+                first.
         """
         for outside in targets.outside:
             image = framed(image, outside)
@@ -339,7 +368,7 @@ class Objective:
             weighted = targets.weights.total_variation * variation
         values, gradient = self._network.value_and_gradient(
             image,
-            self._statistics(targets.content, targets.guides, targets.neighbors),
+            self._statistics_of(targets, tf.constant(0) if step is None else step),
             lambda statistics: self._losses(statistics, variation, image, targets),
             self._zeros(targets.content, targets.guides),
         )
@@ -369,7 +398,9 @@ class Objective:
             config.style.normalization,
             self._compared,
         )
-        if targets.neighbors:
+        if targets.split:
+            style += config.neighbors.weight * statistics.neighbor_distance
+        elif targets.neighbors:
             cells = tf.cast(tf.size(targets.neighbors[0].index[..., 0]), tf.float32)
             style += config.neighbors.weight * statistics.neighbor_distance / cells
         style *= weights.style
@@ -387,6 +418,18 @@ class Objective:
         self, moments: style_statistics.Moments, target: Mapping[str, Tensor], factor: Tensor
     ) -> Tensor:
         return self._statistic.loss(moments, target, factor, self._config.style.moment_weight)
+
+    def _statistics_of(self, targets: Targets, step: Tensor) -> network.Statistics:
+        """Returns the function of features that gives the sums for the losses against the targets."""
+        sums = self._statistics(targets.content, targets.guides, targets.neighbors)
+        if not targets.split:
+            return sums
+
+        def with_split(features: network.Maps, part: network.Part) -> terms.Statistics:
+            distance = splitting.distance(features, targets.split[0], step)
+            return sums(features, part)._replace(neighbor_distance=distance)
+
+        return with_split
 
     def _statistics(
         self,
@@ -464,11 +507,6 @@ class Objective:
             layer: terms.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
             for layer in layers
         }
-
-
-def _turned(image: Tensor, mask: Tensor | None, turn: int) -> tuple[Tensor, Tensor | None]:
-    """Returns an image and its mask, turned by so many quarters."""
-    return tf.image.rot90(image, turn), None if mask is None else tf.image.rot90(mask, turn)
 
 
 # The least sum of a guide to divide by: below it a guide is empty but for rounding errors.

@@ -151,6 +151,10 @@ def _check(config: Config, limits: Limits) -> None:
         raise errors.InputError(
             "neighbor_weight: above 0; allowed: 0, since a server keeps no matches of places between requests"
         )
+    if config.splits_features():
+        raise errors.InputError(
+            "neighbor_split: true; allowed: false, since a server's graph takes all scales alike"
+        )
     if min(limits) < 1:
         raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
     if config.scales.size**2 > limits.max_pixels:
