@@ -55,7 +55,7 @@ class Drawing(NamedTuple):
 def targets(
     net: network.Network,
     drawing: Drawing,
-    size: tuple[Tensor, Tensor],
+    size: Sequence[Tensor],
     styles: Sequence[Tensor],
     masks: tuple[Tensor, ...],
     shares: Tensor,
@@ -95,13 +95,13 @@ def _banks(
 ) -> dict[str, neighbors.Bank]:
     """Returns for each layer the bank of a style image [1, h, w, 3] with its regions' mask [1, h, w, R]."""
     turns = range(4 if drawing.rotations else 1)
+    sized = []
+    for turn in turns:
+        seen, own = neighbors.turned(image, mask, turn)
+        sized.append((tf.unstack(tf.shape(seen)[1:3]), own))
     places, regions = {}, {}
     for index, layer in enumerate(drawing.layers):
-        found = []
-        for turn in turns:
-            seen, own = neighbors.turned(image, mask, turn)
-            height, width = tf.unstack(tf.shape(seen)[1:3])
-            found.append(neighbors.regions(_guide(layer, (height, width), own)))
+        found = [neighbors.regions(_guide(layer, *each)) for each in sized]
         seed = drawing.seed + tf.constant([index + 1, 0])
         places[layer], regions[layer] = neighbors.draw(found, drawing.count, seed)
     columns = {layer: tf.zeros([tf.size(each), net.channels(layer)]) for layer, each in regions.items()}
@@ -130,7 +130,7 @@ def _placed(
     }
 
 
-def _guide(layer: str, size: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+def _guide(layer: str, size: Sequence[Tensor], mask: Tensor | None) -> Tensor:
     """Returns how much of each place of a layer is in each region, [1, h, w, R]; ones without a mask."""
     stride = vgg_layers.stride(layer)
     if mask is not None:
