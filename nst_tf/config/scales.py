@@ -128,7 +128,7 @@ def all_scales(
         ops: The operations on these scalars.
     """
     needed = pixels_needed(config)
-    found = []
+    found: list[tuple[Scale, Scalar]] = []
     waiting: Scalar = 0  # steps of the scales left out just before
     coarsest = _coarsest(config, rule, height, width, ops)
     for exponent, own_steps in zip(_exponents(config), steps, strict=True):

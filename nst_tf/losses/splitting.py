@@ -48,7 +48,7 @@ class Drawing(NamedTuple):
 
     layers: Sequence[str]
     rotations: bool  # also of the picture turned by quarters
-    count: int  # the most of each layer
+    most: int  # of each layer
     seed: Tensor  # [2] int32
 
 
@@ -103,7 +103,7 @@ def _banks(
     for index, layer in enumerate(drawing.layers):
         found = [neighbors.regions(_guide(layer, *each)) for each in sized]
         seed = drawing.seed + tf.constant([index + 1, 0])
-        places[layer], regions[layer] = neighbors.draw(found, drawing.count, seed)
+        places[layer], regions[layer] = neighbors.draw(found, drawing.most, seed)
     columns = {layer: tf.zeros([tf.size(each), net.channels(layer)]) for layer, each in regions.items()}
     for turn in turns:
         with tf.control_dependencies(list(columns.values())):  # one after the other

@@ -118,7 +118,7 @@ def test_the_gradient_by_the_picture_is_that_of_finite_differences(narrow_weight
     targets = _targets(judge, [_picture(2)])
     _, gradient = judge.value_and_gradient(tf.constant(image), targets, tf.constant(5))
     direction = gradient.numpy() / np.linalg.norm(gradient)
-    step = 1e-3
+    step = 1e-4  # with a larger one, places find other keys
     ahead, behind = (
         float(
             judge.value_and_gradient(tf.constant(image + sign * step * direction), targets, tf.constant(5))[
@@ -127,7 +127,7 @@ def test_the_gradient_by_the_picture_is_that_of_finite_differences(narrow_weight
         )
         for sign in (1, -1)
     )
-    np.testing.assert_allclose((ahead - behind) / (2 * step), np.linalg.norm(gradient), rtol=2e-2)
+    np.testing.assert_allclose((ahead - behind) / (2 * step), np.linalg.norm(gradient), rtol=1e-2)
 
 
 def test_a_painting_has_no_more_vectors_than_are_asked_for(narrow_weights):
