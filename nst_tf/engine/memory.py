@@ -474,7 +474,11 @@ def _parts(
 
 
 def _neighbor_bytes(config: Config, num_styles: int) -> tuple[float, float]:
-    """Returns the bytes of neighbours: for each pixel that the network processes at once; and of banks."""
+    """Returns the bytes of neighbours: for each pixel that the network processes at once; and of banks.
+
+    The pass that compares each layer by itself takes no more: at most as many vectors of each layer, whose
+    channels add up to those of a hypercolumn, and no map of hypercolumns.
+    """
     layers = config.neighbor_layers()
     column = 4.0 * sum(vgg_layers.BLOCKS[vgg_layers.block(layer) - 1][1] for layer in layers)
     banks = (num_styles + _BANKS_BESIDE) * config.neighbors.vectors * column if layers else 0.0
