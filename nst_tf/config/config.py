@@ -41,6 +41,18 @@ class Config:
             "both 0",
             "at least one above 0",
         )
+        errors.require(
+            self.style.layers or self.neighbors.weight or not self.style.weight,
+            "style_layers",
+            "none",
+            "one or more, unless there is a neighbor_weight",
+        )
+        errors.require(
+            not (self.splits_features() and self.memory.tile.isdecimal()),
+            "tile",
+            f"{self.memory.tile} with neighbor_split",
+            "auto or off, since its last pass compares with means over the whole picture; or a smaller size",
+        )
 
     @classmethod
     def from_settings(cls, preset: str, values: Mapping[str, Any]) -> Self:
@@ -83,6 +95,10 @@ class Config:
     def neighbor_layers(self) -> tuple[str, ...]:
         """Returns the layers of hypercolumns, if their distances have any weight."""
         return self.neighbors.layers if self.style.weight and self.neighbors.weight else ()
+
+    def splits_features(self) -> bool:
+        """Returns whether the last scale compares each layer by itself with the paintings."""
+        return bool(self.neighbors.split and self.neighbor_layers())
 
     def all_layers(self) -> list[str]:
         """Returns all layers that have any weight, each once."""

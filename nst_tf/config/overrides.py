@@ -63,7 +63,7 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
         rate = settings.LEARNING_RATES.get(
             errors.shown(replaced["optimizer"], str), chosen.optimizer.learning_rate
         )
-        replaced = {"learning_rate": rate, "rate_pixels": 0} | replaced
+        replaced = {"learning_rate": rate, "rate_pixels": 0, "pyramid_levels": 0} | replaced
     if "style_weight" not in replaced:
         replaced = _statistic_weights(chosen, replaced.get("style_statistics")) | replaced
     factor = replaced.pop("scale_factor", None)
@@ -139,7 +139,9 @@ def _scales(sized: Config, replaced: Mapping[str, Any], factor: Any) -> dict[str
     ratio = max(1.0, sized.scales.size / smallest)
     count = round(math.log(ratio) / math.log(factor))
     shares = [ratio ** (-index / max(1, count)) for index in reversed(range(1, count + 1))]
-    return {"min_scale": smallest if count else 0, "scales": (*shares, 1.0)}
+    # The pass that compares each layer by itself follows at the result's size.
+    last = (1.0, 1.0) if replaced.get("neighbor_split", sized.neighbors.split) else (1.0,)
+    return {"min_scale": smallest if count else 0, "scales": (*shares, *last)}
 
 
 def _plain(value: Any) -> Any:

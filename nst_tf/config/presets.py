@@ -257,6 +257,36 @@ SPST = GATYS_PYTORCH.replace(
     steps=(600, 200, 66, 30),
 )
 
+# Kolkin and others 2022 and their program, nkolkin13/NeuralNeighborStyleTransfer. Nothing but neighbours: the
+# photograph takes part through what is looked for.
+NNST = GATYS2015.replace(
+    preset="nnst",
+    content_weight=0.0,
+    style_layers=(),  # no Gram matrices
+    style_layer_weights=(),
+    style_weight=1.0,
+    neighbor_weight=1.0,
+    neighbor_content=0.75,  # --alpha
+    style_rotations=True,  # without --no_flip
+    # The program looks at all places, 65536 of a square painting at 512 px; the paper sets no number either.
+    # With 16384 no loss was seen, and the banks take 0.5 GB instead of 2.2.
+    style_vectors=2**14,
+    neighbor_split=True,  # its last pass
+    pooling="max",
+    init="content",  # its start is the photograph without the bands that scales after the first have
+    optimizer="adam",
+    learning_rate=2e-3 * 255,  # lr, on an image of [0, 1]
+    # torch.optim.Adam's 1e-8, which divides moments corrected for their start: here 0.03 (first step) to 0.43
+    # (200th) of it, in units of the gradient by an image of [0, 1].
+    epsilon=1e-9 / 255,
+    pyramid_levels=8,  # pyr_levs
+    size=512,  # sz
+    scales=(0.125, 0.25, 0.5, 1.0, 1.0),  # max_scls, and the last pass
+    min_scale=64,
+    steps=(200,) * 5,  # max_iter
+    color="match",  # colorization.py, on unless --dont_colorize
+)
+
 # The formulation of GATYS_PYTORCH; what differs was chosen by looking at pictures (three photographs times
 # three paintings at 512 px) and by the losses after a fixed number of evaluations.
 GRAM = GATYS_PYTORCH.replace(
@@ -400,6 +430,11 @@ _ALL = (
         CROWSONKB,
         "crowsonkb/style-transfer-pytorch",
         "Wasserstein distance, five scales, averaged: rich and smooth, slow",
+    ),
+    (
+        NNST,
+        "Kolkin et al. 2022, arXiv:2203.13215",
+        "nearest neighbours instead of Gram matrices: painted all over, slow",
     ),
     (SPST, "SPST", "means and deviations beside Gram matrices; four scales up to 1024"),
 )

@@ -128,15 +128,16 @@ def all_scales(
         ops: The operations on these scalars.
     """
     needed = pixels_needed(config)
-    found = []
+    found: list[tuple[Scale, Scalar]] = []
     waiting: Scalar = 0  # steps of the scales left out just before
     coarsest = _coarsest(config, rule, height, width, ops)
     for exponent, own_steps in zip(_exponents(config), steps, strict=True):
         share = ops.power(coarsest, exponent)
         scale = Scale(*rule.fit(share, height, width, ops), waiting + own_steps, share)
         is_large = ops.minimum(scale.height, scale.width) >= 2 * needed
-        # The last scale, whose exponent is 0, is the result's.
-        is_used = (exponent == 0) | ((share < 1) & is_large & (own_steps > 0))
+        # Scales whose exponent is 0 have the result's size; the last one is used in any case.
+        has_size = (exponent == 0) | ((share < 1) & is_large)
+        is_used = (len(found) + 1 == len(steps)) | (has_size & (own_steps > 0))
         found.append((scale, is_used))
         waiting = ops.where(is_used, 0, scale.num_steps)
     return found
@@ -218,7 +219,8 @@ def _exponents(config: Config) -> list[float]:
     """Returns for each scale the exponent e in share = coarsest share ** e, from 1 down to 0."""
     shares = config.scales.shares
     if shares[0] == 1:  # all of one size: only the last one is used, since the others' share is not below 1
-        return [1.0] * (len(shares) - 1) + [0.0]
+        used = min(2 if config.splits_features() else 1, len(shares))  # the pass after it is one of its own
+        return [1.0] * (len(shares) - used) + [0.0] * used
     return [math.log(share) / math.log(shares[0]) for share in shares]
 
 

@@ -232,7 +232,8 @@ class Style(Group):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_layers("style_layers", self.layers)
+        if self.layers:
+            _check_layers("style_layers", self.layers)
         errors.require(
             len(self.layer_weights) == len(self.layers),
             "style_layer_weights",
@@ -281,6 +282,11 @@ class Neighbors(Group):
         "places of each painting and its rotations, drawn at random, that are looked at",
         # No loss was seen beside all 27,000 to 48,000 of a picture of 384 pixels.
         default=2**14,
+    )
+    split: bool = setting(
+        "neighbor_split",
+        "the last of scales compares every layer by itself with its nearest places, found anew at each step",
+        default=False,
     )
 
     def __post_init__(self) -> None:
@@ -406,6 +412,9 @@ OUTPUT_IMAGES = Names(("last", "best", "average"))
 LEARNING_RATES = OPTIMIZERS.table(lbfgs=1.0, adam=5.0, rmsprop=2.0, sgd=0.0, momentum=0.0)
 _FREE_RATES = ("sgd", "momentum")
 
+# More halvings than this leave a single pixel of any picture that a machine has memory for.
+_MOST_LEVELS = 16
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer(Group):
@@ -443,6 +452,11 @@ class Optimizer(Group):
     carry_moments: bool = setting(
         "carry_moments", "adam: take both on to the next scale, resized", default=False
     )
+    pyramid_levels: int = setting(
+        "pyramid_levels",
+        "adam: moves coefficients of a Laplacian pyramid that halves the picture so many times; 0: pixels",
+        default=0,
+    )
     rho: float = setting("rho", "rmsprop: decay of the gradient's mean square", default=0.9)
     epsilon: float = setting("epsilon", "adam and rmsprop: what keeps the division finite", default=1e-8)
     friction: float = setting("friction", "momentum: share of the velocity that is kept", default=0.9)
@@ -468,6 +482,14 @@ class Optimizer(Group):
             self._require(getattr(self, attribute) > 0, attribute, "above 0")
         self._require(
             self.learning_rate > 0 or self.name in _FREE_RATES, "learning_rate", f"above 0 for {self.name}"
+        )
+        self._require(self.pyramid_levels <= _MOST_LEVELS, "pyramid_levels", f"0 to {_MOST_LEVELS}")
+        pixels_only = [name for name in ("clip", "carry_moments") if getattr(self, name)]
+        errors.require(
+            not (self.name == "adam" and self.pyramid_levels and pixels_only),
+            " and ".join(pixels_only),
+            f"with {self.pyramid_levels} pyramid_levels",
+            "with pyramid_levels=0: both are of pixels",
         )
         for attribute in ("beta_1", "beta_2", "friction", "rho"):
             self._require(getattr(self, attribute) < 1, attribute, "below 1")

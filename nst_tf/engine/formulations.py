@@ -85,6 +85,7 @@ class Formulation:
         shares: Sequence[float],
         loss_weights: LossWeights,
         seed: int,
+        split: tuple[int, int] | None = None,
     ) -> Targets:
         """Returns the targets of one scale.
 
@@ -94,13 +95,17 @@ class Formulation:
             shares: Of the styles.
             loss_weights: Of the terms.
             seed: Of everything random.
+            split: Height and width of the picture in the pass of `splitting`; None in others.
         """
         masks = pictures[2]
         num_regions = masks[0].shape[-1] if masks else 0
-        traced = self._traced_targets(tuple(map(len, pictures)), num_regions, tuple(shares))
-        return traced(*map(list, pictures), loss_weights, tf.constant([seed, 0]))
+        traced = self._traced_targets(tuple(map(len, pictures)), num_regions, tuple(shares), bool(split))
+        size = tf.constant(split or (0, 0))
+        return traced(*map(list, pictures), loss_weights, tf.constant([seed, 0]), size)
 
-    def _trace_targets(self, counts: tuple[int, ...], num_regions: int, shares: tuple[float, ...]) -> Any:
+    def _trace_targets(
+        self, counts: tuple[int, ...], num_regions: int, shares: tuple[float, ...], is_split: bool
+    ) -> Any:
         """Returns the function that computes targets of these numbers of pictures, of any size.
 
         Sizes are unknown and shares constant: TensorFlow rewrites graphs by what it knows, with other
@@ -115,12 +120,15 @@ class Formulation:
             [ANY_IMAGE] * queries,
             LossWeights(*[tf.TensorSpec([])] * len(LossWeights._fields)),
             tf.TensorSpec([2], tf.int32),
+            tf.TensorSpec([2], tf.int32),
         ]
-        return tf.function(functools.partial(self._make_targets, shares), specs, autograph=False)
+        make = functools.partial(self._make_targets, shares, is_split)
+        return tf.function(make, specs, autograph=False)
 
     def _make_targets(
         self,
         shares: Sequence[float],
+        is_split: bool,
         contents: Sequence[Tensor],
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
@@ -128,6 +136,7 @@ class Formulation:
         queries: Sequence[Tensor],
         loss_weights: LossWeights,
         seed: Tensor,
+        size: Tensor,
     ) -> Targets:
         content = contents[0] if contents else None
         return self.objective.targets(
@@ -139,6 +148,7 @@ class Formulation:
             outside=tuple(Outside(frame, content) for frame in frames),
             query=queries[0] if queries else None,
             seed=seed,
+            split=tuple(tf.unstack(size)) if is_split else None,
         )
 
     def _advance(
@@ -146,7 +156,7 @@ class Formulation:
     ) -> Tensor:
         """Takes steps: assigns the variables, returns the `Losses` of each evaluation, [num_steps, 4]."""
         found, new_state, rows = self._algorithm.take_steps(
-            image.value(), take_values(state), values(targets), num_steps
+            image.value(), take_values(state), values(targets), num_steps, steps_done.value()
         )
         image.assign(found)
         steps_done.assign_add(num_steps)

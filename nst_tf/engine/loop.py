@@ -15,10 +15,11 @@ from nst_tf.engine import color, images
 from nst_tf.engine.color import Reference
 from nst_tf.losses.objective import PIXEL_LEVELS, Objective, Outside, Targets, framed
 from nst_tf.losses.values import Losses
-from nst_tf.optimizers import rules, wrappers
+from nst_tf.optimizers import pyramid, rules, wrappers
 from nst_tf.tensors import Tensor
 
-ValueAndGradient = Callable[[Tensor], tuple[Losses, Tensor]]
+# (image, number of the step in this call, from 0) -> (Losses, gradient)
+ValueAndGradient = Callable[[Tensor, Tensor], tuple[Losses, Tensor]]
 
 
 def minimize(
@@ -34,7 +35,7 @@ def minimize(
     evaluation of losses and gradient.
 
     Args:
-        value_and_gradient: image -> (Losses, gradient).
+        value_and_gradient: (image, number of the step in this call, from 0) -> (Losses, gradient).
         optimizer: The update rule.
         image: [1, H, W, 3], the image to evaluate first.
         state: The optimiser's state.
@@ -45,7 +46,7 @@ def minimize(
     """
 
     def step(index: Tensor, image: Tensor, state: Any, rows: Any) -> tuple[Any, ...]:
-        values, gradient = value_and_gradient(image)
+        values, gradient = value_and_gradient(image, index)
         image, state = optimizer.update(image, values.total, gradient, state)
         return index + 1, image, state, rows.write(index, tf.stack(values))
 
@@ -121,13 +122,16 @@ class Algorithm:
         return self.color.to_loss_space(image)
 
     def take_steps(
-        self, image: Tensor, state: Any, targets: Targets, num_steps: Tensor
+        self, image: Tensor, state: Any, targets: Targets, num_steps: Tensor, steps_done: Any = 0
     ) -> tuple[Tensor, Any, Tensor]:
-        """Minimises the objective with the targets of one scale; arguments and results as of `minimize`."""
+        """Minimises the objective with the targets of one scale; arguments and results as of `minimize`.
+
+        `steps_done` are those of this scale that were taken before.
+        """
         targets = self.objective.prepared(targets)
 
-        def value_and_gradient(image: Tensor) -> tuple[Losses, Tensor]:
-            values, gradient = self.objective.value_and_gradient(image, targets)
+        def value_and_gradient(image: Tensor, index: Tensor) -> tuple[Losses, Tensor]:
+            values, gradient = self.objective.value_and_gradient(image, targets, steps_done + index)
             return values, self.color.project(gradient)
 
         return minimize(value_and_gradient, self.optimizer, image, state, num_steps)
@@ -140,6 +144,7 @@ class Algorithm:
         height: Any,
         width: Any,
         content_weight: Any,
+        has_photograph: bool = True,
     ) -> Tensor:
         """Returns the image with which the scale of that height and width begins.
 
@@ -150,38 +155,54 @@ class Algorithm:
             height: Of the scale that begins.
             width: Of the scale that begins.
             content_weight: [], of the content loss.
+            has_photograph: Whether the shaping image is one.
         """
-        detail = self.config.scales.detail * self._detail_share(content_weight)
+        detail = self.config.scales.detail * self._detail_share(content_weight, has_photograph)
         return enlarge(self.optimizer, image, state, images.resize(shaping_image, height, width), detail)
 
-    def _detail_share(self, content_weight: Any) -> Tensor:
-        """Returns the share of the content image's detail that joins at a new scale, [] in [0, 1].
+    def _detail_share(self, content_weight: Any, has_photograph: bool) -> Tensor:
+        """Returns the share of the photograph's detail that joins at a new scale, [] in [0, 1].
+
+        It joins where the photograph takes part in the picture: by the content loss, or by what neighbours
+        look for.
 
         Args:
-            content_weight: [], of the content loss. Without it, and without neighbours, there is none.
+            content_weight: [], of the content loss.
+            has_photograph: Whether there is one.
         """
         full = self.config.scales.detail_content_weight
         if full:
             return tf.minimum(tf.cast(content_weight, tf.float32) / full, 1.0)
-        takes_part = tf.logical_or(content_weight > 0, bool(self.config.neighbor_layers()))
-        return tf.where(takes_part, 1.0, 0.0)
+        looked_for = has_photograph and bool(self.config.neighbor_layers())
+        return tf.where(looked_for | (content_weight > 0), 1.0, 0.0)
 
-    def query(self, image: Tensor, contents: Sequence[Tensor], is_first: Tensor | bool) -> list[Tensor]:
+    def query(
+        self,
+        image: Tensor,
+        contents: Sequence[Tensor],
+        is_first: Tensor | bool,
+        before: tuple[Any, Any] | None = None,
+    ) -> list[Tensor]:
         """Returns the image whose places are looked for in the paintings; none where neighbours do not count.
 
-        Kolkin et al. 2022: the photograph at the first scale, later a mixture of it and the picture so far.
+        Kolkin et al. 2022: the photograph at the first scale, later a mixture of it and the picture so far,
+        to which the photograph's detail that the picture could not have before is added in any case.
 
         Args:
             image: [1, H, W, 3], with which the scale begins.
             contents: The content image of that size, if there is one.
             is_first: Whether the scale is the first.
+            before: Height and width of the scale before; None where the image has all the detail.
         """
         if not self.config.neighbor_layers():
             return []
         if not contents:
             return [image]
-        share = tf.where(is_first, 1.0, self.config.neighbors.content)
-        return [image + share * (contents[0] - image)]
+        missing = max(0.0, 1.0 - self.config.scales.detail)
+        if before is not None and missing:
+            image += missing * images.high_frequency_residual(contents[0], *before)
+        mixture = image + self.config.neighbors.content * (contents[0] - image)
+        return [tf.where(is_first, contents[0], mixture)]
 
     def picture(
         self,
@@ -264,7 +285,10 @@ def make_optimizer(config: Config, pixels: Tensor) -> rules.Optimizer:
             **decay,
         },
     }
-    optimizer = rules.OPTIMIZERS[config.optimizer.name](
-        **options[config.optimizer.name], clip=config.optimizer.clip
-    )
+    chosen = options[config.optimizer.name]
+    if config.optimizer.name == "adam" and config.optimizer.pyramid_levels:
+        del chosen["carry"]  # which the settings refuse here, like `clip`
+        optimizer = pyramid.adam(**chosen, levels=config.optimizer.pyramid_levels)
+    else:
+        optimizer = rules.OPTIMIZERS[config.optimizer.name](**chosen, clip=config.optimizer.clip)
     return wrappers.OUTPUTS[config.optimizer.output_image](optimizer)

@@ -103,6 +103,10 @@ _HELD_PICTURES, _STEP_PICTURES, _FILTER_PICTURES = 4.25, 5, 6
 # color=match takes in addition, in the place of a step. Measured 4 at 2048 pixels, 6.6 with transparency.
 _REFERENCE_PICTURES, _MATCH_PICTURES = 1, 7
 
+# What Adam on a pyramid holds in addition, and in a step once more: its coefficients and two moments are four
+# pictures instead of two. Counted, not measured.
+_PYRAMID_PICTURES = 2
+
 # In memory while targets are computed: pictures of the result's size (the content picture as read and
 # resized, the first image and its source), style pictures (as read and resized), copies of every feature map.
 _TARGET_PICTURES, _STYLE_PICTURES, _TARGET_MAPS = 4, 2, 2
@@ -197,7 +201,7 @@ def fit(
     if needed <= limit:
         raise errors.InputError(
             f"{name}: {width} x {height} pixels at once have more features than TensorFlow can count;"
-            f" allowed: --tile=auto, or up to {way_out}"
+            f" allowed: {'--tile=auto, or ' if _tiles(config) else ''}up to {way_out}"
         )
     raise errors.InputError(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
@@ -243,7 +247,7 @@ class Plan:
             InputError: As for `fit`.
         """
         self._asked, self._precision, self._inputs, self._first = config, precision, inputs, first_scale
-        tiles = [] if fitted is None or config.memory.tile != "auto" else [str(tile) for tile in _TILES]
+        tiles = [] if fitted is None or config.memory.tile != "auto" else map(str, _tiles(config))
         first = fitted or config
         self.config = self._first_fit([first, *(first.replace(tile=tile) for tile in tiles)])
         self._is_kept = can_be_kept(self.config, precision, inputs, first_scale)
@@ -304,7 +308,9 @@ def exhausted(config: Config, scale: Scale) -> errors.InputError:
         scale: The scale at which the run failed.
     """
     smaller = [
-        tile for tile in _TILES if not config.memory.tile.isdecimal() or tile < int(config.memory.tile)
+        tile
+        for tile in _tiles(config)
+        if not config.memory.tile.isdecimal() or tile < int(config.memory.tile)
     ]
     whole = "at once" if not config.memory.tile.isdecimal() else f"in parts of {config.memory.tile} pixels"
     way_out = f"--tile={smaller[0]} or a smaller --size" if smaller else "a smaller --size"
@@ -350,7 +356,7 @@ def _largest(fits: Callable[[int], bool], too_large: int) -> int:
 
 def _candidates(config: Config) -> Iterator[Config]:
     """Yields the configs to try, in the order of `fit`."""
-    tiles = ["off", *map(str, _TILES)] if config.memory.tile == "auto" else [config.memory.tile]
+    tiles = ["off", *map(str, _tiles(config))] if config.memory.tile == "auto" else [config.memory.tile]
     for tile in tiles:
         yield config.replace(tile=tile, history_precision=config.optimizer.pairs_precision())
     if config.optimizer.name != "lbfgs":
@@ -366,6 +372,11 @@ def _candidates(config: Config) -> Iterator[Config]:
     for history in _shorter(config.optimizer.history, shortest):
         for tile in tiles[1:] or tiles:
             yield config.replace(tile=tile, history_precision=precision, history=history)
+
+
+def _tiles(config: Config) -> Sequence[int]:
+    """Returns the sides of tiles that a run may have; none where it compares means over whole pictures."""
+    return () if config.splits_features() else _TILES
 
 
 def _shorter(history: int, shortest: int) -> Iterator[int]:
@@ -455,13 +466,19 @@ def _parts(
     # While the optimiser makes a step, the network's memory is free again but fragmented, so that both count.
     choice = COLORS[config.color.mode]
     for_step = max(for_step, _MATCH_PICTURES if choice.has_palette else 0)
+    if config.optimizer.name == "adam" and config.optimizer.pyramid_levels:
+        for_step += 2 * _PYRAMID_PICTURES
     held = _HELD_PICTURES + (_REFERENCE_PICTURES if choice.finish is not None else 0)
     steps = windows[0] * step + maps + (held + for_step) * picture
     return _Parts(base, pairs, guides + max(targets - pairs, steps))
 
 
 def _neighbor_bytes(config: Config, num_styles: int) -> tuple[float, float]:
-    """Returns the bytes of neighbours: for each pixel that the network processes at once; and of banks."""
+    """Returns the bytes of neighbours: for each pixel that the network processes at once; and of banks.
+
+    The pass that compares each layer by itself takes no more: at most as many vectors of each layer, whose
+    channels add up to those of a hypercolumn, and no map of hypercolumns.
+    """
     layers = config.neighbor_layers()
     column = 4.0 * sum(vgg_layers.BLOCKS[vgg_layers.block(layer) - 1][1] for layer in layers)
     banks = (num_styles + _BANKS_BESIDE) * config.neighbors.vectors * column if layers else 0.0

@@ -207,9 +207,19 @@ class Stylizer(tf.Module):
         size = self.scales[scale_index][:2]
         state = formulations.values(self._state.variables)
         image = self._algorithm.next_image(
-            self.image.value(), state, shaping_image, *size, self.config.content.weight
+            self.image.value(),
+            state,
+            shaping_image,
+            *size,
+            self.config.content.weight,
+            self._inputs.content_image is not None,
         )
-        formulations.assign(self._targets.variables, self._targets_of_scale(image))
+        before = tuple(self.image.value().shape[1:3])
+        if self._splits():
+            del self._targets  # of another structure; the bank's memory goes first
+            self._targets = _Held(self._targets_of_scale(image))
+        else:
+            formulations.assign(self._targets.variables, self._targets_of_scale(image, before))
         self.image.assign(image)
         self._steps_done.assign(0)
         self._state = _Held(optimizer.resize(state, *size))
@@ -287,12 +297,28 @@ class Stylizer(tf.Module):
             self.image.assign(self._good_image)
         formulations.assign(self._state.variables, self._algorithm.optimizer.init(self.image.value()))
 
-    def _targets_of_scale(self, image: Tensor) -> Targets:
-        """Returns the targets at the current scale, which begins with an image."""
-        pictures = self._inputs.at(self.scales[self.scale_index])
-        query = self._algorithm.query(image, pictures[0], self.scale_index == 0)
+    def _splits(self) -> bool:
+        """Returns whether the current scale compares each layer by itself with the paintings."""
+        return self.is_last_scale() and self.config.splits_features()
+
+    def _targets_of_scale(self, image: Tensor, before: tuple[int, int] | None = None) -> Targets:
+        """Returns the targets at the current scale, which begins with an image.
+
+        Args:
+            image: [1, H, W, 3].
+            before: Height and width of the scale before, if there was one.
+        """
+        scale = self.scales[self.scale_index]
+        pictures = self._inputs.at(scale)
+        query = []
+        if not self._splits():
+            query = self._algorithm.query(image, pictures[0], self.scale_index == 0, before)
         targets = self._formulation.targets(
-            (*pictures, query), self._inputs.shares, loss_weights(self.config), self.config.start.seed
+            (*pictures, query),
+            self._inputs.shares,
+            loss_weights(self.config),
+            self.config.start.seed,
+            (scale.height, scale.width) if self._splits() else None,
         )
         if self.is_last_scale():
             del self._inputs  # frees the memory of the input pictures

@@ -81,6 +81,11 @@ def hypercolumns(features: Mapping[str, Tensor], layers: Sequence[str]) -> Tenso
     return tf.concat([part[:, :rows, :columns] for part in parts], axis=-1)
 
 
+def turned(image: Tensor, mask: Tensor | None, turn: int) -> tuple[Tensor, Tensor | None]:
+    """Returns a style image and its mask, turned by so many quarters."""
+    return tf.image.rot90(image, turn), None if mask is None else tf.image.rot90(mask, turn)
+
+
 def regions(guide: Tensor) -> Tensor:
     """Returns the region that most of each cell belongs to, [1, h, w, 1] int32; -1 for none.
 
@@ -155,7 +160,7 @@ def search_keys(bank: Bank, dtype: tf.DType = tf.float32) -> Bank:
     return bank._replace(columns=tf.cast(unit(bank.columns - tf.reduce_mean(bank.columns, axis=0)), dtype))
 
 
-def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) -> Tensor:
+def nearest(queries: Tensor, query_regions: Tensor | None, mean: Tensor, keys: Bank) -> Tensor:
     """Returns the index in the bank of each cell's nearest hypercolumn of its region, [1, h, w, 1] int32.
 
     By the cosine of hypercolumns from which the mean of their own picture is subtracted. Where the bank has
@@ -163,12 +168,11 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) ->
 
     Args:
         queries: [1, h, w, C], of a picture or a tile.
-        query_regions: As `regions` returns them.
+        query_regions: As `regions` returns them; None for one region, all of the picture and of the bank.
         mean: [C], of the queries of the whole picture.
         keys: Of a style picture's bank, from `search_keys`.
     """
     flat = tf.cast(tf.reshape(queries, [-1, queries.shape[-1]]) - mean, keys.columns.dtype)
-    wanted = tf.reshape(query_regions, [-1, 1])
     at_once = tf.maximum(1, _PRODUCTS_AT_ONCE // tf.maximum(1, tf.shape(keys.columns)[0]))
     count = -(-tf.shape(flat)[0] // at_once)
 
@@ -176,8 +180,10 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) ->
         rows = slice(number * at_once, (number + 1) * at_once)
         # The length of a query changes no order.
         products = tf.matmul(flat[rows], keys.columns, transpose_b=True)
-        same = tf.equal(wanted[rows], keys.regions)
-        return tf.argmax(tf.where(same, products, products.dtype.min), axis=-1, output_type=tf.int32)
+        if query_regions is not None:
+            same = tf.equal(tf.reshape(query_regions, [-1, 1])[rows], keys.regions)
+            products = tf.where(same, products, products.dtype.min)
+        return tf.argmax(products, axis=-1, output_type=tf.int32)
 
     found = tf.TensorArray(tf.int32, size=count, element_shape=[None], infer_shape=False)
     _, found = tf.while_loop(
@@ -186,7 +192,7 @@ def nearest(queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) ->
         (tf.constant(0), found),
         parallel_iterations=1,
     )
-    return tf.reshape(found.concat(), tf.shape(query_regions))
+    return tf.reshape(found.concat(), tf.concat([tf.shape(queries)[:-1], [1]], axis=0))
 
 
 def wanted_of_style(vectors: Tensor, index: Tensor, shares: Tensor) -> Wanted:

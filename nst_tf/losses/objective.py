@@ -14,7 +14,7 @@ import tensorflow as tf
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.losses import guides, neighbors, style_statistics, terms
+from nst_tf.losses import guides, neighbors, splitting, style_statistics, terms
 from nst_tf.losses.neighbors import Matches, Wanted
 from nst_tf.losses.style_statistics import Moments
 from nst_tf.losses.values import Losses
@@ -56,6 +56,7 @@ class Targets(NamedTuple):
     guides: dict[str, Tensor]  # {style layer: [1, h, w, R]}; {} for one region, the whole picture
     outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
     neighbors: tuple[Matches | Wanted, ...] = ()  # at most one
+    split: tuple[splitting.Split, ...] = ()  # at most one, instead of the neighbours
 
 
 def loss_weights(config: Config) -> LossWeights:
@@ -170,6 +171,7 @@ class Objective:
         outside: tuple[Outside, ...] = (),
         query: Tensor | None = None,
         seed: Tensor | None = None,
+        split: tuple[Tensor, Tensor] | None = None,
     ) -> Targets:
         """Returns the targets of a content image and of K style images.
 
@@ -184,8 +186,10 @@ class Objective:
             outside: The surroundings of the painted part, at the size of the content image.
             query: [1, H, W, 3], whose places are looked for in the styles; None without neighbours.
             seed: [2] int32, of the places of the styles that are drawn; likewise.
+            split: Height and width of the picture, for the pass that compares each layer by itself, which
+                has no query; None for hypercolumns.
         """
-        styles = style_images if self._style_layers else ()
+        styles = style_images if self._style_layers or self._neighbor_layers else ()
         contents = self.content_targets(content_image)
         weights = weights or loss_weights(self._config)
         if not styles:
@@ -206,12 +210,29 @@ class Objective:
             guided = self._guides(masks.content)
         blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
         matches: tuple[Matches, ...] = ()
-        if self._neighbor_layers:
+        splits: tuple[splitting.Split, ...] = ()
+        if self._neighbor_layers and split is None:
             with tf.control_dependencies(tf.nest.flatten(moments)):
                 matches = (self._matches(tf.identity(query), styles, masks, blend, seed),)
+        elif self._neighbor_layers:
+            splits = (self._split(split, styles, masks, blend, seed),)
         if masks is not None:  # so that all pixels of the picture have the same weight
             blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
-        return Targets(contents, self.style_targets(moments, blend), weights, guided, outside, matches)
+        aims = self.style_targets(moments, blend)
+        return Targets(contents, aims, weights, guided, outside, matches, splits)
+
+    def _split(
+        self, size: Any, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
+    ) -> splitting.Split:
+        """Returns the targets of the pass that compares each layer by itself.
+
+        Arguments as of `_matches`, with the height and width of the picture.
+        """
+        config = self._config.neighbors
+        count = min(config.vectors, splitting.MOST_VECTORS)
+        drawing = splitting.Drawing(self._neighbor_layers, config.rotations, count, seed)
+        held = () if masks is None else (masks.content, *masks.styles)
+        return splitting.targets(self._network, drawing, size, styles, held, shares)
 
     def _matches(
         self, query: Tensor, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
@@ -278,7 +299,7 @@ class Objective:
         """
         config = self._config.neighbors
         turns = range(4 if config.rotations else 1)
-        guides_turned = [self.cells(*_turned(image, mask, turn)) for turn in turns]
+        guides_turned = [self.cells(*neighbors.turned(image, mask, turn)) for turn in turns]
         places, regions = neighbors.draw(
             [neighbors.regions(each) for each in guides_turned],
             config.vectors,
@@ -288,7 +309,7 @@ class Objective:
         columns = tf.zeros([size, count])
         for turn in turns:
             with tf.control_dependencies([columns]):  # one after the other
-                seen = _turned(tf.identity(image), mask, turn)[0]
+                seen = neighbors.turned(tf.identity(image), mask, turn)[0]
             place = functools.partial(self._placed, places[turn], size)
             columns += self._network.sums(seen, place, tf.zeros([size, count]))
         return neighbors.Bank(tf.ensure_shape(columns, [None, count]), regions)
@@ -357,15 +378,23 @@ class Objective:
         """Returns the weighted losses of an image, which has the size of the targets' content image."""
         statistics = self._network.sums(
             image,
-            self._statistics(targets.content, targets.guides, targets.neighbors),
+            self._statistics_of(targets, tf.constant(0)),
             self._zeros(targets.content, targets.guides),
         )
         return self._losses(statistics, self._variation(image), image, targets)
 
-    def value_and_gradient(self, image: Tensor, targets: Targets) -> tuple[Losses, Tensor]:
+    def value_and_gradient(
+        self, image: Tensor, targets: Targets, step: Tensor | None = None
+    ) -> tuple[Losses, Tensor]:
         """Returns the losses of an image and the gradient of their total, shaped as the image.
 
         The losses are those of the image composited with its surroundings, if the targets have any.
+
+        Args:
+            image: [1, H, W, 3].
+            targets: Of that size.
+            step: [] int32, the step of the scale, which decides what `splitting` compares; None for the
+                first.
         """
         for outside in targets.outside:
             image = framed(image, outside)
@@ -375,7 +404,7 @@ class Objective:
             weighted = targets.weights.total_variation * variation
         values, gradient = self._network.value_and_gradient(
             image,
-            self._statistics(targets.content, targets.guides, targets.neighbors),
+            self._statistics_of(targets, tf.constant(0) if step is None else step),
             lambda statistics: self._losses(statistics, variation, image, targets),
             self._zeros(targets.content, targets.guides),
         )
@@ -405,7 +434,9 @@ class Objective:
             config.style.normalization,
             self._compared,
         )
-        if targets.neighbors:
+        if targets.split:
+            style += config.neighbors.weight * statistics.neighbor_distance
+        elif targets.neighbors:
             cells = tf.cast(tf.size(targets.neighbors[0].shares[..., 0]), tf.float32)
             style += config.neighbors.weight * statistics.neighbor_distance / cells
         style *= weights.style
@@ -423,6 +454,18 @@ class Objective:
         self, moments: style_statistics.Moments, target: Mapping[str, Tensor], factor: Tensor
     ) -> Tensor:
         return self._statistic.loss(moments, target, factor, self._config.style.moment_weight)
+
+    def _statistics_of(self, targets: Targets, step: Tensor) -> network.Statistics:
+        """Returns the function of features that gives the sums for the losses against the targets."""
+        sums = self._statistics(targets.content, targets.guides, targets.neighbors)
+        if not targets.split:
+            return sums
+
+        def with_split(features: network.Maps, part: network.Part) -> terms.Statistics:
+            distance = splitting.distance(features, targets.split[0], step)
+            return sums(features, part)._replace(neighbor_distance=distance)
+
+        return with_split
 
     def _statistics(
         self,
@@ -503,18 +546,6 @@ def _distance_sum(
     else:
         wanted = Wanted(*map(cut, found))
     return neighbors.distance_sum(features[neighbors.NAME], wanted)
-
-
-def _turned(image: Tensor, mask: Tensor | None, turn: int) -> tuple[Tensor, Tensor | None]:
-    """Returns an image and its mask, turned by so many quarters against the clock."""
-    return _turned_map(image, turn), None if mask is None else _turned_map(mask, turn)
-
-
-def _turned_map(whole: Tensor, turn: int) -> Tensor:
-    """Returns a map [1, h, w, C] turned as by `tf.image.rot90`, whose graph has all four branches."""
-    turned = tf.transpose(whole, [0, 2, 1, 3]) if turn % 2 else whole
-    flipped = [[], [1], [1, 2], [2]][turn]
-    return tf.reverse(turned, flipped) if flipped else turned
 
 
 # The least sum of a guide to divide by: below it a guide is empty but for rounding errors.

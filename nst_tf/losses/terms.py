@@ -28,7 +28,7 @@ class Statistics(NamedTuple):
     gram_sums: dict[str, Tensor]  # {layer: [R, C, C]}, sum over pixels of guide * F_i F_j
     feature_sums: dict[str, Tensor]  # {layer: [R, C]}, sum over pixels of guide * F_i; {} unless needed
     content_error: dict[str, Tensor]  # {layer: []}, sum over pixels and channels of (DF)^2
-    neighbor_distance: Tensor  # [], sum over cells of 1 - cos; 0 without neighbours
+    neighbor_distance: Tensor  # [], of `neighbors` or `splitting`; 0 without neighbours
 
 
 # (moments of the picture [R, ...], targets [K, R, ...], factor of Gram matrices' losses) -> losses, [K, R].

@@ -149,6 +149,10 @@ def _check(config: Config, limits: Limits) -> None:
             "normalize_activations: true; allowed: false, since a server's network cannot depend on a"
             " request's pictures"
         )
+    if config.splits_features():
+        raise errors.InputError(
+            "neighbor_split: true; allowed: false, since a server's graph takes all scales alike"
+        )
     if min(limits) < 1:
         raise errors.InputError(f"limits: {limits}; allowed: 1 and above")
     if config.scales.size**2 > limits.max_pixels:

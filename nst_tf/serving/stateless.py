@@ -412,7 +412,9 @@ class StatelessRun:
 
         def nearest() -> Tensor:
             content = _content_at(request, state.scale_index)
-            (query,) = algorithm.query(state.image, [content], tf.equal(state.scale_index, 0))
+            before = request.plan.scale(tf.maximum(state.scale_index - 1, 0))[:2]
+            is_first = tf.equal(state.scale_index, 0)
+            (query,) = algorithm.query(state.image, [content], is_first, before)
             return objective.matched(query, guide, [bank])[..., 0]
 
         own = tf.cond(tf.equal(state.step, 0), nearest, lambda: index[..., number])

@@ -76,6 +76,35 @@ def test_spst_equals_the_published_table():
     assert {name: chosen.to_settings()[name] for name in expected} == expected
 
 
+def test_nnst_equals_the_published_program():
+    layers = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3")
+    expected = {
+        "content_weight": 0.0,
+        "style_layers": (),
+        "total_variation_weight": 0.0,
+        "neighbor_layers": (*layers, "relu4_1", "relu4_2", "relu4_3"),
+        "neighbor_content": 0.75,
+        "style_rotations": True,
+        "neighbor_split": True,
+        "pooling": "max",
+        "init": "content",
+        "optimizer": "adam",
+        "learning_rate": 0.002 * 255,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "pyramid_levels": 8,
+        "clip": False,
+        "scale_detail": 0.0,
+        "min_scale": 64,
+        "steps": (200, 200, 200, 200, 200),
+        "color": "match",
+    }
+    chosen = presets.get("nnst")
+    assert {name: chosen.to_settings()[name] for name in expected} == expected
+    other = presets.get("nnst", optimizer="lbfgs")
+    assert (other.optimizer.pyramid_levels, other.optimizer.learning_rate) == (0, 1.0)
+
+
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_carries_its_own_name_source_and_character(name):
     preset = presets.PRESETS[name]

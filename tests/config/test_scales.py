@@ -129,3 +129,24 @@ def test_scales_as_large_as_the_result_are_one():
 def test_scales_of_one_size_are_one_scale():
     chosen = apply_overrides(GRAM, {"size": 64, "scales": (1.0, 1.0), "steps": (2, 3)})
     assert scales.plan_scales(chosen, 64, 64) == (scales.Scale(64, 64, 5, 1.0),)
+
+
+def test_the_pass_that_splits_features_follows_at_the_results_size():
+    nnst = presets.get("nnst")
+    plan = scales.plan_scales(nnst, 768, 1024)
+    assert [(s.width, s.num_steps) for s in plan] == [
+        (64, 200),
+        (128, 200),
+        (256, 200),
+        (512, 200),
+        (512, 200),
+    ]
+    small = scales.plan_scales(apply_overrides(nnst, {"size": 64}), 64, 64)
+    assert [(s.width, s.num_steps) for s in small] == [(64, 800), (64, 200)]
+    both = apply_overrides(nnst, {"size": 64, "scales": (1.0, 1.0), "steps": (2, 3)})
+    assert [s.num_steps for s in scales.plan_scales(both, 64, 64)] == [2, 3]
+    factor = apply_overrides(nnst, {"size": 1024, "scale_factor": 2.0, "steps": 12})
+    plan = scales.plan_scales(factor, 768, 1024)
+    assert [s.width for s in plan] == [64, 128, 256, 512, 1024, 1024]
+    last_only = apply_overrides(nnst, {"steps": (1, 2, 3, 0, 4)})
+    assert [s.num_steps for s in scales.plan_scales(last_only, 768, 1024)] == [1, 2, 3, 4]

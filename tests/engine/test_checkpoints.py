@@ -33,6 +33,7 @@ FORMULATIONS: dict[str, dict[str, Any]] = {
         "carry_moments": True,
         "output_image": "average",
     },
+    "adam on a pyramid": {"optimizer": "adam", "learning_rate": 3.0, "pyramid_levels": 3, "clip": False},
     "best of rmsprop": {"optimizer": "rmsprop", "learning_rate": 2.0, "output_image": "best"},
     "momentum": {"optimizer": "momentum", "learning_rate": 0.0, "decay_rate": 0.9},
     "tiles": {"tile": "32"},

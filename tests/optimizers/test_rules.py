@@ -17,8 +17,9 @@ TARGET = np.random.default_rng(5).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
 START = np.random.default_rng(6).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
 
 
-def value_and_gradient(image):
+def value_and_gradient(image, step=None):
     """A smooth function that is no quadratic; its smallest value is 0, at `TARGET`."""
+    del step
     difference = image - TARGET
     value = tf.reduce_sum(difference**2 + difference**4)
     zero = tf.constant(0.0)
@@ -126,7 +127,7 @@ def test_update_traces_with_unknown_size(name):
 
     @tf.function(input_signature=[picture, picture, tf.TensorSpec([], tf.int32)])
     def run(image, goal, num_steps):
-        def squares(image):
+        def squares(image, _):
             value = tf.reduce_sum((image - goal) ** 2)
             return Losses(value, value, 0.0 * value, 0.0 * value), 2 * (image - goal)
 

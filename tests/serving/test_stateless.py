@@ -43,6 +43,7 @@ def _stateless_run(config, narrow_weights):
         ("anishathalye", {"noise_levels": 20.0}),
         ("johnson", {"history": 3}),
         ("crowsonkb", {}),
+        ("anishathalye", {"pyramid_levels": 3}),
         ("gram", {"color": "statistics", "style_scale": 0.5}),
         ("johnson", {"color": "match"}),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in RARELY),

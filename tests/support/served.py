@@ -12,9 +12,7 @@ from nst_tf.serving.settings import Settings
 from tests import conftest
 
 # Three scales at 48 pixels, since its deepest layer needs 4 a side; weights that float32 holds exactly.
-CONFIG = presets.get(
-    "gram", size=48, min_scale=0, steps=9, precision="float32", weights="builtin"
-).replace(
+CONFIG = presets.get("gram", size=48, min_scale=0, steps=9, precision="float32", weights="builtin").replace(
     content_layers=("relu3_1",),
     style_layers=("relu1_1", "relu3_1"),
     style_layer_weights=(1.0, 0.5),
