@@ -429,7 +429,7 @@ def test_neighbours_are_planned_for():
         for weight in (0.0, 1.0)
     )
     bank = 2**14 * 2688 * 4
-    assert beside - without == pytest.approx(3.1 * bank + 6.5 * 512**2 * 2688 * 4 / 16)
+    assert beside - without == pytest.approx(3.1 * bank + 7.8 * 512**2 * 2688 * 4 / 16)
     two = memory.Inputs((512, 512), [(512, 512)] * 2)
     more = memory.peak(presets.get("default", neighbor_weight=1.0, **settings), "float32", two)
     assert more - beside >= bank
