@@ -40,6 +40,7 @@ LONGEST = (
     "integration/test_regions_in_runs.py",
     "serving/test_export.py",
     "integration/test_real_weights.py",
+    "serving/test_neighbors.py",
     "losses/test_objective.py",
     "serving/test_signatures.py",
     "serving/test_client.py",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from nst_tf import errors
 from nst_tf.config.config import Config
-from nst_tf.config.layers import stride
+from nst_tf.config.layers import GRID, stride
 
 Scalar = Any  # a number or a tensor
 
@@ -233,5 +233,5 @@ def _coarsest(config: Config, rule: SizeRule, height: Scalar, width: Scalar, ops
 
 
 def pixels_needed(config: Config) -> int:
-    """Returns the fewest pixels a side for which the deepest layer has a pixel."""
-    return max(map(stride, config.all_layers()))
+    """Returns the fewest pixels a side for which the deepest layer has a pixel, and neighbours a cell."""
+    return max(GRID if config.neighbor_layers() else 1, *map(stride, config.all_layers()))

@@ -14,7 +14,6 @@ from nst_tf.config.overrides import apply_overrides
 from nst_tf.config.scales import Scale, plan_scales, style_size
 from nst_tf.engine import free_memory
 from nst_tf.engine.color import COLORS
-from nst_tf.losses import neighbors
 from nst_tf.losses.style_statistics import STYLE_STATISTICS
 from nst_tf.network import convolutions
 
@@ -120,8 +119,8 @@ _REGION_BYTES_PER_PIXEL = 550.0
 _MEAN_BYTES_PER_PIXEL = 500.0
 
 # Maps of hypercolumns in memory at once, and banks of them beside one for each style: measured 6.5 and 2.1 as
-# the difference that neighbours made at 512 and 768 pixels. What the cells are to look like, kept from step to
-# step, was measured as another 0.8 maps at 384 pixels and 1.3 at 640.
+# the difference that neighbours made at 512 and 768 pixels. What the cells are to look like, kept from step
+# to step, was measured as another 0.8 maps at 384 pixels and 1.3 at 640.
 _HYPERCOLUMN_MAPS, _BANKS_BESIDE = 6.5 + 1.3, 2.1
 
 # For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
@@ -483,7 +482,7 @@ def _neighbor_bytes(config: Config, num_styles: int) -> tuple[float, float]:
     layers = config.neighbor_layers()
     column = 4.0 * sum(vgg_layers.BLOCKS[vgg_layers.block(layer) - 1][1] for layer in layers)
     banks = (num_styles + _BANKS_BESIDE) * config.neighbors.vectors * column if layers else 0.0
-    return _HYPERCOLUMN_MAPS * column / neighbors.GRID**2, banks
+    return _HYPERCOLUMN_MAPS * column / vgg_layers.GRID**2, banks
 
 
 def _window(config: Config, size: tuple[int, int]) -> int:

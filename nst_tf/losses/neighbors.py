@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import tensors
 from nst_tf.config import layers as vgg_layers
+from nst_tf.config.layers import GRID
 from nst_tf.tensors import Tensor
-
-# Pixels a side of a cell: the paper's grid is a quarter of the picture's size.
-GRID = 4
 
 # The most products of queries and a bank that are in memory at once: 134 MB.
 _PRODUCTS_AT_ONCE = 2**25
@@ -230,30 +229,20 @@ def distance_sum(columns: Tensor, wanted: Wanted) -> Tensor:
         columns: Hypercolumns of a picture or a tile, [1, h, w, C].
         wanted: Of the same cells.
     """
-    return tf.reduce_sum(wanted.shares) - _cosine_sum(columns, wanted.columns)
 
-
-def _cosine_sum(columns: Tensor, wanted: Tensor) -> Tensor:
-    """Returns the sum over cells of wanted . columns / |columns|, [], with a gradient by the columns alone.
-
-    Its own gradient passes over the maps half as often as TensorFlow's of `unit`.
-
-    Args:
-        columns: [1, h, w, C].
-        wanted: Likewise.
-    """
-
-    @tf.custom_gradient
-    def function(columns: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    # Its own gradient passes over the maps half as often as TensorFlow's of `unit`.
+    @tensors.custom_gradient
+    def of_columns(columns: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         squares = tf.reduce_sum(tf.square(columns), axis=-1, keepdims=True)
         inverse = tf.math.rsqrt(tf.maximum(squares, _SMALLEST**2))
-        products = inverse * tf.reduce_sum(wanted * columns, axis=-1, keepdims=True)
+        cosines = inverse * tf.reduce_sum(wanted.columns * columns, axis=-1, keepdims=True)
 
         def gradient(by_sum: Tensor) -> Tensor:
             # Columns shorter than `_SMALLEST` are divided by a constant.
-            along = tf.where(squares > _SMALLEST**2, products * tf.square(inverse), 0.0)
-            return by_sum * inverse * wanted - by_sum * along * columns
+            along = tf.where(squares > _SMALLEST**2, cosines * tf.square(inverse), 0.0)
+            return by_sum * along * columns - by_sum * inverse * wanted.columns
 
-        return tf.reduce_sum(products), gradient
+        return tf.reduce_sum(wanted.shares - cosines), gradient
 
-    return function(columns)
+    found: Tensor = of_columns(columns)
+    return found

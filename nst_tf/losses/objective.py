@@ -153,7 +153,7 @@ class Objective:
         # Interpolation reaches one place of the deepest layer further.
         reach = neighbors.whole(layers)
         make = functools.partial(neighbors.hypercolumns, layers=layers)
-        return {neighbors.NAME: network.Derived(make, neighbors.GRID, reach)}
+        return {neighbors.NAME: network.Derived(make, vgg_layers.GRID, reach)}
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -279,7 +279,7 @@ class Objective:
             return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
 
         empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
-        index = self._network.mapped(query, found, empty, neighbors.GRID, stride)
+        index = self._network.mapped(query, found, empty, vgg_layers.GRID, stride)
         return tf.ensure_shape(index, [1, None, None, len(banks)])
 
     def cell_shares(self, guide: Tensor, shares: Tensor) -> Tensor:
@@ -323,7 +323,7 @@ class Objective:
         rows, columns = neighbors.size(self._neighbor_layers, *tf.unstack(tf.shape(image)[1:3]))
         if mask is None:
             return tf.ones(tf.stack([1, rows, columns, 1]))
-        return guides.at_stride(mask, neighbors.GRID)[:, :rows, :columns]
+        return guides.at_stride(mask, vgg_layers.GRID)[:, :rows, :columns]
 
     def num_column_channels(self) -> int:
         """Returns the numbers in a hypercolumn."""
