@@ -20,8 +20,8 @@ CONVOLUTIONS = tuple(
 # Every layer that can be exposed, from the input up: each convolution, then its ReLU.
 LAYERS = tuple(name for conv in CONVOLUTIONS for name in (conv, conv.replace("conv", "relu")))
 
-# Pixels a side of a cell of nearest neighbours: the grid of Kolkin et al. 2022 (arXiv:2203.13215) is a quarter
-# of the picture's size.
+# Pixels a side of a cell of nearest neighbours: the grid of Kolkin et al. 2022 (arXiv:2203.13215) is a
+# quarter of the picture's size.
 GRID = 4
 
 
