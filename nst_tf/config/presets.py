@@ -351,7 +351,7 @@ DRAFT = DEFAULT.replace(
     preset="draft",
     size=256,
     scales=(0.25, 0.5, 1.0),
-    steps=(20, 20, 10),
+    steps=(20, 16, 10),
 )
 
 

@@ -81,8 +81,15 @@ def hypercolumns(features: Mapping[str, Tensor], layers: Sequence[str]) -> Tenso
 
 
 def turned(image: Tensor, mask: Tensor | None, turn: int) -> tuple[Tensor, Tensor | None]:
-    """Returns a style image and its mask, turned by so many quarters."""
-    return tf.image.rot90(image, turn), None if mask is None else tf.image.rot90(mask, turn)
+    """Returns a style image and its mask, turned by so many quarters against the clock."""
+    return _turned_map(image, turn), None if mask is None else _turned_map(mask, turn)
+
+
+def _turned_map(whole: Tensor, turn: int) -> Tensor:
+    """Returns a map [1, h, w, C] turned as by `tf.image.rot90`, whose graph has all four branches."""
+    own = tf.transpose(whole, [0, 2, 1, 3]) if turn % 2 else whole
+    flipped = [[], [1], [1, 2], [2]][turn]
+    return tf.reverse(own, flipped) if flipped else own
 
 
 def regions(guide: Tensor) -> Tensor:

@@ -267,19 +267,25 @@ class Objective:
         """
         stride, regions = neighbors.whole(self._neighbor_layers), neighbors.regions(guide)
         keys = [neighbors.search_keys(bank, self._search_type) for bank in banks]  # once, not for each tile
-        total = self._network.sums(
-            query,
-            lambda features, _: tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2]),
-            tf.zeros([self.num_column_channels()]),
-        )
-        mean = total / tf.cast(tf.size(regions), tf.float32)
+        count = tf.cast(tf.size(regions), tf.float32)
 
-        def found(features: network.Maps, part: network.Part) -> Tensor:
+        def found(features: network.Maps, part: network.Part, mean: Tensor) -> Tensor:
             queries, own = features[neighbors.NAME], part(neighbors.NAME, regions)
             return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
 
+        def summed(features: network.Maps, _: network.Part) -> Tensor:
+            return tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2])
+
+        def of_whole(features: network.Maps, part: network.Part) -> Tensor:
+            return found(features, part, summed(features, part) / count)
+
+        if not self._in_tiles:
+            index = self._network.sums(query, of_whole, None)
+            return tf.ensure_shape(index, [1, None, None, len(banks)])
+        mean = self._network.sums(query, summed, tf.zeros([self.num_column_channels()])) / count
+        of_tile = functools.partial(found, mean=mean)
         empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
-        index = self._network.mapped(query, found, empty, vgg_layers.GRID, stride)
+        index = self._network.mapped(query, of_tile, empty, vgg_layers.GRID, stride)
         return tf.ensure_shape(index, [1, None, None, len(banks)])
 
     def cell_shares(self, guide: Tensor, shares: Tensor) -> Tensor:
@@ -306,12 +312,17 @@ class Objective:
             seed + tf.stack([0, number]),
         )
         size, count = tf.size(regions), self.num_column_channels()
-        columns = tf.zeros([size, count])
-        for turn in turns:
-            with tf.control_dependencies([columns]):  # one after the other
-                seen = neighbors.turned(tf.identity(image), mask, turn)[0]
-            place = functools.partial(self._placed, places[turn], size)
-            columns += self._network.sums(seen, place, tf.zeros([size, count]))
+        nothing = tf.zeros([size, count])
+
+        def add(turn: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+            seen = _chosen(turn, [neighbors.turned(image, None, each)[0] for each in turns])
+            place = functools.partial(self._placed, _chosen(turn, places), size)
+            return turn + 1, columns + self._network.sums(seen, place, nothing)
+
+        # A loop, whose graph has the network once.
+        _, columns = tf.while_loop(
+            lambda turn, _: turn < len(turns), add, (tf.constant(0), nothing), parallel_iterations=1
+        )
         return neighbors.Bank(tf.ensure_shape(columns, [None, count]), regions)
 
     def _placed(self, places: Tensor, number: Tensor, features: network.Maps, part: network.Part) -> Tensor:
@@ -531,6 +542,12 @@ class Objective:
             layer: terms.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
             for layer in layers
         }
+
+
+def _chosen(index: Tensor, maps: Sequence[Tensor]) -> Tensor:
+    """Returns one of several maps [1, h, w, C], which may differ in height and width."""
+    found = tf.switch_case(index, [functools.partial(tf.identity, each) for each in maps])
+    return tf.ensure_shape(found, [1, None, None, maps[0].shape[-1]])
 
 
 def _distance_sum(
