@@ -166,7 +166,11 @@ class Content(Group):
     """What is kept of the photograph."""
 
     layers: tuple[str, ...] = setting("content_layers", "layers whose features are kept", LAYERS)
-    weight: float = setting("content_weight", "weight of the content loss; 0: no photograph, a texture")
+    weight: float = setting(
+        "content_weight",
+        "from the painting, 0, to the photograph: weight of the content loss beside the style's; where"
+        " detail_content_weight is above 0, of the photograph's detail too; 0 without a photograph: a texture",
+    )
     normalization: str = setting(
         "content_normalization", "what multiplies the content loss", CONTENT_NORMALIZATION
     )

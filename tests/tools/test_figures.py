@@ -87,7 +87,7 @@ def test_the_readmes_show_every_picture_that_is_made():
 CAPTIONS = f"""
 import runpy
 caption = runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r})["_caption"]
-settings = [dict(steps=240), dict(steps=12), dict(scales=(0.5, 1.0))]
+settings = [dict(steps=140), dict(steps=8), dict(scales=(0.5, 1.0))]
 for shot in (*settings, dict(preset="default"), dict(style="a.jpg")):
     print(caption(shot))
 """
@@ -96,8 +96,8 @@ for shot in (*settings, dict(preset="default"), dict(style="a.jpg")):
 def test_a_caption_says_which_value_is_the_default():
     finished = _python("-c", CAPTIONS)
     assert finished.stdout.splitlines() == [
-        "--steps=240 (default)",
-        "--steps=12",
+        "--steps=140 (default)",
+        "--steps=8",
         "--scales=0.5,1",
         "--preset=default",
         "--style=a.jpg",
@@ -110,7 +110,7 @@ import nst_tf, numpy, runpy, types
 def stylize(content, styles, *, style_regions, on_progress, preset="default", **overrides):
     chosen = nst_tf.get_config(preset, **overrides)
     assert (content, styles, chosen.scales.size) == ("sample:town", ["sample:strokes"], 32)
-    return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.scales.steps) / 240, numpy.float32))
+    return types.SimpleNamespace(image=numpy.full([24, 32, 3], sum(chosen.scales.steps) / 140, numpy.float32))
 nst_tf.stylize = stylize
 runpy.run_path({str(conftest.ROOT / "tools" / "figures" / "make.py")!r}, run_name="__main__")
 """

@@ -32,20 +32,21 @@ _PAINTINGS = ("sample:strokes", "sample:mosaic")
 # {flag: values}: a strip for each flag, which shows what it does to the first painting's picture. The values
 # were chosen by eye: the default, and about as far to either side as pictures still differ.
 _STRIPS: Mapping[str, Sequence[Any]] = {
-    "content_weight": (0, 20, 50, 500),
-    "steps": (12, 60, 240),
+    "content_weight": (0, 1, 5, 25),
+    "steps": (8, 40, 140),
     "size": (128, 256, 512),
-    "scales": ((1.0,), (0.5, 1.0), (0.25, 0.5, 1.0)),
-    "scale_detail": (0.0, 0.5, 1.0),
-    "preset": ("default", "gatys2015", "tf_tutorial"),
+    "scales": ((1.0,), (0.25, 0.5, 1.0), (0.125, 0.25, 0.5, 1.0)),
+    "preset": ("default", "gram", "gatys2015"),
     "color": ("style", "luminance", "statistics", "only"),
     "style_scale": (0.5, 1.0, 2.0),
-    "style_statistics": ("gram", "gram_mean_std", "wasserstein"),
 }
 
-# {strip: its pictures, each by the flags below it}, of flags that name several files.
+# {strip: its pictures, each by the flags below it}, of several flags.
 _BOTH = "sample:strokes,sample:mosaic"
 _SHOTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "style_statistics": tuple(
+        {"preset": "gram", "style_statistics": name} for name in ("gram", "gram_mean_std", "wasserstein")
+    ),
     "styles": (
         {"style": _BOTH, "style_blend_weights": (3, 1)},
         {"style": _BOTH, "style_blend_weights": (1, 1)},
@@ -72,7 +73,7 @@ _COMMANDS: Mapping[str, _Command] = {
         (
             *("-m", "nst_tf", "sweep"),
             "--content=sample:town",
-            "--rows=content_weight=20,200",
+            "--rows=content_weight=1,10",
             "--columns=style=sample:strokes,sample:mosaic",
             "--size=128",
         ),
