@@ -169,7 +169,7 @@ class Content(Group):
     weight: float = setting(
         "content_weight",
         "from the painting, 0, to the photograph: weight of the content loss beside the style's; where"
-        " detail_content_weight is above 0, of the photograph's detail too; 0 without a photograph: a texture",
+        " detail_content_weight is above 0, of the photograph's detail too; 0 without content: a texture",
     )
     normalization: str = setting(
         "content_normalization", "what multiplies the content loss", CONTENT_NORMALIZATION
