@@ -26,6 +26,7 @@ from nst_tf.io import files, inputs, manifest, paths, pictures
 from nst_tf.losses.objective import loss_weights
 from nst_tf.losses.values import Losses
 from nst_tf.network import convolutions
+from nst_tf.network.weights import suited
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +193,7 @@ def paint(
         InputError: As for `stylize`.
     """
     runtime.check_process()
-    chosen = formulations.suited(chosen)
+    chosen = suited(chosen)
     origin = checkpoints.Origin(chosen, loaded.descriptions)
     resumed = None if kept is None else kept.resumed
     if resumed is not None:
@@ -440,7 +441,7 @@ def evaluate(
     overrides = {"precision": "float32", "convolution": "direct"} | overrides
     if weights is not None:
         overrides["weights"] = weights
-    chosen = presets.get(preset, **(overrides | {"size": 0}))
+    chosen = suited(presets.get(preset, **(overrides | {"size": 0})))
     if not chosen.takes_steps():
         raise errors.InputError(f"color: {chosen.color.mode!r} has no losses; nothing is optimised")
     arrays = {"image": image, "content": content, "style": style}

@@ -295,8 +295,9 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
         InputError: The weights cannot be had, a picture is too small, or the run does not fit into memory.
     """
     from nst_tf.engine import formulations, memory
+    from nst_tf.network.weights import suited
 
-    config = formulations.suited(cell.config)
+    config = suited(cell.config)
     precision = runtime.resolve_precision(config.network.precision)
     styles = seen.sizes[len(seen.sizes) - seen.num_styles :]
     memory.fit(config, precision, memory.Inputs(seen.sizes[0], styles, seen.num_regions))

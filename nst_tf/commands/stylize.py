@@ -59,6 +59,7 @@ def main(values: flags.FlagValues) -> int:
         return 0 if terminal.say(presets.table()) else terminal.EXIT_FAILED
     from nst_tf.engine import checkpoints
     from nst_tf.io import inputs, pictures
+    from nst_tf.network.weights import suited
 
     with runtime.quiet():
         run = run_flags.to_run(values)
@@ -68,7 +69,7 @@ def main(values: flags.FlagValues) -> int:
         loaded = [run.load()]  # to be taken out: a large picture's memory is wanted during the run
         pictures.check_size(place, *inputs.result_size(run.config, loaded[0]))
         if resumed is not None:
-            resumed.check(checkpoints.Origin(run.config, loaded[0].descriptions))
+            resumed.check(checkpoints.Origin(suited(run.config), loaded[0].descriptions))
     if run.config.network.convolution != "direct":
         runtime.use_onednn()
     runtime.use_tensorflow_backend()

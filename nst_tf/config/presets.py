@@ -446,8 +446,8 @@ PRESETS: Mapping[str, Preset] = {entry[0].preset: Preset(*entry) for entry in _A
 def for_features(chosen: config.Config, weights: str) -> config.Config:
     """Returns the config to use with the features that a run has: Gram matrices alone with the built-in ones.
 
-    Settings that differ from the preset's are kept, another total of steps too. A config with neighbours of
-    its own stays as it is, like all other presets.
+    Settings that differ from the preset's are kept, another total of steps too; weights of content and style
+    as multiples of the preset's. A config with neighbours of its own stays as it is, like all other presets.
 
     Args:
         chosen: Of the run.
@@ -465,8 +465,12 @@ def for_features(chosen: config.Config, weights: str) -> config.Config:
             del own["steps"]
         elif "scales" not in own:
             own["steps"] = total
+    form = _BUILTIN_FORMS[chosen.preset]
+    for name, group in (("content_weight", "content"), ("style_weight", "style")):
+        if name in own:
+            own[name] *= getattr(form, group).weight / getattr(preset, group).weight
     beside_scales = {"min_scale": own.pop("min_scale", 0)} if "scales" in own else {}
-    return apply_overrides(_BUILTIN_FORMS[chosen.preset], own).replace(**beside_scales)
+    return apply_overrides(form, own).replace(**beside_scales)
 
 
 def relative_cost(name: str) -> float:

@@ -8,7 +8,6 @@ import collections
 import dataclasses
 import functools
 import gc
-import logging
 import threading
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -17,7 +16,6 @@ import tensorflow as tf
 
 from nst_tf import runtime
 from nst_tf.config import layers as vgg_layers
-from nst_tf.config import presets
 from nst_tf.config.config import Config
 from nst_tf.engine import color, inputs, loop
 from nst_tf.engine.inputs import ANY_IMAGE
@@ -26,8 +24,6 @@ from nst_tf.losses.values import Losses
 from nst_tf.network import weights
 from nst_tf.optimizers import lbfgs
 from nst_tf.tensors import Tensor
-
-_LOG = logging.getLogger(__name__)
 
 # The most formulations that a process caches: a network with Winograd's kernels takes 0.6 GB with ImageNet's
 # weights.
@@ -256,18 +252,6 @@ def _key(config: Config) -> Config:
         "total_variation_weight": float(config.total_variation.weight > 0),
     }
     return config.replace(preset="", **_OUTSIDE_OF_GRAPHS, **present)
-
-
-def suited(config: Config) -> Config:
-    """Returns the config that suits the features which the named weights give, see `presets.for_features`."""
-    if not config.takes_steps():
-        return config
-    found = presets.for_features(config, weights.resolve(config.network.weights))
-    if found is not config:
-        _LOG.warning(
-            "The preset is %s, which makes better pictures with the built-in features.", found.preset
-        )
-    return found
 
 
 def load_weights(config: Config) -> weights.Weights:

@@ -78,6 +78,8 @@ class Stylizer(tf.Module):
             raise errors.InputError(
                 f"color: {config.color.mode!r} takes no steps; stylize() makes that picture"
             )
+        if vgg_weights is None:
+            config = weights.suited(config)
         self.precision = runtime.resolve_precision(config.network.precision)
         self._given_weights, self._next_config = vgg_weights, next_config
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)

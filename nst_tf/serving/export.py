@@ -88,7 +88,7 @@ def export(
     """
     runtime.check_process()
     if vgg_weights is None:
-        config = formulations.suited(config)
+        config = weights.suited(config)
     limits = limits or default_limits(config)
     _check(config, limits)
     config = config.replace(convolution="direct")

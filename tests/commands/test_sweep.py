@@ -23,6 +23,7 @@ from tests import conftest
 
 # Shallow layers, whose graphs are soon made.
 LAYERS = ["--content_layers=relu1_1", "--style_layers=relu1_1", "--style_layer_weights=1"]
+LAYERS += ["--neighbor_layers=relu1_1"]
 QUICK = [*LAYERS, "--size=48", "--steps=2", "--precision=float32"]
 ALLOWED = ("content_weight", "scales", "style")
 

@@ -118,7 +118,9 @@ def test_every_preset_carries_its_own_name_source_and_character(name):
     ("overrides", "expected"),
     [
         ({}, {}),
-        ({"size": 300, "content_weight": 5, "seed": 3}, {"size": 300, "content_weight": 5, "seed": 3}),
+        # Five times the usual weight.
+        ({"size": 300, "content_weight": 5, "seed": 3}, {"size": 300, "content_weight": 250, "seed": 3}),
+        ({"content_weight": 0}, {"content_weight": 0}),
         ({"steps": 60}, {"steps": 60}),
         ({"scales": (0.5, 1.0)}, {"scales": (0.5, 1.0)}),
         ({"scales": (0.5, 1.0), "steps": (3, 4)}, {"scales": (0.5, 1.0), "steps": (3, 4)}),

@@ -14,6 +14,7 @@ from nst_tf.io import pictures
 from tests import conftest
 
 QUICK: dict[str, Any] = {
+    "preset": "gram",
     "weights": "random",
     "size": 48,
     "steps": 4,

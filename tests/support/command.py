@@ -97,7 +97,8 @@ def painting(folder, *arguments, **changes):
         env=environment(**changes),
     ) as process:
         assert process.stderr is not None
-        process.stderr.readline()  # the first line of progress
+        while (line := process.stderr.readline()) and not line.startswith("step "):
+            pass  # warnings come before
         try:
             yield process
         finally:
