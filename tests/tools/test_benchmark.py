@@ -254,7 +254,7 @@ def test_plans_are_told_by_run():
     """Whole, fitted, above its limit, refused."""
     cases = plans.cases(list(plans.PRESETS), [512, 8192], ["4GiB"])
     assert [case.size for case in cases if case.preset == "johnson"] == [512]
-    assert [case.size for case in cases if case.preset == "default"] == [512, 8192]
+    assert [case.size for case in cases if case.preset == "gram"] == [512, 8192]
     lines = (
         "nst_tf: memory: 9 x 9 pixels do not fit at once: parts of 256 pixels",
         "memory: 3.000 GB planned of 4.000 GB",

@@ -30,7 +30,7 @@ flags.DEFINE_list(
     "weights", ["random", "builtin", "imagenet"], "the weights to compare, as --weights of nst_tf"
 )
 flags.DEFINE_string("output", None, "the folder to write to")
-flags.DEFINE_string("preset", "default", "the formulation")
+flags.DEFINE_string("preset", "gram", "the formulation")
 flags.DEFINE_integer("size", 512, "longest side of the pictures", 64)
 flags.DEFINE_integer("steps", None, "evaluations for each picture [as the preset]", 1)
 flags.DEFINE_integer("pairs", None, "the number of pairs, first one for each photograph [all]", 1)

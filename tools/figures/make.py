@@ -2,7 +2,7 @@
 
 python tools/figures/make.py --output=tools/figures/pictures
 
-That takes about an hour on two cores; --only=steps makes steps.jpg alone.
+That takes about half an hour on two cores; --only=steps makes steps.jpg alone.
 """
 
 import functools
