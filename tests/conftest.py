@@ -12,6 +12,9 @@ import pytest
 # On a GPU, too, float32 is float32 and not rounded to ten bits first. Before TensorFlow is loaded.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
+# As the commands have it: a machine with a GPU's library and no GPU gets a line of TensorFlow's otherwise.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 # What a person has named as weights, for the tests with real ones; all other tests go without.

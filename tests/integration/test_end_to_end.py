@@ -226,18 +226,18 @@ def test_a_mistake_gets_one_line_in_a_process_of_its_own(folder, arguments, mess
 LATE_MISTAKES = [
     ([*FILES, "--weights=~nobody-here/x.h5"], "weights: there is no file"),
     ([*FILES, "--weights=photo.png"], "'.png' is not one of .h5, .npz"),
-    ([*FILES, "--size=10"], "needs 16 a side"),
+    ([*FILES, "--size=7"], "needs 8 a side"),
     ([*FILES, "--size=200000"], "the largest size that fits"),
     (
         ["--content=one.png", "--style=painting.jpg"],
-        "picture: 1 x 1 pixels; the deepest layer chosen needs 16",
+        "picture: 1 x 1 pixels; the deepest layer chosen needs 8",
     ),
     (["--content=tall.png", "--style=painting.jpg", "--size=4000"], "picture: 1 x 4000 pixels; the deepest"),
     (["--content=wide.png", "--style=painting.jpg", "--size=0"], "picture: 4000 x 1 pixels; the deepest"),
-    (["--content=photo.png", "--style=one.png"], "style: 1 x 1 pixels; the deepest layer chosen needs 16"),
+    (["--content=photo.png", "--style=one.png"], "style: 1 x 1 pixels; the deepest layer chosen needs 8"),
     (
         ["--content=photo.png", "--style=tall.png"],
-        "style: 1 x 4000 pixels; the deepest layer chosen needs 16",
+        "style: 1 x 4000 pixels; the deepest layer chosen needs 8",
     ),
     (["--style=wide.png", "--content_weight=0"], "4000 x 1 pixels; the deepest layer"),
 ]
