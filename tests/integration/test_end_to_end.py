@@ -234,10 +234,10 @@ LATE_MISTAKES = [
     ),
     (["--content=tall.png", "--style=painting.jpg", "--size=4000"], "picture: 1 x 4000 pixels; the deepest"),
     (["--content=wide.png", "--style=painting.jpg", "--size=0"], "picture: 4000 x 1 pixels; the deepest"),
-    (["--content=photo.png", "--style=one.png"], "style: 1 x 1 pixels; the deepest layer chosen needs 8"),
+    (["--content=photo.png", "--style=one.png"], "style: 1 x 1 pixels; the deepest layer chosen needs 16"),
     (
         ["--content=photo.png", "--style=tall.png"],
-        "style: 1 x 4000 pixels; the deepest layer chosen needs 8",
+        "style: 1 x 4000 pixels; the deepest layer chosen needs 16",
     ),
     (["--style=wide.png", "--content_weight=0"], "4000 x 1 pixels; the deepest layer"),
 ]
