@@ -36,7 +36,7 @@ _STRIPS: Mapping[str, Sequence[Any]] = {
     "steps": (8, 40, 140),
     "size": (128, 256, 512),
     "scales": ((1.0,), (0.25, 0.5, 1.0), (0.125, 0.25, 0.5, 1.0)),
-    "preset": ("default", "gram", "gatys2015"),
+    "preset": ("draft", "default", "gram"),
     "color": ("style", "luminance", "statistics", "only"),
     "style_scale": (0.5, 1.0, 2.0),
 }
