@@ -24,8 +24,8 @@ _SMALLEST_FACTOR = 1.01
 
 # By statistic, what `style_weight` is multiplied by so that pictures have about as much of the photograph as
 # with Gram matrices normalised as in gatys_pytorch. Wasserstein distances are about 1000 times smaller before
-# the first step, but fall less: 1000 left nothing of the photograph, 100 is an estimate. Shares of the
-# painting's Gram matrices: the losses of the presets default and gram at the end of a run are of one size.
+# the first step, but fall less: 1000 left nothing of the photograph, 100 is an estimate. With 1e9,
+# shares of the painting's Gram matrices end at a loss of the size that gram's has.
 _STATISTIC_WEIGHTS = settings.STYLE_STATISTICS.table(
     gram=1.0, gram_mean_std=1.0, wasserstein=100.0, gram_relative=1e9
 )

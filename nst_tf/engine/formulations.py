@@ -32,14 +32,8 @@ _MOST_KEPT = 2
 # Settings on which no graph depends, each with a neutral value: arguments of graphs, or used outside of them.
 _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
     **{"size": 0, "size_side": "longest", "aspect_ratio": 0.0, "scales": (1.0,), "min_scale": 0},
-    **{
-        "scale_detail": 0.0,
-        "detail_content_weight": 0.0,
-        "steps": (1,),
-        "init": "gray",
-        "noise_levels": 0.0,
-        "seed": 0,
-    },
+    **{"scale_detail": 0.0, "detail_content_weight": 0.0, "steps": (1,)},
+    **{"init": "gray", "noise_levels": 0.0, "seed": 0},
     **{"style_blend_weights": (), "style_scale": 1.0, "style_size": 0, "style_shape": "own"},
     **{"outside": "keep", "rate_pixels": 0, "weights": "auto"},
     **{"large_inputs": "reduced", "max_memory": "auto", "neighbor_content": 0.0},

@@ -102,6 +102,11 @@ def regions(guide: Tensor) -> Tensor:
     return tf.where(tf.reduce_sum(guide, axis=-1) >= 0.5, found, -1)[..., tf.newaxis]
 
 
+def cell_shares(guide: Tensor, shares: Tensor) -> Tensor:
+    """Returns the shares [1, h, w, K] of K styles at each place of a guide [1, h, w, R], from [K, R]."""
+    return tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1)
+
+
 def draw(found: Sequence[Tensor], count: int, seed: Tensor) -> tuple[list[Tensor], Tensor]:
     """Draws cells of a style picture and of its rotations, without repetition.
 

@@ -255,7 +255,7 @@ class Objective:
         guide = self.cells(query, None if masks is None else masks.content)
         index = self.matched(query, guide, banks)
         vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
-        return Matches(vectors, index, self.cell_shares(guide, shares))
+        return Matches(vectors, index, neighbors.cell_shares(guide, shares))
 
     def matched(self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank]) -> Tensor:
         """Returns the index of the nearest hypercolumn in each of K banks, [1, h, w, K] int32.
@@ -287,10 +287,6 @@ class Objective:
         empty = tf.zeros(tf.stack([1, 0, tf.shape(regions)[2], len(banks)]), tf.int32)
         index = self._network.mapped(query, of_tile, empty, vgg_layers.GRID, stride)
         return tf.ensure_shape(index, [1, None, None, len(banks)])
-
-    def cell_shares(self, guide: Tensor, shares: Tensor) -> Tensor:
-        """Returns the shares [1, h, w, K] of K styles at each cell of a guide [1, h, w, R], from [K, R]."""
-        return tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1)
 
     def bank(
         self, image: Tensor, number: Tensor | int, seed: Tensor, mask: Tensor | None = None

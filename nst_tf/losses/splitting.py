@@ -85,7 +85,7 @@ def targets(
             tuple(each.columns[tf.newaxis, :, tf.newaxis] for each in keys),
             tuple(each.regions[tf.newaxis, :, tf.newaxis, tf.newaxis] for each in keys) if masks else (),
             (neighbors.regions(guide),) if masks else (),
-            tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1),
+            neighbors.cell_shares(guide, shares),
         )
     return Split(found, drawing.seed)
 

@@ -420,7 +420,7 @@ class StatelessRun:
         own = tf.cond(tf.equal(state.step, 0), nearest, lambda: index[..., number])
         is_own = tf.equal(tf.range(tf.size(request.shares)), number)
         index = tf.ensure_shape(tf.where(is_own, own[..., tf.newaxis], index), index.shape)
-        shares = objective.cell_shares(guide, request.shares[number, tf.newaxis, tf.newaxis])[..., 0]
+        shares = neighbors.cell_shares(guide, request.shares[number, tf.newaxis, tf.newaxis])[..., 0]
         wanted = neighbors.wanted_of_style(neighbors.unit(bank.columns), own, shares)
         return index, tf.nest.map_structure(tf.add, before, wanted)
 

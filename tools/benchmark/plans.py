@@ -21,7 +21,7 @@ PRESETS: Mapping[str, Sequence[int]] = {
     "spst": (1, 1, 1, 2),
 }
 
-# Sizes that only the preset gram, the leanest, is measured at.
+# Sizes that only the preset gram is measured at.
 LARGE = 8192
 
 # The command; then the most memory that its process has had.
