@@ -267,7 +267,13 @@ def test_pictures_come_in_many_kinds_and_others_are_refused_by_name(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("used", ["nst_tf.evaluate(picture, picture, picture, **options)", "tf.ones(3) + 1"])
+@pytest.mark.parametrize(
+    "used",
+    [
+        "nst_tf.evaluate(picture, picture, picture, **options)",
+        pytest.param("tf.ones(3) + 1", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "call", ["stylize", *(pytest.param(name, marks=pytest.mark.slow) for name in ("evaluate", "Stylizer"))]
 )
@@ -381,7 +387,9 @@ def test_an_input_that_goes_away_during_the_run_costs_nothing(tmp_path):
     assert result.manifest["inputs"]["content"]["name"] == "content.png"
 
 
-@pytest.mark.parametrize("mode", ["luminance", "statistics", "match"])
+@pytest.mark.parametrize(
+    "mode", ["match", *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "statistics"))]
+)
 def test_the_losses_of_a_result_are_those_of_its_picture_in_any_colours(mode):
     result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, color=mode, **QUICK)
     plain = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, **QUICK)

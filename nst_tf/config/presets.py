@@ -353,7 +353,7 @@ DRAFT = DEFAULT.replace(
     preset="draft",
     size=256,
     scales=(0.25, 0.5, 1.0),
-    steps=(20, 16, 10),
+    steps=(20, 12, 8),
 )
 
 

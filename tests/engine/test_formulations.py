@@ -162,7 +162,7 @@ def test_those_used_last_are_kept_and_others_freed(narrow_weights):
     "options",
     [
         {"convolution": "winograd"},
-        {"convolution": "direct", "tile": "32"},
+        pytest.param({"convolution": "direct", "tile": "32"}, marks=pytest.mark.slow),
         {"convolution": "direct", "style_statistics": "wasserstein"},
     ],
 )

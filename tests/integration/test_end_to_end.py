@@ -377,7 +377,8 @@ def test_an_existing_picture_is_replaced_only_when_told(folder, monkeypatch):
     ("number", "code"),
     [
         (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
+        # SIGTERM in `test_resume`.
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
     ],
 )
@@ -535,7 +536,10 @@ def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 @pytest.mark.parametrize(
     "redirection",
-    [">/dev/full 2>/dev/full", ">&- 2>&-", pytest.param("| true", marks=pytest.mark.slow)],
+    [
+        ">/dev/full 2>/dev/full",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in (">&- 2>&-", "| true")),
+    ],
 )
 def test_a_full_or_closed_stream_costs_no_picture(redirection, folder):
     line = f'"{sys.executable}" -m nst_tf "$@" --output=out.png {redirection}'

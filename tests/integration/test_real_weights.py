@@ -35,7 +35,7 @@ def test_every_preset_equals_its_oracle(kind, preset, request):
     np.testing.assert_allclose(found.total, sum(expected), rtol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["gram", "gatys_pytorch"])
+@pytest.mark.parametrize("preset", ["gram", pytest.param("gatys_pytorch", marks=pytest.mark.slow)])
 def test_losses_fall_with_the_real_weights(preset, real_weights):
     path = str(real_weights)
     content, style = (conftest.smooth_picture(seed, 80, 96) for seed in (2, 3))

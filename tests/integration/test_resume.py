@@ -133,6 +133,7 @@ def test_a_signal_leaves_picture_and_checkpoint(folder, whole, number):
     _assert_whole(folder, whole)
 
 
+@pytest.mark.slow
 def test_what_watches_a_run_is_whole_after_it_goes_on(folder):
     showing = ["--trace=t.csv", "--animation=a.gif", "--plot=p.svg", "--logdir=logs", "--save_every=40"]
     with painting(folder, *LONG, *showing) as process:

@@ -33,7 +33,13 @@ def _cut_out(seed, hidden):
     return Image.fromarray(np.dstack([pixels, alpha]))
 
 
-@pytest.mark.parametrize("mode", ["style", "luminance", "statistics", "only", "match"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        *("style", "only", "match"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "statistics")),
+    ],
+)
 def test_hidden_colours_change_nothing(mode):
     made = [
         nst_tf.stylize(_cut_out(1, hidden), _cut_out(2, hidden[::-1]), color=mode, **QUICK).image

@@ -55,7 +55,7 @@ def _pictures(height, width):
         pytest.param((177, 190), 50, {"content_layers": ("conv1_2", "relu3_4")}, marks=pytest.mark.slow),
         ((40, 50), 64, {}),
         pytest.param((190, 180), 32, {"content_weight": 0.0}, marks=pytest.mark.slow),
-        ((190, 180), 64, {"style_weight": 0.0}),
+        pytest.param((190, 180), 64, {"style_weight": 0.0}, marks=pytest.mark.slow),
         # Each statistic is tiled below too, with regions; each padding with each pooling.
         *(
             pytest.param(
@@ -179,7 +179,13 @@ GUIDED: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("statistic", STYLE_STATISTICS)
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        pytest.param(name, marks=() if name in ("gram_relative", "wasserstein") else pytest.mark.slow)
+        for name in STYLE_STATISTICS
+    ],
+)
 def test_with_regions_styles_and_a_frame_too(statistic, narrow_weights):
     size, tile, changes = GUIDED[statistic]
     config = _config(style_statistics=statistic, **changes)
@@ -204,6 +210,7 @@ def test_with_regions_bfloat16_is_as_near_as_rounding_lets_it(narrow_weights):
     assert np.sum(exact * rounded) / (np.linalg.norm(exact) * np.linalg.norm(rounded)) > 0.98
 
 
+@pytest.mark.slow
 def test_a_smaller_halo_would_not_do(narrow_weights, monkeypatch):
     deep = {"style_layers": ("relu5_1",), "style_layer_weights": (1.0,), "content_weight": 0.0}
     config, pictures = _config(**deep), _pictures(201, 190)

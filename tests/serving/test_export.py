@@ -71,7 +71,13 @@ def _blend(styles=(served.STYLE, OTHER_STYLE), weights=(3.0, 7.0), color="style"
     }
 
 
-@pytest.mark.parametrize("color", ["style", "luminance", "statistics", "match"])
+@pytest.mark.parametrize(
+    "color",
+    [
+        *("style", "match"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "statistics")),
+    ],
+)
 def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     changes = {"style_blend_weights": (3.0, 7.0), "color": color}
     images = [
@@ -228,6 +234,7 @@ def test_a_process_without_this_package_makes_the_same_picture(folder, server, t
     assert (tmp_path / "out.png").read_bytes() == server("stylize", run)["image_bytes"][0]
 
 
+@pytest.mark.slow
 def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
     inputs = {
         "content": conftest.smooth_picture(5, 40, 44)[np.newaxis],

@@ -60,6 +60,7 @@ def test_a_served_picture_is_the_local_one(server, narrow_weights):
     assert np.abs(without.picture() - run.picture()).max() > 0.05
 
 
+@pytest.mark.slow
 def test_a_request_has_its_own_seed_of_places(server, narrow_weights):
     changes = {"size": 60, "seed": 5}
     run = _local(narrow_weights, steps=7, **changes)
@@ -79,7 +80,7 @@ def test_pixels_in_and_out(server, narrow_weights):
     np.testing.assert_array_equal(answer["image"][0], run.picture())
 
 
-@pytest.mark.parametrize("color", ["style", "luminance"])
+@pytest.mark.parametrize("color", [pytest.param("style", marks=pytest.mark.slow), "luminance"])
 def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     """Their banks differ in size."""
     styles, weights = (served.STYLE, OTHER_STYLE), (3.0, 7.0)

@@ -73,7 +73,7 @@ def test_both_protocols_bring_the_local_picture(settings, addresses, local_pictu
 OTHER_STYLE = served.decode(served.encode(conftest.smooth_picture(7, 40, 60)))
 
 
-@pytest.mark.parametrize("color", [None, "luminance"])
+@pytest.mark.parametrize("color", [pytest.param(None, marks=pytest.mark.slow), "luminance"])
 def test_both_protocols_bring_the_local_picture_of_several_styles(color, addresses, narrow_weights):
     weights = (0.1, 0.7)  # which float32 rounds
     chosen = presets.get(served.CONFIG, style_blend_weights=weights, color=color or served.CONFIG.color.mode)
@@ -172,6 +172,7 @@ def _served_version(address):
     return max(int(status["version"]) for status in statuses if status["state"] == "AVAILABLE")
 
 
+@pytest.mark.slow
 def test_a_new_version_takes_over_without_a_failure(model, addresses, local_picture):
     """Requests run all the while; each is answered by one version or the other."""
     shutil.copytree(model / "1", model / "incoming")

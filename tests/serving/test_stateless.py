@@ -21,6 +21,10 @@ STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 # Rules and starts that the code of another case takes as well.
 RARELY: list[tuple[str, dict[str, Any]]] = [
     ("tf_tutorial", {}),
+    ("keras_example", {}),
+    ("anishathalye", {"noise_levels": 20.0}),
+    ("johnson", {"history": 3}),
+    ("crowsonkb", {}),
     ("keras_example", {"optimizer": "momentum"}),
     ("udacity", {"optimizer": "rmsprop"}),
     ("anhtu96", {"init": "gray"}),
@@ -39,10 +43,6 @@ def _stateless_run(config, narrow_weights):
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("keras_example", {}),
-        ("anishathalye", {"noise_levels": 20.0}),
-        ("johnson", {"history": 3}),
-        ("crowsonkb", {}),
         ("anishathalye", {"pyramid_levels": 3}),
         ("gram", {"color": "statistics", "style_scale": 0.5}),
         ("johnson", {"color": "match"}),

@@ -1,10 +1,12 @@
 """The command in a process that kills itself at a moment: python -m tests.support.killed MOMENT COUNT FLAGS.
 
 A moment is a key of `MOMENTS`, a function that files are written by; the process ends at its call of that
-number, from 1.
+number, from 1. Checkpoints are written however long writing takes: how many a run writes would depend on the
+machine otherwise.
 """
 
 import functools
+import math
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import safetensors.numpy
 
 from nst_tf.commands import main
+from nst_tf.engine import checkpoints
 
 
 def _kill() -> None:
@@ -60,4 +63,5 @@ if __name__ == "__main__":
     _, moment, number, *flags = sys.argv
     module, name, die = MOMENTS[moment]
     _patch(module, name, int(number), die)
+    checkpoints._SHARE = math.inf
     sys.exit(main.main(["nst_tf", *flags], prepare=True))
