@@ -388,7 +388,8 @@ def _planned(
     if resumed is None:
         return memory.Plan(chosen, precision, sizes)
     fitted = resumed.fitted(chosen)
-    return memory.Plan(chosen, fitted.network.precision, sizes, resumed.scale_index, fitted)
+    precision = runtime.resolve_precision(fitted.network.precision)
+    return memory.Plan(chosen, precision, sizes, resumed.scale_index, fitted)
 
 
 def _shaping(loaded: inputs.LoadedInputs) -> np.ndarray:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import nst_tf
 from nst_tf import runtime
-from nst_tf.engine import color, memory
+from nst_tf.engine import checkpoints, color, memory
 from nst_tf.io import manifest, pictures
 from nst_tf.network import convolutions, weights
 from tests import conftest
@@ -213,6 +213,18 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path):
     np.testing.assert_array_equal(later.image, whole.image)
     assert [row.total for row in later.trace] == [row.total for row in whole.trace]
     assert later.manifest == whole.manifest
+
+
+def test_a_run_of_any_precision_goes_on_with_what_it_came_to(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    settings: dict[str, Any] = {"size": 48, "steps": 40, "scales": (1.0,), **QUICK, "precision": "auto"}
+    nst_tf.stylize(CONTENT, STYLE, checkpoint=path, on_progress=lambda at: at.step >= 7, **settings)
+    kept = checkpoints.read(path)
+    assert kept.origin.config.network.precision == "auto"
+    assert kept.config.network.precision == runtime.resolve_precision("auto")
+    assert kept.config.network.convolution in ("direct", "winograd", "prepared")
+    later = nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **settings)
+    np.testing.assert_array_equal(later.image, nst_tf.stylize(CONTENT, STYLE, **settings).image)
 
 
 def test_a_run_in_python_keeps_checkpoints_while_it_goes_on(tmp_path):

@@ -1,8 +1,10 @@
 """A run goes on from its checkpoint as if it had never ended; on the narrow network."""
 
 import functools
+import json
 import logging
 import os
+import struct
 from typing import Any
 
 import numpy as np
@@ -213,6 +215,33 @@ def test_what_is_no_checkpoint_gets_one_line(checkpoint, tmp_path, kind):
 def test_tensors_of_another_shape_are_refused(narrow_weights, checkpoint):
     with pytest.raises(errors.InputError, match="has no image of this run's shape"):
         _run(narrow_weights, _config(size=80), checkpoint)
+
+
+def _rewritten(path, **changes):
+    """Replaces tensors of a checkpoint."""
+    with safetensors.safe_open(path, framework="np") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    safetensors.numpy.save_file({**tensors, **changes}, path, metadata)
+
+
+@pytest.mark.parametrize("name", ["image", "state/image"])
+def test_a_picture_that_is_not_finite_is_refused(narrow_weights, checkpoint, name):
+    _rewritten(checkpoint.path, **{name: np.full([1, 24, 32, 3], np.nan, np.float32)})
+    with pytest.raises(errors.InputError, match=r"^checkpoint: .* numbers that no run makes"):
+        _run(narrow_weights, _config(), checkpoints.read(checkpoint.path))
+
+
+@pytest.mark.parametrize("name", ["trace", "callbacks/Animation/0/frames"])
+def test_a_tensor_of_a_type_that_numpy_lacks_gets_one_line(checkpoint, name):
+    _rewritten(checkpoint.path, **{name: np.zeros([2, 7], np.uint8)})
+    data = checkpoint.path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header[name]["dtype"] = "F8_E4M3"
+    text = json.dumps(header).encode()
+    checkpoint.path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    with pytest.raises(errors.InputError, match=r"^checkpoint: .* cannot be read"):
+        checkpoints.read(checkpoint.path).arrays("callbacks/Animation/0")
 
 
 class _Unwritable:
