@@ -392,9 +392,11 @@ def test_an_animation_goes_on_with_its_frames(tmp_path):
     np.testing.assert_array_equal(later.to_keep()["frames"], whole.to_keep()["frames"])
 
 
-def test_an_animation_that_was_not_kept_says_what_is_missing(tmp_path, caplog):
+@pytest.mark.parametrize("shape", [None, (2, 16, 18, 3), (0, 16, 16, 3), (16, 16, 3), (1,)])
+def test_an_animation_that_was_not_kept_says_what_is_missing(tmp_path, caplog, shape):
     watching = animation.Animation(tmp_path / "run.gif")
-    watching.on_resume((Scale(16, 16, 6, 1.0),), lambda: np.zeros((16, 16, 3), np.float32), 3, {})
+    kept = {} if shape is None else {"frames": np.zeros(shape, np.uint8)}
+    watching.on_resume((Scale(16, 16, 6, 1.0),), lambda: np.zeros((16, 16, 3), np.float32), 3, kept)
     assert "the frames before step 3 are missing" in caplog.text
     assert len(watching.to_keep()["frames"]) == 1
 
