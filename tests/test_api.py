@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -275,6 +276,26 @@ def test_pictures_come_in_many_kinds_and_others_are_refused_by_name(tmp_path):
     ):
         with pytest.raises(nst_tf.InputError, match=f"^{name}: a (int|dict); allowed"):
             nst_tf.stylize(*arguments, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("checkpoint", 3), ("checkpoint", b"a.checkpoint"), ("checkpoint_every", "soon")),
+        *(("on_progress", 3), ("callbacks", 3), ("callbacks", ["a"]), ("callbacks", _EveryStep())),
+    ],
+)
+def test_what_watches_a_run_is_refused_by_name(tmp_path, name, value):
+    options: dict[str, Any] = {"checkpoint": tmp_path / "a", "size": 48, **QUICK, name: value}
+    with pytest.raises(nst_tf.InputError, match=f"^{name}: .*; allowed: "):
+        nst_tf.stylize(CONTENT, STYLE, **options)
+
+
+@pytest.mark.parametrize("path", [3, None, b"a.png", io.BytesIO()])
+def test_a_picture_is_saved_to_a_path(path):
+    result = nst_tf.stylize(CONTENT, STYLE, color="only")
+    with pytest.raises(nst_tf.InputError, match=r"^path: a \w+; allowed: a path$"):
+        result.save(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
