@@ -248,7 +248,8 @@ def test_a_file_system_that_cannot_flush_or_lock_costs_nothing(tmp_path, monkeyp
 
     monkeypatch.setattr(fcntl, "flock", refused)
     monkeypatch.setattr(os, "fsync", refused)
-    monkeypatch.setattr(os, "chmod", refused)
+    monkeypatch.setattr(os, "fchmod", refused)
+    (tmp_path / "file").write_bytes(b"before")
     with files.replacing(tmp_path / "file") as file:
         file.write(b"text")
     assert (tmp_path / "file").read_bytes() == b"text"
