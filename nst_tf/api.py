@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import numbers
 import os
 import pathlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -62,6 +63,7 @@ class Result:
 
     def save_picture(self, path: str | os.PathLike[str], *, bit_depth: int = 8) -> None:
         """Writes the picture alone, as `save` does, in place of another and of that one's manifest."""
+        errors.require(isinstance(path, str | os.PathLike), "path", f"a {type(path).__name__}", "a path")
         pictures.write(
             self.image,
             path,
@@ -127,6 +129,7 @@ def stylize(
             nothing has been computed; or another program took memory that the run had been planned with.
     """
     runtime.check_process()
+    _check_watching(on_progress, callbacks)
     kept = None if checkpoint is None else _kept(paths.typed(checkpoint, "checkpoint"), checkpoint_every)
     init = _taken_picture(overrides)
     chosen = presets.get(preset, **overrides)
@@ -146,6 +149,21 @@ def stylize(
     return result
 
 
+def _check_watching(on_progress: object, callbacks: object) -> None:
+    """Checks what is to watch a run, which would fail in its midst.
+
+    Raises:
+        InputError: It cannot be called, or is no callback.
+    """
+    if not (on_progress is None or callable(on_progress)):
+        raise errors.InputError(f"on_progress: a {type(on_progress).__name__}; allowed: a function")
+    wrong = [callbacks]
+    if isinstance(callbacks, Sequence):
+        wrong = [each for each in callbacks if not isinstance(each, Callback)]
+    for each in wrong:
+        raise errors.InputError(f"callbacks: a {type(each).__name__}; allowed: a list of Callback objects")
+
+
 def _taken_picture(overrides: dict[str, Any]) -> Any:
     """Returns a picture that is the `init` of overrides, where a name then stands for it; else None."""
     init = overrides.get("init")
@@ -161,7 +179,8 @@ def _kept(path: pathlib.Path, every_s: float) -> checkpoints.Checkpoints:
     Raises:
         InputError: It cannot be read, or the time makes no sense.
     """
-    errors.require(every_s > 0, "checkpoint_every", every_s, "above 0; leave checkpoint out to write none")
+    allowed = "above 0; leave checkpoint out to write none"
+    errors.require(isinstance(every_s, numbers.Real) and every_s > 0, "checkpoint_every", every_s, allowed)
     pictures.check_file(path, True, "checkpoint")
     return checkpoints.Checkpoints(
         path, every_s, resumed=checkpoints.read(path) if os.path.exists(path) else None
@@ -388,7 +407,8 @@ def _planned(
     if resumed is None:
         return memory.Plan(chosen, precision, sizes)
     fitted = resumed.fitted(chosen)
-    return memory.Plan(chosen, fitted.network.precision, sizes, resumed.scale_index, fitted)
+    precision = runtime.resolve_precision(fitted.network.precision)
+    return memory.Plan(chosen, precision, sizes, resumed.scale_index, fitted)
 
 
 def _shaping(loaded: inputs.LoadedInputs) -> np.ndarray:

@@ -13,14 +13,18 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         """Keeps the message, without the middle of one that carries a whole array."""
-        message = r"\n".join(message.splitlines())  # a file's name may have line breaks
-        half = _LONGEST_MESSAGE // 2
-        long = len(message) > _LONGEST_MESSAGE
-        super().__init__(f"{message[:half]} ... {message[-half:]}" if long else message)
+        super().__init__(shortened(r"\n".join(message.splitlines())))  # a file's name may have line breaks
 
 
 # Far more characters than a message of one line needs.
 _LONGEST_MESSAGE = 2000
+
+
+def shortened(message: str) -> str:
+    """Returns a message without the middle of one that is too long: names in a file may have any length."""
+    half = _LONGEST_MESSAGE // 2
+    long = len(message) > _LONGEST_MESSAGE
+    return f"{message[:half]} ... {message[-half:]}" if long else message
 
 
 def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str = "") -> InputError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 import nst_tf
 from nst_tf import runtime
-from nst_tf.engine import color, memory
+from nst_tf.engine import checkpoints, color, memory
 from nst_tf.io import manifest, pictures
 from nst_tf.network import convolutions, weights
 from tests import conftest
@@ -215,6 +216,18 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path):
     assert later.manifest == whole.manifest
 
 
+def test_a_run_of_any_precision_goes_on_with_what_it_came_to(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    settings: dict[str, Any] = {"size": 48, "steps": 40, "scales": (1.0,), **QUICK, "precision": "auto"}
+    nst_tf.stylize(CONTENT, STYLE, checkpoint=path, on_progress=lambda at: at.step >= 7, **settings)
+    kept = checkpoints.read(path)
+    assert kept.origin.config.network.precision == "auto"
+    assert kept.config.network.precision == runtime.resolve_precision("auto")
+    assert kept.config.network.convolution in ("direct", "winograd", "prepared")
+    later = nst_tf.stylize(CONTENT, STYLE, checkpoint=path, **settings)
+    np.testing.assert_array_equal(later.image, nst_tf.stylize(CONTENT, STYLE, **settings).image)
+
+
 def test_a_run_in_python_keeps_checkpoints_while_it_goes_on(tmp_path):
     path, seen = tmp_path / "run.checkpoint", []
     nst_tf.stylize(
@@ -263,6 +276,26 @@ def test_pictures_come_in_many_kinds_and_others_are_refused_by_name(tmp_path):
     ):
         with pytest.raises(nst_tf.InputError, match=f"^{name}: a (int|dict); allowed"):
             nst_tf.stylize(*arguments, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("checkpoint", 3), ("checkpoint", b"a.checkpoint"), ("checkpoint_every", "soon")),
+        *(("on_progress", 3), ("callbacks", 3), ("callbacks", ["a"]), ("callbacks", _EveryStep())),
+    ],
+)
+def test_what_watches_a_run_is_refused_by_name(tmp_path, name, value):
+    options: dict[str, Any] = {"checkpoint": tmp_path / "a", "size": 48, **QUICK, name: value}
+    with pytest.raises(nst_tf.InputError, match=f"^{name}: .*; allowed: "):
+        nst_tf.stylize(CONTENT, STYLE, **options)
+
+
+@pytest.mark.parametrize("path", [3, None, b"a.png", io.BytesIO()])
+def test_a_picture_is_saved_to_a_path(path):
+    result = nst_tf.stylize(CONTENT, STYLE, color="only")
+    with pytest.raises(nst_tf.InputError, match=r"^path: a \w+; allowed: a path$"):
+        result.save(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import nst_tf
 from nst_tf import errors
+from nst_tf.network import prepared
 from nst_tf.serving import export
 from tests import conftest
 
@@ -84,6 +85,14 @@ REFUSED = {
 def test_a_state_changes_no_picture(state, usual):
     with SAME[state]():
         np.testing.assert_array_equal(_paint(), usual)
+
+
+@pytest.mark.skipif(not prepared.is_available(), reason="TensorFlow has no such convolutions here")
+def test_a_tape_changes_no_picture_of_prepared_convolutions():
+    deep = {**SETTINGS, "content_layers": ("relu4_2",), "precision": "bfloat16", "convolution": "prepared"}
+    with tf.GradientTape():
+        made = nst_tf.stylize(CONTENT, STYLE, **deep).image
+    np.testing.assert_array_equal(made, nst_tf.stylize(CONTENT, STYLE, **deep).image)
 
 
 def test_functions_that_run_eagerly_change_no_more_than_rounding(usual):

@@ -71,7 +71,8 @@ class Animation(callback.Callback):
     ) -> Collection[int]:
         """Takes up the frames of the checkpoint; without them says that the animation begins here."""
         frames = kept.get("frames", np.zeros([0]))
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        width, height = _fitted(scales[-1].width, scales[-1].height)
+        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3) or not frames.size:
             _log.warning("animation: the frames before step %d are missing: they were not kept", step)
             frames = np.zeros([0])
         return self._begin(scales, picture, frames)

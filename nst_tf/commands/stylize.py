@@ -196,6 +196,9 @@ def _divergence(result: "Result") -> str:
 # A run of fewer steps at its last scale says nothing about its settings.
 _FEWEST_STEPS = 10
 
+# Products of gradients overflow float32 from about the square of this on.
+_LARGE_LOSS = 1e15
+
 # The largest standard deviation of a colour channel in a picture that looks uniform: two levels of 255.
 _UNIFORM = 2 / 255
 
@@ -207,7 +210,8 @@ def _hint(result: "Result") -> str | None:
     if len(totals) >= _FEWEST_STEPS and min(totals[1:]) >= totals[0]:
         never = "the loss never fell at the last scale"
         if result.config.optimizer.name == "lbfgs" or not rate:
-            return f"{never}. Weights too small for float32 are the likely cause: make them larger"
+            small, larger = ("large", "smaller") if totals[0] > _LARGE_LOSS else ("small", "larger")
+            return f"{never}. Weights too {small} for float32 are the likely cause: make them {larger}"
         return f"{never}. A learning rate of {rate:g} is the likely cause: try --learning_rate={rate / 10:g}"
     if result.trace and result.image.std(axis=(0, 1)).max() < _UNIFORM:
         return (

@@ -170,7 +170,7 @@ class Checkpoint:
         with _reading(self.path) as file:
             names = list(file.keys())
             found = [name for name in names if name.startswith(f"{prefix}/")]
-            return {name.removeprefix(f"{prefix}/"): file.get_tensor(name) for name in found}
+            return {name.removeprefix(f"{prefix}/"): _tensor(file, name) for name in found}
 
 
 # safetensors' names of TensorFlow's types.
@@ -230,7 +230,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     with _reading(path) as file:
         text = (file.metadata() or {}).get(_KEY, "{}")
         names = list(file.keys())
-        rows = file.get_tensor(_TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
+        rows = _tensor(file, _TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
     try:
         header = json.loads(text)
         if header["version"] != _VERSION:
@@ -296,6 +296,19 @@ def _reading(path: pathlib.Path) -> Iterator[Any]:
         raise errors.InputError(
             f"checkpoint: {path} cannot be read: {why}; remove it to begin anew"
         ) from None
+
+
+def _tensor(file: Any, name: str) -> np.ndarray:
+    """Returns a tensor of a file that has been opened.
+
+    Raises:
+        SafetensorError: NumPy has not its type.
+    """
+    try:
+        found: np.ndarray = file.get_tensor(name)
+    except AttributeError as error:
+        raise safetensors.SafetensorError(errors.one_line(error)) from None
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

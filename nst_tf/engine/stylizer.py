@@ -106,11 +106,31 @@ class Stylizer(tf.Module):
         self._state = _Held(self._algorithm.optimizer.init(image))
         if checkpoint is not None:
             checkpoint.fill(self.state(), formulations.put)
+            self._check_filled(checkpoint)
             self._steps_done.assign(checkpoint.steps_done)
+
+    def _check_filled(self, checkpoint: Checkpoint) -> None:
+        """Checks what a checkpoint has put into the variables.
+
+        Raises:
+            InputError: The run would fail with it, or has nothing to go on from.
+        """
+        # The next image, and what the optimiser has for a picture.
+        shown = self._algorithm.optimizer.output(
+            self.image.value(), formulations.values(self._state.variables)
+        )
+        good = all(bool(tf.reduce_all(tf.math.is_finite(each))) for each in (self.image.value(), shown))
+        for matches in self._targets.variables.neighbors:
+            index, sizes = matches.index.value(), [each.value().shape[1] for each in matches.vectors]
+            good = good and bool(tf.reduce_all((index >= 0) & (index < sizes)))
+        if not good:
+            raise errors.InputError(
+                f"checkpoint: {checkpoint.path} has numbers that no run makes; remove it to begin anew"
+            )
 
     def _set_config(self, config: Config) -> None:
         """Makes the formulation and the optimiser of a config."""
-        self.config = config.replace(convolution=resolve(config.network.convolution, self.precision))
+        self.config = self._resolved(config)
         self._formulation = formulations.for_pictures(
             self.config,
             self.precision,
@@ -124,6 +144,11 @@ class Stylizer(tf.Module):
             self._formulation.objective,
             loop.make_optimizer(self.config, self.scales[-1].height * self.scales[-1].width),
         )
+
+    def _resolved(self, config: Config) -> Config:
+        """Returns a config without "auto", which another machine could take for something else."""
+        convolution = resolve(config.network.convolution, self.precision)
+        return config.replace(convolution=convolution, precision=self.precision)
 
     def state(self) -> dict[str, tf.Variable]:
         """Returns the variables that decide the steps to come by name: image, matches, the optimiser's."""
@@ -204,7 +229,7 @@ class Stylizer(tf.Module):
         self._good_image = None
         if self._next_config is not None:
             config = self._next_config(scale_index)
-            if config.replace(convolution=self.config.network.convolution) != self.config:
+            if self._resolved(config) != self.config:
                 self._set_config(config)
         size = self.scales[scale_index][:2]
         state = formulations.values(self._state.variables)

@@ -9,6 +9,7 @@ import copy
 import errno
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import stat
@@ -24,8 +25,9 @@ try:
 except ImportError:  # Windows, where a file in use cannot be removed either
     fcntl = None  # type: ignore[assignment]
 
-# The beginning of every temporary's name.
-_PREFIX = ".nst_tf-"
+# The name of every temporary: this, and so many random bytes in hexadecimal.
+_PREFIX, _RANDOM_BYTES = ".nst_tf-", 8
+_NAME = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
 
 # What a file system answers that cannot flush, which is no failure of writing.
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
@@ -281,7 +283,8 @@ def remove_abandoned(folder: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
         for path in folder.glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError):
-                _remove_if_abandoned(path)
+                if _NAME.fullmatch(path.name):  # another's name may begin like ours
+                    _remove_if_abandoned(path)
 
 
 def _remove_if_abandoned(path: pathlib.Path) -> None:
@@ -330,7 +333,7 @@ def _locked_folder(parent: pathlib.Path) -> tuple[pathlib.Path, int | None]:
 
 
 def _new_name() -> str:
-    return f"{_PREFIX}{secrets.token_hex(8)}"
+    return f"{_PREFIX}{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def _lock(handle: int) -> None:

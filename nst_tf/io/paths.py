@@ -15,8 +15,9 @@ def typed(text: str | os.PathLike[str], name: str) -> pathlib.Path:
         name: What the path is, for error messages.
 
     Raises:
-        InputError: No file can have that path, or it is relative to a folder that has been removed.
+        InputError: It is no path, no file can have it, or it is relative to a folder that has been removed.
     """
+    errors.require(isinstance(text, str | os.PathLike), name, f"a {type(text).__name__}", "a path")
     path = pathlib.Path(os.path.expanduser(text))
     if str(path).startswith(settings.SAMPLE_PREFIX):  # no path, but the name of one of the package's pictures
         return path

@@ -587,8 +587,11 @@ def _sixteen_bits(
 def _outdated(place: files.Place) -> list[str]:
     """Returns the name of the manifest beside a picture, if there is one."""
     name = place.name + MANIFEST_SUFFIX
+    path = place.path.with_name(name)
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return []
     try:
-        with open(place.path.with_name(name), "rb") as file:
+        with open(path, "rb") as file:
             found = json.loads(file.read(_LONGEST_MANIFEST))
     except (OSError, ValueError, RecursionError):
         return []

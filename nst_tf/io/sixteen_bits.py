@@ -109,6 +109,9 @@ def tiff(pixels: np.ndarray, profile: bytes, text: str | None, dpi: Dpi | None) 
     """Yields the parts of a TIFF; arguments as for `png`, but for the text, which needs no keyword.
 
     Strips of pixels come first, then the directory that says where they are; hence the list in between.
+
+    Raises:
+        OSError: It would be larger than places in it can be.
     """
     height, width, channels = pixels.shape
     rows_of_strips = [*_strips(pixels)]
@@ -133,9 +136,13 @@ def tiff(pixels: np.ndarray, profile: bytes, text: str | None, dpi: Dpi | None) 
     }
     padding = bytes(sum(sizes) % 2)  # a directory begins at an even place
     end = 8 + sum(sizes) + len(padding)
+    try:
+        directory = _directory(fields, end)
+    except struct.error:
+        raise OSError("over 4 GB, the most that a TIFF can have; write PNG instead") from None
     yield struct.pack("<2sHI", b"II", 42, end)
     yield from strips
-    yield padding + _directory(fields, end)
+    yield padding + directory
 
 
 def _resolution(dpi: Dpi) -> Mapping[int, tuple[int, Sequence[int]]]:

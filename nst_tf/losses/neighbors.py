@@ -102,6 +102,28 @@ def regions(guide: Tensor) -> Tensor:
     return tf.where(tf.reduce_sum(guide, axis=-1) >= 0.5, found, -1)[..., tf.newaxis]
 
 
+def regions_of_style(guide: Tensor) -> Tensor:
+    """Returns the region of each cell of a style picture, as `regions` does.
+
+    A region that most of no cell belongs to, of lines or dots, has the cells with most of it.
+    """
+    most = tf.reduce_max(guide, axis=[1, 2], keepdims=True)
+    return regions(tf.where(most > 0.5, guide, tf.math.divide_no_nan(guide, most)))
+
+
+def shares_of_drawn(shares: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+    """Returns the shares [K, R] of styles of which something was drawn in a region, adding up to the same.
+
+    Args:
+        shares: [K, R].
+        drawn: For each style the regions of its bank, [N] int32.
+    """
+    numbers = tf.range(tf.shape(shares)[1])
+    has = [tf.reduce_any(tf.equal(each[:, tf.newaxis], numbers), axis=0) for each in drawn]
+    left = shares * tf.cast(tf.stack(has), tf.float32)
+    return left * tf.math.divide_no_nan(tf.reduce_sum(shares, axis=0), tf.reduce_sum(left, axis=0))
+
+
 def cell_shares(guide: Tensor, shares: Tensor) -> Tensor:
     """Returns the shares [1, h, w, K] of K styles at each place of a guide [1, h, w, R], from [K, R]."""
     return tf.reduce_sum(guide[:, :, :, tf.newaxis] * shares, axis=-1)
@@ -111,7 +133,8 @@ def draw(found: Sequence[Tensor], count: int, seed: Tensor) -> tuple[list[Tensor
     """Draws cells of a style picture and of its rotations, without repetition.
 
     Args:
-        found: For each rotation the regions of its cells, from `regions`; those of -1 are not drawn.
+        found: For each rotation the regions of its cells; those of -1 are not drawn, but for one where there
+            are no others.
         count: The most that are drawn.
         seed: [2] int32.
 
@@ -121,7 +144,7 @@ def draw(found: Sequence[Tensor], count: int, seed: Tensor) -> tuple[list[Tensor
     """
     flat = tf.concat([tf.reshape(each, [-1]) for each in found], axis=0)
     keys = tf.where(flat < 0, -1.0, tf.random.stateless_uniform(tf.shape(flat), seed))
-    number = tf.minimum(count, tf.reduce_sum(tf.cast(flat >= 0, tf.int32)))
+    number = tf.minimum(count, tf.maximum(1, tf.reduce_sum(tf.cast(flat >= 0, tf.int32))))
     drawn = tf.math.top_k(keys, number).indices
     places = tf.tensor_scatter_nd_update(tf.fill(tf.shape(flat), -1), drawn[:, tf.newaxis], tf.range(number))
     parts = tf.split(places, tf.stack([tf.size(each) for each in found]), num=len(found))

@@ -255,6 +255,8 @@ class Objective:
         guide = self.cells(query, None if masks is None else masks.content)
         index = self.matched(query, guide, banks)
         vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
+        if masks is not None:
+            shares = neighbors.shares_of_drawn(shares, [bank.regions for bank in banks])
         return Matches(vectors, index, neighbors.cell_shares(guide, shares))
 
     def matched(self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank]) -> Tensor:
@@ -302,8 +304,9 @@ class Objective:
         config = self._config.neighbors
         turns = range(4 if config.rotations else 1)
         guides_turned = [self.cells(*neighbors.turned(image, mask, turn)) for turn in turns]
+        regions_of = neighbors.regions if mask is None else neighbors.regions_of_style
         places, regions = neighbors.draw(
-            [neighbors.regions(each) for each in guides_turned],
+            [regions_of(each) for each in guides_turned],
             config.vectors,
             seed + tf.stack([0, number]),
         )

@@ -85,7 +85,10 @@ def targets(
             tuple(each.columns[tf.newaxis, :, tf.newaxis] for each in keys),
             tuple(each.regions[tf.newaxis, :, tf.newaxis, tf.newaxis] for each in keys) if masks else (),
             (neighbors.regions(guide),) if masks else (),
-            neighbors.cell_shares(guide, shares),
+            neighbors.cell_shares(
+                guide,
+                neighbors.shares_of_drawn(shares, [each.regions for each in keys]) if masks else shares,
+            ),
         )
     return Split(found, drawing.seed)
 
@@ -101,7 +104,8 @@ def _banks(
         sized.append((tf.unstack(tf.shape(seen)[1:3]), own))
     places, regions = {}, {}
     for index, layer in enumerate(drawing.layers):
-        found = [neighbors.regions(_guide(layer, *each)) for each in sized]
+        regions_of = neighbors.regions if mask is None else neighbors.regions_of_style
+        found = [regions_of(_guide(layer, *each)) for each in sized]
         seed = drawing.seed + tf.constant([index + 1, 0])
         places[layer], regions[layer] = neighbors.draw(found, drawing.most, seed)
     columns = {layer: tf.zeros([tf.size(each), net.channels(layer)]) for layer, each in regions.items()}

@@ -77,6 +77,10 @@ class Conv2D(keras.layers.Conv2D):
 
     _turned: Tensor = None
 
+    def add_weight(self, *args: Any, **options: Any) -> Any:
+        """Makes a variable that no tape watches of itself: TensorFlow has no gradient of `convolve`."""
+        return super().add_weight(*args, **options | {"trainable": False})
+
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Sets kernel and bias, once."""
         super().set_weights(weights)

@@ -3,6 +3,7 @@
 import configparser
 import contextlib
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -312,6 +313,19 @@ def test_a_standard_stream_may_be_closed(closed, code):
 def test_what_standard_error_cannot_show_is_escaped(capsys):
     assert main.main(["nst_tf", "--content=a\nb\udc80.png", "--style=s", "--output=o.png"]) == 2
     assert "there is no file a\\nb\\udc80.png" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_printable_line_whatever_a_file_says(capsys, monkeypatch):
+    logger = logging.getLogger("nst_tf")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "handlers", [])
+    terminal.show_warnings()
+    logger.warning("made with %s", "\x1b[31mred\n" + "x" * 100_000)
+    terminal.complain("stylize", "y" * 100_000)
+    warning, complaint = capsys.readouterr().err.splitlines()
+    assert warning.startswith(r"made with \x1b[31mred\nxxx")
+    assert complaint.startswith("nst_tf: yyy")
+    assert max(len(warning), len(complaint)) < 2100
 
 
 @pytest.fixture(name="handlers")

@@ -47,7 +47,8 @@ def test_a_loss_that_never_falls_gets_its_likely_cause():
     with_rate = _hint(rising, optimizer="adam", learning_rate=500.0)
     assert str(with_rate).startswith("the loss never fell at the last scale. A learning rate of 500 is")
     assert str(with_rate).endswith("try --learning_rate=50")
-    assert "make them larger" in str(_hint([1.0] * 12))
+    assert "too small for float32 are the likely cause: make them larger" in str(_hint([1.0] * 12))
+    assert "too large for float32 are the likely cause: make them smaller" in str(_hint([1e30] * 12))
 
 
 def test_only_the_last_scale_counts():

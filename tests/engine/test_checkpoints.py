@@ -1,8 +1,10 @@
 """A run goes on from its checkpoint as if it had never ended; on the narrow network."""
 
 import functools
+import json
 import logging
 import os
+import struct
 from typing import Any
 
 import numpy as np
@@ -215,6 +217,33 @@ def test_tensors_of_another_shape_are_refused(narrow_weights, checkpoint):
         _run(narrow_weights, _config(size=80), checkpoint)
 
 
+def _rewritten(path, **changes):
+    """Replaces tensors of a checkpoint."""
+    with safetensors.safe_open(path, framework="np") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    safetensors.numpy.save_file({**tensors, **changes}, path, metadata)
+
+
+@pytest.mark.parametrize("name", ["image", "state/image"])
+def test_a_picture_that_is_not_finite_is_refused(narrow_weights, checkpoint, name):
+    _rewritten(checkpoint.path, **{name: np.full([1, 24, 32, 3], np.nan, np.float32)})
+    with pytest.raises(errors.InputError, match=r"^checkpoint: .* numbers that no run makes"):
+        _run(narrow_weights, _config(), checkpoints.read(checkpoint.path))
+
+
+@pytest.mark.parametrize("name", ["trace", "callbacks/Animation/0/frames"])
+def test_a_tensor_of_a_type_that_numpy_lacks_gets_one_line(checkpoint, name):
+    _rewritten(checkpoint.path, **{name: np.zeros([2, 7], np.uint8)})
+    data = checkpoint.path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header[name]["dtype"] = "F8_E4M3"
+    text = json.dumps(header).encode()
+    checkpoint.path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    with pytest.raises(errors.InputError, match=r"^checkpoint: .* cannot be read"):
+        checkpoints.read(checkpoint.path).arrays("callbacks/Animation/0")
+
+
 class _Unwritable:
     """A run of which nothing is asked but whether it is sound."""
 
@@ -363,9 +392,11 @@ def test_an_animation_goes_on_with_its_frames(tmp_path):
     np.testing.assert_array_equal(later.to_keep()["frames"], whole.to_keep()["frames"])
 
 
-def test_an_animation_that_was_not_kept_says_what_is_missing(tmp_path, caplog):
+@pytest.mark.parametrize("shape", [None, (2, 16, 18, 3), (0, 16, 16, 3), (16, 16, 3), (1,)])
+def test_an_animation_that_was_not_kept_says_what_is_missing(tmp_path, caplog, shape):
     watching = animation.Animation(tmp_path / "run.gif")
-    watching.on_resume((Scale(16, 16, 6, 1.0),), lambda: np.zeros((16, 16, 3), np.float32), 3, {})
+    kept = {} if shape is None else {"frames": np.zeros(shape, np.uint8)}
+    watching.on_resume((Scale(16, 16, 6, 1.0),), lambda: np.zeros((16, 16, 3), np.float32), 3, kept)
     assert "the frames before step 3 are missing" in caplog.text
     assert len(watching.to_keep()["frames"]) == 1
 

@@ -204,9 +204,21 @@ def test_what_a_killed_process_left_is_removed_by_the_next_writer(tmp_path, writ
     assert os.listdir(tmp_path) == ["other.png"]
 
 
+def test_what_is_named_like_a_temporary_and_is_none_stays(tmp_path):
+    (tmp_path / ".nst_tf-pictures").mkdir()
+    (tmp_path / ".nst_tf-pictures" / "mine.png").write_bytes(b"picture")
+    (tmp_path / f".nst_tf-{'0' * 16}.png").write_bytes(b"picture")
+    with files.replacing(tmp_path / "other.png") as file:
+        file.write(b"picture")
+    assert sorted(os.listdir(tmp_path)) == [
+        *(".nst_tf-0000000000000000.png", ".nst_tf-pictures", "other.png")
+    ]
+    assert (tmp_path / ".nst_tf-pictures" / "mine.png").exists()
+
+
 def test_a_system_without_locks_writes_as_well(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
-    (tmp_path / ".nst_tf-left").write_bytes(b"half")
+    (tmp_path / f".nst_tf-{'0' * 16}").write_bytes(b"half")
     with files.replacing(tmp_path / "file") as file:
         file.write(b"text")
     with files.temporary_folder(tmp_path) as folder:
@@ -221,10 +233,10 @@ def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    (tmp_path / ".nst_tf-used").write_bytes(b"perhaps by another machine")
+    (tmp_path / f".nst_tf-{'0' * 16}").write_bytes(b"perhaps by another machine")
     with files.replacing(tmp_path / "file") as file:
         file.write(b"text")
-    assert sorted(os.listdir(tmp_path)) == [".nst_tf-used", "file"]
+    assert sorted(os.listdir(tmp_path)) == [f".nst_tf-{'0' * 16}", "file"]
 
 
 @pytest.mark.parametrize("error", [1, 22, 95])
@@ -236,7 +248,8 @@ def test_a_file_system_that_cannot_flush_or_lock_costs_nothing(tmp_path, monkeyp
 
     monkeypatch.setattr(fcntl, "flock", refused)
     monkeypatch.setattr(os, "fsync", refused)
-    monkeypatch.setattr(os, "chmod", refused)
+    monkeypatch.setattr(os, "fchmod", refused)
+    (tmp_path / "file").write_bytes(b"before")
     with files.replacing(tmp_path / "file") as file:
         file.write(b"text")
     assert (tmp_path / "file").read_bytes() == b"text"

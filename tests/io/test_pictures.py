@@ -622,10 +622,13 @@ def test_a_manifest_beside_a_picture_goes_with_it_and_another_file_stays(tmp_pat
     (tmp_path / "a.png.json").write_text('{"config": {}}')
     (tmp_path / "b.png.json").write_text('{"mine": 1}')
     (tmp_path / "c.png.json").mkdir()
-    for name in "abc":
+    os.mkfifo(tmp_path / "d.png.json")
+    for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(b"before")
         pictures.write(PICTURE, tmp_path / f"{name}.png")
-    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "b.png.json", "c.png", "c.png.json"]
+    assert sorted(os.listdir(tmp_path)) == [
+        *("a.png", "b.png", "b.png.json", "c.png", "c.png.json", "d.png", "d.png.json")
+    ]
 
 
 class _Foreign:

@@ -215,3 +215,13 @@ def test_a_failed_write_of_sixteen_bits_leaves_nothing(tmp_path, monkeypatch):
         pictures.write(IMAGE, tmp_path / "out.png", bit_depth=16)
     assert (tmp_path / "out.png").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_a_tiff_of_over_4_gb_is_an_error_of_writing(monkeypatch):
+    class Large(bytes):
+        def __len__(self):
+            return 2**32
+
+    monkeypatch.setattr(zlib, "compress", lambda _: Large())
+    with pytest.raises(OSError, match="over 4 GB"):
+        next(sixteen_bits.tiff(sixteen_bits.to_uint16(IMAGE), PROFILE, None, None))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 import nst_tf
@@ -241,6 +242,34 @@ def test_a_region_is_matched_to_its_own_part_of_the_painting(narrow_weights):
     np.testing.assert_allclose(matches.shares, np.ones((1, 12, 16, 1)), atol=1e-6)
 
 
+def test_a_region_of_dots_is_matched_to_the_cells_that_have_them(narrow_weights):
+    judge = _objective(narrow_weights, style_rotations=False)
+    query, style = _picture(1, 48, 64), _picture(2, 48, 64)
+    own, theirs = np.zeros((1, 48, 64, 2), np.float32), np.zeros((1, 48, 64, 2), np.float32)
+    own[..., :32, 0] = own[..., 32:, 1] = 1
+    theirs[:, ::16, ::16, 1] = 1  # one pixel of sixteen in a cell
+    theirs[..., 0] = 1 - theirs[..., 1]
+    masks = Masks(tf.constant(own), (tf.constant(theirs),))
+    (matches,) = _targets(judge, [style], query, masks=masks).neighbors
+    found = matches.vectors[0].numpy()[0, :, 0][matches.index.numpy()[0, :, 8:, 0]].reshape(-1, 22)
+    columns = _columns(judge, style)[::4, ::4].reshape(-1, 22)
+    columns /= np.linalg.norm(columns, axis=-1, keepdims=True)
+    assert np.linalg.norm(found[:, np.newaxis] - columns, axis=-1).min(1).max() < 1e-4
+
+
+def test_a_style_with_nothing_in_whole_cells_counts_nowhere(narrow_weights):
+    judge = _objective(narrow_weights, style_rotations=False)
+    query, styles = _picture(1, 48, 64), [_picture(2, 50, 66), _picture(3, 50, 66)]
+    edge, all_ = np.zeros((1, 50, 66, 1), np.float32), np.ones((1, 50, 66, 1), np.float32)
+    edge[:, 48:, 64:] = 1  # beyond the last cell
+    whole = tf.ones([1, 48, 64, 1])
+    for masks, expected in (((edge, edge), (0, 0)), ((edge, all_), (0, 1)), ((all_, all_), (0.5, 0.5))):
+        (matches,) = _targets(
+            judge, styles, query, masks=Masks(whole, tuple(map(tf.constant, masks)))
+        ).neighbors
+        np.testing.assert_allclose(matches.shares, np.broadcast_to(expected, (1, 12, 16, 2)), atol=1e-6)
+
+
 def test_losses_of_several_styles_are_added_by_their_shares(narrow_weights):
     judge, image = _objective(narrow_weights), tf.constant(_picture(1))
     styles, query = [_picture(2), _picture(4)], _picture(3)
@@ -277,6 +306,19 @@ def test_a_resumed_run_does_not_match_anew(tmp_path):
     assert checkpoints.read(path).scale_index == 1
     resumed = nst_tf.stylize(content, style, **options)
     np.testing.assert_array_equal(resumed.image, whole.image)
+
+
+@pytest.mark.parametrize("value", [-1, 2**31 - 1])
+def test_matches_of_places_that_a_bank_lacks_are_refused(tmp_path, value):
+    content, style = (conftest.smooth_picture(seed, 48, 64) for seed in (1, 2))
+    options: dict[str, Any] = {**RUN, "checkpoint": tmp_path / "a.checkpoint"}
+    nst_tf.stylize(content, style, on_progress=lambda progress: progress.step >= 3, **options)
+    with safetensors.safe_open(options["checkpoint"], framework="np") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors["matches"][0, -1, -1, 0] = value
+    safetensors.numpy.save_file(tensors, options["checkpoint"], metadata)
+    with pytest.raises(nst_tf.InputError, match=r"^checkpoint: .* numbers that no run makes"):
+        nst_tf.stylize(content, style, **options)
 
 
 def test_a_search_in_bfloat16_finds_places_as_near():
