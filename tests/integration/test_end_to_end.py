@@ -487,6 +487,7 @@ def test_sixteen_bits_are_written_with_the_photographs_pixels_an_inch(folder, mo
     assert np.abs(shown[0] - shown[1]).max() <= 1
 
 
+@pytest.mark.slow
 def test_one_sees_it_happen_in_the_photographs_colours(folder):
     showing = ["--animation=a.gif", "--plot=p.png", "--comparison=c.jpg", "--logdir=old", "--save_every=4"]
     arguments = [*FILES, "--output=out.png", *QUICK, *showing, "--color=luminance", "--overwrite"]
@@ -550,6 +551,7 @@ def test_a_full_or_closed_stream_costs_no_picture(redirection, folder):
     assert Image.open(folder / "out.png").size == (48, 36)
 
 
+@pytest.mark.slow
 def test_a_picture_whose_folder_goes_away_is_kept_elsewhere(folder):
     (folder / "gone").mkdir()
     (folder / "temporary").mkdir()

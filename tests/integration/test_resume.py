@@ -219,6 +219,7 @@ def test_a_run_without_steps_has_none(folder, monkeypatch):
     assert answer(flags)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_costs_nothing_else(folder):
     output = "x" * 244 + ".png"  # with .json it has 253 bytes, with .checkpoint 259
     finished = run(folder, *FILES, *QUICK, f"--output={output}", OFTEN, "--steps=100")

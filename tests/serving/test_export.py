@@ -224,6 +224,7 @@ open(output, "wb").write(data)
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_this_package_makes_the_same_picture(folder, server, tmp_path):
     run = served.pictures() | served.settings()
     np.savez(tmp_path / "inputs.npz", **run)

@@ -70,6 +70,7 @@ def test_a_request_has_its_own_seed_of_places(server, narrow_weights):
     assert other["image_bytes"][0] != answer["image_bytes"][0]
 
 
+@pytest.mark.slow
 def test_pixels_in_and_out(server, narrow_weights):
     content, style = (conftest.smooth_picture(seed, *size) for seed, size in ((5, (40, 44)), (6, (30, 60))))
     run = stylizer.Stylizer(
