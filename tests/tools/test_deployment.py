@@ -148,15 +148,14 @@ def test_the_health_check_sees_a_server_and_a_missing_one(server):
         assert run(closed.getsockname()[1]) != 0
 
 
-def _nginx_config(server, folder, ports):
+def _nginx_config(server, folder, ports, most_pictures):
     """Returns the file's text with this machine's addresses, and without what an older nginx lacks."""
     text = NGINX.replace("${NST_TOKEN}", TOKEN)
     text = re.sub(r"serving:8500 resolve", f"127.0.0.1:{server.grpc_port}", text)
     text = re.sub(r"serving:8501 resolve", f"127.0.0.1:{server.rest_port}", text)
     text = text.replace("listen 8500;\n    http2 on;", f"listen 127.0.0.1:{ports[0]} http2;")
     text = text.replace("listen 8501;", f"listen 127.0.0.1:{ports[1]};")
-    # The one replica here is sent what three are there, so that the limit is reached by one.
-    text = text.replace("limit_conn pictures 3;", "limit_conn pictures 1;")
+    text = text.replace("limit_conn pictures 3;", f"limit_conn pictures {most_pictures};")
     text = text.replace("client_max_body_size 512m;", "client_max_body_size 1m;")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"  {kind}_temp_path {folder / kind};\n" for kind in kinds)
@@ -170,14 +169,14 @@ def _free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-@pytest.fixture(scope="module")
-def balancer(server, tmp_path_factory):
-    """The program nginx with the file's own configuration before the stand-in; yields its two ports."""
+@contextlib.contextmanager
+def _nginx(server, folder, most_pictures):
+    """Runs nginx with the file's own configuration before the stand-in; yields its two ports."""
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if nginx is None:
         pytest.skip("nginx is not installed")
-    folder, ports = tmp_path_factory.mktemp("nginx"), _free_ports(2)
-    (folder / "nginx.conf").write_text(_nginx_config(server, folder, ports))
+    ports = _free_ports(2)
+    (folder / "nginx.conf").write_text(_nginx_config(server, folder, ports, most_pictures))
     command = [nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -186,6 +185,13 @@ def balancer(server, tmp_path_factory):
         finally:
             process.terminate()
             process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def balancer(server, tmp_path_factory):
+    """Yields the ports of a balancer with as many pictures at a time as the one replica here has."""
+    with _nginx(server, tmp_path_factory.mktemp("nginx"), most_pictures=1) as ports:
+        yield ports
 
 
 def _until_listening(ports, process, seconds=10.0):
@@ -208,6 +214,9 @@ def _get(port, path, token=TOKEN, body=None):
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+
+
+PREDICT = ("/v1/models/nst:predict", TOKEN, b'{"inputs": [1.5]}')
 
 
 class Calls:
@@ -288,11 +297,10 @@ def _held(monkeypatch):
 
 def test_probes_are_answered_while_pictures_are_painted(balancer, monkeypatch):
     grpc_port, rest_port = balancer
-    predict = ("/v1/models/nst:predict", TOKEN, b'{"inputs": [1.5]}')
     with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel, futures.ThreadPoolExecutor() as pool:
         calls = Calls(channel)
         with _held(monkeypatch) as begun:
-            painted, posted = calls.predict(), pool.submit(_get, rest_port, *predict)
+            painted, posted = calls.predict(), pool.submit(_get, rest_port, *PREDICT)
             for _ in range(2):
                 assert begun.acquire(timeout=30.0)
             start = time.monotonic()
@@ -300,8 +308,25 @@ def test_probes_are_answered_while_pictures_are_painted(balancer, monkeypatch):
             assert _get(rest_port, "/v1/models/nst")[0] == 200
             # One picture more is refused at once, by both.
             assert _code(calls.predict().result) == "RESOURCE_EXHAUSTED"
-            code, text = _get(rest_port, *predict)
+            code, text = _get(rest_port, *PREDICT)
             assert (code, "being painted" in json.loads(text)["error"]) == (429, True)
             assert time.monotonic() - start < 5.0
         assert tf.make_ndarray(painted.result().outputs["y"]).tolist() == [0.0]
+        assert posted.result()[0] == 200
+
+
+def test_a_picture_that_finds_no_replica_free_is_told_so(server, tmp_path, monkeypatch):
+    """As when one of three replicas is gone, and three pictures are let through."""
+    with _nginx(server, tmp_path, most_pictures=3) as (grpc_port, rest_port):
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            with _held(monkeypatch) as begun:
+                painted = Calls(channel).predict()
+                assert begun.acquire(timeout=30.0)
+                assert _code(Calls(channel).predict().result) == "UNAVAILABLE"
+            assert painted.result().model_spec.version.value == 1
+        with futures.ThreadPoolExecutor() as pool, _held(monkeypatch) as begun:
+            posted = pool.submit(_get, rest_port, *PREDICT)
+            assert begun.acquire(timeout=30.0)
+            text = b'{"error": "no replica is free, or it has ended meanwhile"}'
+            assert _get(rest_port, *PREDICT) == (503, text)
         assert posted.result()[0] == 200
