@@ -323,7 +323,7 @@ _FAILURES: dict[str, tuple[type[Exception], str]] = {
     "UNAVAILABLE": (
         ServerError,
         "{server} cannot be reached: {detail}; check that it runs, and the port: TensorFlow Serving has 8500"
-        " for grpc, 8501 for http",
+        " for grpc, 8501 for http, a gateway with TLS wants grpcs or https",
     ),
     transports.TLS_FAILED: (
         errors.InputError,

@@ -49,8 +49,8 @@ _GRPC_PORTS = {"grpc": 8500, "grpcs": 443}
 GATEWAY_TIMEOUT, WRONG_ANSWER = "GATEWAY_TIMEOUT", "WRONG_ANSWER"
 TLS_FAILED, PROXY_FAILED = "TLS_FAILED", "PROXY_FAILED"
 
-# How gRPC says that TLS failed: a handshake, or a certificate.
-_GRPC_TLS = re.compile(r"(?i)\bssl\b.*\b(handshake|routines)\b|tls handshake|CERTIFICATE_VERIFY_FAILED")
+# How gRPC says that TLS failed: the handshake, a certificate, or what a server speaks within TLS (ALPN).
+_GRPC_TLS = re.compile(r"(?i)handshake|certificate|\bSSL|\bALPN\b")
 
 # gRPC's names of the HTTP codes of TensorFlow Serving (http_server.cc) and of proxies before it.
 _HTTP_CODES = {
@@ -202,7 +202,8 @@ class _GrpcConnection(Connection):
             raise CallError(WRONG_ANSWER, "with tensors that are not a batch of one") from None
 
     def _failed(self, code: str, details: str) -> CallError:
-        if code == "UNAVAILABLE" and _GRPC_TLS.search(details):
+        encrypted = self.address.scheme in access.ENCRYPTED
+        if code == "UNAVAILABLE" and encrypted and _GRPC_TLS.search(details):
             return CallError(TLS_FAILED, details)
         return CallError(PROXY_FAILED if code == "UNAVAILABLE" and self.proxy else code, details)
 

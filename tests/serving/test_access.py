@@ -189,6 +189,23 @@ def test_https_at_a_silent_port_is_no_late_answer(monkeypatch):
             _ask(address, timeout_s=0.1)
 
 
+def test_grpc_at_an_https_port_is_no_server_that_is_away(certificate):
+    with _rest(certificate) as server:
+        address = server.address.replace("https:", "grpcs:")
+        with pytest.raises(errors.InputError, match=f"^server: no encrypted connection to {address}: .*ALPN"):
+            _ask(address, ca_file=certificate[1])
+
+
+@pytest.mark.parametrize("protocol", SERVE)
+def test_a_port_with_tls_asked_without_it_is_told_of(protocol, certificate):
+    with SERVE[protocol](certificate) as server:
+        address = server.address.replace("s:", ":")
+        with pytest.raises(
+            client.ServerError, match=f"^{address} cannot be .*with TLS wants grpcs or https$"
+        ):
+            _ask(address)
+
+
 def _dead_port():
     """Returns a socket that is bound, but does not listen, and its port."""
     closed = socket.socket()
