@@ -532,36 +532,9 @@ def test_a_deadline_ends_a_loop(client):
     _until(lambda: client.post({"inputs": ["a"]})[0] == 200, SLACK_S)
 
 
-def _grpc_status(client):
-    request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "toy"})
-    return client.models.GetModelStatus(request, timeout=30.0)
-
-
-def test_calls_beyond_the_threads_of_grpc_are_refused_and_rest_has_its_own(client):
-    """As in TensorFlow Serving: N threads allow N - 1 calls; others, status among them, are refused."""
-    running = [client.loops_forever(3.0) for _ in range(GRPC_THREADS - 2)]
-    assert len(_grpc_status(client).model_version_status) == 1
-    running += [client.loops_forever(3.0)]
-
-    def refused():
-        try:
-            return not _grpc_status(client)
-        except grpc.RpcError as error:
-            return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-    _until(refused, 2.5)
-    # Never run: loops may keep all of TensorFlow's threads.
-    assert _code(lambda: client.predict("", content_bytes=[b"a"]))[0] == "RESOURCE_EXHAUSTED"
-    assert client.http("GET", "/v1/models/toy")[0] == 200
-    running[0].cancel()  # frees nothing: the prediction runs until its deadline
-    assert _code(lambda: _grpc_status(client))[0] == "RESOURCE_EXHAUSTED"
-    for call in running[1:]:
-        assert _code(call.result)[0] == "DEADLINE_EXCEEDED"
-    _until(lambda: not refused(), SLACK_S)
-
-
-def test_requests_beyond_the_threads_of_rest_wait(client, monkeypatch):
-    """As in TensorFlow Serving: N threads allow N - 1 requests; others, status among them, wait."""
+@contextlib.contextmanager
+def _held(monkeypatch):
+    """Holds every prediction; yields a function that waits until a number more have begun."""
     begun, going, run = threading.Semaphore(0), threading.Event(), models.Version.run
 
     def waits(*args, **kwargs):
@@ -569,21 +542,59 @@ def test_requests_beyond_the_threads_of_rest_wait(client, monkeypatch):
         assert going.wait(timeout=30.0)
         return run(*args, **kwargs)
 
-    monkeypatch.setattr(models.Version, "run", waits)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        try:
-            asked = [pool.submit(client.post, {"inputs": ["a"]})]
+    def have_begun(count):
+        for _ in range(count):
             assert begun.acquire(timeout=30.0)
+
+    monkeypatch.setattr(models.Version, "run", waits)
+    try:
+        yield have_begun
+    finally:
+        going.set()
+
+
+def _grpc_status(client):
+    """Returns the code of a request for the status."""
+    request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "toy"})
+    try:
+        client.models.GetModelStatus(request, timeout=30.0)
+    except grpc.RpcError as error:
+        return error.code().name
+    return "OK"
+
+
+def test_calls_beyond_the_threads_of_grpc_are_refused_and_rest_has_its_own(client, monkeypatch):
+    """As in TensorFlow Serving: N threads allow N - 1 calls; others, status among them, are refused."""
+    with _held(monkeypatch) as have_begun:
+        request = client.request("scale", x=[[1.0, 1.0]])
+        running = [client.predictions.Predict.future(request, timeout=30.0) for _ in range(GRPC_THREADS - 2)]
+        have_begun(GRPC_THREADS - 2)
+        _until(lambda: _grpc_status(client) == "OK", SLACK_S)
+        running += [client.predictions.Predict.future(request, timeout=30.0)]
+        have_begun(1)
+        assert _grpc_status(client) == "RESOURCE_EXHAUSTED"
+        assert _code(lambda: client.predict("scale", x=[[1.0, 1.0]]))[0] == "RESOURCE_EXHAUSTED"
+        assert client.http("GET", "/v1/models/toy")[0] == 200
+        running[0].cancel()  # frees nothing: the prediction runs on
+        assert _grpc_status(client) == "RESOURCE_EXHAUSTED"
+    for call in running[1:]:
+        assert tf.make_ndarray(call.result().outputs["y"]).tolist() == [[2.0, 2.0]]
+    _until(lambda: _grpc_status(client) == "OK", SLACK_S)
+
+
+def test_requests_beyond_the_threads_of_rest_wait(client, monkeypatch):
+    """As in TensorFlow Serving: N threads allow N - 1 requests; others, status among them, wait."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with _held(monkeypatch) as have_begun:
+            asked = [pool.submit(client.post, {"inputs": ["a"]}) for _ in range(REST_THREADS - 2)]
+            have_begun(REST_THREADS - 2)
             assert client.http("GET", "/v1/models/toy")[0] == 200
-            asked += [pool.submit(client.post, {"inputs": ["a"]}) for _ in range(REST_THREADS - 2)]
-            for _ in range(REST_THREADS - 2):
-                assert begun.acquire(timeout=30.0)
-            status = pool.submit(client.http, "GET", "/v1/models/toy")
-            assert not concurrent.futures.wait([status], timeout=0.3).done
-            assert len(_grpc_status(client).model_version_status) == 1
-        finally:
-            going.set()
-        assert [one.result()[0] for one in (*asked, status)] == [200] * REST_THREADS
+            asked += [pool.submit(client.post, {"inputs": ["a"]})]
+            have_begun(1)
+            asked += [pool.submit(client.http, "GET", "/v1/models/toy")]
+            assert not concurrent.futures.wait(asked, timeout=0.3).done
+            assert _grpc_status(client) == "OK"
+        assert [one.result()[0] for one in asked] == [200] * REST_THREADS
 
 
 def test_idle_connections_lock_nobody_out(client):
