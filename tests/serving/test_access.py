@@ -77,6 +77,13 @@ def _rest(certificate=None, answer=None):
     """Yields a server with `seen`; `answer` is (status, text) to answer with."""
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.seen, server.answer, server.daemon_threads = [], answer, True
+    server.connections, accept = 0, server.get_request
+
+    def counted():
+        server.connections += 1
+        return accept()
+
+    server.get_request = counted
     server.handle_error = lambda *_: None  # a client that does not trust the certificate goes away
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -171,11 +178,13 @@ def test_a_certificate_that_is_not_trusted_gets_one_line(protocol, certificate):
 
 
 @pytest.mark.parametrize("protocol", SERVE)
-def test_tls_at_a_port_without_it_gets_one_line_and_is_not_tried_again(protocol):
+def test_tls_at_a_port_without_it_gets_one_line(protocol):
     with SERVE[protocol]() as server:
         address = server.address.replace(f"{protocol}:", f"{protocol}s:")
         with pytest.raises(errors.InputError, match=f"^server: no encrypted connection to {address}: "):
             _ask(address)
+        if protocol == "http":
+            assert server.connections == 1  # it is not tried again
 
 
 def test_https_at_a_silent_port_is_no_late_answer(monkeypatch):
