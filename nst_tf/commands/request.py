@@ -32,13 +32,18 @@ or --color, or any of --size, --num_steps, --seed and the three other weights, t
 preset, "default" unless named. Name the one that the server's model was exported from: a client cannot see
 it. With --progress, Ctrl-C keeps the picture so far, and so does a server that fails on the way; it works
 with one style and the model's own colours only.
+
+A server behind a gateway may want TLS and a key, which comes from the environment and is never shown:
+
+  nst_tf request --server=https://HOST --ca_file=ca.pem --header='authorization=Bearer $TOKEN' ...
 """
 
 _NAME = "request"
 
 # The flags by type, with their help; in brackets what `serving.client` has where they are not given.
 _STRINGS: Mapping[str, str] = {
-    "server": "grpc://HOST:8500, http://HOST:8501 or https://HOST",
+    "server": "grpc://HOST:8500 or http://HOST:8501; with TLS, grpcs://HOST or https://HOST",
+    "ca_file": "with TLS: a PEM file of the certificates to trust [those of gRPC, of requests]",
     "model": "the model's name on the server",
     "content": "the photograph: a picture file",
     "color": f"whose colours: {', '.join(COLORS)} [the model's own choice]",
@@ -75,6 +80,13 @@ def define(values: flags.FlagValues) -> None:
         "the painting: a picture file; several with commas, or the flag several times",
         flag_values=values,
     )
+    flags.DEFINE_multi_string(
+        "header",
+        None,
+        "a header to send, such as a key: NAME=VALUE, with a $VARIABLE of the environment in the value, in"
+        " single quotes: 'authorization=Bearer $TOKEN'; several: the flag several times",
+        flag_values=values,
+    )
     flags.DEFINE_list(
         "style_blend_weights",
         None,
@@ -90,7 +102,7 @@ def define(values: flags.FlagValues) -> None:
 def groups() -> Mapping[str, Sequence[str]]:
     """Returns {heading: flags below it}."""
     return {
-        "Flags of the server": ("server", "model", "version", "timeout_s"),
+        "Flags of the server": ("server", "model", "version", "timeout_s", "header", "ca_file"),
         "Flags of the pictures": ("content", "style", "output", "overwrite"),
         "Flags of the run": (
             *("preset", "size", "num_steps", "seed"),
@@ -125,7 +137,7 @@ def main(values: flags.FlagValues) -> int:
 def _request(values: flags.FlagValues) -> int:
     """Checks everything that can be checked early, asks, writes, says where the picture is."""
     from nst_tf.io import inputs
-    from nst_tf.serving import client
+    from nst_tf.serving import access, client
 
     terminal.show_warnings()
     # Of requests that are repeated urllib3 says something in words of its own.
@@ -135,6 +147,8 @@ def _request(values: flags.FlagValues) -> int:
         "style_blend_weights": _weights(values["style_blend_weights"].value),
         "settings": _settings(values, len(styles)),
         **{name: values[name].value for name in ("color", "model", "version")},
+        "headers": access.headers_from_environment(values["header"].value or ()),
+        "ca_file": _path(values, "ca_file") if values["ca_file"].value is not None else None,
     }
     options |= {
         name: values[name].value for name in ("steps_now", "timeout_s") if values[name].value is not None

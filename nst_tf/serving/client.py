@@ -9,6 +9,7 @@ import importlib
 import io
 import logging
 import numbers
+import os
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from nst_tf import errors, runtime
 from nst_tf.config.settings import COLORS, LARGEST_NUMBER, WITHOUT_STEPS
 from nst_tf.io import inputs, pictures
 from nst_tf.losses.values import Losses
-from nst_tf.serving import transports
+from nst_tf.serving import access, transports
 from nst_tf.serving.settings import Settings as Settings
 from nst_tf.serving.settings import is_number
 
@@ -35,6 +36,8 @@ STEPS_NOW = 10
 
 # A version is an int64 on the wire; a socket counts its time-out's milliseconds in an int32.
 _LAST_VERSION, _LONGEST_S = 2**63 - 1, 2_000_000
+
+_ADDRESSES = "grpc://HOST:PORT, http://HOST:PORT, grpcs://HOST, https://HOST"
 
 # Characters of what a server says: a line or two.
 _LONGEST_DETAIL = 500
@@ -76,6 +79,8 @@ def request_stylization(
     on_progress: Callable[[Answer], object] | None = None,
     steps_now: int = STEPS_NOW,
     timeout_s: float = TIMEOUT_S,
+    headers: Mapping[str, str] | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
 ) -> Answer:
     """Requests a photograph, painted like a painting, from a model server.
 
@@ -84,7 +89,8 @@ def request_stylization(
     `settings`.
 
     Args:
-        server: `grpc://host:8500`, `http://host:8501` or `https://host`.
+        server: `grpc://host:8500`, `http://host:8501`, or, for a gateway with TLS, `grpcs://host` or
+            `https://host`.
         content: The photograph: a path, a Pillow image or an array.
         style: The painting, likewise, or a list of several.
         style_blend_weights: One weight for each painting, of which only the proportions count; None for equal
@@ -97,12 +103,15 @@ def request_stylization(
             style, without weights and colour.
         steps_now: Steps of one call; halved when the server's own time-out is too short.
         timeout_s: Seconds without an answer after which a call is given up.
+        headers: {name: value} to send with every call, such as an API key; the values are in no message.
+        ca_file: A PEM file of the certificates to trust, with `grpcs://` and `https://`; None for the usual.
 
     Raises:
         InputError: An argument is not allowed, by this client or by the server.
         ServerError: The server could not be reached, took too long or failed.
     """
     address = check_server(server)
+    way = access.check(address, headers, ca_file)
     errors.require(settings or not on_progress, "settings", settings, "all of them, for a run with progress")
     _check(model, version, steps_now, timeout_s)
     styles, signature = inputs.as_list(style), "stylize" if settings else "serving_default"
@@ -115,7 +124,7 @@ def request_stylization(
     tensors |= settings.tensors() if settings else {}
     encoded = [_encode(picture, errors.numbered("style", index)) for index, picture in enumerate(styles)]
     tensors |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
-    connection = transports.connect(address, model, version, timeout_s)
+    connection = transports.connect(address, model, version, timeout_s, way)
     with contextlib.closing(connection), explaining(connection):
         if settings and on_progress:
             return _paint_in_steps(
@@ -159,12 +168,13 @@ def check_server(server: str) -> urllib.parse.SplitResult:
         # name with an empty or overlong part.
         named = bool(address.hostname and address.hostname.rstrip(".").encode("idna")) and address.port != 0
         printable = server.isprintable() and " " not in server
-        rest = address.query or address.fragment or (address.scheme == "grpc" and address.path.strip("/"))
+        is_grpc = address.scheme.startswith("grpc")
+        rest = address.query or address.fragment or (is_grpc and address.path.strip("/"))
         usable = named and printable and not rest and address.scheme in transports.LIBRARIES
     except (AttributeError, TypeError, ValueError):  # the former two: it is no text
         usable = False
     server = re.sub("//[^/]*@", "//", server) if isinstance(server, str) else server  # without a password
-    errors.require(usable, "server", repr(server), "grpc://HOST:PORT, http://HOST:PORT, https://HOST")
+    errors.require(usable, "server", repr(server), _ADDRESSES)
     try:
         for library in transports.LIBRARIES[address.scheme]:
             importlib.import_module(library)
@@ -286,7 +296,11 @@ _FAILURES: dict[str, tuple[type[Exception], str]] = {
     ),
     **dict.fromkeys(
         ("UNAUTHENTICATED", "PERMISSION_DENIED"),
-        (errors.InputError, "server: {server} wants a login, which is not supported: {detail}"),
+        (
+            errors.InputError,
+            "server: {server} wants a login{other}: {detail}; send one in a header, as"
+            " --header='authorization=Bearer $TOKEN' does",
+        ),
     ),
     _NO_SIGNATURE: (
         errors.InputError,
@@ -309,16 +323,27 @@ _FAILURES: dict[str, tuple[type[Exception], str]] = {
     "UNAVAILABLE": (
         ServerError,
         "{server} cannot be reached: {detail}; check that it runs, and the port: TensorFlow Serving has 8500"
-        " for grpc, 8501 for http",
+        " for grpc, 8501 for http, a gateway with TLS wants grpcs or https",
+    ),
+    transports.TLS_FAILED: (
+        errors.InputError,
+        "server: no encrypted connection to {server}: {detail}; name the port that speaks TLS, {plain}:// for"
+        " one that does not, or with ca_file the certificates to trust",
+    ),
+    transports.PROXY_FAILED: (
+        ServerError,
+        "{server} was asked through the proxy {proxy}, and that failed: {detail}; if it is no proxy for this"
+        " server, add the host to no_proxy",
     ),
     "DEADLINE_EXCEEDED": (
         ServerError,
-        "{server} gave no answer within {timeout_s:g} s; allow more with timeout_s, or ask for fewer steps",
+        "{server}{through} gave no answer within {timeout_s:g} s; allow more with timeout_s, or ask for fewer"
+        " steps",
     ),
     transports.GATEWAY_TIMEOUT: (
         ServerError,
-        "{server} gave up by a time-out of its own: {detail}; TensorFlow Serving's for REST is 30 s without"
-        " --rest_api_timeout_in_ms: use grpc, or --progress with few --steps_now for a single style",
+        "{server}{through} gave up by a time-out of its own: {detail}; TensorFlow Serving's for REST is 30 s"
+        " without --rest_api_timeout_in_ms: use grpc, or --progress with few --steps_now for a single style",
     ),
 }
 _OTHER_FAILURE = (ServerError, "{server} failed: {code}: {detail}")
@@ -335,9 +360,19 @@ def explaining(connection: transports.Connection) -> Iterator[None]:
         model = repr(connection.model) + (f" version {connection.version}" if connection.version else "")
         parts = {
             "code": error.code,
-            "detail": transports.readable(error.detail)[:_LONGEST_DETAIL] or "it does not say why",
+            "detail": _detail(connection, error) or "it does not say why",
+            "other": f" other than {sent} sent" if (sent := ", ".join(connection.access.headers)) else "",
+            "plain": connection.address.scheme.removesuffix("s"),
+            "proxy": connection.proxy,
+            "through": f" (through the proxy {connection.proxy})" if connection.proxy else "",
             "model": model,
         }
         parts["signature"] = missing[1] if missing else ""
         server = f"{connection.address.scheme}://{connection.address.netloc.rpartition('@')[2]}"
         raise kind(text.format(server=server, timeout_s=connection.timeout_s, **parts)) from None
+
+
+def _detail(connection: transports.Connection, error: transports.CallError) -> str:
+    """Returns what of a failure's text is worth a person's time, without secrets that a server repeats."""
+    text = connection.access.without_secrets(error.detail)
+    return transports.readable(text)[:_LONGEST_DETAIL]

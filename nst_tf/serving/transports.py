@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from nst_tf.serving import access
+
 _Answer = typing.TypeVar("_Answer")
 
 Input = bytes | list[bytes] | np.int32 | np.float32 | np.ndarray
@@ -39,12 +41,16 @@ _ATTEMPTS, _FIRST_PAUSE_S = 5, 0.5
 # For each of REST's attempts; Linux itself retries a connection after 1 and 3 seconds.
 _CONNECT_TIMEOUT_S = 4.0
 
-# TensorFlow Serving's own port for gRPC.
-_GRPC_PORT = 8500
+# The ports for gRPC where none is named: TensorFlow Serving's own, and that of gateways.
+_GRPC_PORTS = {"grpc": 8500, "grpcs": 443}
 
-# Codes in addition to gRPC's: a time-out of the server's own or of a proxy before it; an answer that no model
-# of this package gives.
+# Codes in addition to gRPC's: a time-out of the server's own or of a gateway before it; an answer that no
+# model of this package gives; no connection by TLS; a failure that may be that of a proxy.
 GATEWAY_TIMEOUT, WRONG_ANSWER = "GATEWAY_TIMEOUT", "WRONG_ANSWER"
+TLS_FAILED, PROXY_FAILED = "TLS_FAILED", "PROXY_FAILED"
+
+# How gRPC says that TLS failed: the handshake, a certificate, or what a server speaks within TLS (ALPN).
+_GRPC_TLS = re.compile(r"(?i)handshake|certificate|\bSSL|\bALPN\b")
 
 # gRPC's names of the HTTP codes of TensorFlow Serving (http_server.cc) and of proxies before it.
 _HTTP_CODES = {
@@ -66,7 +72,7 @@ class CallError(Exception):
     """A call failed.
 
     Attributes:
-        code: gRPC's name of the status, `GATEWAY_TIMEOUT`, `WRONG_ANSWER`, or another text.
+        code: gRPC's name of the status, a code of this module, or another text.
         detail: The message of the server or the library, perhaps in several lines.
     """
 
@@ -105,12 +111,19 @@ class Connection(abc.ABC):
         model: The model's name on the server.
         version: Its version; None for the server's choice, the newest.
         timeout_s: Seconds without an answer after which a call is given up.
+        access: Headers to send, and certificates to trust.
     """
 
     address: urllib.parse.SplitResult
     model: str
     version: int | None
     timeout_s: float
+    access: access.Access
+
+    @property
+    def proxy(self) -> str:
+        """The proxy that the environment names for this server, and by which variable; "" for none."""
+        return access.proxy(self.address)
 
     @abc.abstractmethod
     def __post_init__(self) -> None:
@@ -150,8 +163,14 @@ class _GrpcConnection(Connection):
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
         host = self.address.netloc.rpartition("@")[2]
-        port = "" if self.address.port else f":{_GRPC_PORT}"
-        self._channel = grpc.insecure_channel(host.rstrip(":") + port, options=_channel_options())
+        port = "" if self.address.port else f":{_GRPC_PORTS[self.address.scheme]}"
+        target, options = host.rstrip(":") + port, _channel_options()
+        if self.address.scheme in access.ENCRYPTED:
+            trusted = self.access.ca_file.read_bytes() if self.access.ca_file else None
+            credentials = grpc.ssl_channel_credentials(trusted)
+            self._channel = grpc.secure_channel(target, credentials, options=options)
+        else:
+            self._channel = grpc.insecure_channel(target, options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def _ask(self, signature: str, inputs: Mapping[str, Input]) -> dict[str, Any]:
@@ -169,13 +188,24 @@ class _GrpcConnection(Connection):
             dtype = None if isinstance(value, np.generic | np.ndarray) else object
             request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray([value], dtype)))
         try:
-            response = self._stub.Predict(request, timeout=self.timeout_s, wait_for_ready=False)
+            response = self._stub.Predict(
+                request,
+                timeout=self.timeout_s,
+                wait_for_ready=False,
+                metadata=tuple(self.access.headers.items()),
+            )
         except grpc.RpcError as error:
-            raise CallError(error.code().name, error.details() or "") from None
+            raise self._failed(error.code().name, error.details() or "") from None
         try:
             return {name: _from_tensor(value) for name, value in response.outputs.items()}
         except (IndexError, TypeError, ValueError):
             raise CallError(WRONG_ANSWER, "with tensors that are not a batch of one") from None
+
+    def _failed(self, code: str, details: str) -> CallError:
+        encrypted = self.address.scheme in access.ENCRYPTED
+        if code == "UNAVAILABLE" and encrypted and _GRPC_TLS.search(details):
+            return CallError(TLS_FAILED, details)
+        return CallError(PROXY_FAILED if code == "UNAVAILABLE" and self.proxy else code, details)
 
     def close(self) -> None:
         self._channel.close()
@@ -230,15 +260,28 @@ class _RestConnection(Connection):
         self._url = f"{self.address.geturl().rstrip('/')}/v1/models/{name}{chosen}:predict"
         self._timeouts = (min(_CONNECT_TIMEOUT_S, self.timeout_s), self.timeout_s)
         self._session = requests.Session()
+        if self.access.headers:
+            # As an authentication, since requests would put a login of ~/.netrc in the place of a header.
+            self._session.auth = self._authenticate
         adapter = requests.adapters.HTTPAdapter(max_retries=_retry_policy())
         self._session.mount(f"{self.address.scheme}://", adapter)
+
+    def _authenticate(self, request: Any) -> Any:
+        request.headers.update(self.access.headers)
+        return request
 
     def _ask(self, signature: str, inputs: Mapping[str, Input]) -> dict[str, Any]:
         instance = {name: _to_json(value) for name, value in inputs.items()}
         body: Any = {"signature_name": signature, "instances": [instance]}
         status, reason, answer = _within(self.timeout_s, lambda: self._post(body))
         if status != 200:
-            raise CallError(_HTTP_CODES.get(status, f"HTTP {status}"), _error_text(status, reason, answer))
+            text = _error_text(answer)
+            code = _HTTP_CODES.get(status, f"HTTP {status}")
+            # A proxy answers for plain http itself, and never in TensorFlow Serving's JSON.
+            by_proxy = text is None and self.address.scheme == "http" and self.proxy
+            raise CallError(
+                PROXY_FAILED if by_proxy else code, f"HTTP {status} {reason}" if text is None else text
+            )
         try:
             (outputs,) = json.loads(answer)["predictions"]
             return {name: _from_json(value) for name, value in outputs.items()}
@@ -252,9 +295,15 @@ class _RestConnection(Connection):
 
         deadline = time.monotonic() + self.timeout_s
         try:
-            # requests follows a redirection with a GET without a body.
+            # requests follows a redirection with a GET without a body. Without `verify` here it would trust
+            # the certificates of an environment variable rather than those of the session.
             with self._session.post(
-                self._url, json=body, timeout=self._timeouts, allow_redirects=False, stream=True
+                self._url,
+                json=body,
+                timeout=self._timeouts,
+                allow_redirects=False,
+                stream=True,
+                verify=str(self.access.ca_file) if self.access.ca_file else None,
             ) as response:
                 parts = bytearray()
                 for part in response.iter_content(_PART_BYTES):
@@ -265,47 +314,62 @@ class _RestConnection(Connection):
                         raise CallError("DEADLINE_EXCEEDED", "")
                 return response.status_code, response.reason or "", bytes(parts)
         except requests.exceptions.ReadTimeout:
+            # The time-out of a connection, which is shorter, is the handshake's too.
+            if self.address.scheme in access.ENCRYPTED and time.monotonic() < deadline:
+                raise CallError(TLS_FAILED, f"no TLS handshake within {_CONNECT_TIMEOUT_S:g} s") from None
             raise CallError("DEADLINE_EXCEEDED", "") from None
+        except requests.exceptions.SSLError as error:
+            raise CallError(TLS_FAILED, _root_cause(error)) from None
         # urllib3's own, of a host's name with an empty or overlong part, comes through requests as it is.
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             late = isinstance(error.args and error.args[0], urllib3.exceptions.ReadTimeoutError)
-            code, detail = ("DEADLINE_EXCEEDED", "") if late else ("UNAVAILABLE", _root_cause(error))
-            raise CallError(code, detail) from None
+            if late:
+                raise CallError("DEADLINE_EXCEEDED", "") from None
+            raise CallError(PROXY_FAILED if self.proxy else "UNAVAILABLE", _root_cause(error)) from None
 
     def close(self) -> None:
         self._session.close()
 
 
 # Libraries for each scheme of an address, from the extra `serving`.
+_GRPC_LIBRARIES = ("grpc", "tensorflow_serving.apis.prediction_service_pb2_grpc")
 LIBRARIES = {
-    "grpc": ("grpc", "tensorflow_serving.apis.prediction_service_pb2_grpc"),
+    "grpc": _GRPC_LIBRARIES,
+    "grpcs": _GRPC_LIBRARIES,
     "http": ("requests",),
     "https": ("requests",),
 }
 _CONNECTIONS: dict[str, type[Connection]] = {
     "grpc": _GrpcConnection,
+    "grpcs": _GrpcConnection,
     "http": _RestConnection,
     "https": _RestConnection,
 }
 
 
 def connect(
-    address: urllib.parse.SplitResult, model: str, version: int | None, timeout_s: float
+    address: urllib.parse.SplitResult,
+    model: str,
+    version: int | None,
+    timeout_s: float,
+    way: access.Access,
 ) -> Connection:
     """Returns a connection with these attributes; sends nothing yet."""
-    return _CONNECTIONS[address.scheme](address, model, version, timeout_s)
+    return _CONNECTIONS[address.scheme](address, model, version, timeout_s, way)
 
 
 def _retry_policy() -> Any:
     """Returns the retry policy of REST calls: after a failed connection, or a proxy's answer of 502 or 503.
 
-    Calls are not repeated after a time-out, when the server may still be busy with them.
+    Calls are not repeated after a time-out, when the server may still be busy with them, nor if TLS failed.
     """
     import urllib3
 
+    final = (urllib3.exceptions.ReadTimeoutError, urllib3.exceptions.SSLError)
+
     class Policy(urllib3.Retry):
         def increment(self, *args: Any, **options: Any) -> Any:
-            if isinstance(error := options.get("error"), urllib3.exceptions.ReadTimeoutError):
+            if isinstance(error := options.get("error"), final):
                 raise error
             return super().increment(*args, **options)
 
@@ -323,15 +387,15 @@ def _root_cause(error: BaseException) -> str:
     """Returns the message of the first exception in a chain, plainer than requests' own."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    return str(error) or type(error).__name__
+    return re.sub(r" \(_ssl\.c:\d+\)", "", str(error)) or type(error).__name__
 
 
-def _error_text(status: int, reason: str, answer: bytes) -> str:
-    """Returns the message of a failed call: the `error` in TensorFlow Serving's JSON, or the HTTP status."""
+def _error_text(answer: bytes) -> str | None:
+    """Returns the message of a failed call, the `error` in TensorFlow Serving's JSON; None without such."""
     try:
         return str(json.loads(answer)["error"])
     except (KeyError, RecursionError, TypeError, ValueError):
-        return f"HTTP {status} {reason}"
+        return None
 
 
 def _within(timeout_s: float, call: Callable[[], _Answer]) -> _Answer:

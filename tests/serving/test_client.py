@@ -590,7 +590,7 @@ PYTHON_ASSERTION = (
             errors.InputError,
             "size: {} is too busy, or this is too",
         ),
-        ("PERMISSION_DENIED", "who?", errors.InputError, "server: {} wants a login, which is not"),
+        ("PERMISSION_DENIED", "who?", errors.InputError, "server: {} wants a login: who?; send one in"),
         ("UNIMPLEMENTED", "Method not found!", errors.InputError, "server: {} serves no models: Method not"),
         ("UNAVAILABLE", "loading", client.ServerError, "{} cannot be reached: loading; check that it runs"),
         ("INTERNAL", "oh\n{{node x}}\n", client.ServerError, "{} failed: INTERNAL: oh"),
@@ -804,7 +804,7 @@ def test_the_wrong_port_gets_one_line(served):
 
 
 @pytest.mark.parametrize(
-    "server", ["grpc://host:8500", "grpc://host", "http://host/path/", "https://[::1]:1"]
+    "server", ["grpc://host:8500", "grpc://host", "grpcs://host", "http://host/path/", "https://[::1]:1"]
 )
 def test_addresses(server):
     assert client.check_server(server).geturl() == server
@@ -821,7 +821,10 @@ def test_a_password_is_not_shown(rest):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"server": "host:8500"}, "server: 'host:8500'; allowed: grpc://HOST:PORT, http://HOST:PORT"),
+        (
+            {"server": "host:8500"},
+            "server: 'host:8500'; allowed: grpc://HOST:PORT, http://HOST:PORT, grpcs://H",
+        ),
         ({"server": "ftp://host"}, "server: 'ftp://host'"),
         ({"server": "http://"}, "server: 'http://'"),
         ({"server": "http://host:port"}, "server: 'http://host:port'"),
@@ -844,6 +847,7 @@ def test_a_password_is_not_shown(rest):
         ({"timeout_s": 1e9}, "timeout_s: 1000000000.0; allowed: above 0, up to 2000000"),
         ({"timeout_s": "1"}, "timeout_s: 1; allowed: above 0"),
         ({"server": "grpc://host:1/path"}, "server:"),
+        ({"server": "grpcs://host:1/path"}, "server:"),
         ({"on_progress": print}, "settings: None; allowed: all of them"),
         ({"model": ""}, "model: ''"),
         ({"version": 0}, "version: 0; allowed: 1 and above"),
@@ -1146,6 +1150,8 @@ def test_help():
         "progress",
         "previews",
         "timeout_s",
+        "header",
+        "ca_file",
     ):
         assert f"--{flag}" in finished.stdout or f"--[no]{flag}" in finished.stdout
 
@@ -1182,6 +1188,11 @@ MISTAKES = [
         "progress: a run in steps takes one style, no",
     ),
     ([*ASK, "--output=out.png", "--style=photo.png", "--steps_now=2"], "progress: a run in steps takes one"),
+    ([*ASK, "--output=out.png", "--header=a"], "header: a text without NAME=; allowed: NAME=VALUE"),
+    (
+        [*ASK, "--output=out.png", "--ca_file=ca.pem"],
+        "ca_file: ca.pem for http://; allowed: with grpcs:// or",
+    ),
     (["--server=ftp://h", *FILES, "--output=out.png"], "server: 'ftp://h'"),
     ([*ASK, "--output=out.png", "--style=sample:strok"], "style: 'sample:strok' is not one of sample:town, "),
 ]

@@ -2,6 +2,8 @@
 
 import base64
 import concurrent.futures
+import contextlib
+import gzip
 import http.client
 import inspect
 import json
@@ -22,7 +24,7 @@ import psutil
 import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
-from local_server import models
+from local_server import models, rest
 from local_server.server import LocalServer
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -103,19 +105,24 @@ class Client:
         self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
-    def http(self, method, path, body=None):
-        """Returns the status and what the JSON says."""
+    def raw(self, method, path, body=None, headers=()):
+        """Returns the status, the type of what comes, and its bytes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
-            return response.status, json.loads(response.read() or "null")
+            return response.status, response.headers.get_content_type(), response.read()
         finally:
             connection.close()
 
-    def post(self, body, path=""):
+    def http(self, method, path, body=None, headers=()):
+        """Returns the status and what the JSON says."""
+        status, _, answer = self.raw(method, path, body, headers)
+        return status, json.loads(answer or "null")
+
+    def post(self, body, path="", headers=()):
         body = body if isinstance(body, bytes) else json.dumps(body)
-        return self.http("POST", f"/v1/models/{self.name}{path}:predict", body)
+        return self.http("POST", f"/v1/models/{self.name}{path}:predict", body, headers)
 
     def request(self, signature, version=None, **inputs):
         request = predict_pb2.PredictRequest()
@@ -136,7 +143,8 @@ class Client:
         return self.predictions.Predict.future(self.request("loop", num_steps=[ENDLESS]), timeout=seconds)
 
 
-SLOTS, REST_TIMEOUT_MS = 3, 700
+# Of either kind one thread listens.
+GRPC_THREADS, REST_THREADS, REST_TIMEOUT_MS = 4, 3, 700
 
 # How late an answer may be: a quiet machine needs less than a tenth of it.
 SLACK_S = 2.0
@@ -145,7 +153,11 @@ SLACK_S = 2.0
 @pytest.fixture(scope="module")
 def client(saved):
     with LocalServer(
-        saved, max_concurrent_requests=SLOTS, max_body_mb=1, rest_api_timeout_in_ms=REST_TIMEOUT_MS
+        saved,
+        grpc_max_threads=GRPC_THREADS,
+        rest_api_num_threads=REST_THREADS,
+        max_body_mb=1,
+        rest_api_timeout_in_ms=REST_TIMEOUT_MS,
     ) as server:
         yield Client(server)
 
@@ -213,7 +225,11 @@ def test_grpc_says_which_version_and_keeps_to_the_filter(client):
         ("scale", {"instances": [[1, 0.1], [0.5, 3]]}, [[2.0, 0.2], [1.0, 6.0]]),
         ("scale", {"instances": [{"x": [1, 0.1]}]}, [[2.0, 0.2]]),
         ("scale", {"inputs": {"x": [[1, 0.1]]}}, [[2.0, 0.2]]),
+        # TensorFlow Serving rounds integers that a float does not hold.
+        ("scale", {"inputs": [[16777217, -16777217]]}, [[33554432.0, -33554432.0]]),
         ("loop", {"instances": [7, 9]}, [7, 7]),
+        # Columns may have names that the signature does not.
+        ("", {"inputs": {"content_bytes": ["a"], "more": 1}}, {"image_bytes": [_b64(b"a!")], "text": ["a"]}),
         (
             "pair",
             {"inputs": {"a": [2**53 + 1], "flag": [True]}},
@@ -253,8 +269,9 @@ def test_metadata_and_status_are_the_same_both_ways(client):
     (version,) = client.models.GetModelStatus(status).model_version_status
     assert (version.version, version.state, version.status.error_code) == (2, version.AVAILABLE, 0)
     one = {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    for path in ("/v1/models/toy", "/v1/models/toy/versions/2", "/V1/MODELS/toy"):
-        assert client.http("GET", path) == (200, {"model_version_status": [one]})
+    # What is no `metadata` in lower case is the status, and the status pays no heed to a label.
+    for path in ("toy", "toy/versions/2", "to%79", "toy/METADATA", "toy/labels/new"):
+        assert client.http("GET", f"/V1/models/{path}") == (200, {"model_version_status": [one]})
 
 
 @pytest.mark.parametrize(
@@ -270,15 +287,21 @@ def test_metadata_and_status_are_the_same_both_ways(client):
             "Servable not found for request: Specific(toy, 1)",
         ),
         ("POST", "/v1/models/other:predict", 404, "Servable not found for request: Latest(other)"),
+        ("GET", "/v1/models", 400, "Missing model name in request."),
+        ("GET", "/v1/models/", 400, "Malformed request: GET /v1/models/"),
+        ("GET", "/v1/models/toy?x=1", 404, "Could not find any versions of model toy?x=1"),
+        ("GET", "/v1/models/to%79/versions/1", 404, "Could not find version 1 of model toy"),
+        ("GET", "/v1/models/toy/versions/2?x=1", 400, "Malformed request: GET /v1/models/toy/versions/2?x=1"),
+        ("GET", "/v1/models/toy/metadata?x=1", 400, "Malformed request"),
+        ("POST", "/v1/models/toy:predict?x=1", 400, "Malformed request: POST /v1/models/toy:predict?x=1"),
+        ("POST", "/v1/models/toy:PREDICT", 400, "Malformed request: POST /v1/models/toy:PREDICT"),
+        ("POST", "/v1/models/toy/labels/new:predict", 400, "Unrecognized servable version label: new"),
+        ("GET", "/v1/models/toy/labels/new/metadata", 400, "Unrecognized servable version label: new"),
         ("GET", "/v1/models/toy:predict", 400, "Malformed request: GET /v1/models/toy:predict"),
         ("POST", "/v1/models/toy", 400, "Malformed request: POST /v1/models/toy"),
         ("DELETE", "/v1/models/toy", 400, "Malformed request: DELETE /v1/models/toy"),
-        ("BREW", "/v1/models/toy", 405, "not allowed"),
         ("GET", "/v1/models/toy/versions/x", 400, "Malformed request"),
-        ("GET", f"/v1/models/toy/versions/{'9' * 30}", 400, "Malformed request"),
         ("GET", "/v1//models/%ff%00/../toy", 400, "Malformed request"),
-        ("GET", "/", 404, "nothing at /"),
-        ("POST", "/v2/models/toy:predict", 404, "nothing at /v2/models/toy:predict"),
     ],
 )
 def test_what_is_not_there_is_said_to_be_so(client, method, path, code, text):
@@ -288,51 +311,129 @@ def test_what_is_not_there_is_said_to_be_so(client, method, path, code, text):
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "code", "reason"),
+    [
+        ("GET", "/", 404, "Not Found"),
+        ("GET", "/v1", 404, "Not Found"),
+        ("GET", "/monitoring/prometheus/metrics", 404, "Not Found"),
+        ("POST", "/v2/models/toy:predict", 404, "Not Found"),
+        ("BREW", "/v1/models/toy", 501, "Not Implemented"),
+    ],
+)
+def test_what_reaches_no_model_gets_the_web_servers_page(client, method, path, code, reason):
+    """The texts of libevent's evhttp_send_error."""
+    page = f"<HTML><HEAD>\n<TITLE>{code} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
+    assert client.raw(method, path) == (code, "text/html", page.encode())
+
+
+def test_a_version_that_is_no_int64_gets_no_text(client):
+    for number in ("9" * 30, "9223372036854775808"):
+        assert client.raw("GET", f"/v1/models/toy/versions/{number}") == (400, "application/json", b"")
+    assert client.http("GET", "/v1/models/toy/versions/9223372036854775807")[0] == 404
+    assert client.http("GET", f"/v1/models/toy/versions/{'0' * 30}2")[0] == 200
+
+
+def test_a_gzip_body_is_unpacked(client):
+    packed, named = gzip.compress(b'{"inputs": ["a"]}'), {"Content-Encoding": "gzip"}
+    assert client.post(packed, headers=named) == client.post({"inputs": ["a"]})
+    # What is damaged, cut or over 10 MiB is nothing to TensorFlow Serving.
+    bomb = gzip.compress(b'{"inputs": ["' + b"a" * 11_000_000 + b'"]}')
+    for body in (b"no gzip", packed[:-12], bomb):
+        found = client.post(body, headers=named)
+        assert found == (400, {"error": "JSON Parse error: The document is empty"})
+
+
+@pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"", "JSON Parse error"),
-        (b"[]", "expected an object"),
+        (b"", "JSON Parse error: The document is empty"),
+        (b"[]", "JSON Value: [] Is not object"),
         (b'{"inputs": ["a"]', "JSON Parse error"),
         (b'{"inputs": ["\xff"]}', "JSON Parse error: 'utf-8'"),
         (b'{"inputs": ' + b"[" * 100_000, "nested too deeply"),
-        (b'{"inputs": ' + b"[" * 100 + b"]" * 100 + b"}", "content_bytes"),
-        (b'{"inputs": ["\\ud800"]}', "content_bytes"),
+        (b'{"inputs": ' + b"[" * 100 + b"]" * 100 + b"}", "tensor parsing error: content_bytes"),
+        (b'{"inputs": ["\\ud800"]}', "JSON Parse error: The surrogate pair in string is invalid."),
         (b'{"inputs": [' + b"1" * 5000 + b"]}", "JSON Parse error"),
-        ({}, "one of 'instances' (rows) and 'inputs' (columns)"),
-        ({"inputs": ["a"], "instances": ["a"]}, "one of 'instances'"),
-        ({"inputs": ["a"], "signature_name": 3}, "signature_name"),
-        ({"inputs": ["a"], "signature_name": "shout"}, 'key "shout" not found; there are loop, pair,'),
-        ({"inputs": {}, "signature_name": "__saved_model_init_op"}, "not found"),
-        ({"instances": []}, "not empty"),
-        ({"instances": "a"}, "instances: allowed: a list"),
-        ({"instances": [{"content_bytes": "a"}, "b"]}, "the same inputs: content_bytes"),
-        ({"instances": ["b", {"content_bytes": "a"}]}, 'allowed: {"b64": "..."}'),
-        ({"inputs": {"content": ["a"]}}, "inputs: content; this signature takes content_bytes"),
-        ({"inputs": {"content_bytes": ["a"], "more": 1}}, "inputs: content_bytes, more; this"),
-        ({"signature_name": "pair", "inputs": {"a": [1]}}, "this signature takes a, flag"),
-        ({"signature_name": "pair", "inputs": [1]}, "this signature takes a, flag"),
-        ({"inputs": [{"b64": "a*"}]}, "content_bytes"),
-        ({"inputs": [{"b64": "a"}]}, "content_bytes"),
-        ({"inputs": [{"b64": 3}]}, "content_bytes"),
-        ({"inputs": [3]}, "content_bytes: JSON of the types int; allowed"),
-        ({"inputs": [None]}, "content_bytes: JSON of the types NoneType"),
+        ({}, "Missing 'inputs' or 'instances' key"),
+        ({"inputs": ["a"], "instances": ["a"]}, "expecting only one of 'inputs' or 'instances' keys"),
+        ({"inputs": ["a"], "signature_name": 3}, "'signature_name' key must be a string value."),
+        ({"inputs": ["a"], "signature_name": None}, "'signature_name' key must be a string value."),
+        ({"inputs": 1, "signature_name": "shout"}, 'signature name: "shout" not found in signature def'),
+        (
+            {"inputs": {}, "signature_name": "__saved_model_init_op"},
+            "Failed to get input map for signature: __saved_model_init_op",
+        ),
+        ({"instances": []}, "No values in 'instances' array"),
+        ({"instances": "a"}, "Excepting 'instances' to be an list/array"),
+        ({"instances": [{"content_bytes": "a"}, "b"]}, "Expecting object but got list at item 1 of input"),
+        ({"instances": ["b", {"content_bytes": "a"}]}, "Expecting value/list but got object at item 1"),
+        ({"inputs": {"content": ["a"]}}, "Missing named input: content_bytes in 'inputs' object."),
+        ({"signature_name": "pair", "inputs": {"a": [1]}}, "Missing named input: flag in 'inputs' object."),
+        ({"signature_name": "pair", "inputs": [1]}, "inputs is a plain value/list, but expecting an object"),
+        ({"signature_name": "pair", "instances": [1]}, "instances is a plain list, but expecting list of"),
+        ({"inputs": [{"b64": "a*"}]}, "Unable to base64 decode"),
+        ({"inputs": [{"b64": "a"}]}, "Unable to base64 decode"),
+        ({"inputs": [{"b64": 3}]}, 'JSON Value: {\n    "b64": 3\n} not formatted correctly for base64 data'),
+        ({"inputs": [3]}, "JSON Value: 3 Type: Number is not of expected type: string"),
+        ({"inputs": [None]}, "JSON Value: null Type: Null is not of expected type: string"),
         ({"inputs": "a"}, "content_bytes: shape []; allowed: [any]"),
-        ({"inputs": [["a"], "b"]}, "lists of different lengths"),
+        ({"inputs": [["a"], "b"]}, 'JSON Value: "b" found at incorrect level: 2 in the JSON DOM.'),
+        ({"inputs": [["a"], ["b", "c"]]}, "list at unexpected size: 2 at level: 1 expected size: 1"),
+        ({"inputs": ["a", ["b"]]}, "Encountered list at unexpected level: 1 expected < 1"),
         ({"signature_name": "scale", "inputs": [[1, 2, 3]]}, "x: shape [1, 3]; allowed: [any, 2]"),
-        ({"signature_name": "scale", "inputs": [[True, 2]]}, "x: JSON of the types bool, int"),
-        ({"signature_name": "scale", "inputs": [[1e39, 2]]}, "x: overflow"),
-        ({"signature_name": "scale", "inputs": [[16777217, 2]]}, "would round"),
-        ({"signature_name": "loop", "inputs": [1.0]}, "num_steps: JSON of the types float"),
-        ({"signature_name": "loop", "inputs": [2**31]}, "num_steps: "),
+        (
+            {"signature_name": "scale", "inputs": [[True, 2]]},
+            "true Type: True is not of expected type: float",
+        ),
+        (
+            {"signature_name": "scale", "inputs": [[1e39, 2]]},
+            "Cannot convert JSON value: 1e+39 to float without loss of precision.",
+        ),
+        ({"signature_name": "loop", "inputs": [1.0]}, "1.0 Type: Number is not of expected type: int32"),
+        (
+            {"signature_name": "loop", "inputs": [2**31]},
+            "2147483648 Type: Number is not of expected type: int",
+        ),
+        (
+            {"instances": [{"content_bytes": "a"}, {"content_bytes": 3}]},
+            "Failed to process element: 1 key: content_bytes of 'instances' list. Error: INVALID_ARGUMENT:"
+            " JSON Value: 3 Type: Number is not of expected type: string",
+        ),
+        (
+            {"instances": [{"content_bytes": "a", "more": 1}]},
+            "Failed to process element: 0 key: more of 'instances' list. Error: INVALID_ARGUMENT: JSON"
+            " object: does not have named input: more",
+        ),
+        (
+            {"signature_name": "pair", "instances": [{"a": 1}]},
+            "Failed to process element: 0 of 'instances' list. JSON object: {\n    \"a\": 1\n} keys must be"
+            " equal to: a,flag",
+        ),
+        (
+            {"signature_name": "scale", "instances": [[1, 2], [3]]},
+            "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting"
+            " tensor size: 2 but got: 1",
+        ),
+        (
+            {"signature_name": "scale", "instances": [[1, 2], [[3], [4]]]},
+            "Expecting shape [2] but got: [2,1]",
+        ),
         ({"signature_name": "pair", "instances": [{"a": 1, "flag": True}]}, "ask with 'inputs'"),
         ({"signature_name": "short", "inputs": ["a", "long one"]}, "content_bytes: longer than 4 bytes"),
     ],
 )
-def test_a_bad_body_gets_one_clear_line(client, body, text):
+def test_a_bad_body_gets_tensorflow_servings_text(client, body, text):
+    """The texts of json_tensor.cc."""
     code, answer = client.post(body)
     assert code == 400, answer
     assert text in answer["error"]
-    assert "\n" not in answer["error"]
+
+
+def test_a_long_value_hides_no_reason(client):
+    _, answer = client.post({"instances": [{"content_bytes": "a" * 5000, "more": "b"}]})
+    assert answer["error"].endswith("does not have named input: more")
+    _, answer = client.post({"instances": [{"more": "a" * 5000}]})
+    assert answer["error"].startswith("Failed to process element: 0 key: more")
 
 
 def _tensor(dtype=tf.float32, sizes=(1, 2), **fields):
@@ -345,8 +446,17 @@ def _tensor(dtype=tf.float32, sizes=(1, 2), **fields):
 @pytest.mark.parametrize(
     ("inputs", "code", "text"),
     [
-        ({}, "INVALID_ARGUMENT", "inputs: none; this signature takes x"),
-        ({"y": [[1.0, 2.0]]}, "INVALID_ARGUMENT", "inputs: y; this signature takes x"),
+        (
+            {},
+            "INVALID_ARGUMENT",
+            "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but"
+            " required: {x}.",
+        ),
+        (
+            {"y": [[1.0, 2.0]]},
+            "INVALID_ARGUMENT",
+            "input tensor alias not found in signature: y. Inputs expected to be in the set {x}.",
+        ),
         ({"x": [[1.0, 2.0, 3.0]]}, "INVALID_ARGUMENT", "x: shape [1, 3]; allowed: [any, 2]"),
         ({"x": [[1, 2]]}, "INVALID_ARGUMENT", "x: a tensor of data type 3; allowed: float32"),
         ({"x": ["a"]}, "INVALID_ARGUMENT", "x: a tensor of data type 7; allowed: float32"),
@@ -374,9 +484,15 @@ def test_grpc_has_tensorflow_servings_codes(client):
     assert found == ("INVALID_ARGUMENT", "content_bytes: longer than 4 bytes")
     request = client.request("scale", x=[1.0])
     request.model_spec.version_label = "stable"
-    assert _code(lambda: client.predictions.Predict(request))[0] == "INVALID_ARGUMENT"
+    found = _code(lambda: client.predictions.Predict(request))
+    assert found == ("INVALID_ARGUMENT", "Unrecognized servable version label: stable")
+    request.model_spec.name = ""
+    found = _code(lambda: client.predictions.Predict(request))
+    assert found == ("INVALID_ARGUMENT", "ModelSpec has no name specified.")
     metadata = get_model_metadata_pb2.GetModelMetadataRequest(model_spec={"name": "toy"})
     assert _code(lambda: client.predictions.GetModelMetadata(metadata))[0] == "INVALID_ARGUMENT"
+    nothing = get_model_status_pb2.GetModelStatusRequest()
+    assert _code(lambda: client.models.GetModelStatus(nothing)) == ("INVALID_ARGUMENT", "Missing ModelSpec")
     status = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "other"})
     assert _code(lambda: client.models.GetModelStatus(status))[0] == "NOT_FOUND"
 
@@ -416,18 +532,85 @@ def test_a_deadline_ends_a_loop(client):
     _until(lambda: client.post({"inputs": ["a"]})[0] == 200, SLACK_S)
 
 
-def test_too_many_predictions_are_refused_and_status_is_not(client):
-    running = [client.loops_forever(3.0) for _ in range(SLOTS)]
-    # Refused before it is read, or for what it says; never run: loops may keep all of TensorFlow's threads.
-    _until(lambda: client.post({})[0] == 429, 2.5)
-    code, details = _code(lambda: client.predict("", content_bytes=[b"a"]))
-    assert (code, details.startswith(f"{SLOTS} predictions are running")) == ("RESOURCE_EXHAUSTED", True)
-    assert client.http("GET", "/v1/models/toy")[0] == 200
-    running[0].cancel()  # frees nothing: the prediction runs until its deadline
-    assert client.post({"inputs": ["a"]})[0] == 429
+@contextlib.contextmanager
+def _held(monkeypatch):
+    """Holds every prediction; yields a function that waits until a number more have begun."""
+    begun, going, run = threading.Semaphore(0), threading.Event(), models.Version.run
+
+    def waits(*args, **kwargs):
+        begun.release()
+        assert going.wait(timeout=30.0)
+        return run(*args, **kwargs)
+
+    def have_begun(count):
+        for _ in range(count):
+            assert begun.acquire(timeout=30.0)
+
+    monkeypatch.setattr(models.Version, "run", waits)
+    try:
+        yield have_begun
+    finally:
+        going.set()
+
+
+def _grpc_status(client):
+    """Returns the code of a request for the status."""
+    request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "toy"})
+    try:
+        client.models.GetModelStatus(request, timeout=30.0)
+    except grpc.RpcError as error:
+        return error.code().name
+    return "OK"
+
+
+def test_calls_beyond_the_threads_of_grpc_are_refused_and_rest_has_its_own(client, monkeypatch):
+    """As in TensorFlow Serving: N threads allow N - 1 calls; others, status among them, are refused."""
+    with _held(monkeypatch) as have_begun:
+        request = client.request("scale", x=[[1.0, 1.0]])
+        running = [client.predictions.Predict.future(request, timeout=30.0) for _ in range(GRPC_THREADS - 2)]
+        have_begun(GRPC_THREADS - 2)
+        _until(lambda: _grpc_status(client) == "OK", SLACK_S)
+        running += [client.predictions.Predict.future(request, timeout=30.0)]
+        have_begun(1)
+        assert _grpc_status(client) == "RESOURCE_EXHAUSTED"
+        assert _code(lambda: client.predict("scale", x=[[1.0, 1.0]]))[0] == "RESOURCE_EXHAUSTED"
+        assert client.http("GET", "/v1/models/toy")[0] == 200
+        running[0].cancel()  # frees nothing: the prediction runs on
+        assert _grpc_status(client) == "RESOURCE_EXHAUSTED"
     for call in running[1:]:
-        assert _code(call.result)[0] == "DEADLINE_EXCEEDED"
-    _until(lambda: client.post({"inputs": ["a"]})[0] == 200, SLACK_S)
+        assert tf.make_ndarray(call.result().outputs["y"]).tolist() == [[2.0, 2.0]]
+    _until(lambda: _grpc_status(client) == "OK", SLACK_S)
+
+
+def test_requests_beyond_the_threads_of_rest_wait(client, monkeypatch):
+    """As in TensorFlow Serving: N threads allow N - 1 requests; others, status among them, wait."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with _held(monkeypatch) as have_begun:
+            asked = [pool.submit(client.post, {"inputs": ["a"]}) for _ in range(REST_THREADS - 2)]
+            have_begun(REST_THREADS - 2)
+            assert client.http("GET", "/v1/models/toy")[0] == 200
+            asked += [pool.submit(client.post, {"inputs": ["a"]})]
+            have_begun(1)
+            asked += [pool.submit(client.http, "GET", "/v1/models/toy")]
+            assert not concurrent.futures.wait(asked, timeout=0.3).done
+            assert _grpc_status(client) == "OK"
+        assert [one.result()[0] for one in asked] == [200] * REST_THREADS
+
+
+def test_idle_connections_lock_nobody_out(client):
+    """More than the server keeps open; those that are closed are idle longest, never one with a request."""
+    with contextlib.ExitStack() as opened:
+        idle = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", client.port)))
+            for _ in range(rest._MOST_CONNECTIONS + 30)
+        ]
+        start = time.monotonic()
+        assert client.http("GET", "/v1/models/toy")[0] == 200
+        assert time.monotonic() - start < SLACK_S
+        idle[0].settimeout(SLACK_S)
+        assert idle[0].recv(1) == b""  # closed
+        idle[-1].sendall(b"GET /v1/models/toy HTTP/1.1\r\n\r\n")
+        assert idle[-1].recv(12) == b"HTTP/1.1 200"
 
 
 KEYS = st.sampled_from(["b64", "x", "content_bytes", "num_steps"]) | st.text(max_size=3)
@@ -655,6 +838,10 @@ def test_mistakes_are_input_errors(saved, tmp_path):
         LocalServer(saved / "1")
     with pytest.raises(errors.InputError, match="model name"):
         LocalServer(saved, model_name="a/b")
+    too_few: list[dict[str, Any]] = [{"grpc_max_threads": 1}, {"rest_api_num_threads": 1}]
+    for setting in too_few:
+        with pytest.raises(errors.InputError, match=f"{next(iter(setting))}: 1; allowed: 2 and above"):
+            LocalServer(saved, **setting)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for name in ("port", "rest_api_port"):
@@ -758,6 +945,6 @@ def test_help_lists_the_librarys_defaults(tool):
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (0, "")
     defaults = inspect.signature(LocalServer).parameters
-    for name in ("host", "max_concurrent_requests", "max_body_mb", "rest_api_timeout_in_ms"):
+    for name in ("host", "grpc_max_threads", "rest_api_num_threads", "max_body_mb", "rest_api_timeout_in_ms"):
         described = stdout.partition(f"--{name}:")[2].partition("\n  --")[0]
         assert f"default: '{defaults[name].default}'" in described

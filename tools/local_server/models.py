@@ -78,11 +78,8 @@ def _feeds(inputs: Mapping[str, Any], values: Mapping[str, Any], read: Reader) -
     Raises:
         ServingError: The values do not fit the signature.
     """
-    if list(values) == [""] and len(inputs) == 1:
-        values = {next(iter(inputs)): values[""]}
     if set(values) != set(inputs):
-        names = ", ".join(values) or "none"
-        raise invalid(f"inputs: {names}; this signature takes {', '.join(sorted(inputs))}")
+        raise invalid(_mismatch(set(inputs), set(values)))
     feeds = {}
     for name, value in values.items():
         array, shape = read(name, value, inputs[name]), tf.TensorShape(inputs[name].tensor_shape)
@@ -91,6 +88,24 @@ def _feeds(inputs: Mapping[str, Any], values: Mapping[str, Any], read: Reader) -
             raise invalid(f"{name}: shape {list(array.shape)}; allowed: [{allowed}]")
         feeds[inputs[name].name] = array
     return feeds
+
+
+def _mismatch(inputs: set[str], came: set[str]) -> str:
+    """Returns what TensorFlow Serving (predict_util.cc) says about names that are not a signature's."""
+
+    def joined(names: set[str]) -> str:
+        return f"{{{','.join(sorted(names))}}}"
+
+    if len(came) == len(inputs):
+        alias, known = min(came - inputs), joined(inputs)
+        return (
+            f"input tensor alias not found in signature: {alias}. Inputs expected to be in the set {known}."
+        )
+    return (
+        f"input size does not match signature: {len(came)}!={len(inputs)} len({joined(came)}) !="
+        f" len({joined(inputs)}). Sent extra: {joined(came - inputs)}. Missing but required:"
+        f" {joined(inputs - came)}."
+    )
 
 
 class Version:
@@ -118,7 +133,7 @@ class Version:
 
         Args:
             signature_name: The signature.
-            values: {input: value}; the name "" stands for the only input of a signature.
+            values: {input: value}.
             read: Makes each value an array of its input's type.
             output_filter: The outputs to return; none means all.
             timeout_ms: The longest time that the run may take; 0: no limit.
@@ -156,9 +171,15 @@ def _status(number: int, state: str, code: int = tf.errors.OK, message: str = ""
 
 
 def _number(spec: Any) -> int | None:
+    return spec.version.value if spec.HasField("version") else None
+
+
+def _require_known(spec: Any) -> None:
+    """Fails for a ModelSpec that names no model, or a label: this server has none."""
+    if not spec.name:
+        raise invalid("ModelSpec has no name specified.")
     if spec.version_label:
         raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-    return spec.version.value if spec.HasField("version") else None
 
 
 class Versions:
@@ -238,6 +259,7 @@ class Versions:
         Raises:
             ServingError: It is not loaded.
         """
+        _require_known(spec)
         number = _number(spec)
         with self._lock:
             version = self._current
@@ -253,7 +275,10 @@ class Versions:
             self._close_if_unused(version)
 
     def status(self, spec: Any) -> Any:
-        """Returns the GetModelStatusResponse of the version that a ModelSpec names, or of all seen so far."""
+        """Returns the GetModelStatusResponse of the version that a ModelSpec names, or of all seen so far.
+
+        TensorFlow Serving pays no heed to a label here.
+        """
         number = _number(spec)
         with self._lock:
             known = sorted(self._statuses.items(), reverse=True) if spec.name == self.name else []

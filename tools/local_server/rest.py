@@ -1,30 +1,28 @@
-"""The REST side of the local server: TensorFlow Serving's routes, its JSON and its HTTP codes.
+"""The REST side of the local server: TensorFlow Serving's routes and HTTP codes; `json_tensors` has its JSON.
 
-JSON becomes arrays by the types of a signature's inputs. Arrays become JSON as TensorFlow Serving writes it:
-base64 for the strings of outputs whose names end in `_bytes`, no name around a single output.
+A path is matched as it was sent, with its query: `/v1/models/nst?x=1` asks for a model named `nst?x=1`.
 """
 
-import base64
-import itertools
 import json
 import logging
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import urllib.parse
+import zlib
 from typing import Any
 
 import flask
-import numpy as np
+import waitress.adjustments
 import waitress.server
 import waitress.wasyncore
 import werkzeug.exceptions
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
-from local_server.models import ServingError, Versions, invalid, numpy_type
+from local_server import json_tensors
+from local_server.models import ServingError, Versions, invalid
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,42 +30,44 @@ _LOG = logging.getLogger(__name__)
 _HTTP_CODES = {1: 499, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501}
 _HTTP_CODES |= {14: 503, 16: 401}
 
-# TensorFlow Serving's routes but :classify, :regress and labels; upper and lower case are one.
-_MODEL = "(?i)/v1/models/([^/:]+)(?:/versions/([0-9]{1,18}))?"
-_ROUTES = {"GET": re.compile(_MODEL + "(/metadata)?"), "POST": re.compile(_MODEL + ":(predict)")}
+# TensorFlow Serving's routes (http_rest_api_util.cc). They match in upper and lower case, but of what they
+# name only `predict` and `metadata` in lower case are known.
+_SPEC = "/v1/models{name}(?:/versions/([0-9]+)|/labels/([^/:]+))?"
+_ROUTES = {
+    "GET": re.compile(f"(?i){_SPEC.format(name='(?:/([^/:]+))?')}(?:/(metadata))?"),
+    "POST": re.compile(f"(?i){_SPEC.format(name='/([^/:]+)')}:(classify|regress|predict)"),
+}
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
-# The JSON types for an array's kind (NumPy's letter): true and false are no numbers, 1.0 is no integer.
-_JSON_TYPES: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool}, "O": {str, dict}}
+# The most bytes that TensorFlow Serving unpacks from a gzip body (gzip_zlib.h); of a longer one it sees none.
+_MOST_UNPACKED = 10 * 2**20
 
-# How one value of a kind is written; a float as its own type prints it: 0.2, not a double's 0.20000000298.
-_WRITERS: dict[str, Callable[[Any], Any]] = {
-    "f": lambda value: float(str(value)),
-    "i": int,
-    "u": int,
-    "b": bool,
-    "O": lambda value: value.decode("utf-8", "replace"),
-    "_bytes": lambda value: {"b64": base64.b64encode(value).decode("ascii")},
-}
+# Open connections at most; beyond, those that have been idle longest are closed. A third of the 1024 files
+# that a process may usually open.
+_MOST_CONNECTIONS = 340
 
 
-def make_app(versions: Versions, slot: Callable[[], AbstractContextManager], timeout_ms: int) -> flask.Flask:
+def make_app(versions: Versions, timeout_ms: int) -> flask.Flask:
     """Returns the WSGI application.
 
     Args:
         versions: The model.
-        slot: Returns a context to hold while a prediction is read, computed and written.
         timeout_ms: The longest time that TensorFlow may take for a prediction; 0: no limit.
     """
     app = flask.Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
 
     def answer(path: str = "") -> flask.Response:
-        spec, action = _route(flask.request.method, "/" + path)
+        del path  # decoded, and without the query
+        method, target = flask.request.method, _target(flask.request.environ)
+        if not target.lower().startswith("/v1/"):
+            raise werkzeug.exceptions.NotFound
+        spec, action = _route(method, target)
         if action == "predict":
-            with slot():
-                return _reply(_predict(versions, spec, flask.request.get_data(), timeout_ms))
-        return _reply(_metadata(versions, spec) if action else _dict(versions.status(spec)))
+            return _reply(_predict(versions, spec, _body(), timeout_ms))
+        if action == "metadata":
+            return _reply(_metadata(versions, spec))
+        return _reply(_dict(versions.status(spec)))
 
     for rule in ("/", "/<path:path>"):
         app.add_url_rule(rule, view_func=answer, methods=_METHODS, provide_automatic_options=False)
@@ -75,31 +75,76 @@ def make_app(versions: Versions, slot: Callable[[], AbstractContextManager], tim
     return app
 
 
+def _target(environ: Any) -> str:
+    """Returns the path and query of a request as they were sent."""
+    target = environ["REQUEST_URI"]
+    return re.sub(r"(?i)^https?://[^/?#]*", "", target) or "/"
+
+
+def _body() -> bytes:
+    """Returns the body, unpacked; none if it cannot be unpacked, as in TensorFlow Serving."""
+    body = flask.request.get_data()
+    if "gzip" not in flask.request.headers.get("Content-Encoding", ""):
+        return body
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)  # 16: gzip's header
+    try:
+        unpacked = unpacking.decompress(body, _MOST_UNPACKED)
+    except zlib.error:
+        return b""
+    return unpacked if unpacking.eof else b""
+
+
 def _reply(content: Any, code: int = 200) -> flask.Response:
     return flask.Response(json.dumps(content), code, mimetype="application/json")
 
 
 def _failure(error: Exception) -> flask.Response:
+    if isinstance(error, _NoNumberError):
+        return flask.Response("", 400, mimetype="application/json")
     if isinstance(error, ServingError):
         return _reply({"error": error.message}, _HTTP_CODES.get(error.code, 500))
+    if isinstance(error, werkzeug.exceptions.RequestEntityTooLarge):
+        return _page(413, "Request Entity Too Large")
+    if isinstance(error, werkzeug.exceptions.MethodNotAllowed):
+        return _page(501, "Not Implemented")
+    if isinstance(error, werkzeug.exceptions.NotFound):
+        return _page(404, "Not Found")
     if isinstance(error, werkzeug.exceptions.HTTPException):
-        return _reply({"error": error.description}, error.code or 500)
+        return _page(error.code or 500, error.name)
     _LOG.error("a request failed", exc_info=error)
     return _reply({"error": f"{type(error).__name__}: a defect of the local server"}, 500)
 
 
-def _route(method: str, path: str) -> tuple[Any, str | None]:
-    """Returns the ModelSpec of a path and the action on it: "metadata", "predict", or None for its status."""
-    match = _ROUTES[method].fullmatch(path) if method in _ROUTES else None
-    if match is None:
-        if not path.lower().startswith("/v1/"):
-            raise werkzeug.exceptions.NotFound(f"There is nothing at {path}")
-        raise invalid(f"Malformed request: {method} {path}")
-    name, version, action = match.groups()
-    spec = model_pb2.ModelSpec(name=name)
+def _page(code: int, reason: str) -> flask.Response:
+    """Returns the page that TensorFlow Serving's web server answers with before a request reaches a model."""
+    text = f"<HTML><HEAD>\n<TITLE>{code} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
+    return flask.Response(text, code, mimetype="text/html")
+
+
+class _NoNumberError(Exception):
+    """A version that is no int64, which TensorFlow Serving answers without a text."""
+
+
+def _route(method: str, target: str) -> tuple[Any, str | None]:
+    """Returns the ModelSpec of a target, and "metadata", "predict", or None for the model's status."""
+    match = _ROUTES[method].fullmatch(target) if method in _ROUTES else None
+    name, version, label, action = match.groups() if match else (None, None, None, None)
+    if match is None or (method == "POST" and action != "predict"):
+        raise invalid(f"Malformed request: {method} {target}")
+    if not name:
+        raise invalid("Missing model name in request.")
+    spec = model_pb2.ModelSpec(name=_decoded(name))
     if version is not None:
-        spec.version.value = int(version)
-    return spec, action and action.lower()
+        if int(version[-20:]) >= 2**63 or len(version.lstrip("0")) > 19:
+            raise _NoNumberError
+        spec.version.value = int(version[-20:])
+    if label is not None:
+        spec.version_label = _decoded(label)
+    return spec, action if action in ("predict", "metadata") else None
+
+
+def _decoded(text: str) -> str:
+    return urllib.parse.unquote_to_bytes(text).decode("utf-8", "replace")
 
 
 def _dict(message: Any) -> dict[str, Any]:
@@ -116,119 +161,55 @@ def _metadata(versions: Versions, spec: Any) -> dict[str, Any]:
 
 
 def _predict(versions: Versions, spec: Any, body: bytes, timeout_ms: int) -> dict[str, Any]:
-    document = _parse(body)
-    form = [key for key in ("instances", "inputs") if key in document]
-    if len(form) != 1:
-        raise invalid("expected one of 'instances' (rows) and 'inputs' (columns)")
-    by_row, values = form == ["instances"], document[form[0]]
-    columns = _columns(values) if by_row else values
-    name = document.get("signature_name") or "serving_default"
-    if not isinstance(name, str):
-        raise invalid("signature_name: allowed: a string")
+    document = json_tensors.parse(body)
+    name = json_tensors.signature_name(document)
     with versions.use(spec) as version:
-        inputs = columns if _is_named(columns) else {"": columns}
-        outputs = version.run(name, inputs, _read, timeout_ms=timeout_ms)
-    written = {key: _write(key, array) for key, array in outputs.items()}
-    only = next(iter(written.values())) if len(written) == 1 else None
-    if not by_row:
-        return {"outputs": written if only is None else only}
-    sizes = {array.shape[:1] for array in outputs.values()}
-    if len(sizes) > 1 or () in sizes:
-        raise invalid("the outputs have no rows, or not equally many; ask with 'inputs', not 'instances'")
-    rows = [dict(zip(written, row, strict=True)) for row in zip(*written.values(), strict=True)]
-    return {"predictions": rows if only is None else only}
+        if name not in version.signatures:
+            raise invalid(f'Serving signature name: "{name}" not found in signature def')
+        infos = version.signatures[name].inputs
+        if not infos:
+            raise invalid(f"Failed to get input map for signature: {name}")
+        by_row, arrays = json_tensors.read_request(document, infos)
+        outputs = version.run(name, arrays, lambda _name, array, _info: array, timeout_ms=timeout_ms)
+    return json_tensors.write_response(outputs, by_row)
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body.decode("utf-8-sig"))
-    except RecursionError:
-        raise invalid("JSON Parse error: nested too deeply") from None
-    except ValueError as error:  # bad UTF-8 is one too
-        raise invalid(f"JSON Parse error: {error}") from None
-    if not isinstance(document, dict):
-        raise invalid("JSON Parse error: expected an object")
-    return document
+class _WebServer(waitress.server.TcpWSGIServer):
+    """waitress, which closes connections that are idle before it accepts no more."""
 
+    def readable(self) -> bool:
+        """Is called between any two events; closes what is idle longest where connections are too many."""
+        for channel in self._idle()[: max(0, len(self.active_channels) - _MOST_CONNECTIONS)]:
+            channel.will_close = True
+        return bool(super().readable())
 
-def _is_named(value: Any) -> bool:
-    """Returns whether a value is an object of named inputs: any but {"b64": "..."}, which is a string."""
-    return isinstance(value, dict) and not (value.keys() == {"b64"} and isinstance(value["b64"], str))
-
-
-def _columns(rows: Any) -> Any:
-    """Returns rows as columns: {name: list} where they are objects, otherwise as they are."""
-    if not isinstance(rows, list) or not rows:
-        raise invalid("instances: allowed: a list that is not empty")
-    if not _is_named(rows[0]):
-        return rows
-    if any(not _is_named(row) or row.keys() != rows[0].keys() for row in rows):
-        raise invalid(f"instances: allowed: objects that each have the same inputs: {', '.join(rows[0])}")
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _read(name: str, value: Any, info: Any) -> np.ndarray:
-    """Returns the array of nested JSON lists."""
-    dtype, leaves, shape = numpy_type(info), [value], []
-    while leaves and isinstance(leaves[0], list):
-        sizes = {len(leaf) if isinstance(leaf, list) else -1 for leaf in leaves}
-        if len(sizes) > 1:
-            raise invalid(f"{name}: lists of different lengths; allowed: all of one level alike")
-        shape.append(sizes.pop())
-        leaves = list(itertools.chain.from_iterable(leaves))
-    types = set(map(type, leaves))
-    if not types <= _JSON_TYPES.get(dtype.kind, set()):
-        found = ", ".join(sorted(one.__name__ for one in types))
-        raise invalid(f"{name}: JSON of the types {found}; allowed: what stands for {dtype}")
-    if dtype.kind == "O":
-        leaves = [_read_string(name, leaf) for leaf in leaves]
-    elif dtype.kind == "f" and int in types:
-        # TensorFlow Serving does not round integers, only what has a decimal point or an exponent.
-        whole = 2 ** (np.finfo(dtype).nmant + 1)
-        if any(isinstance(leaf, int) and abs(leaf) >= whole for leaf in leaves):
-            raise invalid(f"{name}: an integer that {dtype} would round; write it with a decimal point")
-    try:
-        with np.errstate(over="raise"):
-            return np.array(leaves, dtype).reshape(shape)
-    except (ArithmeticError, ValueError) as error:  # out of range; more dimensions than NumPy has
-        raise invalid(f"{name}: {error}") from None
-
-
-def _read_string(name: str, value: Any) -> bytes:
-    try:
-        if isinstance(value, str):
-            return value.encode("utf-8")
-        if _is_named(value):
-            raise ValueError('an object; allowed: {"b64": "..."}')
-        text = "".join(value["b64"].split())  # the command `base64` breaks lines
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError as error:  # bad base64, or half a surrogate pair
-        raise invalid(f"{name}: {error}") from None
-
-
-def _write(name: str, array: np.ndarray) -> Any:
-    """Returns an array as nested JSON lists."""
-    as_bytes = array.dtype.kind == "O" and name.endswith("_bytes")
-    write = _WRITERS.get("_bytes" if as_bytes else array.dtype.kind)
-    if write is None:
-        raise invalid(f"{name}: there is no JSON for {array.dtype}")
-    values = np.empty(array.size, object)
-    values[:] = [write(value) for value in array.ravel()]
-    return values.reshape(array.shape).tolist()
+    def _idle(self) -> list[Any]:
+        """Returns the open connections without a request, the longest idle first."""
+        channels = [*self.active_channels.values()]
+        idle = [one for one in channels if not (one.requests or one.total_outbufs_len or one.will_close)]
+        return sorted(idle, key=lambda one: one.last_activity)
 
 
 class HttpServer(threading.Thread):
     """Serves a WSGI application at `port`, in a thread that `start` starts."""
 
     def __init__(self, app: flask.Flask, listening: socket.socket, threads: int, max_body_bytes: int) -> None:
-        """Takes over the socket; answers as many requests at a time as it has threads."""
+        """Takes over the socket; answers as many requests at a time as it has threads, others wait."""
         super().__init__(daemon=True)
-        # Flask answers in JSON to a body that is too long; waitress does not even read one twice as long.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # waiting is no event
+        # Flask answers to a body that is too long; waitress does not even read one twice as long.
         app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
         self.port: int = listening.getsockname()[1]
-        self._server = waitress.server.create_server(
-            app, sockets=[listening], threads=threads, max_request_body_size=2 * max_body_bytes
+        settings = waitress.adjustments.Adjustments(
+            sockets=[listening],
+            threads=threads,
+            max_request_body_size=2 * max_body_bytes,
+            # Busy ones too; `select` knows no file above 1023.
+            connection_limit=2 * _MOST_CONNECTIONS,
+            asyncore_use_poll=True,
         )
+        address = (listening.family, listening.type, listening.proto, listening.getsockname())
+        self._server = _WebServer(app, _sock=listening, adj=settings, bind_socket=False, sockinfo=address)
 
     def run(self) -> None:
         """Serves until `stop`."""

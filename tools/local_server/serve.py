@@ -30,7 +30,22 @@ _SETTINGS = (
     flags.DEFINE_integer("port", 8500, "gRPC's port; 0: any free one", 0, 65535),
     flags.DEFINE_integer("rest_api_port", 8501, "REST's port; 0: any free one", 0, 65535),
     # The library's own defaults; a test compares them.
-    flags.DEFINE_integer("max_concurrent_requests", 8, "predictions at a time; more are refused", 1, 1024),
+    flags.DEFINE_integer(
+        "grpc_max_threads",
+        0,
+        "one more than the calls by gRPC at a time, status among them; others are refused; 0: four for each"
+        " processor",
+        0,
+        1024,
+    ),
+    flags.DEFINE_integer(
+        "rest_api_num_threads",
+        0,
+        "one more than the requests by REST at a time, status among them; others wait; 0: four for each"
+        " processor",
+        0,
+        1024,
+    ),
     # gRPC counts a message's bytes in 31 bits.
     flags.DEFINE_integer("max_body_mb", 512, "the longest request in MiB", 1, 2047),
     flags.DEFINE_integer(

@@ -16,7 +16,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import grpc
@@ -36,8 +36,11 @@ from nst_tf import errors, runtime
 _LOG = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
-# Threads beyond those that predict: for status and metadata, and to refuse predictions above the limit.
-_SPARE_THREADS = 16
+# TensorFlow Serving's default for both kinds of threads (server.h).
+_THREADS_PER_PROCESSOR = 4
+
+# Of either kind one thread listens, and the others answer: fewer than two answer nothing.
+_FEWEST_THREADS = 2
 
 # Time between two reads of the folder; TensorFlow Serving reads it once a second.
 _POLL_S = 0.5
@@ -64,13 +67,13 @@ class _Services(
 ):
     """PredictionService and ModelService; all other methods are UNIMPLEMENTED."""
 
-    def __init__(self, versions: Versions, slot: Callable[[], Any], max_bytes: int) -> None:
-        self._versions, self._slot, self._max_bytes = versions, slot, max_bytes
+    def __init__(self, versions: Versions, max_bytes: int) -> None:
+        self._versions, self._max_bytes = versions, max_bytes
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         spec, response = request.model_spec, predict_pb2.PredictResponse()
         name = spec.signature_name or "serving_default"
-        with _aborting(context), self._slot(), self._versions.use(spec) as version:
+        with _aborting(context), self._versions.use(spec) as version:
             timeout_ms = _timeout_ms(context)
             outputs = version.run(name, request.inputs, self._read, request.output_filter, timeout_ms)
             for key, array in outputs.items():
@@ -94,7 +97,7 @@ class _Services(
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with _aborting(context), self._versions.use(request.model_spec) as version:
+        with _aborting(context), self._versions.use(_spec(request)) as version:
             if set(request.metadata_field) != {"signature_def"}:
                 raise invalid("metadata_field: allowed: signature_def")
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=version.signatures)
@@ -105,7 +108,14 @@ class _Services(
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         with _aborting(context):
-            return self._versions.status(request.model_spec)
+            return self._versions.status(_spec(request))
+
+
+def _spec(request: Any) -> Any:
+    """Returns the ModelSpec of a request for metadata or status."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return request.model_spec
 
 
 def _timeout_ms(context: Any) -> int:
@@ -141,7 +151,8 @@ class LocalServer:
         host: str = "127.0.0.1",
         port: int = 0,
         rest_api_port: int = 0,
-        max_concurrent_requests: int = 8,
+        grpc_max_threads: int = 0,
+        rest_api_num_threads: int = 0,
         max_body_mb: int = 512,
         rest_api_timeout_in_ms: int = 30_000,
     ) -> None:
@@ -153,13 +164,16 @@ class LocalServer:
             host: The address to listen on; the default is reached from this machine only.
             port: gRPC's port; 0: any free one, as `grpc_port` says.
             rest_api_port: REST's port; 0: any free one, as `rest_port` says.
-            max_concurrent_requests: How many predictions may run at a time; more are refused.
+            grpc_max_threads: One more than the calls by gRPC that run at a time, status and metadata
+                among them; others are refused. 0: four for each processor.
+            rest_api_num_threads: One more than the requests by REST that run at a time; others wait. 0: four
+                for each processor.
             max_body_mb: The longest request in MiB. The default has room for the state of a run at
                 1024 x 1024 pixels: 288 MB, and a third more in base64.
             rest_api_timeout_in_ms: The longest time for a prediction by REST; 0: no limit.
 
         Raises:
-            InputError: There is no such folder, or a port cannot be listened on.
+            InputError: There is no such folder, a port cannot be listened on, or there are too few threads.
         """
         models.hide_loading_advice()
         base_path = pathlib.Path(model_base_path).expanduser()
@@ -171,43 +185,32 @@ class LocalServer:
         if not re.fullmatch("[^/:]+", self.name):
             raise errors.InputError(f"model name: {self.name!r}; allowed: any text without / and :")
         self._versions = Versions(base_path, self.name)
-        self._slots, self._limit = threading.Semaphore(max_concurrent_requests), max_concurrent_requests
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
-        threads, max_bytes = max_concurrent_requests + _SPARE_THREADS, max_body_mb * 2**20
-        app = rest.make_app(self._versions, self._slot, rest_api_timeout_in_ms)
+        calls = _answering("grpc_max_threads", grpc_max_threads)
+        requests = _answering("rest_api_num_threads", rest_api_num_threads)
+        max_bytes, app = max_body_mb * 2**20, rest.make_app(self._versions, rest_api_timeout_in_ms)
         with contextlib.ExitStack() as opened:
             # REST's first, whose socket is closed at once where gRPC's port fails; gRPC's own is not.
             listening = opened.enter_context(_listen(host, rest_api_port))
             self._grpc = grpc.server(
-                concurrent.futures.ThreadPoolExecutor(threads),
+                concurrent.futures.ThreadPoolExecutor(calls),
                 # Without the last, a second server would share the port unnoticed.
                 options=[
                     ("grpc.max_receive_message_length", max_bytes),
                     ("grpc.max_send_message_length", -1),
                     ("grpc.so_reuseport", 0),
                 ],
-                maximum_concurrent_rpcs=threads,
+                maximum_concurrent_rpcs=calls,
             )
             opened.callback(self._grpc.stop, None)  # without it a port that it has taken would stay open
-            services = _Services(self._versions, self._slot, max_bytes)
+            services = _Services(self._versions, max_bytes)
             prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
             model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
             self.grpc_port = _add_port(self._grpc, self.host, port)
-            self._rest = rest.HttpServer(app, listening, threads, max_bytes)
+            self._rest = rest.HttpServer(app, listening, requests, max_bytes)
             opened.pop_all()
         self.rest_port = self._rest.port
-
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Lets a prediction through, or refuses it if the limit of running ones is reached."""
-        if not self._slots.acquire(blocking=False):
-            message = f"{self._limit} predictions are running, which is the limit; try again later"
-            raise ServingError(tf.errors.RESOURCE_EXHAUSTED, message)
-        try:
-            yield
-        finally:
-            self._slots.release()
 
     def __enter__(self) -> Self:
         """Loads the newest version, if there is one yet, and starts to answer."""
@@ -239,6 +242,17 @@ class LocalServer:
             signal.signal(number, lambda number, _: received.append(signal.signal(number, signal.SIG_DFL)))
         while not received:
             time.sleep(0.1)  # not an event: its lock could be held when the signal comes
+
+
+def _answering(name: str, threads: int) -> int:
+    """Returns how many of a number of threads answer; 0 stands for TensorFlow Serving's default.
+
+    Raises:
+        InputError: None would.
+    """
+    threads = threads or max(_FEWEST_THREADS, _THREADS_PER_PROCESSOR * (os.cpu_count() or 1))
+    errors.require(threads >= _FEWEST_THREADS, name, threads, f"{_FEWEST_THREADS} and above; one listens")
+    return threads - 1
 
 
 def _add_port(server: grpc.Server, host: str, port: int) -> int:
