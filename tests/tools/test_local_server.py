@@ -25,10 +25,12 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 from local_server import models, rest
+from local_server.cancelling import Gone
 from local_server.server import LocalServer
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -100,7 +102,7 @@ class Client:
 
     def __init__(self, server):
         """Takes the server."""
-        self.port, self.name = server.rest_port, server.name
+        self.port, self.grpc_port, self.name = server.rest_port, server.grpc_port, server.name
         self.channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
         self.predictions = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)
@@ -575,9 +577,7 @@ def test_calls_beyond_the_threads_of_grpc_are_refused_and_rest_has_its_own(clien
         assert _grpc_status(client) == "RESOURCE_EXHAUSTED"
         assert _code(lambda: client.predict("scale", x=[[1.0, 1.0]]))[0] == "RESOURCE_EXHAUSTED"
         assert client.http("GET", "/v1/models/toy")[0] == 200
-        running[0].cancel()  # frees nothing: the prediction runs on
-        assert _grpc_status(client) == "RESOURCE_EXHAUSTED"
-    for call in running[1:]:
+    for call in running:
         assert tf.make_ndarray(call.result().outputs["y"]).tolist() == [[2.0, 2.0]]
     _until(lambda: _grpc_status(client) == "OK", SLACK_S)
 
@@ -595,6 +595,97 @@ def test_requests_beyond_the_threads_of_rest_wait(client, monkeypatch):
             assert not concurrent.futures.wait(asked, timeout=0.3).done
             assert _grpc_status(client) == "OK"
         assert [one.result()[0] for one in asked] == [200] * REST_THREADS
+
+
+# Between a client's end and that of its prediction; a quiet machine needs 0.3 s.
+FREED_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def single(saved):
+    """A server with room for one prediction each way, and no limit to its time."""
+    with LocalServer(saved, grpc_max_threads=2, rest_api_num_threads=2, rest_api_timeout_in_ms=0) as server:
+        yield Client(server)
+
+
+# Asks for a prediction that never ends, and says before what it was given: a port.
+_ASKS_BY_GRPC = """
+import sys, grpc
+channel = grpc.insecure_channel("127.0.0.1:" + sys.argv[1])
+channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(sys.stdin.buffer.read())
+"""
+_ASKS_BY_REST = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+connection.request("POST", "/v1/models/toy:predict", sys.stdin.buffer.read())
+connection.getresponse()
+"""
+
+
+@pytest.mark.parametrize("by", ["grpc", "rest"])
+def test_a_killed_client_frees_its_place(single, by, monkeypatch):
+    """TensorFlow ends the prediction, which would run for ever; the next one has its queue and its thread."""
+    begun, ends, run = threading.Semaphore(0), [], models.Version.run
+
+    def noted(*args, **kwargs):
+        begun.release()
+        try:
+            return run(*args, **kwargs)
+        except models.ServingError as error:
+            ends.append((error.code, error.message))
+            raise
+
+    monkeypatch.setattr(models.Version, "run", noted)
+    program, port, body = {
+        "grpc": (
+            _ASKS_BY_GRPC,
+            single.grpc_port,
+            single.request("loop", num_steps=[ENDLESS]).SerializeToString(),
+        ),
+        "rest": (
+            _ASKS_BY_REST,
+            single.port,
+            json.dumps({"signature_name": "loop", "inputs": [ENDLESS]}).encode(),
+        ),
+    }[by]
+    for _ in range(2):
+        asking = subprocess.Popen([sys.executable, "-c", program, str(port)], stdin=subprocess.PIPE)
+        assert asking.stdin is not None
+        try:
+            asking.stdin.write(body)
+            asking.stdin.close()
+            assert begun.acquire(timeout=30.0)
+            if by == "grpc":
+                assert _grpc_status(single) == "RESOURCE_EXHAUSTED"
+        finally:
+            asking.kill()
+            asking.wait()
+        start = time.monotonic()
+        if by == "grpc":
+            _until(lambda: _grpc_status(single) == "OK", FREED_S)
+        else:
+            assert single.http("GET", "/v1/models/toy")[0] == 200  # waits for the one place
+        assert time.monotonic() - start < FREED_S
+    assert ends == [(tf.errors.CANCELLED, "the client has gone away")] * 2
+    assert single.predict("loop", num_steps=[3])["steps_done"].tolist() == [3]
+
+
+def test_a_client_that_went_away_before_its_prediction_began_gets_none(saved):
+    versions, gone = models.Versions(saved, "toy"), Gone()
+    assert versions.refresh()
+    with versions.use(model_pb2.ModelSpec(name="toy")) as version:
+        gone.tell()
+        loop = {"num_steps": np.array([ENDLESS], np.int32)}
+        with pytest.raises(models.ServingError, match="the client has gone away"):
+            version.run("loop", loop, lambda _name, value, _info: value, gone=gone)
+        # The queue is as good as new, with a time-out too.
+        for _ in range(2):
+            with pytest.raises(models.ServingError, match="Timed out"):
+                version.run("loop", loop, lambda _name, value, _info: value, timeout_ms=50)
+            few = {"num_steps": np.array([2], np.int32)}
+            found = version.run("loop", few, lambda _name, value, _info: value)
+            assert found["steps_done"].tolist() == [2]
+    versions.close()
 
 
 def test_idle_connections_lock_nobody_out(client):

@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 
+from local_server.cancelling import Cancelling, Gone
+
 _LOG = logging.getLogger(__name__)
 
 # TensorFlow Serving cuts its messages here too: longer ones do not fit beside a status of gRPC.
@@ -111,14 +113,14 @@ def _mismatch(inputs: set[str], came: set[str]) -> str:
 class Version:
     """One loaded version: `number`, `session`, `signatures` {name: SignatureDef}, and count of `users`."""
 
-    def __init__(self, number: int, folder: pathlib.Path) -> None:
-        """Loads the version; raises whatever TensorFlow raises if that fails."""
+    def __init__(self, number: int, folder: pathlib.Path, at_once: int) -> None:
+        """Loads the version for so many runs at a time; raises whatever TensorFlow raises if that fails."""
         self.number, self.users = number, 0
         self.session = tf.compat.v1.Session(graph=tf.Graph())
         with self.session.graph.as_default():
             load = tf.compat.v1.saved_model.loader.load
             saved = load(self.session, [tf.saved_model.SERVING], str(folder))
-        self.session.graph.finalize()
+        self._cancelling = Cancelling(self.session, at_once)
         self.signatures = dict(saved.signature_def.items())
 
     def run(
@@ -128,6 +130,7 @@ class Version:
         read: Reader,
         output_filter: Iterable[str] = (),
         timeout_ms: int = 0,
+        gone: Gone | None = None,
     ) -> dict[str, np.ndarray]:
         """Returns {output: array} of a signature.
 
@@ -137,9 +140,11 @@ class Version:
             read: Makes each value an array of its input's type.
             output_filter: The outputs to return; none means all.
             timeout_ms: The longest time that the run may take; 0: no limit.
+            gone: Ends the run once its client has gone away; None: nothing does.
 
         Raises:
-            ServingError: The request does not fit, or TensorFlow failed or ran out of time.
+            ServingError: The request does not fit, TensorFlow failed or ran out of time, or the client has
+                gone away.
         """
         signature = self.signatures.get(signature_name)
         if signature is None or not signature.method_name:  # without one: the model's initialiser
@@ -150,11 +155,12 @@ class Version:
         if len(set(wanted) & set(signature.outputs)) < len(wanted):
             raise invalid(f"output_filter: allowed, each once: {', '.join(sorted(signature.outputs))}")
         fetches = {name: signature.outputs[name].name for name in wanted}
-        feeds = _feeds(signature.inputs, values, read)
+        feeds, gone = _feeds(signature.inputs, values, read), gone or Gone()
         try:
-            options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms)
-            results = self.session.run(fetches, feeds, options)
+            results = self._cancelling.run(fetches, feeds, timeout_ms, gone)
         except tf.errors.OpError as error:
+            if gone.happened:
+                raise ServingError(tf.errors.CANCELLED, "the client has gone away") from None
             raise ServingError(error.error_code, readable(error.message)) from None
         except RuntimeError:  # the session was closed
             raise ServingError(tf.errors.UNAVAILABLE, "the server is being stopped") from None
@@ -185,9 +191,9 @@ def _require_known(spec: Any) -> None:
 class Versions:
     """The version folders of the model `name`, one of them served."""
 
-    def __init__(self, base_path: pathlib.Path, name: str) -> None:
-        """Takes the folder of the version folders, and the model's name."""
-        self.name, self._folder = name, base_path
+    def __init__(self, base_path: pathlib.Path, name: str, at_once: int = 1) -> None:
+        """Takes the folder of the version folders, the model's name, and the most runs at a time."""
+        self.name, self._folder, self._at_once = name, base_path, at_once
         self._lock = threading.Lock()  # guards the fields below and the `users` of every version
         self._current: Version | None = None
         self._statuses: dict[int, Any] = {}  # {version: ModelVersionStatus}
@@ -221,7 +227,7 @@ class Versions:
             return None
         self._set(number, "LOADING")
         try:
-            return Version(number, folder)
+            return Version(number, folder, self._at_once)
         except Exception as error:  # damaged files raise almost anything
             self._failed[number], message = files, readable(str(error)) or type(error).__name__
             self._set(number, "END", getattr(error, "error_code", tf.errors.UNKNOWN), message)

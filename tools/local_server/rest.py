@@ -3,6 +3,7 @@
 A path is matched as it was sent, with its query: `/v1/models/nst?x=1` asks for a model named `nst?x=1`.
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.parse
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import flask
@@ -22,6 +24,7 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
 from local_server import json_tensors
+from local_server.cancelling import Gone
 from local_server.models import ServingError, Versions, invalid
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 # The most bytes that TensorFlow Serving unpacks from a gzip body (gzip_zlib.h); of a longer one it sees none.
 _MOST_UNPACKED = 10 * 2**20
+
+# Time between two looks at whether the client of a prediction is still there.
+_LOOK_S = 0.2
 
 # Open connections at most; beyond, those that have been idle longest are closed. A third of the 1024 files
 # that a process may usually open.
@@ -170,8 +176,32 @@ def _predict(versions: Versions, spec: Any, body: bytes, timeout_ms: int) -> dic
         if not infos:
             raise invalid(f"Failed to get input map for signature: {name}")
         by_row, arrays = json_tensors.read_request(document, infos)
-        outputs = version.run(name, arrays, lambda _name, array, _info: array, timeout_ms=timeout_ms)
+        with _client() as gone:
+            outputs = version.run(
+                name, arrays, lambda _name, array, _info: array, timeout_ms=timeout_ms, gone=gone
+            )
     return json_tensors.write_response(outputs, by_row)
+
+
+@contextlib.contextmanager
+def _client() -> Iterator[Gone]:
+    """Yields whether the client of the current request has gone away, which is noticed during the block."""
+    gone, ended = Gone(), threading.Event()
+    disconnected = flask.request.environ["waitress.client_disconnected"]
+
+    def look() -> None:
+        while not ended.wait(_LOOK_S):
+            if disconnected():
+                gone.tell()
+                break
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield gone
+    finally:
+        ended.set()
+        looking.join()
 
 
 class _WebServer(waitress.server.TcpWSGIServer):
@@ -207,6 +237,8 @@ class HttpServer(threading.Thread):
             # Busy ones too; `select` knows no file above 1023.
             connection_limit=2 * _MOST_CONNECTIONS,
             asyncore_use_poll=True,
+            # Reads while a request is answered, so that the end of a connection is noticed meanwhile.
+            channel_request_lookahead=1,
         )
         address = (listening.family, listening.type, listening.proto, listening.getsockname())
         self._server = _WebServer(app, _sock=listening, adj=settings, bind_socket=False, sockinfo=address)

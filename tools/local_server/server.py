@@ -1,8 +1,8 @@
 """A local stand-in for TensorFlow Serving, for tests and for trying a model out without Docker.
 
 It answers the same requests for predictions, metadata and status, by gRPC and REST; README.md lists what
-differs. A prediction ends at its gRPC deadline or at REST's time-out, even within a loop; it runs until then
-also if its client has gone away, since a session cannot cancel a single run.
+differs. A prediction ends at its gRPC deadline, at REST's time-out, or when its client has gone away, even
+within a loop.
 """
 
 import concurrent.futures
@@ -30,6 +30,7 @@ from tensorflow_serving.apis import (
 )
 
 from local_server import models, rest
+from local_server.cancelling import Gone
 from local_server.models import ServingError, Versions, invalid, numpy_type
 from nst_tf import errors, runtime
 
@@ -74,8 +75,10 @@ class _Services(
         spec, response = request.model_spec, predict_pb2.PredictResponse()
         name = spec.signature_name or "serving_default"
         with _aborting(context), self._versions.use(spec) as version:
-            timeout_ms = _timeout_ms(context)
-            outputs = version.run(name, request.inputs, self._read, request.output_filter, timeout_ms)
+            timeout_ms, gone = _timeout_ms(context), Gone()
+            if not context.add_callback(gone.tell):  # the call has ended already
+                gone.tell()
+            outputs = version.run(name, request.inputs, self._read, request.output_filter, timeout_ms, gone)
             for key, array in outputs.items():
                 _write(array, response.outputs[key])
             response.model_spec.name, response.model_spec.signature_name = spec.name, name
@@ -184,11 +187,11 @@ class LocalServer:
         self.name, self.host = model_name or base_path.resolve().name, f"[{host}]" if ":" in host else host
         if not re.fullmatch("[^/:]+", self.name):
             raise errors.InputError(f"model name: {self.name!r}; allowed: any text without / and :")
-        self._versions = Versions(base_path, self.name)
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         calls = _answering("grpc_max_threads", grpc_max_threads)
         requests = _answering("rest_api_num_threads", rest_api_num_threads)
+        self._versions = Versions(base_path, self.name, calls + requests)
         max_bytes, app = max_body_mb * 2**20, rest.make_app(self._versions, rest_api_timeout_in_ms)
         with contextlib.ExitStack() as opened:
             # REST's first, whose socket is closed at once where gRPC's port fails; gRPC's own is not.
