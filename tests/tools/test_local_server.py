@@ -608,7 +608,7 @@ def single(saved):
         yield Client(server)
 
 
-# Asks for a prediction that never ends, and says before what it was given: a port.
+# Programs that send standard input as a request for a prediction, to a port.
 _ASKS_BY_GRPC = """
 import sys, grpc
 channel = grpc.insecure_channel("127.0.0.1:" + sys.argv[1])

@@ -10,7 +10,8 @@ Rows: steps (seconds of a step of the same objective), quality (seconds until an
 baseline's), arithmetic (floating-point operations against a large matrix product's), processes (start-up and
 peak memory, each in a process of its own), growth (memory of a process that paints again and again), plans
 (what the memory plan predicts and what runs take; an hour), device (for a machine with an accelerator: memory
-against its plan, growth, resuming, a step); the last two on request only.
+against its plan, growth, resuming, a step), load (a served model asked by several clients at a time; needs
+the extra local_server too); the last three on request only.
 tools/benchmark/README.md has results.
 """
 
@@ -36,8 +37,8 @@ import tool_flags
 from benchmark import plans
 
 _FLAGS = flags.FLAGS
-ROWS = ("steps", "arithmetic", "processes", "quality", "growth", "plans", "device")
-_ON_REQUEST = ("plans", "device")
+ROWS = ("steps", "arithmetic", "processes", "quality", "growth", "plans", "device", "load")
+_ON_REQUEST = ("plans", "device", "load")
 flags.DEFINE_multi_enum(
     "rows", [row for row in ROWS if row not in _ON_REQUEST], ROWS, "what to measure; may be repeated"
 )
@@ -49,6 +50,13 @@ flags.DEFINE_list("plan_sizes", ["512", "1024", "2048", "4096", "8192"], "plans:
 flags.DEFINE_list("device_sizes", ["512", "1024"], "device: longest sides in pixels")
 flags.DEFINE_list("plan_presets", list(plans.PRESETS), "plans: presets")
 flags.DEFINE_list("limits", ["4GiB", "8GiB", "16GiB"], "plans: limits, as nst_tf's --max_memory")
+flags.DEFINE_list("clients", ["1", "4", "16"], "load: numbers of clients; ratios are to the first")
+flags.DEFINE_integer("load_size", 256, "load: longest side in pixels", lower_bound=32)
+flags.DEFINE_integer("load_steps", 12, "load: steps of a request, over all scales", lower_bound=1)
+flags.DEFINE_integer("load_pictures", 16, "load: by each number of clients in a round", lower_bound=1)
+flags.DEFINE_integer(
+    "load_sequence", 200, "load: requests, one after another, over which memory may grow", lower_bound=10
+)
 flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
@@ -70,6 +78,11 @@ _QUICK: Mapping[str, Any] = {
     "plan_sizes": ["64"],
     "limits": ["4GiB"],
     "device_sizes": ["64"],
+    "clients": ["1", "2"],
+    "load_size": 64,
+    "load_steps": 4,
+    "load_pictures": 4,
+    "load_sequence": 10,
     "evaluations": ["5", "15"],
     "tutorial_steps": ["10", "30"],
 }
@@ -99,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _measure() -> dict[str, Any]:
     """Returns the results by row; prints each as soon as it is measured."""
-    sizes = _numbers("sizes", lowest=32)
+    sizes, clients = _numbers("sizes", lowest=32), _numbers("clients")
     evaluations, steps = (_numbers(name) if _FLAGS[name].value else [] for name in _OF_QUALITY)
     if _FLAGS.json:
         pictures.check_file(pathlib.Path(_FLAGS.json), True, "json")
@@ -127,6 +140,9 @@ def _measure() -> dict[str, Any]:
             plans.cases(_plan_presets(), _numbers("plan_sizes", lowest=32), _FLAGS.limits),
         ),
         "device": lambda: bench.device(_numbers("device_sizes", lowest=32), _FLAGS.pictures),
+        "load": lambda: bench.load(
+            _FLAGS.load_size, _FLAGS.load_steps, clients, _FLAGS.load_pictures, _FLAGS.load_sequence
+        ),
         "quality": lambda: bench.quality(_FLAGS.quality_size, evaluations, steps, _FLAGS.every_road),
     }
     print(", ".join(f"{name}: {value}" for name, value in machine.items()))

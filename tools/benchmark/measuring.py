@@ -19,6 +19,9 @@ from nst_tf.network import weights
 # Longest side in pixels of pictures whose painting is repeated.
 _GROWTH_SIZE = 96
 
+# load: the smallest size that the benchmark takes, and the pairs of L-BFGS that an export may have.
+_SMALLEST_SIZE, _HISTORY = 32, 10
+
 _GIB = 2.0**30
 
 # The deepest layer that the two presets use.
@@ -116,6 +119,47 @@ class Bench:
                 device.measure, self._task(size), self._source, size, count, prepare=prepare
             )
             for size in sizes
+        }
+
+    def load(
+        self, size: int, steps: int, clients: Sequence[int], pictures: int, count: int
+    ) -> dict[str, Any]:
+        """Returns what a server with the exported preset `default` does under load, as `load.measure` does.
+
+        Args:
+            size: Longest side in pixels.
+            steps: Of a request, over all scales.
+            clients: Numbers of clients, ascending.
+            pictures: Of each number of clients in each of the rounds.
+            count: Requests over which memory may grow.
+
+        Raises:
+            InputError: What serving needs is not installed, or so many clients do not fit into memory.
+        """
+        try:
+            from benchmark import load
+        except ImportError as error:
+            raise errors.InputError(f"{error}; pip install -e '.[benchmark,local_server]'") from None
+        task = self._task(size)
+        # A process takes its own memory once, a request's for each client.
+        own = _needed(self._task(_SMALLEST_SIZE))
+        needed = own + clients[-1] * (_needed(task) - own)
+        allowed = memory.allowed(presets.DEFAULT)
+        errors.require(
+            needed <= allowed,
+            "clients",
+            clients[-1],
+            f"as many as fit into {allowed / 1e9:.0f} GB; {clients[-1]} would take about {needed / 1e9:.0f}",
+        )
+        chosen = presets.get(
+            "default", size=size, steps=steps, precision=self._precisions[-1], history=_HISTORY
+        )
+        plan = load.Plan(clients, pictures, self._rounds, count)
+        return {
+            "size": size,
+            "steps": steps,
+            "precision": self._precisions[-1],
+            **load.measure(task, chosen, plan),
         }
 
     def quality(

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.process
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -73,18 +74,39 @@ def call(function: Callable[..., Any], *arguments: Any, prepare: Preparation = (
 
 
 @contextlib.contextmanager
+def killed(function: Callable[..., Any], *arguments: Any) -> Iterator[multiprocessing.process.BaseProcess]:
+    """Has a process of its own call a module's function; kills the process at the end of the block."""
+    process, connection = _start((), _answer)
+    try:
+        with connection:
+            connection.send((function, arguments))
+            yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+@contextlib.contextmanager
 def _process(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> Iterator[_Connection]:
     """Starts a process, whose last argument is its side of a connection; waits for the process to end."""
-    context = multiprocessing.get_context("spawn")
-    own, other = context.Pipe()
-    process = context.Process(target=_begin, args=(prepare, target, *arguments, other))
-    process.start()
-    other.close()
+    process, own = _start(prepare, target, *arguments)
     try:
         with own:
             yield own
     finally:
         process.join()
+
+
+def _start(
+    prepare: Preparation, target: Callable[..., None], *arguments: Any
+) -> tuple[multiprocessing.process.BaseProcess, _Connection]:
+    """Returns a process that has started, and this side of the connection to it."""
+    context = multiprocessing.get_context("spawn")
+    own, other = context.Pipe()
+    process = context.Process(target=_begin, args=(prepare, target, *arguments, other))
+    process.start()
+    other.close()
+    return process, own
 
 
 def _begin(prepare: Preparation, target: Callable[..., None], *arguments: Any) -> None:

@@ -95,6 +95,27 @@ def device(found: Mapping[str, Any]) -> str:
     return f"A device\n{table([*heads, 'resumed differs by'], rows)}"
 
 
+def load(found: Mapping[str, Any]) -> str:
+    """Returns what a served model does, by number of clients, and as ratios to the first number."""
+    names = {"pictures_per_minute": "pictures a minute", "median_s": "median answer, s"}
+    names |= {"percentile_95_s": "95th percentile, s", "peak_mb": "server's peak memory, MB"}
+    heads = ["clients", *(head for name in names.values() for head in (name, "ratio"))]
+    rows = [
+        [count, *(each[kind][name] for name in names for kind in ("figures", "ratios"))]
+        for count, each in found["clients"].items()
+    ]
+    grown, freed = found["sequence"], found["freed_s"]
+    lines = (
+        f"A served model at {found['size']} pixels, {found['steps']} steps, {found['precision']}",
+        table(heads, rows),
+        f"{grown['requests']} requests: the server grew by {grown['growth_mb']:.3g} MB from"
+        f" {grown['from_mb']:.4g} after the first tenth, {grown['growth_kb_per_request']:.3g} kB a request",
+        f"A killed client's place: free after {freed['grpc']:.2f} s (gRPC), {freed['rest']:.2f} s (REST)",
+        "All pictures were, bit for bit, those of single requests",
+    )
+    return "\n".join(lines)
+
+
 def plan(each: Mapping[str, Any]) -> str:
     """Returns a line about a run's memory."""
     name = f"{each['preset']} {each['size']} px, {each['limit']}"
