@@ -6,15 +6,18 @@ import itertools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import types
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from benchmark import arithmetic, contenders, measuring, plans, processes, quality, report, timing
+from benchmark import arithmetic, contenders, load, measuring, plans, processes, quality, report, timing
 from PIL import Image
 
 from nst_tf import errors, runtime
@@ -250,6 +253,139 @@ def test_the_row_for_plans_runs_the_command(folder):
             assert 0.7 < each["ratio"] < 1.3
 
 
+@pytest.mark.slow
+def test_the_row_for_load_asks_a_server_in_a_process_of_its_own(folder):
+    row = ["--rows=load", "--quick", "--rounds=1", "--json=found.json"]
+    finished = _benchmark(folder, *PICTURES, *row)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((folder / "found.json").read_text())["load"]
+    assert (found["size"], found["steps"], list(found["clients"])) == (64, 4, ["1", "2"])
+    one, two = (each["figures"] for each in found["clients"].values())
+    assert 0 < one["median_s"] <= one["percentile_95_s"]
+    # Both answers take the time of two pictures, or the server has cores to spare.
+    assert 0.5 < two["median_s"] / one["median_s"] < 4
+    assert 200 < one["peak_mb"] < 8000
+    assert found["sequence"]["requests"] == 10
+    assert max(found["freed_s"].values()) < 5
+    assert found["freed_s"].keys() == {"grpc", "rest"}
+    assert "bit for bit" in finished.stdout
+    assert finished.stderr == ""
+
+
+def test_figures_under_load_are_told_by_number_of_clients():
+    """In the second round something else was going on: ratios of rates are those within a round."""
+    answers = {"1": [*range(1, 21)], "4": [40.0]}
+    found = load.summary({"1": [1.0, 3.0], "4": [0.5, 1.5]}, answers, {"1": 100.0, "4": 150.0})
+    # Of 1 to 20: half-way between 10 and 11; a twentieth of the way from 20 to 19.
+    assert found["1"]["figures"] == {
+        "pictures_per_minute": 30.0,
+        "median_s": 10.5,
+        "percentile_95_s": pytest.approx(19.05),
+        "peak_mb": 100.0,
+    }
+    assert set(found["1"]["ratios"].values()) == {1.0}
+    assert found["4"]["figures"]["pictures_per_minute"] == 60.0
+    assert found["4"]["ratios"]["pictures_per_minute"] == 2.0
+    assert found["4"]["ratios"]["median_s"] == pytest.approx(40 / 10.5)
+    assert found["4"]["ratios"]["peak_mb"] == 1.5
+
+
+def test_growth_is_that_after_the_first_tenth():
+    first = [10.0, 50.0, 90.0]  # what the first requests take for good
+    leaking = load.growth(first + [100 + 2.0 * number for number in range(27)])
+    # From the middle of the second tenth to that of the last: 24 requests of 2 MB each.
+    assert leaking == {
+        "requests": 30,
+        "from_mb": 102.0,
+        "growth_mb": 48.0,
+        "growth_kb_per_request": 2000.0,
+    }
+    flat = [100.0 + number % 2 for number in range(200)]
+    assert load.growth(flat)["growth_mb"] == 0
+
+
+class _Scripted:
+    """Stands for a server: request n gets a picture of n, or what `wrong` names."""
+
+    def __init__(self, monkeypatch):
+        """Has the row ask this server."""
+        self.wrong: dict[int, int] = {}
+        self.asked: list[int] = []
+        self.at_once, self._now, self._lock = 0, 0, threading.Lock()
+        monkeypatch.setattr(load, "_ask", self._answer)
+
+    def resident_mb(self):
+        return 100.0 + len(self.asked)
+
+    grpc = "nowhere"
+
+    def _answer(self, *request):
+        settings = request[-1]
+        with self._lock:
+            self.asked.append(settings.seed)
+            self._now += 1
+            self.at_once = max(self.at_once, self._now)
+        time.sleep(0.02)
+        with self._lock:
+            self._now -= 1
+        return np.full([2, 2, 3], self.wrong.get(settings.seed, settings.seed) / 10, np.float32)
+
+
+def test_clients_ask_at_once_for_different_pictures(task, monkeypatch):
+    server: Any = _Scripted(monkeypatch)
+    asked = load._Asked(server, task, load._settings(presets.get("default"), 3))
+    assert server.asked == [0, 1, 2]
+    found = load._by_clients(asked, load.Plan(clients=(1, 3), pictures=4, rounds=2, sequence=10))
+    assert sorted(server.asked[3:]) == [0] * 8 + [1] * 4 + [2] * 4
+    assert server.at_once == 3
+    assert list(found) == ["1", "3"]
+    assert found["3"]["ratios"]["pictures_per_minute"] > 1.2  # 4 pictures at 3 at a time, not one
+    assert load._growth(asked, 10)["growth_mb"] == 8.0
+
+
+def test_a_picture_that_is_not_the_single_requests_fails_the_row(task, monkeypatch):
+    server: Any = _Scripted(monkeypatch)
+    asked = load._Asked(server, task, load._settings(presets.get("default"), 3))
+    server.wrong[2] = 1  # the picture of another request
+    with pytest.raises(RuntimeError, match="request 2 got another picture than alone: 100 % of its values"):
+        load._by_clients(asked, load.Plan(clients=(1, 3), pictures=4, rounds=1, sequence=10))
+
+
+def test_what_is_killed_does_not_live_on():
+    with processes.killed(time.sleep, 60.0) as process:
+        assert process.is_alive()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_clients_that_do_not_fit_into_memory_are_refused(task, monkeypatch):
+    monkeypatch.setattr(load, "measure", lambda *_: {"measured": True})
+    bench = measuring.Bench(task.content, task.style, "random", 1, bfloat16=False)
+    needed = {size: measuring._needed(bench._task(size)) for size in (32, 256)}
+    most = needed[32] + 4.5 * (needed[256] - needed[32])
+    monkeypatch.setattr(memory, "allowed", lambda *_: most)
+    assert bench.load(256, 4, [1, 4], 1, 10)["measured"]
+    with pytest.raises(errors.InputError, match="clients: 5; allowed: as many as fit into"):
+        bench.load(256, 4, [1, 5], 1, 10)
+
+
+def test_load_is_told_by_number_of_clients():
+    found = {
+        "size": 256,
+        "steps": 12,
+        "precision": "float32",
+        "clients": load.summary(
+            {"1": [2.0], "16": [1.0]}, {"1": [2.0], "16": [16.0]}, {"1": 500.0, "16": 900.0}
+        ),
+        "sequence": load.growth([500.0] * 10),
+        "freed_s": {"grpc": 0.25, "rest": 0.5},
+    }
+    told = report.load(found).splitlines()
+    assert told[0] == "A served model at 256 pixels, 12 steps, float32"
+    assert told[3].split() == ["16", "60", "2", "16", "8", "16", "8", "900", "1.8"]
+    assert told[4].startswith("10 requests: the server grew by 0 MB from 500 after the first tenth, 0 kB")
+    assert told[5] == "A killed client's place: free after 0.25 s (gRPC), 0.50 s (REST)"
+
+
 def test_plans_are_told_by_run():
     """Whole, fitted, above its limit, refused."""
     cases = plans.cases(list(plans.PRESETS), [512, 8192], ["4GiB"])
@@ -319,6 +455,8 @@ def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
         (["--limits=4GiB,much"], "'much'"),
         (["--size=64"], "Did you mean: sizes"),
         (["--rows=speed"], "should be one of"),
+        (["--clients=4,1"], "clients: 4,1; allowed: whole numbers from 1, ascending"),
+        (["--load_sequence=9"], "--load_sequence=9"),
         (["--weights=builtin"], "weights: builtin has fewer filters than VGG19; allowed: imagenet, random,"),
     ],
 )
