@@ -15,6 +15,7 @@ import types
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from benchmark import arithmetic, contenders, load, measuring, plans, processes, quality, report, timing
@@ -349,6 +350,26 @@ def test_a_picture_that_is_not_the_single_requests_fails_the_row(task, monkeypat
     server.wrong[2] = 1  # the picture of another request
     with pytest.raises(RuntimeError, match="request 2 got another picture than alone: 100 % of its values"):
         load._by_clients(asked, load.Plan(clients=(1, 3), pictures=4, rounds=1, sequence=10))
+
+
+def test_a_server_ends_with_the_benchmark_that_is_terminated():
+    program = (
+        "import subprocess, sys, time; from benchmark import load\n"
+        "process = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "with load._ending(process):\n"
+        "    print(process.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    path = os.pathsep.join(map(str, (conftest.ROOT, conftest.ROOT / "tools")))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as benchmark:
+        assert benchmark.stdout is not None
+        server = psutil.Process(int(benchmark.stdout.readline()))
+        benchmark.terminate()
+        assert benchmark.wait(timeout=30) == -signal.SIGTERM
+    psutil.wait_procs([server], timeout=30)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
 def test_what_is_killed_does_not_live_on():

@@ -9,7 +9,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
+import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -132,18 +134,31 @@ def _serving(base: pathlib.Path, threads: int) -> Iterator[_Server]:
         subprocess.Popen(
             [sys.executable, str(_SERVE), *flags], stdout=subprocess.PIPE, stderr=notes, text=True
         ) as process,
+        _ending(process),
     ):
-        try:
-            assert process.stdout is not None
-            words = process.stdout.readline().split()  # nst: gRPC at HOST:PORT, REST at URL
-            if not words:
-                notes.seek(0)
-                raise errors.InputError(
-                    f"the server did not start: {(notes.readlines() or ['?'])[-1].strip()}"
-                )
-            yield _Server(psutil.Process(process.pid), words[3].rstrip(","), words[-1])
-        finally:
-            process.terminate()
+        assert process.stdout is not None
+        words = process.stdout.readline().split()  # nst: gRPC at HOST:PORT, REST at URL
+        if not words:
+            notes.seek(0)
+            raise errors.InputError(f"the server did not start: {(notes.readlines() or ['?'])[-1].strip()}")
+        yield _Server(psutil.Process(process.pid), words[3].rstrip(","), words[-1])
+
+
+@contextlib.contextmanager
+def _ending(process: subprocess.Popen) -> Iterator[None]:
+    """Ends a process with the block, and when this process is terminated, which it would outlive."""
+
+    def end(number: int, _: object) -> None:
+        process.terminate()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        process.terminate()
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Asked:
