@@ -142,7 +142,7 @@ def _check(config: Config, limits: Limits) -> None:
         raise errors.InputError(f"init: {config.start.init!r} is a file; allowed: {', '.join(images.INITS)}")
     if not config.takes_steps():
         raise errors.InputError(
-            f"color: {config.color.mode!r} takes no steps; export another and ask stylize_blend for this one"
+            f"color: {config.color.mode!r} takes no steps; export another and ask run for this one"
         )
     if config.network.normalize_activations:
         raise errors.InputError(
