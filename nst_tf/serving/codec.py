@@ -43,7 +43,10 @@ def _text(part: Any) -> Tensor:
     if isinstance(part, str):
         return tf.constant(part)
     tensor = tf.convert_to_tensor(part)
-    return tensor if tensor.dtype == tf.string else tf.strings.as_string(tensor)
+    text = tensor if tensor.dtype == tf.string else tf.strings.as_string(tensor)
+    if tensor.shape.rank == 0:
+        return text
+    return tf.strings.join(["[", tf.strings.reduce_join(text, separator=", "), "]"])
 
 
 # A JPEG begins with the marker SOI and the first byte of another (ITU-T T.81, annex B); a PNG with this
@@ -55,8 +58,8 @@ _PNG_SIZE = slice(16, 24)
 _PNG_COLOR_TYPE, _PNG_GREY = 25, b"\0"
 
 # Nodes that decode a picture have its kind and this as their name, so that TensorFlow's message of a damaged
-# file, which names the node, says which picture it is.
-DAMAGED = "_is_damaged"
+# file, which names the node alone, says which picture it is.
+UNDECODED = "_cannot_be_decoded"
 
 # x / 255 as NumPy computes it. TensorFlow may turn a division by a constant into a product with its rounded
 # reciprocal, which differs in the last bit.
@@ -71,7 +74,7 @@ def measure(data: Tensor, name: Any, kind: str, max_pixels: int, min_side: int) 
     Args:
         data: [] string, a PNG or a JPEG.
         name: What messages call the picture, a text or a tensor.
-        kind: What TensorFlow's own messages, of a damaged file, call it: see `DAMAGED`.
+        kind: What TensorFlow's own messages, of a damaged file, call it; see `UNDECODED`.
         max_pixels: The most pixels allowed.
         min_side: The fewest pixels a side allowed.
     """
@@ -114,7 +117,7 @@ def decode_levels(data: Tensor, name: Any, kind: str, max_pixels: int, min_side:
     size = measure(data, name, kind, max_pixels, min_side)
     with tf.control_dependencies([size]):
         data = tf.identity(data)
-    named = f"{kind}{DAMAGED}"
+    named = f"{kind}{UNDECODED}"
     levels = tf.cond(
         _is_jpeg(data),
         # The method of Pillow; TensorFlow's default method gives other values.
@@ -173,7 +176,7 @@ def _is_png(data: Tensor) -> Tensor:
 
 def _jpeg_size(data: Tensor, kind: str) -> Tensor:
     """Returns [height, width] int32 from a JPEG's header."""
-    return tf.io.extract_jpeg_shape(data, name=f"{kind}{DAMAGED}")[:2]
+    return tf.io.extract_jpeg_shape(data, name=f"{kind}{UNDECODED}")[:2]
 
 
 def _png_size(data: Tensor) -> Tensor:
@@ -221,7 +224,7 @@ def unpack(state_bytes: Tensor, count: int, owner: Tensor) -> list[Tensor]:
     texts = [checked[index] for index in range(count + 1)]
     same = check(
         tf.equal(fingerprint([owner, *texts[:-1]]), texts[-1]),
-        f"state_bytes: damaged, or of {_OTHERS}; allowed: what came back, unchanged",
+        f"state_bytes: damaged, or of {_OTHERS}{_UNCHANGED}",
     )
     return [with_checks([same], text) for text in texts[:-1]]
 
@@ -234,6 +237,9 @@ def parse(texts: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
         like: For each string a tensor of the expected type and shape; its values do not matter.
     """
     return [_parse(text, tensor) for text, tensor in zip(texts, like, strict=True)]
+
+
+_UNCHANGED = "; allowed: what came back, unchanged"
 
 
 _OTHERS = "another model, other pictures or other settings"
@@ -255,7 +261,12 @@ def _parse(text: Tensor, like: Tensor) -> Tensor:
         lambda: tf.equal(tf.strings.substr(text, 0, header), tf.strings.substr(good, 0, header)),
         lambda: tf.constant(False),
     )
-    checked = with_checks([check(same, f"state_bytes: a part is damaged, or of {_OTHERS}")], text)
+    known = check(
+        same,
+        *("state_bytes: a string of ", tf.strings.length(text), " bytes where a tensor ", tf.shape(like)),
+        f" of {like.dtype.name} belongs{_UNCHANGED}",
+    )
+    checked = with_checks([known], text)
     tensor = tf.io.parse_tensor(checked, like.dtype)
     return _finite(tf.ensure_shape(tensor, like.shape))
 
@@ -271,4 +282,5 @@ def _finite(tensor: Tensor) -> Tensor:
         good = ~tf.math.is_nan(tensor)
     else:
         good = tf.math.is_finite(tf.reduce_sum(tf.abs(tensor)))
-    return with_checks([check(good, "state_bytes: numbers that no run makes")], tensor)
+    what = "a negative count" if tensor.dtype.is_integer else "infinite or NaN"
+    return with_checks([check(good, f"state_bytes: numbers that no run makes, {what}{_UNCHANGED}")], tensor)

@@ -4,11 +4,13 @@ Masks are [h, w, R] float32 in [0, 1] at the size of the picture that they belon
 0xrrggbb. Checks fail with INVALID_ARGUMENT and name the picture at fault.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import tensors
 from nst_tf.io import masks
 from nst_tf.serving import codec
 from nst_tf.tensors import Tensor
@@ -46,6 +48,15 @@ class Reader:
     def __init__(self, max_pixels: int) -> None:
         """Takes the most pixels of a picture."""
         self._max_pixels = max_pixels
+        # Not inlined, so that TensorFlow optimises each once, however often a graph has it.
+        text, sizes = tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32)
+        colors = tf.TensorSpec([None], tf.int32)
+        self._style_masks = tensors.noinline_function(
+            functools.partial(self._of_colors, kind=_STYLE), input_signature=[text, text, colors, sizes]
+        )
+        self._style_colors = tensors.noinline_function(
+            functools.partial(self._colors_of, kind=_STYLE), input_signature=[text, text]
+        )
 
     def colors(self, files: Files) -> Tensor:
         """Returns the colours of the regions, [R] int32, ascending; one that is none without label pictures.
@@ -76,10 +87,10 @@ class Reader:
             colors: As `colors` returns them.
             size: [2] int32, height and width of the photograph.
         """
-        painted = self._of_colors(files.content, _CONTENT, colors, size)
+        painted = self._of_colors(files.content, tf.constant(_CONTENT), colors, size, kind=_CONTENT)
 
         def with_mask() -> Tensor:
-            guide = _fitted(self._mask(files.mask)[..., tf.newaxis], size, _MASK)
+            guide = _fitted(self._mask(files.mask)[..., tf.newaxis], size, tf.constant(_MASK))
             return painted * guide
 
         painted = tf.cond(tf.strings.length(files.mask) > 0, with_mask, lambda: painted)
@@ -101,9 +112,10 @@ class Reader:
             colors: [R] int32, of the regions.
             size: [2] int32, height and width of the style picture.
         """
-        return self._of_colors(file, name, colors, size)
+        found: Tensor = self._style_masks(file, name, colors, size)
+        return found
 
-    def _of_colors(self, file: Tensor, name: Any, colors: Tensor, size: Tensor) -> Tensor:
+    def _of_colors(self, file: Tensor, name: Tensor, colors: Tensor, size: Tensor, *, kind: str) -> Tensor:
         """Returns the masks of colours in a label picture, [h, w, R]; ones where it is all one region."""
         regions = tf.size(colors)
         most = _REGIONS_AT_FULL_SIZE * self._max_pixels
@@ -116,7 +128,7 @@ class Reader:
         regions = codec.with_checks([small], regions)
 
         def labelled() -> Tensor:
-            codes = self._codes(file, name)
+            codes = self._codes(file, name, kind)
             return _fitted(tf.cast(tf.equal(codes[..., tf.newaxis], colors), tf.float32), size, name)
 
         def whole() -> Tensor:
@@ -132,14 +144,12 @@ class Reader:
 
     def _matched(self, files: Files) -> Tensor:
         """Returns the colours that the photograph's label picture shares with those of the styles, [R]."""
-        content = self._colors_of(files.content, _CONTENT)
-
-        def of_style(parts: tuple[Tensor, Tensor]) -> Tensor:
-            return self._colors_of(*parts)
-
-        spec = tf.TensorSpec([masks.MAX_REGIONS], tf.int32)
+        content = self._colors_of(files.content, tf.constant(_CONTENT), kind=_CONTENT)
         styles = tf.map_fn(
-            of_style, (files.styles, files.names), fn_output_signature=spec, parallel_iterations=1
+            lambda parts: self._style_colors(*parts),
+            (files.styles, files.names),
+            fn_output_signature=tf.TensorSpec([masks.MAX_REGIONS], tf.int32),
+            parallel_iterations=1,
         )
         common = _shared(content, tf.reshape(styles, [-1]))
         each = tf.unique(tf.concat([content, tf.reshape(styles, [-1])], axis=0)).y
@@ -168,12 +178,12 @@ class Reader:
         )
         return tf.sort(codec.with_checks([partners, each_has], common))
 
-    def _colors_of(self, file: Tensor, name: Any) -> Tensor:
+    def _colors_of(self, file: Tensor, name: Tensor, *, kind: str) -> Tensor:
         """Returns the colours of a label picture, [MAX_REGIONS] int32, filled up; fails if it has more."""
         found = tf.cond(
             _is_color(file),
             lambda: _parsed(file)[tf.newaxis],
-            lambda: tf.unique(tf.reshape(self._codes(file, name), [-1])).y,
+            lambda: tf.unique(tf.reshape(self._codes(file, name, kind), [-1])).y,
         )
         most = masks.MAX_REGIONS
         few = codec.check(
@@ -188,9 +198,8 @@ class Reader:
         filled = tf.pad(checked, [[0, most - tf.size(checked)]], constant_values=_NONE)
         return tf.ensure_shape(filled, [most])
 
-    def _codes(self, file: Tensor, name: Any) -> Tensor:
+    def _codes(self, file: Tensor, name: Tensor, kind: str) -> Tensor:
         """Returns the colours of a label picture's pixels, [h, w] int32; black what is transparent."""
-        kind = _CONTENT if name is _CONTENT else _STYLE
         levels = codec.decode_levels(file, name, kind, self._max_pixels)
         numbers = tf.cast(levels, tf.int32)
         codes = numbers[..., 0] * 2**16 + numbers[..., 1] * 2**8 + numbers[..., 2]
@@ -246,7 +255,14 @@ def _shared(colors: Tensor, others: Tensor) -> Tensor:
     return tf.boolean_mask(colors, _is_in(colors, others) & (colors != _NONE))
 
 
-def _fitted(found: Tensor, size: Tensor, name: Any) -> Tensor:
+@tensors.noinline_function(
+    input_signature=[
+        tf.TensorSpec([None, None, None], tf.float32),
+        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([], tf.string),
+    ]
+)
+def _fitted(found: Tensor, size: Tensor, name: Tensor) -> Tensor:
     """Returns masks [h, w, R] at the size of their picture, as `io.masks` does: means where they shrink.
 
     Sums in float64, in Pillow's order, so that not even the last bit differs.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from nst_tf import tensors
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import apply_overrides
@@ -51,7 +52,15 @@ class ServedModel:
         self._needed = scales.pixels_needed(full)
         most = limits.max_pixels * INPUT_PIXELS_PER_PIXEL
         self._most = most
-        self._decode = functools.partial(codec.decode, max_pixels=most, min_side=self._needed)
+        texts = [tf.TensorSpec([], tf.string)] * 2
+        # Not inlined, so that TensorFlow optimises them once, however often a graph reads a picture.
+        self._decode = {
+            kind: tensors.noinline_function(
+                functools.partial(codec.decode, kind=kind, max_pixels=most, min_side=self._needed),
+                input_signature=texts,
+            )
+            for kind in ("content", "style")
+        }
         self._regions = regions.Reader(most)
         self._default_run = StatelessRun(full, objective, limits)
         self._run = self._default_run if sized == full else StatelessRun(sized, objective, limits)
@@ -160,7 +169,7 @@ class ServedModel:
         return codec.with_checks(checks, pixels)[tf.newaxis]
 
     def _content(self, items: Items) -> Tensor:
-        return self._decode(items["content_bytes"], "content", "content")
+        return self._decode["content"](items["content_bytes"], "content")
 
     def _own(self, content: Tensor) -> Items:
         """Returns the model's own settings; for a square photograph of the smallest size one step at that.
@@ -180,7 +189,7 @@ class ServedModel:
     def _with_style(
         self, run: StatelessRun, content: Tensor, items: Items, own: Items
     ) -> tuple[Request, Styles]:
-        styles = stateless.one_style(self._decode(items["style_bytes"], "style", "style"))
+        styles = stateless.one_style(self._decode["style"](items["style_bytes"], "style"))
         return run.request(content, styles, own), styles
 
     def _whole_request(self, items: Items) -> tuple[Request, Styles]:
@@ -233,7 +242,7 @@ class ServedModel:
         """Returns styles that are decoded one at a time when `Styles.each` reads them."""
 
         def style(number: Tensor) -> Style:
-            image = self._decode(files.pictures[number], files.names[number], "style")
+            image = self._decode["style"](files.pictures[number], files.names[number])
             labels, named = files.regions.styles[number], files.regions.names[number]
             mask = self._regions.style_masks(labels, named, files.colors, tf.shape(image)[1:3])
             return Style(image, mask[tf.newaxis])
@@ -289,7 +298,7 @@ class ServedModel:
         scale_index, step = codec.parse(texts[-2:], [tf.constant(0), tf.constant(0)])
         blank = self._run.blank(request, scale_index)
         most = request.plan.num_steps[blank.scale_index]
-        known = codec.check(step <= most, "state_bytes: at step ", step, " of ", most)
+        known = codec.check(step <= most, "state_bytes: at step ", step, " of a scale; allowed: 0 to ", most)
         tensors = codec.parse(texts[:-2], tf.nest.flatten(blank)[:-2])
         step = codec.with_checks([known], step)
         return tf.nest.pack_sequence_as(blank, [*tensors, blank.scale_index, step])
@@ -342,7 +351,7 @@ def _index(chosen: Tensor, name: str, allowed: Sequence[str], own: str) -> Tenso
     is_chosen = tf.equal(tf.constant(list(allowed)), tf.where(tf.equal(chosen, ""), own, chosen))
     known = codec.check(
         tf.reduce_any(is_chosen),
-        *(f"{name}: ", chosen, f"; allowed: {', '.join(allowed)}, or an empty one for the model own choice"),
+        *(f"{name}: ", chosen, f"; allowed: {', '.join(allowed)}, or an empty one for what the model has"),
     )
     return codec.with_checks([known], tf.argmax(is_chosen, output_type=tf.int32))
 

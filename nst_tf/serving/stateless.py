@@ -370,14 +370,16 @@ class StatelessRun:
             plan.heights[-1], plan.widths[-1], "size: the result", limits.max_pixels, needed
         )
 
-        def checked_style(size: Tensor) -> Tensor:
+        def checked_style(parts: tuple[Tensor, Tensor]) -> Tensor:
+            size, number = parts
             last = tf.shape(plan.heights)[0] - 1
             largest = style_size(self._config, settings["size"], plan, last, size[0], size[1])
-            what = "size: the style picture at that size"
+            what = tf.strings.join(["size: style picture ", tf.strings.as_string(number), " at that size"])
             own = codec.check_size(*largest, what, limits.max_pixels, needed)
             return codec.with_checks(own, tf.constant(True))
 
-        checks.append(tf.map_fn(checked_style, style_sizes, fn_output_signature=tf.bool))
+        numbers = tf.range(tf.shape(style_sizes)[0]) + 1
+        checks.append(tf.map_fn(checked_style, (style_sizes, numbers), fn_output_signature=tf.bool))
         content_image = codec.with_checks(checks, content_image)
         plan = Plan(*(codec.with_checks(checks, column) for column in plan))
         prepared = self._prepare_content(None if options is None else options.color_index, content_image)
@@ -435,8 +437,7 @@ class StatelessRun:
         plan = request.plan
         known = codec.check(
             (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
-            "state_bytes: at scale ",
-            scale_index,
+            *("state_bytes: at scale ", scale_index, "; allowed: 0 to ", tf.shape(plan.heights)[0] - 1),
         )
         index = codec.with_checks([known], scale_index)
         height, width = plan.heights[index], plan.widths[index]

@@ -175,7 +175,7 @@ def test_a_whole_record_at_once_is_stylize(server):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mask": served.CONTENT[:200]}, "content_mask_is_damaged"),
+        ({"mask": served.CONTENT[:200]}, "content_mask_cannot_be_decoded"),
         ({"mask": served.png(0 * MASK)}, "content_mask: black everywhere"),
         ({"regions": served.png(LABELS)}, "style_regions: 0 for 1 styles; allowed: one for each with"),
         ({"style_regions": [b"#ff0000", b""]}, "style_regions_bytes: 2 for 1 style pictures"),
@@ -188,7 +188,7 @@ def test_a_whole_record_at_once_is_stylize(server):
         ({"state": (b"", b"1")}, "state_bytes: 2 strings; allowed: the "),
         (
             {"styles": (served.STYLE, served.STYLE[:9]), "weights": (1.0, 1.0)},
-            "style_is_damaged",
+            "style_cannot_be_decoded",
         ),
         (
             {"styles": (served.STYLE, served.STYLE, b"GIF"), "weights": (1.0, 0.0, 1.0)},
@@ -251,6 +251,17 @@ def test_pixels_in_and_out(server, narrow_weights):
     run.run()
     answer = server("stylize_pixels", {"content": content[np.newaxis], "style": style[np.newaxis]})
     np.testing.assert_array_equal(answer["image"][0], run.picture())
+
+
+def test_the_smallest_photograph_is_painted_in_one_step(server):
+    """By the signatures without settings: for warm-up, and for probes."""
+    content = served.encode(conftest.smooth_picture(8, 4, 4))
+    once = server("stylize", served.pictures(content) | served.settings(num_steps=1, size=0))
+    answer = server("serving_default", served.pictures(content))
+    assert answer["image_bytes"][0] == once["image_bytes"][0]
+    np.testing.assert_array_equal(answer["losses"], once["losses"])
+    wide = server("serving_default", served.pictures(served.encode(conftest.smooth_picture(8, 4, 5))))
+    assert served.decode(wide["image_bytes"][0]).shape == (38, 48, 3)
 
 
 def test_the_items_of_a_batch_are_worked_on_apart(server):
@@ -346,13 +357,17 @@ def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
 
 
 def test_warm_up_records_are_small_and_work(folder, server):
+    """Of one item each, since TensorFlow Serving's batching waits for ever for an empty batch."""
     records = export.read_warmup(folder / export.WARMUP_FILE)
     assert {signature for signature, _ in records} == set(server.signatures) - {"__saved_model_init_op"}
     for signature, inputs in records:
         known = server.signatures[signature]
         assert set(inputs) == set(known.inputs)
+        assert {len(value) for value in inputs.values()} == {1}
         outputs = server(signature, inputs)
         assert set(outputs) == set(known.outputs)
+        if "image_bytes" in outputs:
+            assert served.decode(outputs["image_bytes"][0]).shape == (4, 4, 3)
     assert (folder / export.WARMUP_FILE).stat().st_size < 200_000
 
 
@@ -383,8 +398,8 @@ BAD = [
     ({"content_bytes": b""}, "content: not a PNG or JPEG"),
     ({"content_bytes": b"GIF89a" + bytes(100)}, "content: not a PNG or JPEG"),
     ({"style_bytes": b"\x89PNG\r\n\x1a\n"}, "style: not a PNG or JPEG"),
-    ({"style_bytes": served.STYLE[:200]}, "style_is_damaged"),
-    ({"content_bytes": served.CONTENT[:200]}, "content_is_damaged"),
+    ({"style_bytes": served.STYLE[:200]}, "style_cannot_be_decoded"),
+    ({"content_bytes": served.CONTENT[:200]}, "content_cannot_be_decoded"),
     ({"content_bytes": served.encode(np.zeros((257, 257, 3)))}, "257 x 257 pixels; allowed: at most 65536"),
     ({"style_bytes": served.encode(np.zeros((3, 40, 3)))}, "style: 40 x 3 pixels; allowed: at least 4"),
     ({"content_bytes": served.encode(np.zeros((2, 60, 3)))}, "content: 60 x 2 pixels; allowed: at least 4"),
@@ -606,6 +621,37 @@ def test_the_description_says_what_the_model_is(folder):
         "max_input_pixels": 65536,
     }
     assert description["weights"] == {"name": "narrow", "sha256": "0" * 64}
+
+
+def test_signatures_are_as_the_description_and_the_readme_say(folder, server):
+    described = json.loads((folder / "assets.extra" / "nst_tf.json").read_text())["signatures"]
+    assert described == interface.describe()
+    assert set(described) == set(server.signatures) - {"__saved_model_init_op"}
+    for name, parts in described.items():
+        for part, infos in (
+            ("inputs", server.signatures[name].inputs),
+            ("outputs", server.signatures[name].outputs),
+        ):
+            assert set(infos) == set(parts[part])
+            for key, value in parts[part].items():
+                assert tf.as_dtype(infos[key].dtype).name == value["type"], key
+                sizes = [size if isinstance(size, int) else None for size in value["shape"]]
+                assert tf.TensorShape(infos[key].tensor_shape).rank == len(sizes), (name, key)
+    readme = (conftest.ROOT / "nst_tf" / "serving" / "README.md").read_text().splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in readme if line.startswith("| `")
+    ]
+    for name, signature in interface.SIGNATURES.items():
+        quoted = [", ".join(f"`{each}`" for each in part) for part in (signature.inputs, signature.outputs)]
+        assert [f"`{name}`", *quoted] in rows
+    for table, columns in ((interface.INPUTS, 4), (interface.OUTPUTS, 3)):
+        for name, value in table.items():
+            kind = f"{value.type} [{', '.join(map(str, value.shape))}]"
+            assert [f"`{name}`", kind, value.meaning, value.neutral][:columns] in rows
+    assert all(value["neutral"] for name, value in described["run"]["inputs"].items() if name in _OPTIONAL)
+
+
+_OPTIONAL = ("color", "content_mask_bytes", "content_regions_bytes", "style_regions_bytes", "outside")
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_forged_index_of_matches_is_refused(folder, server, begun):
     number = 4 * 6 * 4  # four rotations of the cells of 24 x 17 pixels
     for wrong, message in (
         (-1, "numbers that no run makes"),
-        (number, "places that a style picture does not"),
+        (number, "places that style picture 1 does not have"),
     ):
         forged = index.copy()
         forged[0, 1, 2, 0] = wrong
