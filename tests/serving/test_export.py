@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies
@@ -121,8 +122,8 @@ def _local_run(narrow_weights, mask=None, regions=None, style_regions=None, **ch
         pictures.read(served.decode(data), "picture") for data in (served.CONTENT, served.STYLE, OTHER_STYLE)
     ]
     sizes = [image.shape[1:3] for image in images]
-    given = [None if each is None else Image.fromarray(each.astype(np.uint8)) for each in (mask, regions)]
-    planned = masks.plan(sizes[0], sizes[1:], *given, style_regions)
+    files = [None if each is None else Image.fromarray(each.astype(np.uint8)) for each in (mask, regions)]
+    planned = masks.plan(sizes[0], sizes[1:], files[0], files[1], style_regions)
     changes |= {"style_blend_weights": (3.0, 7.0)}
     chosen = presets.get(served.CONFIG, **changes)
     run = stylizer.Stylizer(images[0], images[1:], chosen, narrow_weights, regions=planned)
@@ -147,10 +148,11 @@ def test_served_regions_and_styles_in_parts_are_the_local_ones(given, changes, s
     if "style_regions" in given:
         local["style_regions"] = [Image.fromarray(np.ascontiguousarray(RED_AND_BLUE)), "#0000ff"]
     run = _local_run(narrow_weights, **local, **changes)
-    files = {name: value if name == "style_regions" else served.png(value) for name, value in given.items()}
-    if "style_regions" in files:
+    pixels = {name: value for name, value in given.items() if name != "style_regions"}
+    files: dict[str, Any] = {name: served.png(value) for name, value in pixels.items()}
+    if "style_regions" in given:
         files["style_regions"] = [served.png(RED_AND_BLUE), b"#0000ff"]
-    state, done = (b"",), 0
+    state, done = [b""], 0
     for steps in (1, 3, 5):
         inputs = served.record((served.STYLE, OTHER_STYLE), (3.0, 7.0), **files, **changes)
         inputs |= {"state_bytes": np.array([state], object), "steps_now": np.array([steps], np.int32)}

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,13 +88,14 @@ def test_regions_are_those_of_a_local_run(mask, content, styles):
         with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(str(error).split(";")[0])):
             _found(b"" if mask is None else mask, b"" if content is None else content)
         return
-    given = [b"" if each is None else each for each in (mask, content)]
+    given: list[Any] = [b"" if each is None else each for each in (mask, content)]
     files = (
         (b"", b"")
         if styles is None
         else [part if isinstance(part, bytes) else part.astype(np.uint8) for part in styles]
     )
-    painted, left, of_styles = _found(*given, files)
+    assert expected is not None
+    painted, left, of_styles = _found(given[0], given[1], files)
     np.testing.assert_array_equal(painted, expected.content)
     for found, wanted in zip(of_styles, expected.styles, strict=True):
         np.testing.assert_array_equal(found, wanted)
