@@ -34,8 +34,8 @@ from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 _LAST_VERSION = 2**63 - 1
 
 # Files beside the graph; a model server does not load this folder into memory.
-_EXTRA = "assets.extra"
-_DESCRIPTION = "nst_tf.json"
+EXTRA = "assets.extra"
+DESCRIPTION = "nst_tf.json"
 
 # L-BFGS pairs in the state that goes to the client and back, two pictures each: 72 MB at 512 x 512 pixels.
 MAX_HISTORY = 10
@@ -106,9 +106,9 @@ def export(
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _appearing(folder) as temporary, _as_os_errors():
         tf.saved_model.save(saved, str(temporary), signatures=signatures, options=options)
-        extra = temporary / _EXTRA
+        extra = temporary / EXTRA
         extra.mkdir()
-        (extra / _DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
+        (extra / DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
         write_warmup(temporary / WARMUP_FILE, records, folder.parent.resolve().name)
         for path in temporary.rglob("*"):
             if path.is_file():
@@ -287,11 +287,11 @@ def _record(side: int) -> dict[str, np.ndarray]:
     regions = np.zeros([1, side, side, 3], np.float32)
     regions[:, side // 2 :] = 1
     texts = {
-        "content_bytes": _png(content),
-        "style_bytes": [_png(style)] * 2,
+        "content_bytes": png(content),
+        "style_bytes": [png(style)] * 2,
         "color": b"style",
-        "content_mask_bytes": _png(np.maximum(content, regions)),
-        "content_regions_bytes": _png(regions),
+        "content_mask_bytes": png(np.maximum(content, regions)),
+        "content_regions_bytes": png(regions),
         "style_regions_bytes": [b"#000000", b"#ffffff"],
         "outside": b"keep",
         "state_bytes": [b""],
@@ -335,7 +335,7 @@ def read_warmup(path: pathlib.Path) -> Requests:
     return found
 
 
-def _png(image: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     """Returns the PNG bytes of an image [1, H, W, 3] in [0, 1]."""
     file = io.BytesIO()
     Image.fromarray(np.rint(image[0] * 255).astype(np.uint8)).save(file, format="PNG")
