@@ -22,7 +22,7 @@ from nst_tf.io import paths
 
 if typing.TYPE_CHECKING:
     from nst_tf.io.files import Place
-    from nst_tf.serving.checkpoints import Kept
+    from nst_tf.serving.checkpoints import Checkpoint, Kept
     from nst_tf.serving.client import Answer, Settings
 
 INTRODUCTION = """Asks a served model for a picture: a photograph, painted like a painting or like several.
@@ -179,7 +179,8 @@ def _request(values: flags.FlagValues) -> int:
         client.check_server(values["server"].value)
     previews = _path(values, "previews") if values["previews"].value else None
     watch = _Watch(previews, values["overwrite"].value or values["resume"].value)
-    _tell_checkpoint(values, kept)
+    if values["resume"].value and (kept is None or kept.resumed is None):
+        terminal.complain(_NAME, "resume: there is no checkpoint beside the output; the run begins anew")
     start = time.perf_counter()
     try:
         answer = client.request_stylization(
@@ -242,15 +243,12 @@ def _kept(values: flags.FlagValues) -> "Kept | None":
     resumed = checkpoints.read(path) if left and resume else None
     if every_s == 0 and resumed is None:
         return None
-    return checkpoints.Kept(path, local.EVERY_S if every_s is None else every_s or math.inf, resumed)
+    wait_s = local.EVERY_S if every_s is None else every_s or math.inf
+    return checkpoints.Kept(path, wait_s, resumed, _tell_resumed)
 
 
-def _tell_checkpoint(values: flags.FlagValues, kept: "Kept | None") -> None:
-    """Says where a run goes on, or that it does not."""
-    if kept is not None and kept.resumed is not None:
-        terminal.say(f"{kept.path}: goes on after step {kept.resumed.steps_done}", sys.stderr)
-    elif values["resume"].value:
-        terminal.complain(_NAME, "resume: there is no checkpoint beside the output; the run begins anew")
+def _tell_resumed(resumed: "Checkpoint") -> None:
+    terminal.say(f"{resumed.path}: goes on after step {resumed.steps_done}", sys.stderr)
 
 
 def _needs_settings(values: flags.FlagValues, num_styles: int) -> bool:

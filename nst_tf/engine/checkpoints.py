@@ -41,8 +41,8 @@ _SHORTEST_RUN_S = 60.0
 # The share of a run's time that checkpoints may take.
 SHARE = 0.01
 
-# The key of the metadata, and the version of what is behind it.
-_KEY, _VERSION = "nst_tf", 1
+# The key of the metadata, with which those of other commands begin, and the version of what is behind it.
+KEY, _VERSION = "nst_tf", 1
 
 _TRACE = "trace"
 
@@ -235,7 +235,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = pathlib.Path(path)
     with reading(path) as file:
-        text = (file.metadata() or {}).get(_KEY, "{}")
+        text = read_header(file, KEY, path)
         names = list(file.keys())
         rows = file.get_tensor(_TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
     try:
@@ -260,6 +260,28 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):  # ValueError: no JSON, too
         raise errors.InputError(f"checkpoint: {path} is none of this program; remove it") from None
+
+
+def read_header(file: Any, key: str, path: pathlib.Path) -> str:
+    """Returns the JSON in a checkpoint's metadata, "{}" where there is none.
+
+    Args:
+        file: The checkpoint, opened.
+        key: Of this command's checkpoints.
+        path: Of the file.
+
+    Raises:
+        InputError: Another command left it.
+    """
+    found = file.metadata() or {}
+    for other in found:
+        if other != key and other.startswith(KEY):
+            command = f"nst_tf {other.removeprefix(KEY).strip('_')}".strip()
+            raise errors.InputError(
+                f"checkpoint: {path} was left by {command}; go on with that, or remove it to begin anew"
+            )
+    text: str = found.get(key, "{}")
+    return text
 
 
 def _check_header(header: Mapping[str, Any], rows: np.ndarray) -> None:
@@ -406,7 +428,7 @@ class Writer:
         path = self._kept.path
         with files.temporary_folder(path.parent) as folder:
             made = folder / "checkpoint"
-            safetensors.numpy.save_file(arrays, made, {_KEY: json.dumps(header)})
+            safetensors.numpy.save_file(arrays, made, {KEY: json.dumps(header)})
             files.move(made, path)
 
 

@@ -10,7 +10,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from nst_tf.io import files
 _LOG = logging.getLogger(__name__)
 
 # The key of the metadata, and the version of what is behind it.
-_KEY, _VERSION = "nst_tf_request", 1
+_KEY, _VERSION = f"{local.KEY}_request", 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = pathlib.Path(path)
     with local.reading(path) as file:
-        text = (file.metadata() or {}).get(_KEY, "{}")
+        text = local.read_header(file, _KEY, path)
         names = list(file.keys())
         state = [file.get_tensor(name).tobytes() for name in sorted(names, key=_number)]
     try:
@@ -113,7 +113,11 @@ class Kept:
     """Where a run in parts keeps its checkpoint, and the one that it goes on from."""
 
     def __init__(
-        self, path: pathlib.Path, every_s: float = local.EVERY_S, resumed: Checkpoint | None = None
+        self,
+        path: pathlib.Path,
+        every_s: float = local.EVERY_S,
+        resumed: Checkpoint | None = None,
+        on_resume: Callable[[Checkpoint], object] | None = None,
     ) -> None:
         """Starts the clock.
 
@@ -121,8 +125,9 @@ class Kept:
             path: The file.
             every_s: Seconds between two checkpoints; more where writing one takes over 1 % of them.
             resumed: The checkpoint to go on from; None to begin anew.
+            on_resume: Called with it once it has been found to be of this run.
         """
-        self.path, self.resumed = path, resumed
+        self.path, self.resumed, self._on_resume = path, resumed, on_resume
         self._every_s = self._wait_s = every_s
         self._last = time.perf_counter()
         self._origin: Origin | None = None
@@ -137,6 +142,8 @@ class Kept:
         """
         if self.resumed is not None:
             self.resumed.check(origin)
+            if self._on_resume is not None:
+                self._on_resume(self.resumed)
         self._origin = origin
 
     def keep(self, state: Sequence[bytes], steps_done: int) -> None:
