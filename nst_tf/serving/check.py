@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,8 +74,8 @@ def check(folder: pathlib.Path) -> Iterator[str]:
     with _failing("it cannot be loaded"):
         model = Model(version)
     yield f"loaded: {time.perf_counter() - start:.1f} s, {_gigabytes():.2f} GB"
-    yield from replay(model, export.read_warmup(version / export.WARMUP_FILE))
-    yield measured(model, config["size"] or _SIDE, config)
+    yield from replay(model.run, export.read_warmup(version / export.WARMUP_FILE))
+    yield measured(model.run, config["size"] or _SIDE, config)
     yield f"memory: {_gigabytes(most=True):.2f} GB at most"
 
 
@@ -130,16 +130,20 @@ def _described(version: pathlib.Path) -> Any:
     raise errors.InputError(f"check: {version} is no export of nst_tf; name another folder")
 
 
-def replay(model: Model, records: export.Requests) -> Iterator[str]:
+# (signature, inputs) -> outputs.
+Run = Callable[[str, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
+def replay(run: Run, records: export.Requests) -> Iterator[str]:
     """Yields a line for each warm-up request: its signature, and what the first call took."""
     for signature, inputs in records:
         start = time.perf_counter()
         with _failing(f"{signature} fails"):
-            outputs = model.run(signature, inputs)
+            outputs = run(signature, inputs)
         yield f"{signature}: {time.perf_counter() - start:.1f} s, answers {', '.join(sorted(outputs))}"
 
 
-def measured(model: Model, side: int, config: Mapping[str, Any]) -> str:
+def measured(run: Run, side: int, config: Mapping[str, Any]) -> str:
     """Returns a line with the seconds of a step at a size."""
     content, style = np.linspace(0, 1, side * side * 6, dtype=np.float32).reshape([2, 1, side, side, 3])
     pictures = {"content_bytes": export.png(content), "style_bytes": export.png(style)}
@@ -152,7 +156,7 @@ def measured(model: Model, side: int, config: Mapping[str, Any]) -> str:
     for steps in (_FEW, _MORE):
         start = time.perf_counter()
         with _failing(f"stylize of {side} x {side} pixels fails"):
-            model.run("stylize", inputs | {"num_steps": np.array([steps], np.int32)})
+            run("stylize", inputs | {"num_steps": np.array([steps], np.int32)})
         seconds.append(time.perf_counter() - start)
     of_step = (seconds[1] - seconds[0]) / (_MORE - _FEW)
     return f"{side} x {side} pixels: {max(of_step, 0.0):.2g} s a step, {seconds[0]:.1f} s for {_FEW} steps"

@@ -23,7 +23,7 @@ from nst_tf.config import presets
 from nst_tf.config.settings import COLORS
 from nst_tf.engine import stylizer
 from nst_tf.io import masks, pictures
-from nst_tf.serving import export, interface, signatures
+from nst_tf.serving import check, export, interface, signatures
 from nst_tf.serving.settings import Limits
 from tests import conftest
 from tests.support import command, served
@@ -677,6 +677,50 @@ def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):
     with pytest.raises(errors.InputError, match=message):
         export.export(presets.get(served.CONFIG, **changes), tmp_path / "nst", limits=limits)
     assert not (tmp_path / "nst").exists()
+
+
+@pytest.mark.slow
+def test_a_check_replays_the_warm_up_and_times_a_step(folder):
+    """Of the newest version of a model."""
+    code, out, err = command.answer(["export", f"--check={folder.parent}"])
+    assert (code, err) == (0, "")
+    first, loaded, *calls, step, memory = out.splitlines()
+    assert first.startswith(f"{folder}: gram, narrow weights, float32, TensorFlow {tf.__version__} (here ")
+    assert first.endswith("results up to 4096 pixels and 100000 steps")
+    assert re.fullmatch(r"loaded: [\d.]+ s, [\d.]+ GB", loaded)
+    assert {line.partition(":")[0] for line in calls} == set(interface.SIGNATURES)
+    assert re.fullmatch(r"48 x 48 pixels: [\d.e-]+ s a step, [\d.]+ s for 10 steps", step)
+    assert re.fullmatch(r"memory: [\d.]+ GB at most", memory)
+
+
+def test_a_check_says_what_fails(folder, server):
+    """A request that a record holds, and one that fails."""
+    (good,) = [record for record in export.read_warmup(folder / export.WARMUP_FILE) if record[0] == "start"]
+    (line,) = check.replay(server, [good])
+    assert re.fullmatch(r"start: [\d.]+ s, answers preview_bytes, state_bytes", line)
+    bad = ("start", good[1] | {"size": np.array([-1], np.int32)})
+    with pytest.raises(check.ExportError, match=r"^start fails: .*size: -1"):
+        list(check.replay(server, [bad]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "check: .* cannot be read: No such file or directory"),
+        (lambda folder: folder.mkdir(), "check: .* has no version; name the folder of an export"),
+        (
+            lambda folder: (folder / "7").mkdir(parents=True),
+            "check: .*/7 is no export of nst_tf",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_gets_one_line(make, message, tmp_path):
+    make(tmp_path / "nst")
+    code, out, err = command.answer(["export", f"--check={tmp_path / 'nst'}"])
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert re.search(message, err)
+    code, out, err = command.answer(["export", f"--check={tmp_path / 'nst'}", "--size=3"])
+    assert (code, "size: it does nothing with --check" in err) == (2, True)
 
 
 @pytest.mark.slow
