@@ -57,6 +57,9 @@ _PNG_CHUNK_NAME = slice(12, 16)
 _PNG_SIZE = slice(16, 24)
 _PNG_COLOR_TYPE, _PNG_GREY = 25, b"\0"
 
+# The markers of their ends: EOI, and the name of the last chunk.
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
+
 # Nodes that decode a picture have its kind and this as their name, so that TensorFlow's message of a damaged
 # file, which names the node alone, says which picture it is.
 UNDECODED = "_cannot_be_decoded"
@@ -83,7 +86,7 @@ def measure(data: Tensor, name: Any, kind: str, max_pixels: int, min_side: int) 
         is_jpeg | is_png, name, ": not a PNG or JPEG file; allowed: the bytes of one, not a path or base64"
     )
     data = with_checks([known], data)
-    size = tf.cond(is_jpeg, lambda: _jpeg_size(data, kind), lambda: _png_size(data))
+    size = tf.cond(is_jpeg, lambda: _jpeg_size(data, name, kind), lambda: _png_size(data))
     return with_checks(check_size(size[0], size[1], name, max_pixels, min_side), size)
 
 
@@ -125,8 +128,8 @@ def decode_levels(data: Tensor, name: Any, kind: str, max_pixels: int, min_side:
         lambda: tf.cond(
             tf.strings.substr(data, _PNG_COLOR_TYPE, 1) == _PNG_GREY,
             # Of one bit TensorFlow makes no alpha.
-            lambda: _opaque(tf.io.decode_png(data, channels=3, name=named)),
-            lambda: tf.io.decode_png(data, channels=4, name=named),
+            lambda: _opaque(tf.io.decode_png(_with_end(data, _PNG_END, name), channels=3, name=named)),
+            lambda: tf.io.decode_png(_with_end(data, _PNG_END, name), channels=4, name=named),
         ),
     )
     return tf.ensure_shape(levels, [None, None, 4])
@@ -174,9 +177,25 @@ def _is_png(data: Tensor) -> Tensor:
     return signature & tf.equal(_slice(data, _PNG_CHUNK_NAME), b"IHDR")
 
 
-def _jpeg_size(data: Tensor, kind: str) -> Tensor:
-    """Returns [height, width] int32 from a JPEG's header."""
+def _jpeg_size(data: Tensor, name: Any, kind: str) -> Tensor:
+    """Returns [height, width] int32 from a JPEG's header; fails if the file lacks its end."""
+    data = _with_end(data, _JPEG_END, name)
     return tf.io.extract_jpeg_shape(data, name=f"{kind}{UNDECODED}")[:2]
+
+
+def _with_end(data: Tensor, end: bytes, name: Any) -> Tensor:
+    """Returns a file's bytes; fails unless the marker of its end is in it, wherever: other bytes may follow.
+
+    So that a file that was cut short is named, which a decoder's message does not do.
+    """
+    found = tf.io.decode_raw(data, tf.uint8)
+    count = tf.maximum(tf.size(found) - len(end) + 1, 0)
+    same = [tf.equal(found[place : place + count], byte) for place, byte in enumerate(end)]
+    whole = check(
+        tf.reduce_any(tf.reduce_all(same, axis=0)),
+        *(name, ": the file was cut short, after ", tf.strings.length(data), " bytes; allowed: all of it"),
+    )
+    return with_checks([whole], data)
 
 
 def _png_size(data: Tensor) -> Tensor:

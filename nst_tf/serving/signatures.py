@@ -412,7 +412,8 @@ def _ranked(name: str, tensor: Tensor, shape: Sequence[str | int]) -> Tensor:
     # Of a shape that TensorFlow does not know, or it would take the declared one for the one that came.
     came = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=tf.TensorShape(None))
     sizes = tf.shape(came)
-    allowed = f" dimensions; allowed: {len(shape)}, [{', '.join(map(str, shape))}], B items a batch"
+    sides = ", ".join(map(str, shape))
+    allowed = f" dimensions; allowed: {len(shape)}, [{sides}] for a batch of B items"
     right_rank = codec.check(tf.equal(tf.size(sizes), len(shape)), f"{name}: ", tf.size(sizes), allowed)
     sizes = codec.with_checks([right_rank], sizes)
     checks = [right_rank]

@@ -177,7 +177,7 @@ def test_a_whole_record_at_once_is_stylize(server):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mask": served.CONTENT[:200]}, "content_mask_cannot_be_decoded"),
+        ({"mask": served.CONTENT[:200]}, "content_mask: the file was cut short"),
         ({"mask": served.png(0 * MASK)}, "content_mask: black everywhere"),
         ({"regions": served.png(LABELS)}, "style_regions: 0 for 1 styles; allowed: one for each with"),
         ({"style_regions": [b"#ff0000", b""]}, "style_regions_bytes: 2 for 1 style pictures"),
@@ -190,7 +190,7 @@ def test_a_whole_record_at_once_is_stylize(server):
         ({"state": (b"", b"1")}, "state_bytes: 2 strings; allowed: the "),
         (
             {"styles": (served.STYLE, served.STYLE[:9]), "weights": (1.0, 1.0)},
-            "style_cannot_be_decoded",
+            "style 2: the file was cut short, after 9 bytes",
         ),
         (
             {"styles": (served.STYLE, served.STYLE, b"GIF"), "weights": (1.0, 0.0, 1.0)},
@@ -400,8 +400,13 @@ BAD = [
     ({"content_bytes": b""}, "content: not a PNG or JPEG"),
     ({"content_bytes": b"GIF89a" + bytes(100)}, "content: not a PNG or JPEG"),
     ({"style_bytes": b"\x89PNG\r\n\x1a\n"}, "style: not a PNG or JPEG"),
-    ({"style_bytes": served.STYLE[:200]}, "style_cannot_be_decoded"),
-    ({"content_bytes": served.CONTENT[:200]}, "content_cannot_be_decoded"),
+    ({"style_bytes": served.STYLE[:200]}, "style: the file was cut short, after 200 bytes; allowed: all"),
+    ({"content_bytes": served.CONTENT[:200]}, "content: the file was cut short, after 200 bytes"),
+    ({"style_bytes": served.STYLE[:200] + b"\xff\xd9"}, "style_cannot_be_decoded"),
+    (
+        {"content_bytes": served.CONTENT[:300] + bytes(200) + served.CONTENT[500:]},
+        "content_cannot_be_decoded",
+    ),
     ({"content_bytes": served.encode(np.zeros((257, 257, 3)))}, "257 x 257 pixels; allowed: at most 65536"),
     ({"style_bytes": served.encode(np.zeros((3, 40, 3)))}, "style: 40 x 3 pixels; allowed: at least 4"),
     ({"content_bytes": served.encode(np.zeros((2, 60, 3)))}, "content: 60 x 2 pixels; allowed: at least 4"),
@@ -442,7 +447,12 @@ def test_batches_of_different_lengths_are_refused(server):
     ("signature", "name", "value", "message"),
     [
         ("serving_default", "content_bytes", served.CONTENT, "content_bytes: 0 dimensions; allowed: 1, [B]"),
-        ("stylize", "style_bytes", [[served.STYLE]], "style_bytes: 2 dimensions; allowed: 1, [B], B items"),
+        (
+            "stylize",
+            "style_bytes",
+            [[served.STYLE]],
+            "style_bytes: 2 dimensions; allowed: 1, [B] for a batch",
+        ),
         ("stylize", "seed", np.int32(0), "seed: 0 dimensions; allowed: 1, [B]"),
         ("stylize_blend", "style_bytes", [served.STYLE], "style_bytes: 1 dimensions; allowed: 2, [B, S]"),
         ("advance", "state_bytes", [b"", b""], "state_bytes: 1 dimensions; allowed: 2, [B, K]"),

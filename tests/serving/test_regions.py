@@ -115,7 +115,7 @@ def test_without_files_there_is_one_region():
     [
         ({"mask": HALF * 0}, "content_mask: black everywhere"),
         ({"mask": b"GIF"}, "content_mask: not a PNG or JPEG"),
-        ({"mask": png(HALF)[:-30]}, "content_mask_cannot_be_decoded"),
+        ({"mask": png(HALF)[:-30]}, "content_mask: the file was cut short"),
         ({"mask": np.zeros((201, 100), np.uint8)}, "content_mask: 100 x 201 pixels; allowed: at most 20000"),
         ({"mask": HALF[:, :50]}, "content_mask: 50 x 48 pixels for a picture of 64 x 48; the aspect ratios"),
         ({"content": labels(RED)}, "style_regions: 0 for 2 styles; allowed: one for each"),
