@@ -95,11 +95,14 @@ def _turned_map(whole: Tensor, turn: int) -> Tensor:
 def regions(guide: Tensor) -> Tensor:
     """Returns the region that most of each cell belongs to, [1, h, w, 1] int32; -1 for none.
 
+    Where regions have half of no cell, those of which they have most belong to them, so that there is one.
+
     Args:
         guide: [1, h, w, R], how much of a cell is in each region.
     """
     found = tf.argmax(guide, axis=-1, output_type=tf.int32)
-    return tf.where(tf.reduce_sum(guide, axis=-1) >= 0.5, found, -1)[..., tf.newaxis]
+    covered = tf.reduce_sum(guide, axis=-1)
+    return tf.where(covered >= tf.minimum(0.5, tf.reduce_max(covered)), found, -1)[..., tf.newaxis]
 
 
 def cell_shares(guide: Tensor, shares: Tensor) -> Tensor:

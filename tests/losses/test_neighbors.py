@@ -221,6 +221,19 @@ def test_banks_are_drawn_by_the_seed_without_repetition(narrow_weights):
     assert np.abs(one - other).max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("covered", "expected"),
+    [
+        ([[0.6, 0.0], [0.2, 0.5], [0.4, 0.0]], [0, 1, -1]),
+        ([[0.1, 0.0], [0.1, 0.2], [0.0, 0.0]], [-1, 1, -1]),  # regions smaller than half a cell
+        ([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]], [0, 0, 0]),
+    ],
+)
+def test_a_painting_has_a_cell_of_its_regions_however_small(covered, expected):
+    guide = tf.constant(covered)[tf.newaxis, tf.newaxis]
+    np.testing.assert_array_equal(neighbors.regions(guide)[0, 0, :, 0], expected)
+
+
 def test_a_region_is_matched_to_its_own_part_of_the_painting(narrow_weights):
     judge = _objective(narrow_weights, style_rotations=False)
     query, style = _picture(1, 48, 64), _picture(2, 48, 64)
