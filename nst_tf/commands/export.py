@@ -1,6 +1,8 @@
 """The command `export`: a formulation -> the run as a SavedModel in a version folder."""
 
+import importlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -12,8 +14,12 @@ INTRODUCTION = """Exports the whole optimisation loop as a SavedModel that Tenso
 
   nst_tf export --output=saved_models/nst --precision=float32
 
+  nst_tf export --check=saved_models/nst
+
 A preset's L-BFGS history above 10 is shortened to 10, since a client carries the pairs between two requests.
---max_pixels and --max_steps bound what a request takes of a server's memory and time.
+--max_pixels and --max_steps bound what a request takes of a server's memory and time. --check exports
+nothing: before a roll-out it loads an export as a model server does, replays its warm-up requests, times a
+step.
 """
 
 # The flags by type, with their help.
@@ -22,6 +28,10 @@ _STRINGS: Mapping[str, tuple[str | None, str]] = {
     "preset": ("default", "the formulation; nst_tf presets lists them"),
     "weights": (None, "VGG19 weights, as for nst_tf"),
     "precision": (None, "type of the convolutions, float32 or bfloat16: what suits the server"),
+    "check": (
+        None,
+        "a model's folder, whose newest version is tried, or a version's; nothing is exported",
+    ),
 }
 _INTEGERS: Mapping[str, str] = {
     "version": "the version's number; the next free one unless given",
@@ -47,15 +57,18 @@ def groups() -> Mapping[str, Sequence[str]]:
         "Flags of the model": ("output", "version", "precision", "weights"),
         "Flags of what a request does not say": ("preset", "size", "steps", "history"),
         "Flags of what a request may ask for": ("max_pixels", "max_steps"),
+        "Flags of a trial": ("check",),
     }
 
 
 def main(values: flags.FlagValues) -> int:
-    """Writes the version folder and says where it is.
+    """Writes the version folder and says where it is, or checks one.
 
     Raises:
         InputError: Something that the user gave cannot be used.
     """
+    if values["check"].present:
+        return _check(values)
     if not values["precision"].value:
         raise errors.InputError(
             "--precision is missing; allowed: float32, or bfloat16 for a server with instructions for it"
@@ -66,14 +79,7 @@ def main(values: flags.FlagValues) -> int:
     names = ("size", "steps", "history", "weights", "precision")
     changes = {name: values[name].value for name in names if values[name].value is not None}
     chosen = presets.get(values["preset"].value, **changes)
-    runtime.use_tensorflow_backend()
-    try:
-        with runtime.quiet():
-            from nst_tf.serving import export
-    except ImportError as error:
-        raise errors.InputError(
-            f"{error}; install what serving needs: {runtime.install('serving')}"
-        ) from None
+    export = _loaded("export")
     note = ""
     if chosen.optimizer.history > export.MAX_HISTORY and values["history"].value is None:
         note = f"; history {chosen.optimizer.history} shortened to {export.MAX_HISTORY}"
@@ -90,4 +96,45 @@ def main(values: flags.FlagValues) -> int:
     megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     bounds = f"results up to {limits.max_pixels} pixels and {limits.max_steps} steps"
     terminal.say(f"{folder}: {megabytes:.0f} MB; {bounds}{note}")
+    return 0
+
+
+def _loaded(name: str) -> Any:
+    """Returns a module of the room `serving`, which loads TensorFlow.
+
+    Raises:
+        InputError: A library that it needs is missing.
+    """
+    runtime.use_tensorflow_backend()
+    try:
+        with runtime.quiet():
+            return importlib.import_module(f"nst_tf.serving.{name}")
+    except ImportError as error:
+        raise errors.InputError(
+            f"{error}; install what serving needs: {runtime.install('serving')}"
+        ) from None
+
+
+def _check(values: flags.FlagValues) -> int:
+    """Says what a model server would find in an export.
+
+    Raises:
+        InputError: There is none, or other flags came too.
+    """
+    for name in (*_STRINGS, *_INTEGERS):
+        if name != "check" and values[name].present:
+            raise errors.InputError(
+                f"{name}: it does nothing with --check, which exports nothing; leave it out"
+            )
+    folder = run_flags.to_path(values, "check")
+    if folder is None:
+        raise errors.InputError("--check=FOLDER: name the folder of an export")
+    check = _loaded("check")
+    try:
+        with runtime.quiet():
+            for line in check.check(folder):
+                terminal.say(line)
+    except check.ExportError as error:
+        terminal.complain("export", str(error))
+        return terminal.EXIT_FAILED
     return 0

@@ -2,7 +2,10 @@
 
 import dataclasses
 import logging
+import math
+import os
 import pathlib
+import sys
 import time
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,11 +17,12 @@ from nst_tf import errors, runtime
 from nst_tf.commands import terminal
 from nst_tf.config import presets
 from nst_tf.config.scales import Scale
-from nst_tf.config.settings import COLORS
+from nst_tf.config.settings import COLORS, OUTSIDES
 from nst_tf.io import paths
 
 if typing.TYPE_CHECKING:
     from nst_tf.io.files import Place
+    from nst_tf.serving.checkpoints import Checkpoint, Kept
     from nst_tf.serving.client import Answer, Settings
 
 INTRODUCTION = """Asks a served model for a picture: a photograph, painted like a painting or like several.
@@ -26,12 +30,15 @@ INTRODUCTION = """Asks a served model for a picture: a photograph, painted like 
   nst_tf request --server=grpc://localhost:8500 --content=photo.jpg --style=painting.jpg \\
     --output=picture.png
   nst_tf request ... --style=one.jpg,two.jpg --style_blend_weights=3,7 --color=luminance
+  nst_tf request ... --content_mask=mask.png
+  nst_tf request ... --progress     # and then, whatever ended it: nst_tf request ... --progress --resume
 
-Without any setting the model paints with its own. With --preset or --progress, several styles, their weights
-or --color, or any of --size, --num_steps, --seed and the three other weights, those not given come from the
-preset, "default" unless named. Name the one that the server's model was exported from: a client cannot see
-it. With --progress, Ctrl-C keeps the picture so far, and so does a server that fails on the way; it works
-with one style and the model's own colours only.
+Without any setting the model paints with its own. With --preset, a run in parts, several styles, their
+weights, --color, a mask or regions, or any of --size, --num_steps, --seed and the three other weights, those
+not given come from the preset, "default" unless named. Name the one that the server's model was exported
+from: a client cannot see it. --progress, --steps_now, --previews, --checkpoint_every and --resume make a run
+in parts. Then Ctrl-C keeps the picture so far, as does a server that fails on the way, and the state of the
+run is kept in OUTPUT.checkpoint, from which --resume goes on with any server of the same model.
 
 A server behind a gateway may want TLS and a key, which comes from the environment and is never shown:
 
@@ -47,6 +54,9 @@ _STRINGS: Mapping[str, str] = {
     "model": "the model's name on the server",
     "content": "the photograph: a picture file",
     "color": f"whose colours: {', '.join(COLORS)} [the model's own choice]",
+    "content_mask": "a grey picture of the photograph's shape: style only where white",
+    "content_regions": "the photograph's regions in flat colours, each with a style of its own",
+    "outside": f"the photograph outside mask and regions: {', '.join(OUTSIDES)} [the model's own choice]",
     "output": "where to write the picture; the extension decides the format",
     "preset": "where settings that are not given come from: the server's own preset",
     "previews": "a folder for the picture after every call; implies --progress",
@@ -87,6 +97,20 @@ def define(values: flags.FlagValues) -> None:
         " single quotes: 'authorization=Bearer $TOKEN'; several: the flag several times",
         flag_values=values,
     )
+    flags.DEFINE_float(
+        "checkpoint_every",
+        None,
+        "in parts: keep the state in OUTPUT.checkpoint, every so many seconds; 0: never [30]",
+        0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "style_regions",
+        None,
+        "for each painting its regions in the same colours, or one such as #ff0000 for all of it; several"
+        " with commas, or the flag several times",
+        flag_values=values,
+    )
     flags.DEFINE_list(
         "style_blend_weights",
         None,
@@ -96,6 +120,12 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("overwrite", False, "replace files that exist", flag_values=values)
     flags.DEFINE_boolean(
         "progress", False, "ask for a few steps at a time and show how far it is", flag_values=values
+    )
+    flags.DEFINE_boolean(
+        "resume",
+        False,
+        "go on from OUTPUT.checkpoint, which a run in parts that ended early left",
+        flag_values=values,
     )
 
 
@@ -109,7 +139,9 @@ def groups() -> Mapping[str, Sequence[str]]:
             *("content_weight", "style_weight", "total_variation_weight"),
         ),
         "Flags for several paintings, and for colours": ("style_blend_weights", "color"),
+        "Flags for a style in places": ("content_mask", "outside", "content_regions", "style_regions"),
         "Flags that show how the picture comes about": ("progress", "steps_now", "previews"),
+        "Flags for a run that may end early and go on": ("checkpoint_every", "resume"),
     }
 
 
@@ -145,32 +177,40 @@ def _request(values: flags.FlagValues) -> int:
     styles = inputs.listed("style", values["style"].value or [])
     options: dict[str, Any] = {
         "style_blend_weights": _weights(values["style_blend_weights"].value),
+        "style_regions": inputs.listed("style_regions", values["style_regions"].value or []),
         "settings": _settings(values, len(styles)),
-        **{name: values[name].value for name in ("color", "model", "version")},
+        **{name: values[name].value for name in ("color", "outside", "model", "version")},
+        **{name: _path(values, name) for name in _REGIONS if values[name].value},
         "headers": access.headers_from_environment(values["header"].value or ()),
         "ca_file": _path(values, "ca_file") if values["ca_file"].value is not None else None,
     }
     options |= {
         name: values[name].value for name in ("steps_now", "timeout_s") if values[name].value is not None
     }
-    place = _check(values, styles)
+    kept = _kept(values)
+    place = _check(values, styles, kept is not None and kept.resumed is not None)
     with runtime.quiet():
         client.check_server(values["server"].value)
     previews = _path(values, "previews") if values["previews"].value else None
-    watch = _Watch(previews, values["overwrite"].value)
+    watch = _Watch(previews, values["overwrite"].value or values["resume"].value)
+    if values["resume"].value and (kept is None or kept.resumed is None):
+        terminal.complain(_NAME, "resume: there is no checkpoint beside the output; the run begins anew")
     start = time.perf_counter()
     try:
         answer = client.request_stylization(
             values["server"].value,
             _path(values, "content"),
             styles,
-            on_progress=watch if _in_steps(values) else None,
+            on_progress=watch if _in_parts(values) else None,
+            checkpoint=kept,
             **options,
         )
     except BaseException as error:
         watch.close()
         if watch.last is None:
             raise
+        if kept is not None and os.path.exists(kept.path):
+            terminal.complain(_NAME, f"--resume goes on from {kept.path}")
         _write(watch.last, place, time.perf_counter() - start)
         if isinstance(error, KeyboardInterrupt):
             terminal.complain(_NAME, "interrupted; the picture is the last preview")
@@ -178,18 +218,57 @@ def _request(values: flags.FlagValues) -> int:
         raise
     watch.close()
     code = _write(answer, place, time.perf_counter() - start)
+    if kept is not None and code == 0:
+        kept.remove()
     if watch.failure:
         terminal.complain(_NAME, watch.failure)
     return terminal.EXIT_FAILED if watch.failure else code
 
 
-def _in_steps(values: flags.FlagValues) -> bool:
-    return bool(values["progress"].value or values["previews"].value or values["steps_now"].value is not None)
+# The flags of pictures that say where the style goes.
+_REGIONS = ("content_mask", "content_regions")
 
 
-def _blended(values: flags.FlagValues, num_styles: int) -> bool:
-    weighted = values["style_blend_weights"].value is not None
-    return num_styles > 1 or weighted or values["color"].value is not None
+def _in_parts(values: flags.FlagValues) -> bool:
+    """Returns whether the run takes a few steps in each call."""
+    asked = any(values[name].value for name in ("progress", "previews", "resume", "checkpoint_every"))
+    return asked or values["steps_now"].value is not None
+
+
+def _kept(values: flags.FlagValues) -> "Kept | None":
+    """Returns how a run in parts keeps its checkpoint, and the one that it goes on from; None for none.
+
+    Raises:
+        InputError: There is one that the flags do not speak of, or it cannot be read.
+    """
+    from nst_tf.engine import checkpoints as local
+    from nst_tf.serving import checkpoints
+
+    if not (values["output"].value and _in_parts(values)):
+        return None
+    path = local.beside(_path(values, "output"))
+    every_s, resume = values["checkpoint_every"].value, values["resume"].value
+    left = os.path.exists(path)
+    if left and not resume and not values["overwrite"].value:
+        raise errors.InputError(
+            f"checkpoint: {path} is there, left by a run that ended early; --resume goes on with it,"
+            " --overwrite begins anew"
+        )
+    resumed = checkpoints.read(path) if left and resume else None
+    if every_s == 0 and resumed is None:
+        return None
+    wait_s = local.EVERY_S if every_s is None else every_s or math.inf
+    return checkpoints.Kept(path, wait_s, resumed, _tell_resumed)
+
+
+def _tell_resumed(resumed: "Checkpoint") -> None:
+    terminal.say(f"{resumed.path}: goes on after step {resumed.steps_done}", sys.stderr)
+
+
+def _needs_settings(values: flags.FlagValues, num_styles: int) -> bool:
+    """Returns whether the signatures that do what is asked for take all settings."""
+    options = ("style_blend_weights", "color", *_REGIONS, "style_regions")
+    return num_styles > 1 or _in_parts(values) or any(values[name].value is not None for name in options)
 
 
 def _settings(values: flags.FlagValues, num_styles: int) -> "Settings | None":
@@ -207,7 +286,7 @@ def _settings(values: flags.FlagValues, num_styles: int) -> "Settings | None":
     }
     given = {setting: values[name].value for setting, name in names.items()}
     given = {setting: value for setting, value in given.items() if value is not None}
-    if not (given or values["preset"].value or _in_steps(values) or _blended(values, num_styles)):
+    if not (given or values["preset"].value or _needs_settings(values, num_styles)):
         return None
     chosen = presets.get(values["preset"].value or "default", **given)
     of_config = chosen.to_settings() | {"steps": sum(chosen.scales.steps)}
@@ -231,8 +310,13 @@ def _weights(typed: Sequence[str] | None) -> list[float] | None:
         ) from None
 
 
-def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> "Place":
+def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path], resumed: bool) -> "Place":
     """Finds out before anything is sent whether files are named and the results can be written, and where.
+
+    Args:
+        values: The flags, parsed.
+        styles: The paintings.
+        resumed: Whether the run goes on from a checkpoint: what it has written is replaced.
 
     Raises:
         InputError: They are not, or cannot, or an input would be replaced.
@@ -243,14 +327,12 @@ def _check(values: flags.FlagValues, styles: Sequence[pathlib.Path]) -> "Place":
     for name, what in wanted.items():
         if not values[name].value or values[name].value == [""]:
             raise errors.InputError(f"--{name}={what} is missing; --help explains")
-    if _in_steps(values) and _blended(values, len(styles)):
-        raise errors.InputError(
-            "progress: a run in steps takes one style, no --style_blend_weights and no --color; leave these"
-            " out, or --progress, --steps_now and --previews"
-        )
-    output, overwrite = _path(values, "output"), values["overwrite"].value
+    output, overwrite = _path(values, "output"), values["overwrite"].value or resumed
     place = pictures.check_output(output, overwrite)
-    for name, path in [("content", _path(values, "content")), *(("style", path) for path in styles)]:
+    read = [("style", path) for path in styles]
+    read += [(name, _path(values, name)) for name in ("content", *_REGIONS) if values[name].value]
+    read += [("style_regions", path) for path in _labels(values)]
+    for name, path in read:
         if samples.to_path(path, name).resolve() == output.resolve():
             raise errors.InputError(f"output: {output} is the {name} too; name another file")
     if values["previews"].value:
@@ -274,6 +356,14 @@ def _check_previews(folder: pathlib.Path, overwrite: bool) -> None:
         raise errors.InputError(f"previews: {folder} is a file; name a folder")
     else:
         pictures.check_file(folder, False, "previews")
+
+
+def _labels(values: flags.FlagValues) -> list[pathlib.Path]:
+    """Returns the label pictures of the styles that are files."""
+    from nst_tf.io import inputs, masks
+
+    named = inputs.listed("style_regions", values["style_regions"].value or [])
+    return [label for label in named if not masks.is_color(label)]
 
 
 def _path(values: flags.FlagValues, name: str) -> pathlib.Path:

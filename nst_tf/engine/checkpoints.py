@@ -39,10 +39,10 @@ EVERY_S = 30.0
 _SHORTEST_RUN_S = 60.0
 
 # The share of a run's time that checkpoints may take.
-_SHARE = 0.01
+SHARE = 0.01
 
-# The key of the metadata, and the version of what is behind it.
-_KEY, _VERSION = "nst_tf", 1
+# The key of the metadata, with which those of other commands begin, and the version of what is behind it.
+KEY, _VERSION = "nst_tf", 1
 
 _TRACE = "trace"
 
@@ -143,7 +143,7 @@ class Checkpoint:
         Raises:
             InputError: The file cannot be read, or has other tensors.
         """
-        with _reading(self.path) as file:
+        with reading(self.path) as file:
             names = set(file.keys())
             for name, variable in variables.items():
                 shape = variable.value().shape.as_list()
@@ -167,7 +167,7 @@ class Checkpoint:
         Raises:
             InputError: The file cannot be read.
         """
-        with _reading(self.path) as file:
+        with reading(self.path) as file:
             names = list(file.keys())
             found = [name for name in names if name.startswith(f"{prefix}/")]
             return {name.removeprefix(f"{prefix}/"): _tensor(file, name) for name in found}
@@ -208,8 +208,15 @@ def _differences(before: Origin, now: Origin) -> Iterator[str]:
     for name in later:
         if name not in ignored and earlier[name] != later[name]:
             yield f"{name} was {_typed(earlier[name])}, now {_typed(later[name])}"
-    for name in {**before.inputs, **now.inputs}:
-        was, is_now = before.inputs.get(name), now.inputs.get(name)
+    yield from different_inputs(before.inputs, now.inputs)
+
+
+def different_inputs(
+    before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
+) -> Iterator[str]:
+    """Yields which inputs of two runs differ, for a person; {name: {"name", "sha256"}} of each."""
+    for name in {**before, **now}:
+        was, is_now = before.get(name), now.get(name)
         if was is None or is_now is None:
             yield f"there was {'no' if was is None else 'a'} {name}"
         elif was["sha256"] != is_now["sha256"]:
@@ -227,8 +234,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         InputError: It is no checkpoint of this version, or cannot be read.
     """
     path = pathlib.Path(path)
-    with _reading(path) as file:
-        text = (file.metadata() or {}).get(_KEY, "{}")
+    with reading(path) as file:
+        text = read_header(file, KEY, path)
         names = list(file.keys())
         rows = _tensor(file, _TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
     try:
@@ -255,6 +262,28 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         raise errors.InputError(f"checkpoint: {path} is none of this program; remove it") from None
 
 
+def read_header(file: Any, key: str, path: pathlib.Path) -> str:
+    """Returns the JSON in a checkpoint's metadata, "{}" where there is none.
+
+    Args:
+        file: The checkpoint, opened.
+        key: Of this command's checkpoints.
+        path: Of the file.
+
+    Raises:
+        InputError: Another command left it.
+    """
+    found = file.metadata() or {}
+    for other in found:
+        if other != key and other.startswith(KEY):
+            command = f"nst_tf {other.removeprefix(KEY).strip('_')}".strip()
+            raise errors.InputError(
+                f"checkpoint: {path} was left by {command}; go on with that, or remove it to begin anew"
+            )
+    text: str = found.get(key, "{}")
+    return text
+
+
 def _check_header(header: Mapping[str, Any], rows: np.ndarray) -> None:
     """Checks that a header and a trace are as this program writes them, but for the configs.
 
@@ -279,7 +308,7 @@ def _to_config(values: Mapping[str, Any], path: pathlib.Path) -> Config:
 
 
 @contextlib.contextmanager
-def _reading(path: pathlib.Path) -> Iterator[Any]:
+def reading(path: pathlib.Path) -> Iterator[Any]:
     """Opens a checkpoint.
 
     Raises:
@@ -389,7 +418,7 @@ class Writer:
             return False
         finally:
             self._last = time.perf_counter()
-            self._wait_s = max(self._kept.every_s, (self._last - start) / _SHARE)
+            self._wait_s = max(self._kept.every_s, (self._last - start) / SHARE)
         return True
 
     def _write(self, trace: Sequence[TraceRow], observed: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -412,7 +441,7 @@ class Writer:
         path = self._kept.path
         with files.temporary_folder(path.parent) as folder:
             made = folder / "checkpoint"
-            safetensors.numpy.save_file(arrays, made, {_KEY: json.dumps(header)})
+            safetensors.numpy.save_file(arrays, made, {KEY: json.dumps(header)})
             files.move(made, path)
 
 

@@ -392,8 +392,13 @@ def _traced_repainting(root: str, has_alpha: bool) -> Any:
         chroma = images.by_rows(oklab.chroma, [content], 2)
         of_chroma = ColorStatistics(target.mean[1:], target.covariance[1:, 1:])
         chroma = match(chroma, of_chroma, root, alpha)
-        for _ in range(_FILTERINGS):
-            chroma = filtered(chroma, lightness, alpha)
+        # A loop, whose graph has the filter once.
+        _, chroma = tf.while_loop(
+            lambda count, _: count < _FILTERINGS,
+            lambda count, chroma: (count + 1, filtered(chroma, lightness, alpha)),
+            (tf.constant(0), chroma),
+            parallel_iterations=1,
+        )
         chroma = tf.clip_by_value(chroma, low[1:], high[1:])
         return images.by_rows(oklab.to_srgb, [lightness, chroma], 3)
 

@@ -212,7 +212,7 @@ class Inputs:
             alpha: Of the content image, [H, W], or None.
         """
         kept = self._config.regions.outside == "keep"
-        is_framed = kept and bool(tf.reduce_any(tf.reduce_sum(painted, axis=-1) < 1))
+        is_framed = kept and bool(has_outside(painted))
         if not is_framed and alpha is None:
             return []
         masks = [painted if is_framed else tf.ones_like(painted)]
@@ -226,9 +226,24 @@ class Inputs:
         if not self._frames:
             return []
         mask, *alphas = (guides.resize(each, scale.height, scale.width) for each in self._frames)
-        painted = tf.clip_by_value(tf.reduce_sum(mask, axis=-1, keepdims=True), 0.0, 1.0)
-        edge = guides.soft_edge(painted, round(_EDGE_SHARE * max(mask.shape[1:3])))
+        edge = frame(mask)
         return [edge * tf.cast(alphas[0] > 0, tf.float32) if alphas else edge]
+
+
+def has_outside(mask: Tensor) -> Tensor:
+    """Returns whether any part of a picture is outside the regions of its mask [1, H, W, R], [] bool."""
+    return tf.reduce_any(tf.reduce_sum(mask, axis=-1) < 1)
+
+
+def frame(mask: Tensor) -> Tensor:
+    """Returns the mask of the part in any region, [1, H, W, 1], with a soft edge.
+
+    Args:
+        mask: Of regions, [1, H, W, R], at the size of a scale.
+    """
+    painted = tf.clip_by_value(tf.reduce_sum(mask, axis=-1, keepdims=True), 0.0, 1.0)
+    longest = tf.cast(tf.reduce_max(tf.shape(mask)[1:3]), tf.float32)
+    return guides.soft_edge(painted, tf.cast(tf.round(_EDGE_SHARE * longest), tf.int32))
 
 
 def _alphas(regions: Regions, used: Sequence[int]) -> list[Tensor]:

@@ -25,7 +25,7 @@ Size = tuple[int, int]  # height, width
 MAX_REGIONS = 16
 
 # Of the aspect ratio, as a share: rounding when a picture of 100 pixels or more was scaled stays below it.
-_RATIO_TOLERANCE = 0.01
+RATIO_TOLERANCE = 0.01
 
 # Unlabelled where it has no partner: what a label picture is before anything is painted on it.
 _BLACK = 0x000000
@@ -34,7 +34,7 @@ _BLACK = 0x000000
 _ALL = "#ffffff"
 
 # Pillow's "L", ITU-R BT.601 luma, in thousandths: whole numbers, so that white is exactly 1.
-_LUMA_1000 = (299.0, 587.0, 114.0)
+LUMA_1000 = (299.0, 587.0, 114.0)
 
 
 class Regions(NamedTuple):
@@ -150,9 +150,7 @@ def read_mask(picture: Picture, name: str = "mask", needed: pictures.Needed | No
     """
     channels = np.moveaxis(pictures.read(picture, name, needed, pictures.BLACK)[0], -1, 0)
     # A channel at a time, in float64.
-    mask = sum(
-        share * channel.astype(np.float64) for share, channel in zip(_LUMA_1000, channels, strict=True)
-    )
+    mask = sum(share * channel.astype(np.float64) for share, channel in zip(LUMA_1000, channels, strict=True))
     mask /= 1000.0
     if not mask.any():
         raise errors.InputError(
@@ -265,7 +263,7 @@ def _fitted(masks: np.ndarray, size: Size, name: str) -> np.ndarray:
 
 def _check_ratio(own: Sequence[int], size: Size, name: str) -> None:
     """Checks that a mask or label picture has its picture's aspect ratio within 1 %."""
-    if abs(own[1] * size[0] / (own[0] * size[1]) - 1) > _RATIO_TOLERANCE:
+    if abs(own[1] * size[0] / (own[0] * size[1]) - 1) > RATIO_TOLERANCE:
         raise errors.InputError(
             f"{name}: {own[1]} x {own[0]} pixels for a picture of {size[1]} x {size[0]}; the aspect ratios"
             " may differ by 1 % at most: give it the picture's size"

@@ -70,13 +70,18 @@ def at_stride(mask: Tensor, stride: int) -> Tensor:
     return tf.nn.avg_pool2d(mask, stride, stride, "VALID")
 
 
-def soft_edge(mask: Tensor, pixels: int) -> Tensor:
+def present(mask: Tensor) -> Tensor:
+    """Returns whether a picture has any of each region of its mask [1, H, W, R], [R] bool."""
+    return tf.reduce_max(mask, axis=[0, 1, 2]) > 0
+
+
+def soft_edge(mask: Tensor, pixels: Any) -> Tensor:
     """Returns the mask with soft edges, for compositing one picture over another.
 
     An edge becomes a ramp, S-shaped by two box filters, with `pixels` values between 0 and 1 (one less if
     that is odd), half of them on each side of the edge. The picture's border is no edge.
     """
-    half = pixels // 2
+    half = tf.convert_to_tensor(pixels) // 2
     return _whole(_box(_box(mask, half // 2), half - half // 2))
 
 
@@ -111,10 +116,25 @@ def _sums(guide: Tensor) -> Tensor:
     return tf.reduce_sum(guide, axis=[0, 1, 2])
 
 
-def _box(mask: Tensor, side: int) -> Tensor:
+def _box(mask: Tensor, side: Tensor) -> Tensor:
     """Returns the mean over a box that reaches `side` pixels to each side, within the picture."""
-    width = 2 * side + 1
-    return tf.nn.avg_pool2d(tf.nn.avg_pool2d(mask, (width, 1), 1, "SAME"), (1, width), 1, "SAME")
+    turned = _means_of_rows(tf.transpose(_means_of_rows(mask, side), [0, 2, 1, 3]), side)
+    return tf.transpose(turned, [0, 2, 1, 3])
+
+
+def _means_of_rows(mask: Tensor, side: Tensor) -> Tensor:
+    """Returns the mean of each row and `side` rows above and below it; pooling cannot, as a tensor's size."""
+    height = tf.shape(mask)[1]
+    padded = tf.pad(mask, tf.convert_to_tensor([[0, 0], [side, side], [0, 0], [0, 0]]))
+
+    def add(row: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        return row + 1, total + padded[:, row : row + height]
+
+    start = (tf.constant(0), tf.zeros_like(mask))
+    total = tf.while_loop(lambda row, _: row < 2 * side + 1, add, start, parallel_iterations=1)[1]
+    rows = tf.range(height)
+    counts = tf.minimum(rows + side, height - 1) - tf.maximum(rows - side, 0) + 1
+    return total / tf.cast(counts, tf.float32)[:, tf.newaxis, tf.newaxis]
 
 
 def _whole(mask: Tensor) -> Tensor:

@@ -69,8 +69,12 @@ def loss_weights(config: Config) -> LossWeights:
 
 
 def framed(image: Tensor, outside: Outside) -> Tensor:
-    """Returns the image composited over the photograph that surrounds it, by the mask."""
-    return outside.photograph + outside.mask * (image - outside.photograph)
+    """Returns the image composited over the photograph that surrounds it, by the mask.
+
+    Where the mask is 1 the image is the same, bit for bit.
+    """
+    mixed = outside.photograph + outside.mask * (image - outside.photograph)
+    return tf.where(outside.mask < 1, mixed, image)
 
 
 # {style layer: moments, [R, ...] of one style or [K, R, ...] of several}
@@ -110,6 +114,29 @@ BLENDS: Mapping[str, Callable[[StyleMoments, Tensor], tuple[StyleMoments, Tensor
         targets=_as_targets,
     )
 )
+
+
+def region_shares(shares: Tensor, present: Tensor | None = None) -> Tensor:
+    """Returns the shares of K styles in each of R regions, [K, R]; they add up to 1 in each.
+
+    Args:
+        shares: [K], of the styles, in any proportions.
+        present: [K, R], whether a style has the region; None for one region that all have.
+    """
+    blend = shares[:, tf.newaxis]
+    if present is not None:
+        blend *= tf.cast(present, tf.float32)
+    return tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
+
+
+def weighed_by_area(shares: Tensor, mask: Tensor) -> Tensor:
+    """Returns shares [K, R] times the regions' areas, so that all pixels of a picture have the same weight.
+
+    Args:
+        shares: As `region_shares` returns them.
+        mask: Of the content image, [1, H, W, R].
+    """
+    return shares * tf.reduce_mean(mask, axis=[0, 1, 2])
 
 
 class Objective:
@@ -202,13 +229,12 @@ class Objective:
             each.append(self.style_moments(seen, masks.styles[index] if masks else None))
         moments = stack_moments(each)
         shares = [1.0] * len(styles) if shares is None else shares
-        blend = tf.convert_to_tensor(shares, tf.float32)[:, tf.newaxis]
         guided: dict[str, Tensor] = {}
+        present = None
         if masks is not None:
-            present = [tf.reduce_max(mask, axis=[0, 1, 2]) > 0 for mask in masks.styles]
-            blend *= tf.cast(tf.stack(present), tf.float32)
-            guided = self._guides(masks.content)
-        blend = tf.math.divide_no_nan(blend, tf.reduce_sum(blend, axis=0))
+            present = tf.stack([guides.present(mask) for mask in masks.styles])
+            guided = self.guides(masks.content)
+        blend = region_shares(tf.convert_to_tensor(shares, tf.float32), present)
         matches: tuple[Matches, ...] = ()
         splits: tuple[splitting.Split, ...] = ()
         if self._neighbor_layers and split is None:
@@ -216,8 +242,8 @@ class Objective:
                 matches = (self._matches(tf.identity(query), styles, masks, blend, seed),)
         elif self._neighbor_layers:
             splits = (self._split(split, styles, masks, blend, seed),)
-        if masks is not None:  # so that all pixels of the picture have the same weight
-            blend *= tf.reduce_mean(masks.content, axis=[0, 1, 2])
+        if masks is not None:
+            blend = weighed_by_area(blend, masks.content)
         aims = self.style_targets(moments, blend)
         return Targets(contents, aims, weights, guided, outside, matches, splits)
 
@@ -344,20 +370,20 @@ class Objective:
         layers = self._content_layers
         return self._network.maps(content_image, layers) if layers else {}
 
-    def moments_spec(self) -> Any:
-        """Returns the `tf.TensorSpec`s of what `style_moments` returns without a mask."""
+    def moments_spec(self, num_regions: int | None = 1) -> Any:
+        """Returns the `tf.TensorSpec`s of what `style_moments` returns; None for any number of regions."""
         counts = {layer: self._network.channels(layer) for layer in self._style_layers}
         return {
             layer: style_statistics.Moments(
-                tf.TensorSpec([1, count, count]),
-                tf.TensorSpec([1, count if layer in self._mean_layers else 1]),
+                tf.TensorSpec([num_regions, count, count]),
+                tf.TensorSpec([num_regions, count if layer in self._mean_layers else 1]),
             )
             for layer, count in counts.items()
         }
 
     def style_moments(self, style_image: Tensor, mask: Tensor | None = None) -> StyleMoments:
         """Returns the moments of a style image [1, h, w, 3], for each region of its mask [1, h, w, R]."""
-        guided = {} if mask is None else self._guides(mask)
+        guided = {} if mask is None else self.guides(mask)
         sums = self._network.sums(style_image, self._statistics({}, guided), self._zeros({}, guided))
         return self._moments(sums, style_image, guided)
 
@@ -502,7 +528,7 @@ class Objective:
     def _zeros(self, content: dict[str, Tensor], guided: dict[str, Tensor]) -> terms.Statistics:
         """Returns sums of zero, shaped as the sums over pixels."""
         channels = {layer: self._network.channels(layer) for layer in self._style_layers}
-        regions = {layer: guided[layer].shape[-1] if guided else 1 for layer in self._style_layers}
+        regions = {layer: _count(guided[layer]) if guided else 1 for layer in self._style_layers}
         return terms.Statistics(
             {layer: tf.zeros([regions[layer], count, count]) for layer, count in channels.items()},
             {layer: tf.zeros([regions[layer], channels[layer]]) for layer in self._mean_layers},
@@ -528,7 +554,7 @@ class Objective:
             )
         return moments
 
-    def _guides(self, mask: Tensor) -> dict[str, Tensor]:
+    def guides(self, mask: Tensor) -> dict[str, Tensor]:
         """Returns the guides of masks [1, H, W, R] at every style layer."""
         erosion = self._config.regions.guide_erosion
         return {layer: guides.at_layer(mask, layer, erosion) for layer in self._style_layers}
@@ -562,6 +588,12 @@ def _distance_sum(
     else:
         wanted = Wanted(*map(cut, found))
     return neighbors.distance_sum(features[neighbors.NAME], wanted)
+
+
+def _count(guide: Tensor) -> Any:
+    """Returns the number of regions of a guide, a tensor where the graph does not know it."""
+    known = guide.shape[-1]
+    return tf.shape(guide)[-1] if known is None else known
 
 
 # The least sum of a guide to divide by: below it a guide is empty but for rounding errors.

@@ -56,25 +56,90 @@ def _self_product_function(dtype: tf.DType) -> Any:
 
     @tf.custom_gradient
     def product(features: Tensor) -> Any:
-        wide = tf.cast(features, tf.float32)
-
-        def gradient(upstream: Tensor) -> Tensor:
-            symmetric = tf.cast(upstream + tf.transpose(upstream), features.dtype)
-            return tf.matmul(features, symmetric)
-
-        return tf.matmul(wide, wide, transpose_a=True), gradient
+        return _wide_product(features), lambda upstream: _product_gradient(features, upstream)
 
     return tensors.noinline_function(product, input_signature=[tf.TensorSpec([None, None], dtype)])
 
 
-def _self_product(features: Tensor) -> Tensor:
-    """Returns F^T F in float32 for F [M, C] of any float type.
+@functools.cache
+def _guided_product_function(dtype: tf.DType) -> Any:
+    """Returns the function (F [M, C], roots of guides [M, R]) -> F^T diag(guide) F, [R, C, C].
 
-    The sum is in float32 even for bfloat16 features, since rounded sums would lose small entries. The
-    gradient, F (U + U^T), has the features' type, and is computed in it.
+    Traced once for a type, whatever the number of regions: a loop takes them one after the other, so that one
+    product of features is in memory. A guide of ones multiplies nothing.
     """
-    channels = features.shape[-1]
-    return tf.ensure_shape(_self_product_function(features.dtype)(features), [channels, channels])
+
+    @tf.custom_gradient
+    def products(features: Tensor, roots: Tensor) -> Any:
+        is_whole = _is_whole(roots)
+
+        def of_region(root: Tensor) -> Tensor:
+            return _wide_product(features * root[:, tf.newaxis])
+
+        def of_regions() -> Tensor:
+            spec = tf.TensorSpec([None, None], tf.float32)
+            by_region = tf.transpose(roots)
+            return tf.map_fn(of_region, by_region, fn_output_signature=spec, parallel_iterations=1)
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, None]:
+            def add(region: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+                root = roots[:, region, tf.newaxis]
+                return region + 1, total + root * _product_gradient(features * root, upstream[region])
+
+            def of_all() -> Tensor:
+                start = (tf.constant(0), tf.zeros_like(features))
+                count = tf.shape(roots)[1]
+                return tf.while_loop(lambda region, _: region < count, add, start, parallel_iterations=1)[1]
+
+            return tf.cond(is_whole, lambda: _product_gradient(features, upstream[0]), of_all), None
+
+        return tf.cond(is_whole, lambda: _wide_product(features)[tf.newaxis], of_regions), gradient
+
+    specs = [tf.TensorSpec([None, None], dtype)] * 2
+    return tensors.noinline_function(products, input_signature=specs)
+
+
+@functools.cache
+def _guided_sum_function() -> Any:
+    """Returns the function (F [M, C], guides [M, R]) -> the sum over pixels of guide * F, [R, C].
+
+    With a guide of ones the sum is that without a guide, bit for bit.
+    """
+
+    @tf.custom_gradient
+    def sums(features: Tensor, guides: Tensor) -> Any:
+        def gradient(upstream: Tensor) -> tuple[Tensor, None]:
+            return tf.matmul(guides, upstream), None
+
+        found = tf.cond(
+            _is_whole(guides),
+            lambda: tf.reduce_sum(features, axis=0, keepdims=True),
+            lambda: tf.matmul(guides, features, transpose_a=True),
+        )
+        return found, gradient
+
+    specs = [tf.TensorSpec([None, None], tf.float32)] * 2
+    return tensors.noinline_function(sums, input_signature=specs)
+
+
+def _is_whole(guides: Tensor) -> Tensor:
+    """Returns whether guides [M, R] are of one region that is the whole picture."""
+    return tf.equal(tf.shape(guides)[1], 1) & tf.reduce_all(tf.equal(guides, 1))
+
+
+def _wide_product(features: Tensor) -> Tensor:
+    """Returns F^T F in float32.
+
+    The sum is in float32 even for bfloat16 features, since rounded sums would lose small entries.
+    """
+    wide = tf.cast(features, tf.float32)
+    return tf.matmul(wide, wide, transpose_a=True)
+
+
+def _product_gradient(features: Tensor, upstream: Tensor) -> Tensor:
+    """Returns F (U + U^T), the gradient of `_wide_product`; it has the features' type."""
+    symmetric = tf.cast(upstream + tf.transpose(upstream), features.dtype)
+    return tf.matmul(features, symmetric)
 
 
 def gram_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:
@@ -93,9 +158,10 @@ def gram_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:
     channels = features.shape[-1]
     flat = tf.reshape(features, [-1, channels])
     if guide is None:
-        return _self_product(flat)[tf.newaxis]
-    roots = tf.cast(tf.sqrt(tf.reshape(guide, [-1, guide.shape[-1]])), features.dtype)
-    return tf.stack([_self_product(flat * root[:, tf.newaxis]) for root in tf.unstack(roots, axis=1)])
+        return tf.ensure_shape(_self_product_function(flat.dtype)(flat), [channels, channels])[tf.newaxis]
+    roots = tf.cast(tf.sqrt(_by_pixel(guide)), features.dtype)
+    products = _guided_product_function(flat.dtype)(flat, roots)
+    return tf.ensure_shape(products, [guide.shape[-1], channels, channels])
 
 
 def feature_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:
@@ -108,7 +174,12 @@ def feature_sums(features: Tensor, guide: Tensor | None = None) -> Tensor:
     flat = tf.cast(tf.reshape(features, [-1, features.shape[-1]]), tf.float32)
     if guide is None:
         return tf.reduce_sum(flat, axis=0, keepdims=True)
-    return tf.matmul(tf.reshape(guide, [-1, guide.shape[-1]]), flat, transpose_a=True)
+    return tf.ensure_shape(_guided_sum_function()(flat, _by_pixel(guide)), [guide.shape[-1], flat.shape[-1]])
+
+
+def _by_pixel(guide: Tensor) -> Tensor:
+    """Returns a guide [h, w, R] as [h w, R]; the number of regions may be unknown in a graph."""
+    return tf.reshape(guide, [-1, tf.shape(guide)[-1]])
 
 
 def content_error(features: Tensor, target: Tensor) -> Tensor:

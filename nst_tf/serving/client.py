@@ -6,8 +6,6 @@ Only the client keeps the state of a run in parts, so that any replica of the se
 import contextlib
 import dataclasses
 import importlib
-import io
-import logging
 import numbers
 import os
 import re
@@ -16,17 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from nst_tf import errors, runtime
-from nst_tf.config.settings import COLORS, LARGEST_NUMBER, WITHOUT_STEPS
-from nst_tf.io import inputs, pictures
+from nst_tf.config.settings import WITHOUT_STEPS
+from nst_tf.engine.checkpoints import EVERY_S
+from nst_tf.io import inputs, paths, pictures
 from nst_tf.losses.values import Losses
-from nst_tf.serving import access, transports
+from nst_tf.serving import access, checkpoints, record, transports
 from nst_tf.serving.settings import Settings as Settings
 from nst_tf.serving.settings import is_number
-
-_LOG = logging.getLogger(__name__)
 
 # A whole run takes minutes: the default preset up to 3 at 512 pixels on two cores, and up to 12 at 1024.
 TIMEOUT_S = 600.0
@@ -42,11 +38,10 @@ _ADDRESSES = "grpc://HOST:PORT, http://HOST:PORT, grpcs://HOST, https://HOST"
 # Characters of what a server says: a line or two.
 _LONGEST_DETAIL = 500
 
-# The inputs that only `stylize_blend` takes, as messages name them.
-_BLENDED = "style_blend_weights or color"
-
 _PAINTED = ("image_bytes", "losses")
-_ADVANCED = ("preview_bytes", "losses", "state_bytes", "steps_done")
+
+# {signature of a run in parts: its output with the picture so far}
+_PICTURE_SO_FAR = {"advance": "preview_bytes", "run": "image_bytes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +68,17 @@ def request_stylization(
     *,
     style_blend_weights: Iterable[float] | None = None,
     color: str | None = None,
+    content_mask: pictures.Picture | None = None,
+    content_regions: pictures.Picture | None = None,
+    style_regions: pictures.Picture | Sequence[pictures.Picture] | None = None,
+    outside: str | None = None,
     model: str = "nst",
     version: int | None = None,
     settings: Settings | None = None,
     on_progress: Callable[[Answer], object] | None = None,
     steps_now: int = STEPS_NOW,
+    checkpoint: str | os.PathLike[str] | checkpoints.Kept | None = None,
+    checkpoint_every: float = EVERY_S,
     timeout_s: float = TIMEOUT_S,
     headers: Mapping[str, str] | None = None,
     ca_file: str | os.PathLike[str] | None = None,
@@ -85,8 +86,8 @@ def request_stylization(
     """Requests a photograph, painted like a painting, from a model server.
 
     Sends pictures as PNG: upright, in sRGB, with 8 bits a channel and no alpha. One call runs all steps; with
-    `on_progress` each call runs a few. `on_progress`, several styles, their weights, or a colour need
-    `settings`.
+    `on_progress` or `checkpoint` each call runs a few. These, several styles, their weights, a colour, a mask
+    and regions need `settings`.
 
     Args:
         server: `grpc://host:8500`, `http://host:8501`, or, for a gateway with TLS, `grpcs://host` or
@@ -96,12 +97,20 @@ def request_stylization(
         style_blend_weights: One weight for each painting, of which only the proportions count; None for equal
             ones.
         color: The choice of colours, one of `COLORS`; None for the model's own.
+        content_mask: White where the style goes; None for everywhere.
+        content_regions: The photograph's regions in flat colours.
+        style_regions: For each style a picture of its regions in the same colours, or "#rrggbb" for all of
+            it.
+        outside: What becomes of the photograph outside the mask and regions, "keep" or "free"; None for the
+            model's own choice.
         model: The model's name on the server.
         version: Its version; None for the newest.
         settings: Of the run; None for the model's own.
-        on_progress: Called with every answer on the way; returning something true stops the run. Only for one
-            style, without weights and colour.
+        on_progress: Called with every answer on the way; returning something true stops the run.
         steps_now: Steps of one call; halved when the server's own time-out is too short.
+        checkpoint: A file that keeps the state of the run while it goes on. Where it is there, the run goes
+            on from it, with any server of the same model; it is removed once all steps are done.
+        checkpoint_every: Seconds between two checkpoints; more where writing one takes over 1 % of them.
         timeout_s: Seconds without an answer after which a call is given up.
         headers: {name: value} to send with every call, such as an API key; the values are in no message.
         ca_file: A PEM file of the certificates to trust, with `grpcs://` and `https://`; None for the usual.
@@ -112,28 +121,53 @@ def request_stylization(
     """
     address = check_server(server)
     way = access.check(address, headers, ca_file)
-    errors.require(settings or not on_progress, "settings", settings, "all of them, for a run with progress")
     _check(model, version, steps_now, timeout_s)
-    styles, signature = inputs.as_list(style), "stylize" if settings else "serving_default"
-    tensors: dict[str, transports.Input] = {}
-    if len(styles) != 1 or style_blend_weights is not None or color is not None:
-        tensors, signature = _blend(len(styles), style_blend_weights, color), "stylize_blend"
-        errors.require(not on_progress, "on_progress", "given", f"with one style and without {_BLENDED}")
-        errors.require(settings, "settings", settings, f"all of them, for several styles or {_BLENDED}")
-    tensors |= {"content_bytes": _encode(content, "content")}
-    tensors |= settings.tensors() if settings else {}
-    encoded = [_encode(picture, errors.numbered("style", index)) for index, picture in enumerate(styles)]
-    tensors |= {"style_bytes": encoded if signature == "stylize_blend" else encoded[0]}
+    in_parts = on_progress is not None or checkpoint is not None
+    given = record.Given(
+        content=content,
+        styles=inputs.as_list(style),
+        style_blend_weights=style_blend_weights,
+        color=color,
+        content_mask=content_mask,
+        content_regions=content_regions,
+        style_regions=inputs.as_list(style_regions),
+        outside=outside,
+        settings=settings,
+        in_parts=in_parts,
+    )
+    asked, kept = record.make(given), _kept(checkpoint, checkpoint_every)
+    if kept is not None:
+        kept.begin(checkpoints.Origin(asked.signature, asked.choices(), asked.described))
     connection = transports.connect(address, model, version, timeout_s, way)
     with contextlib.closing(connection), explaining(connection):
-        if settings and on_progress:
-            return _paint_in_steps(
-                connection, tensors, settings.num_steps, on_progress, min(steps_now, settings.num_steps)
-            )
-        outputs = connection.predict(signature, tensors, _PAINTED)
+        if settings and in_parts:
+            parts = _Parts(connection, asked, settings.num_steps, min(steps_now, settings.num_steps), kept)
+            answer = parts.run(on_progress)
+            if kept is not checkpoint and kept is not None and answer.step == answer.num_steps:
+                kept.remove()
+            return answer
+        whole: dict[str, transports.Input] = {"state_bytes": [b""], "steps_now": np.int32(0)}
+        sent = {**asked.inputs, **(whole if asked.signature == "run" else {})}
+        outputs = connection.predict(asked.signature, sent, _PAINTED)
         steps = settings.num_steps if settings else None
         steps = 0 if color in WITHOUT_STEPS else steps
         return _answer(outputs["image_bytes"], outputs["losses"], steps, steps)
+
+
+def _kept(
+    checkpoint: str | os.PathLike[str] | checkpoints.Kept | None, every_s: float
+) -> checkpoints.Kept | None:
+    """Returns how a run keeps its checkpoint, and the one that is there.
+
+    Raises:
+        InputError: It cannot be read or written, or is of no request.
+    """
+    if checkpoint is None or isinstance(checkpoint, checkpoints.Kept):
+        return checkpoint
+    errors.require(every_s > 0, "checkpoint_every", every_s, "above 0; leave checkpoint out to write none")
+    path = paths.typed(checkpoint, "checkpoint")
+    pictures.check_file(path, True, "checkpoint")
+    return checkpoints.Kept(path, every_s, checkpoints.read(path) if os.path.exists(path) else None)
 
 
 def _check(model: str, version: int | None, steps_now: int, timeout_s: float) -> None:
@@ -184,81 +218,102 @@ def check_server(server: str) -> urllib.parse.SplitResult:
     return address
 
 
-def _paint_in_steps(
-    connection: transports.Connection,
-    tensors: Mapping[str, transports.Input],
-    num_steps: int,
-    on_progress: Callable[[Answer], object],
-    steps_now: int,
-) -> Answer:
-    """Runs a few steps in each call; each answer's state goes unchanged into the next call."""
-    state, step = connection.predict("start", tensors, ("state_bytes",))["state_bytes"], 0
-    while True:
-        if not _is_state(state):
-            raise _wrong_answer("with a state that is no bytes")
-        now = {"state_bytes": state, "steps_now": np.int32(steps_now)}
+class _Parts:
+    """A run of a few steps in each call; each answer's state goes unchanged into the next call."""
+
+    def __init__(
+        self,
+        connection: transports.Connection,
+        asked: record.Record,
+        num_steps: int,
+        steps_now: int,
+        kept: checkpoints.Kept | None,
+    ) -> None:
+        """Asks nothing yet.
+
+        Args:
+            connection: To the server.
+            asked: The record of the whole run.
+            num_steps: Of the whole run.
+            steps_now: Of a call.
+            kept: The checkpoint; None for none.
+        """
+        self._connection, self._asked, self._num_steps = connection, asked, num_steps
+        self._steps_now, self._kept = steps_now, kept
+
+    def run(self, on_progress: Callable[[Answer], object] | None) -> Answer:
+        """Returns the answer after the last step, or after the one at which `on_progress` stops the run."""
         try:
-            outputs = connection.predict("advance", {**tensors, **now}, _ADVANCED)
-        except transports.CallError as error:
-            if error.code != transports.GATEWAY_TIMEOUT or steps_now == 1:
-                raise
-            steps_now = steps_now // 2
-            continue
-        before, step, state = step, outputs["steps_done"], outputs["state_bytes"]
-        if not (isinstance(step, int) and before < step <= num_steps):
-            raise _wrong_answer(f"that {step!r} of {num_steps} steps are done, after {before}")
-        answer = _answer(outputs["preview_bytes"], outputs["losses"], step, num_steps)
-        if on_progress(answer) or step == num_steps:
-            return answer
+            return self._run(on_progress)
+        except BaseException:
+            if self._kept is not None:
+                self._kept.write()
+            raise
+
+    def _run(self, on_progress: Callable[[Answer], object] | None) -> Answer:
+        state, step = self._start()
+        while True:
+            outputs = self._advance(state, step)
+            before, step, state = step, outputs["steps_done"], outputs["state_bytes"]
+            if not (isinstance(step, int) and before < step <= self._num_steps):
+                raise _wrong_answer(f"that {step!r} of {self._num_steps} steps are done, after {before}")
+            picture = outputs[_PICTURE_SO_FAR[self._asked.signature]]
+            answer = _answer(picture, outputs["losses"], step, self._num_steps)
+            is_last = step == self._num_steps
+            if self._kept is not None and not is_last:
+                self._kept.keep(_checked_state(state), step)
+            stops = on_progress is not None and on_progress(answer)
+            if stops and self._kept is not None:
+                self._kept.write()
+            if stops or is_last:
+                return answer
+
+    def _start(self) -> tuple[Any, int]:
+        """Returns the state of a run that begins or goes on, and the steps done."""
+        if self._kept is not None and self._kept.resumed is not None:
+            return self._kept.resumed.state, self._kept.resumed.steps_done
+        if self._asked.signature == "run":
+            return [b""], 0
+        return self._connection.predict("start", self._asked.inputs, ("state_bytes",))["state_bytes"], 0
+
+    def _advance(self, state: Any, step: int) -> dict[str, Any]:
+        """Returns the outputs of a call; asks for less where the server's own time-out is too short."""
+        wanted = (_PICTURE_SO_FAR[self._asked.signature], "losses", "state_bytes", "steps_done")
+        while True:
+            now = {"state_bytes": _checked_state(state), "steps_now": np.int32(self._steps_now)}
+            try:
+                return self._connection.predict(self._asked.signature, {**self._asked.inputs, **now}, wanted)
+            except transports.CallError as error:
+                resumed = None if self._kept is None else self._kept.resumed
+                if resumed is not None and step == resumed.steps_done and "state_bytes" in error.detail:
+                    raise _of_another_model(resumed.path, _detail(self._connection, error)) from None
+                if error.code != transports.GATEWAY_TIMEOUT or self._steps_now == 1:
+                    raise
+                self._steps_now //= 2
+
+
+def _of_another_model(path: os.PathLike[str], detail: str) -> errors.InputError:
+    """Returns the error of a server that refuses a checkpoint's state."""
+    return errors.InputError(
+        f"checkpoint: the server refuses the state in {path}: {detail};"
+        " ask one with the model that the run began with, or remove the file to begin anew"
+    )
+
+
+def _checked_state(state: Any) -> Any:
+    """Returns a state; fails if it is not what a state is sent as.
+
+    Raises:
+        CallError: It is no bytes, and no list of them.
+    """
+    if not _is_state(state):
+        raise _wrong_answer("with a state that is no bytes")
+    return state
 
 
 def _is_state(value: Any) -> bool:
     """Returns whether a value is what a state is sent as: bytes, or a list of them."""
     return all(isinstance(part, bytes) for part in (value if isinstance(value, list) else [value]))
-
-
-def _blend(count: int, weights: Iterable[float] | None, color: str | None) -> dict[str, transports.Input]:
-    """Returns the inputs that `stylize_blend` takes in addition to pictures and settings.
-
-    Args:
-        count: The number of style pictures.
-        weights: One for each, or None for equal ones.
-        color: A name, or None for the model's own choice.
-
-    Raises:
-        InputError: A value is not allowed, or the number of weights is not `count`.
-    """
-    name = "style_blend_weights"
-    errors.require(count, "style", "no picture", "one or more")
-    errors.require(weights is None or isinstance(weights, Iterable), name, repr(weights), "a list of numbers")
-    numerals = [1.0] * count if weights is None else list(weights)
-    errors.require(
-        len(numerals) == count, name, f"{len(numerals)} for {count} style pictures", "one for each"
-    )
-    for weight in numerals:
-        errors.require(
-            is_number(weight, numbers.Real) and 0 <= weight <= LARGEST_NUMBER,
-            name,
-            weight,
-            f"numbers from 0 to {LARGEST_NUMBER:g}",
-        )
-    shares = np.array(numerals, np.float32)
-    errors.require(
-        np.any(shares > 0), name, ", ".join(f"{weight:g}" for weight in numerals), "at least one above 0"
-    )
-    if color is not None and color not in COLORS:
-        raise errors.unknown_name("color", color, COLORS)
-    return {name: shares, "color": (color or "").encode()}
-
-
-def _encode(picture: pictures.Picture, name: str) -> bytes:
-    """Returns the PNG bytes of a picture; what is transparent is white, since a server knows no alpha."""
-    file = io.BytesIO()
-    image, alpha = pictures.read_with_alpha(picture, name)
-    if alpha is not None and name != "content":
-        _LOG.warning("%s: what is transparent is white for the server, and counts", name)
-    Image.fromarray(pictures.to_uint8(image)).save(file, "PNG")
-    return file.getvalue()
 
 
 def _answer(data: Any, losses: Any, step: int | None, num_steps: int | None) -> Answer:
@@ -343,10 +398,22 @@ _FAILURES: dict[str, tuple[type[Exception], str]] = {
     transports.GATEWAY_TIMEOUT: (
         ServerError,
         "{server}{through} gave up by a time-out of its own: {detail}; TensorFlow Serving's for REST is 30 s"
-        " without --rest_api_timeout_in_ms: use grpc, or --progress with few --steps_now for a single style",
+        " without --rest_api_timeout_in_ms: use grpc, or --progress with few --steps_now",
     ),
 }
 _OTHER_FAILURE = (ServerError, "{server} failed: {code}: {detail}")
+
+
+# The node that failed to decode a picture: TensorFlow's message says no more of which one it was.
+_UNDECODED = re.compile(r"(\w+)_cannot_be_decoded")
+
+
+def _detail(connection: transports.Connection, error: transports.CallError) -> str:
+    """Returns what of a failure's text is worth a person's time, without secrets that a server repeats."""
+    if found := _UNDECODED.search(error.detail):
+        return f"{found[1]}: the file is damaged, or of a kind that servers do not read"
+    text = connection.access.without_secrets(error.detail)
+    return transports.readable(text)[:_LONGEST_DETAIL]
 
 
 @contextlib.contextmanager
@@ -370,9 +437,3 @@ def explaining(connection: transports.Connection) -> Iterator[None]:
         parts["signature"] = missing[1] if missing else ""
         server = f"{connection.address.scheme}://{connection.address.netloc.rpartition('@')[2]}"
         raise kind(text.format(server=server, timeout_s=connection.timeout_s, **parts)) from None
-
-
-def _detail(connection: transports.Connection, error: transports.CallError) -> str:
-    """Returns what of a failure's text is worth a person's time, without secrets that a server repeats."""
-    text = connection.access.without_secrets(error.detail)
-    return transports.readable(text)[:_LONGEST_DETAIL]

@@ -26,7 +26,7 @@ from nst_tf.engine import formulations, images
 from nst_tf.io import files, manifest
 from nst_tf.losses.objective import Objective
 from nst_tf.network import weights
-from nst_tf.serving import stateless
+from nst_tf.serving import interface, stateless
 from nst_tf.serving.settings import Limits, Settings
 from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 
@@ -34,8 +34,8 @@ from nst_tf.serving.signatures import INPUT_PIXELS_PER_PIXEL, ServedModel
 _LAST_VERSION = 2**63 - 1
 
 # Files beside the graph; a model server does not load this folder into memory.
-_EXTRA = "assets.extra"
-_DESCRIPTION = "nst_tf.json"
+EXTRA = "assets.extra"
+DESCRIPTION = "nst_tf.json"
 
 # L-BFGS pairs in the state that goes to the client and back, two pictures each: 72 MB at 512 x 512 pixels.
 MAX_HISTORY = 10
@@ -106,9 +106,9 @@ def export(
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with _appearing(folder) as temporary, _as_os_errors():
         tf.saved_model.save(saved, str(temporary), signatures=signatures, options=options)
-        extra = temporary / _EXTRA
+        extra = temporary / EXTRA
         extra.mkdir()
-        (extra / _DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
+        (extra / DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="ascii")
         write_warmup(temporary / WARMUP_FILE, records, folder.parent.resolve().name)
         for path in temporary.rglob("*"):
             if path.is_file():
@@ -117,10 +117,11 @@ def export(
 
 
 def describe(config: Config, limits: Limits, weights_used: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the description of a model: a manifest's config, weights and versions, and the limits."""
+    """Returns the description of a model: a manifest's config, weights and versions, limits, signatures."""
     complete = manifest.make(config, {}, weights_used, {})
     bounds = limits._asdict() | {"max_input_pixels": limits.max_pixels * INPUT_PIXELS_PER_PIXEL}
-    return {name: complete[name] for name in ("config", "weights", "versions")} | {"limits": bounds}
+    own = {name: complete[name] for name in ("config", "weights", "versions")}
+    return own | {"limits": bounds, "signatures": interface.describe()}
 
 
 def _check(config: Config, limits: Limits) -> None:
@@ -142,7 +143,7 @@ def _check(config: Config, limits: Limits) -> None:
         raise errors.InputError(f"init: {config.start.init!r} is a file; allowed: {', '.join(images.INITS)}")
     if not config.takes_steps():
         raise errors.InputError(
-            f"color: {config.color.mode!r} takes no steps; export another and ask stylize_blend for this one"
+            f"color: {config.color.mode!r} takes no steps; export another and ask run for this one"
         )
     if config.network.normalize_activations:
         raise errors.InputError(
@@ -250,32 +251,59 @@ def _as_os_errors() -> Iterator[None]:
 
 
 def warmup_requests(signatures: Mapping[str, Any], side: int) -> Requests:
-    """Returns (signature, inputs) for each signature, with pictures of `side` pixels a side.
+    """Returns (signature, inputs) for each signature: one item, one step, pictures of the smallest size.
 
-    `serving_default` and `stylize_pixels` take the steps and the size of the export, minutes of work. Their
-    batches are empty: TensorFlow optimises their graphs, and `stylize` makes the same kernels.
+    Batches are not empty: TensorFlow Serving's batching waits for ever for the items of an empty one.
+
+    Args:
+        signatures: Of the model, as concrete functions.
+        side: The smallest side of a picture. A square photograph of that size is painted in one step where
+            the request has no settings.
     """
-    content, style = np.linspace(0, 1, side * side * 6, dtype=np.float32).reshape([2, 1, side, side, 3])
-    pictures = {"content_bytes": _png(content), "style_bytes": _png(style)}
-    settings = Settings(
-        num_steps=1, size=side, content_weight=1.0, style_weight=1.0, total_variation_weight=0.0, seed=0
-    )
-    run = pictures | {name: np.array([value]) for name, value in settings.tensors().items()}
+    every = _record(side)
+
+    def inputs(signature: str) -> dict[str, np.ndarray]:
+        chosen = interface.SIGNATURES[signature]
+        found = {name: every[name] for name in chosen.inputs}
+        if "style_bytes" in found and not chosen.has_several_styles:
+            found["style_bytes"] = every["style_bytes"][:, 0]
+        return found
+
+    run = inputs("start")
     started = signatures["start"](**{name: tf.constant(value) for name, value in run.items()})
-    state = {"state_bytes": started["state_bytes"].numpy(), "steps_now": np.array([1], np.int32)}
-    blended = {name: value for name, value in run.items() if name != "style_bytes"} | {
-        "style_bytes": pictures["style_bytes"][:, np.newaxis],
-        "style_blend_weights": np.array([[1.0]], np.float32),
-        "color": np.array([b"style"], object),
+    every["state_bytes"] = started["state_bytes"].numpy()
+    advance = inputs("advance")
+    every["state_bytes"] = np.array([[b""]], object)
+    names = (name for name in interface.SIGNATURES if name != "advance")
+    return [*((name, inputs(name)) for name in names), ("advance", advance)]
+
+
+def _record(side: int) -> dict[str, np.ndarray]:
+    """Returns the inputs of all signatures for one item, with two styles and two regions."""
+    content, style = np.linspace(0, 1, side * side * 6, dtype=np.float32).reshape([2, 1, side, side, 3])
+    settings = Settings(
+        num_steps=2, size=side, content_weight=1.0, style_weight=1.0, total_variation_weight=0.0, seed=0
+    )
+    regions = np.zeros([1, side, side, 3], np.float32)
+    regions[:, side // 2 :] = 1
+    texts = {
+        "content_bytes": png(content),
+        "style_bytes": [png(style)] * 2,
+        "color": b"style",
+        "content_mask_bytes": png(np.maximum(content, regions)),
+        "content_regions_bytes": png(regions),
+        "style_regions_bytes": [b"#000000", b"#ffffff"],
+        "outside": b"keep",
+        "state_bytes": [b""],
     }
-    return [
-        ("serving_default", {name: value[:0] for name, value in pictures.items()}),
-        ("stylize", run),
-        ("stylize_pixels", {"content": content[:0], "style": style[:0]}),
-        ("stylize_blend", blended),
-        ("start", run),
-        ("advance", run | state),
-    ]
+    numbers = {**settings.tensors(), "steps_now": np.int32(1)}
+    return {
+        **{name: np.array([value], object) for name, value in texts.items()},
+        **{name: np.array([value]) for name, value in numbers.items()},
+        "style_blend_weights": np.array([[1.0, 1.0]], np.float32),
+        "content": content,
+        "style": style,
+    }
 
 
 def write_warmup(path: pathlib.Path, records: Requests, model: str) -> None:
@@ -307,8 +335,8 @@ def read_warmup(path: pathlib.Path) -> Requests:
     return found
 
 
-def _png(image: np.ndarray) -> np.ndarray:
-    """Returns the PNG bytes, [1] object, of an image [1, H, W, 3] in [0, 1]."""
+def png(image: np.ndarray) -> bytes:
+    """Returns the PNG bytes of an image [1, H, W, 3] in [0, 1]."""
     file = io.BytesIO()
     Image.fromarray(np.rint(image[0] * 255).astype(np.uint8)).save(file, format="PNG")
-    return np.array([file.getvalue()], object)
+    return file.getvalue()

@@ -12,11 +12,18 @@ import tensorflow as tf
 from nst_tf import tensors
 from nst_tf.config import scales
 from nst_tf.config.config import Config
-from nst_tf.config.settings import COLORS
-from nst_tf.engine import color, images, loop
-from nst_tf.losses import neighbors
+from nst_tf.engine import color, images, inputs, loop
+from nst_tf.losses import guides, neighbors
 from nst_tf.losses.neighbors import Wanted
-from nst_tf.losses.objective import LossWeights, Objective, StyleMoments, Targets
+from nst_tf.losses.objective import (
+    LossWeights,
+    Objective,
+    Outside,
+    StyleMoments,
+    Targets,
+    region_shares,
+    weighed_by_area,
+)
 from nst_tf.losses.values import Losses
 from nst_tf.serving import codec
 from nst_tf.serving.settings import Limits
@@ -95,30 +102,45 @@ def style_size(
     return scales.size_of_style(config, rule, plan.scale(index), height, width, TENSORS)
 
 
+class Style(NamedTuple):
+    """A style picture of a request."""
+
+    image: Tensor  # [1, h, w, 3]
+    mask: Tensor | None = None  # [1, h, w, R]; None for one region, the whole picture
+
+
 class Styles(NamedTuple):
     """The K style pictures of a request."""
 
     sizes: Tensor  # [K, 2] int32, height and width
     shares: Tensor  # [K] float32, of each style in the style loss; they add up to 1
-    each: Callable[[Callable[[Tensor], Any], Any], Any]
-    """(function of an image [1, h, w, 3], the `tf.TensorSpec`s of its result) -> its results for all styles,
-    stacked"""
-    fold: Callable[[Callable[[Tensor, Tensor, Any], Any], Any], Any]
-    """(function of an image, the style's number and a value that returns the next value, the first value) ->
-    the value after the last style"""
+    each: Callable[[Callable[[Style], Any], Any], Any]
+    """(function of a style, the `tf.TensorSpec`s of its result) -> its results for all styles, stacked"""
+    fold: Callable[[Callable[[Style, Tensor, Any], Any], Any], Any]
+    """(function of a style, its number and a value that returns the next value, the first value) -> the value
+    after the last style"""
 
 
 def one_style(image: Tensor) -> Styles:
     """Returns the styles of a request with a single style picture [1, h, w, 3]."""
 
-    def each(function: Callable[[Tensor], Any], specs: Any) -> Any:
+    def each(function: Callable[[Style], Any], specs: Any) -> Any:
         del specs
-        return tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], function(image))
+        return tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], function(Style(image)))
 
-    def fold(function: Callable[[Tensor, Tensor, Any], Any], value: Any) -> Any:
-        return function(image, tf.constant(0), value)
+    def fold(function: Callable[[Style, Tensor, Any], Any], value: Any) -> Any:
+        return function(Style(image), tf.constant(0), value)
 
     return Styles(tf.shape(image)[tf.newaxis, 1:3], tf.constant([1.0]), each, fold)
+
+
+class Options(NamedTuple):
+    """What a request may choose beside its pictures and settings."""
+
+    color_index: Tensor  # [] int32, the choice of colours in `COLORS`
+    mask: Tensor  # [1, H, W, R], the regions of the content image
+    has_regions: Tensor  # [] bool, whether the request has a mask or label pictures
+    keeps_outside: Tensor  # [] bool, whether the photograph is kept outside the regions
 
 
 class Request(NamedTuple):
@@ -126,15 +148,29 @@ class Request(NamedTuple):
 
     content_image: Tensor  # [1, H, W, 3]
     prepared: Tensor  # [1, H, W, 3], the content image with the config's colours
-    color_index: Tensor | None  # [] int32, the choice of colours in `COLORS`; None for the config's
+    # None for the config's colours and one region, which makes a smaller graph. It keeps the photograph
+    # outside the regions only where there is an outside.
+    options: Options | None
     shares: Tensor  # [K] float32, as in `Styles`
     settings: dict[str, Tensor]
     plan: Plan
     palette: color.Palette | None = None  # of the styles; None where no choice of colours needs it
 
+    @property
+    def color_index(self) -> Tensor | None:
+        """The choice of colours in `COLORS`; None for the config's."""
+        return None if self.options is None else self.options.color_index
+
     def steps_done(self, state: "State") -> Tensor:
         """Returns the number of steps done, over all scales, [] int32."""
         return tf.reduce_sum(self.plan.num_steps[: state.scale_index]) + state.step
+
+    def mask_at(self, index: Tensor) -> Tensor | None:
+        """Returns the regions at a scale, [1, h, w, R]; None for one region, the whole picture."""
+        if self.options is None:
+            return None
+        scale = self.plan.scale(index)
+        return guides.resize(self.options.mask, scale.height, scale.width)
 
 
 class State(NamedTuple):
@@ -150,15 +186,24 @@ class State(NamedTuple):
 
 
 class _Moments(NamedTuple):
-    """The moments of K styles at consecutive scales."""
+    """The moments of K styles at consecutive scales, and which regions they have there."""
 
     first_scale: Tensor  # [] int32, index of the first one
     moments: StyleMoments  # [K, scales, R, ...] each
+    present: tuple[Tensor, ...]  # at most one, [K, scales, R] bool; () for one region, the whole picture
 
     def at(self, scale_index: Tensor) -> StyleMoments:
         """Returns the moments at a scale, [K, R, ...] each."""
-        index = scale_index - self.first_scale
-        return tf.nest.map_structure(lambda stacked: tf.gather(stacked, index, axis=1), self.moments)
+        return tf.nest.map_structure(lambda stacked: self._at(stacked, scale_index), self.moments)
+
+    def shares_at(self, scale_index: Tensor, shares: Tensor) -> Tensor:
+        """Returns the shares of the styles in the regions at a scale, [K, R], from shares [K]."""
+        if not self.present:
+            return shares[:, tf.newaxis]
+        return region_shares(shares, self._at(self.present[0], scale_index))
+
+    def _at(self, stacked: Tensor, scale_index: Tensor) -> Tensor:
+        return tf.gather(stacked, scale_index - self.first_scale, axis=1)
 
 
 def all_terms(config: Config) -> Config:
@@ -192,14 +237,14 @@ class StatelessRun:
         self._enter_scale = tf.function(self._scale_entered, autograph=False)
         self._match = tf.function(self._style_matched, autograph=False)
         self._take_steps = tf.function(self._steps_taken, autograph=False)
-        self._finish = tf.function(self._finished, autograph=False)
+        self._pictured = tf.function(self._picture_of, autograph=False)
 
     def request(
         self,
         content_image: Tensor,
         styles: Styles,
         settings: Settings,
-        color_index: Tensor | None = None,
+        options: Options | None = None,
     ) -> Request:
         """Returns a request, whose picture and plan depend on all checks: they fail with INVALID_ARGUMENT.
 
@@ -207,16 +252,17 @@ class StatelessRun:
             content_image: [1, H, W, 3].
             styles: The style pictures; only sizes and shares are read, and colours where they are needed.
             settings: Of the run.
-            color_index: [] int32, the choice of colours in `COLORS`; None for the config's, which makes a
-                smaller graph.
+            options: None for the config's colours and one region.
         """
-        request = self._check(content_image, styles.sizes, styles.shares, dict(settings), color_index)
+        if options is not None:
+            framed = options.keeps_outside & inputs.has_outside(options.mask)
+            options = options._replace(keeps_outside=framed)
+        request = self._check(content_image, styles.sizes, styles.shares, dict(settings), options)
         return request._replace(palette=self._palette(request, styles))
 
     def stylize(self, request: Request, styles: Styles) -> tuple[Tensor, Tensor]:
         """Returns the picture of a whole run, [1, H, W, 3] in [0, 1], and its losses, [4]."""
-        state, _ = self.start(request)
-        return self.advance(request, styles, state, request.settings["num_steps"])[1:3]
+        return self.advance(request, styles, self.start(request), request.settings["num_steps"])[1:3]
 
     def advance(
         self, request: Request, styles: Styles, state: State, num_steps: Tensor
@@ -231,66 +277,58 @@ class StatelessRun:
         """
         ahead = _scales_ahead(request, state, num_steps)
         specs = tf.nest.map_structure(
-            lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), self._objective.moments_spec()
+            lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype), self._moments_spec(request)
         )
-        moments = styles.each(lambda image: self._moments(request, image, ahead), specs)
-        moments = _Moments(ahead[0], moments)
+        moments = _Moments(ahead[0], *styles.each(lambda style: self._moments(request, style, ahead), specs))
 
-        def work(_: Tensor, left: Tensor, state: State, __: Tensor) -> tuple[Any, ...]:
+        def work(_: Tensor, left: Tensor, state: State, *__: Tensor) -> tuple[Any, ...]:
             state = self._enter_scale(request, state)
-            state, wanted = self._matched(request, styles, state)
-            left, state, values = self._take_steps(request, moments, wanted, state, left)
-            return tf.constant(False), left, state, values
+            shares = moments.shares_at(state.scale_index, request.shares)
+            state, wanted = self._matched(request, styles, state, shares)
+            return tf.constant(False), *self._take_steps(request, moments, wanted, state, left)
 
         left = tf.minimum(num_steps, request.settings["num_steps"] - request.steps_done(state))
-        variables = (tf.constant(True), left, state, tf.zeros([len(Losses._fields)]))
+        variables = (tf.constant(True), left, state, *_no_result())
         # At least once, so that a run without steps left has losses too.
-        _, _, state, values = tf.while_loop(
+        _, _, state, picture, values = tf.while_loop(
             lambda first, left, *_: first | (left > 0),
             work,
             variables,
             shape_invariants=tf.nest.map_structure(any_size, variables),
             parallel_iterations=1,
         )
-        picture, values = self._finish(request, state, values)
+        check = _finite(self._algorithm(request).optimizer.output(state.image, state.optimizer), values)
+        picture, values = (codec.with_checks([check], each) for each in (picture, values))
         return state, picture, values, request.steps_done(state)
 
-    def _matched(self, request: Request, styles: Styles, state: State) -> tuple[State, tuple[Wanted, ...]]:
-        """Returns the state with its matches, and what they want of each cell; () without neighbours."""
+    def _matched(
+        self, request: Request, styles: Styles, state: State, shares: Tensor
+    ) -> tuple[State, tuple[Wanted, ...]]:
+        """Returns the state with its matches, and what they want of each cell; () without neighbours.
+
+        Args:
+            request: The request.
+            styles: Its styles.
+            state: At a scale.
+            shares: Of the styles in the regions there, [K, R].
+        """
         if not state.matches:
             return state, ()
         # Of one row and column: it is broadcast, so that no map of zeros takes memory.
         nothing = Wanted(tf.zeros([1, 1, 1, self._objective.num_column_channels()]), tf.zeros([1, 1, 1, 1]))
 
-        def add(image: Tensor, number: Tensor, value: Any) -> Any:
-            return self._match(request, state, image, number, value)
+        def add(style: Style, number: Tensor, value: Any) -> Any:
+            return self._match(request, state, style, number, shares, value)
 
         index, wanted = styles.fold(add, (state.matches[0], nothing))
         return state._replace(matches=(index,)), (wanted,)
-
-    def checked_matches(self, request: Request, styles: Styles, state: State) -> State:
-        """Returns a state that came from outside; fails if its matches are of no hypercolumn of a bank."""
-        if not state.matches:
-            return state
-        own = self._config.neighbors
-
-        def in_bank(size: Tensor) -> Tensor:
-            sides = self._style_size(request, state.scale_index, size[0], size[1])
-            cells = neighbors.size(self._config.neighbor_layers(), *sides)
-            return neighbors.bank_size(cells, own.rotations, own.vectors)
-
-        numbers = tf.map_fn(in_bank, styles.sizes, fn_output_signature=tf.int32)
-        known = codec.check(
-            tf.reduce_all((state.matches[0] >= 0) & (state.matches[0] < numbers)),
-            "state_bytes: matches of places that a style picture does not have",
-        )
-        return state._replace(matches=(codec.with_checks([known], state.matches[0]),))
 
     def _palette(self, request: Request, styles: Styles) -> color.Palette | None:
         """Returns the palette of the styles, zeros where the request's choice of colours needs none."""
 
         def found() -> color.Palette:
-            return color.blended(styles.each(color.palette, color.PALETTE), request.shares)
+            of_styles = styles.each(lambda style: self._palette_of(request, style), color.PALETTE)
+            return color.blended(of_styles, request.shares)
 
         if request.color_index is None:
             return found() if color.COLORS[self._config.color.mode].has_palette else None
@@ -298,9 +336,20 @@ class StatelessRun:
         blank = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), color.PALETTE)
         return tf.cond(needed, found, lambda: blank)
 
+    def _palette_of(self, request: Request, style: Style) -> color.Palette:
+        """Returns the palette of the part of a style picture that is used."""
+        if style.mask is None or request.options is None:
+            return color.palette(style.image)
+        counted = tf.reduce_sum(style.mask, axis=-1, keepdims=True)
+        return tf.cond(
+            request.options.has_regions,
+            lambda: color.palette(style.image, counted),
+            lambda: color.palette(style.image),
+        )
+
     def recolored(self, request: Request, styles: Styles) -> Tensor:
         """Returns the content image with the styles' colours, without any step, [1, H, W, 3] in [0, 1]."""
-        found = styles.each(color.statistics, color.PALETTE.statistics)
+        found = styles.each(lambda style: color.statistics(style.image), color.PALETTE.statistics)
         recolored = color.recolor(request.content_image, found, request.shares, self._config.color.root)
         return images.resize(recolored, request.plan.heights[-1], request.plan.widths[-1])
 
@@ -310,7 +359,7 @@ class StatelessRun:
         style_sizes: Tensor,
         shares: Tensor,
         settings: dict[str, Tensor],
-        color_index: Tensor | None,
+        options: Options | None,
     ) -> Request:
         """Returns the request; see `request`."""
         limits, needed = self._limits, scales.pixels_needed(self._config)
@@ -321,18 +370,20 @@ class StatelessRun:
             plan.heights[-1], plan.widths[-1], "size: the result", limits.max_pixels, needed
         )
 
-        def checked_style(size: Tensor) -> Tensor:
+        def checked_style(parts: tuple[Tensor, Tensor]) -> Tensor:
+            size, number = parts
             last = tf.shape(plan.heights)[0] - 1
             largest = style_size(self._config, settings["size"], plan, last, size[0], size[1])
-            what = "size: the style picture at that size"
+            what = tf.strings.join(["size: style picture ", tf.strings.as_string(number), " at that size"])
             own = codec.check_size(*largest, what, limits.max_pixels, needed)
             return codec.with_checks(own, tf.constant(True))
 
-        checks.append(tf.map_fn(checked_style, style_sizes, fn_output_signature=tf.bool))
+        numbers = tf.range(tf.shape(style_sizes)[0]) + 1
+        checks.append(tf.map_fn(checked_style, (style_sizes, numbers), fn_output_signature=tf.bool))
         content_image = codec.with_checks(checks, content_image)
         plan = Plan(*(codec.with_checks(checks, column) for column in plan))
-        prepared = self._prepare_content(color_index, content_image)
-        return Request(content_image, prepared, color_index, shares, settings, plan)
+        prepared = self._prepare_content(None if options is None else options.color_index, content_image)
+        return Request(content_image, prepared, options, shares, settings, plan)
 
     def _prepare_content(self, color_index: Tensor | None, content_image: Tensor) -> Tensor:
         """Returns the content image with the config's colours, as `inputs.prepare` does for a local run."""
@@ -346,24 +397,47 @@ class StatelessRun:
     def _color(self, index: Tensor | None) -> color.Color:
         return color.COLORS[self._config.color.mode] if index is None else color.switched(index)
 
-    def _started(self, request: Request) -> tuple[State, Tensor]:
-        """Returns the state before the first step, and its picture."""
+    def picture(self, request: Request, state: State) -> Tensor:
+        """Returns the picture so far, [1, H, W, 3] in [0, 1]."""
+        found: Tensor = self._pictured(request, state)
+        return found
+
+    def count_tensors(self) -> int:
+        """Returns the number of tensors in a state."""
+        with tf.Graph().as_default():
+            inner = loop.make_optimizer(self._config, tf.constant(1)).init(tf.zeros([1, 1, 1, 3]))
+        parts = State(0, inner, (0,) * bool(self._config.neighbor_layers()), 0, 0)
+        return len(tf.nest.flatten(parts))
+
+    def _started(self, request: Request) -> State:
+        """Returns the state before the first step."""
         algorithm, plan = self._algorithm(request), request.plan
         image = algorithm.first_image(
             request.prepared, plan.heights[0], plan.widths[0], request.settings["seed"]
         )
         inner = algorithm.optimizer.init(image)
         matches = _unmatched(self._config, request, plan.heights[0], plan.widths[0])
-        state = State(image, inner, matches, tf.constant(0), tf.constant(0))
-        return state, _picture(algorithm, request, state)
+        return State(image, inner, matches, tf.constant(0), tf.constant(0))
+
+    def _picture_of(self, request: Request, state: State) -> Tensor:
+        algorithm = self._algorithm(request)
+        reference = color.Reference(request.content_image, None, request.palette)
+
+        def picture(outside: tuple[Outside, ...] = ()) -> Tensor:
+            return algorithm.picture(state.image, state.optimizer, reference, outside)
+
+        if request.options is None:
+            return picture()
+        found = _outside(request, state.scale_index)
+        # Colours are finished otherwise where a part of the picture alone counts.
+        return tf.cond(request.options.keeps_outside, lambda: picture(found), picture)
 
     def _blank(self, request: Request, scale_index: Tensor) -> State:
         """Returns a state with the shapes of a state at that scale; fails if the run has no such scale."""
         plan = request.plan
         known = codec.check(
             (scale_index >= 0) & (scale_index < tf.shape(plan.heights)[0]),
-            "state_bytes: at scale ",
-            scale_index,
+            *("state_bytes: at scale ", scale_index, "; allowed: 0 to ", tf.shape(plan.heights)[0] - 1),
         )
         index = codec.with_checks([known], scale_index)
         height, width = plan.heights[index], plan.widths[index]
@@ -371,22 +445,33 @@ class StatelessRun:
         inner = self._algorithm(request).optimizer.init(image)
         return State(image, inner, _unmatched(self._config, request, height, width), index, tf.constant(0))
 
-    def _moments_of_style(self, request: Request, style_image: Tensor, scale_indices: Tensor) -> StyleMoments:
-        """Returns the moments of a style picture [1, h, w, 3] at some scales [n], [n, R, ...] each."""
-        image = self._prepare_style(request, style_image)
+    def _moments_spec(self, request: Request) -> Any:
+        """Returns the `tf.TensorSpec`s of a style's moments at a scale, and of the regions that it has."""
+        if request.options is None:
+            return self._objective.moments_spec(), ()
+        return self._objective.moments_spec(None), (tf.TensorSpec([None], tf.bool),)
 
-        def at_scale(index: Tensor) -> StyleMoments:
-            return self._objective.style_moments(self._style_at(request, index, image))
+    def _moments_of_style(
+        self, request: Request, style: Style, scale_indices: Tensor
+    ) -> tuple[StyleMoments, tuple[Tensor, ...]]:
+        """Returns a style's moments at some scales, [n, R, ...], and the regions it has there, [n, R]."""
+        image = self._prepare_style(request, style.image)
 
-        specs = self._objective.moments_spec()
+        def at_scale(index: Tensor) -> tuple[StyleMoments, tuple[Tensor, ...]]:
+            found = self._style_at(request, index, Style(image, style.mask))
+            moments = self._objective.style_moments(*found)
+            return moments, () if found.mask is None else (guides.present(found.mask),)
+
+        specs = self._moments_spec(request)
         return tf.map_fn(at_scale, scale_indices, fn_output_signature=specs, parallel_iterations=1)
 
     def _style_matched(
         self,
         request: Request,
         state: State,
-        style_image: Tensor,
+        style: Style,
         number: Tensor,
+        shares: Tensor,
         value: tuple[Tensor, Wanted],
     ) -> tuple[Tensor, Wanted]:
         """Matches a style, unless the scale has begun before, and adds what it wants.
@@ -394,10 +479,11 @@ class StatelessRun:
         Makes the style's bank, which is the same each time.
 
         Args:
-            request: With the style's share.
+            request: The request.
             state: At the scale.
-            style_image: [1, h, w, 3].
+            style: The style.
             number: [] int32, of the style.
+            shares: Of all styles in the regions, [K, R].
             value: The index of all styles [1, h, w, K], and what the styles before want.
 
         Returns:
@@ -406,9 +492,10 @@ class StatelessRun:
         index, before = value
         objective, algorithm = self._objective, self._algorithm(request)
         seed = tf.stack([request.settings["seed"], 0])
-        image = self._style_at(request, state.scale_index, self._prepare_style(request, style_image))
-        bank = objective.bank(image, number, seed)
-        guide = objective.cells(state.image)
+        prepared = style._replace(image=self._prepare_style(request, style.image))
+        image, mask = self._style_at(request, state.scale_index, prepared)
+        bank = objective.bank(image, number, seed, mask)
+        guide = objective.cells(state.image, request.mask_at(state.scale_index))
 
         def nearest() -> Tensor:
             content = _content_at(request, state.scale_index)
@@ -418,10 +505,15 @@ class StatelessRun:
             return objective.matched(query, guide, [bank])[..., 0]
 
         own = tf.cond(tf.equal(state.step, 0), nearest, lambda: index[..., number])
+        known = codec.check(
+            tf.reduce_all((own >= 0) & (own < tf.size(bank.regions))),
+            *("state_bytes: matches of places that style picture ", number + 1, " does not have"),
+        )
+        own = codec.with_checks([known], own)
         is_own = tf.equal(tf.range(tf.size(request.shares)), number)
         index = tf.ensure_shape(tf.where(is_own, own[..., tf.newaxis], index), index.shape)
-        shares = neighbors.cell_shares(guide, request.shares[number, tf.newaxis, tf.newaxis])[..., 0]
-        wanted = neighbors.wanted_of_style(neighbors.unit(bank.columns), own, shares)
+        of_cells = neighbors.cell_shares(guide, shares[number, tf.newaxis])[..., 0]
+        wanted = neighbors.wanted_of_style(neighbors.unit(bank.columns), own, of_cells)
         return index, tf.nest.map_structure(tf.add, before, wanted)
 
     def _prepare_style(self, request: Request, style_image: Tensor) -> Tensor:
@@ -429,14 +521,12 @@ class StatelessRun:
         prepare = self._color(request.color_index).prepare
         return prepare(request.content_image, [style_image], self._config.color.root)[1][0]
 
-    def _style_size(self, request: Request, index: Tensor, height: Tensor, width: Tensor) -> Any:
-        """Returns the size (height, width) of a style picture of that size at a scale."""
-        return style_size(self._config, request.settings["size"], request.plan, index, height, width)
-
-    def _style_at(self, request: Request, index: Tensor, image: Tensor) -> Tensor:
-        """Returns a prepared style image [1, h, w, 3] at its size at a scale."""
-        size = self._style_size(request, index, tf.shape(image)[1], tf.shape(image)[2])
-        return images.resize(image, *size)
+    def _style_at(self, request: Request, index: Tensor, style: Style) -> Style:
+        """Returns a prepared style at its size at a scale."""
+        own = tf.unstack(tf.shape(style.image)[1:3])
+        size = style_size(self._config, request.settings["size"], request.plan, index, *own)
+        mask = None if style.mask is None else guides.resize(style.mask, *size)
+        return Style(images.resize(style.image, *size), mask)
 
     def _scale_entered(self, request: Request, state: State) -> State:
         """Returns the state at the scale of the next step."""
@@ -449,7 +539,7 @@ class StatelessRun:
         wanted: tuple[Wanted, ...],
         state: State,
         left: Tensor,
-    ) -> tuple[Tensor, State, Tensor]:
+    ) -> tuple[Tensor, State, Tensor, Tensor]:
         """Takes steps at one scale.
 
         Args:
@@ -460,39 +550,35 @@ class StatelessRun:
             left: [] int32, the most steps that are taken.
 
         Returns:
-            The steps left; the state; the losses if none are left, or else zeros, [4].
+            The steps left; the state; if none are left the picture [1, H, W, 3] in [0, 1] and its losses [4],
+            or else zeros.
         """
         algorithm = self._algorithm(request)
         targets = self._targets(request, moments, wanted, state.scale_index)
         count = tf.minimum(left, request.plan.num_steps[state.scale_index] - state.step)
         image, inner, _ = algorithm.take_steps(state.image, state.optimizer, targets, count)
         state = state._replace(image=image, optimizer=inner, step=state.step + count)
-        values = tf.cond(
-            tf.equal(left, count),
-            lambda: tf.stack(algorithm.evaluate(_picture(algorithm, request, state), targets)),
-            lambda: tf.zeros([len(Losses._fields)]),
-        )
-        return left - count, state, values
 
-    def _finished(self, request: Request, state: State, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the picture and the losses of a state; fails if they are not finite."""
-        algorithm = self._algorithm(request)
-        check = _finite(algorithm.optimizer.output(state.image, state.optimizer), values)
-        picture = codec.with_checks([check], _picture(algorithm, request, state))
-        return picture, codec.with_checks([check], values)
+        def result() -> tuple[Tensor, Tensor]:
+            picture = self._pictured(request, state)
+            return picture, tf.stack(algorithm.evaluate(picture, targets))
+
+        return left - count, state, *tf.cond(tf.equal(left, count), result, _no_result)
 
     def _targets(
         self, request: Request, moments: _Moments, wanted: tuple[Wanted, ...], index: Tensor
     ) -> Targets:
         """Returns the targets at a scale."""
-        content = _content_at(request, index)
+        content, mask = _content_at(request, index), request.mask_at(index)
         weights = (request.settings[f"{term}_weight"] for term in LossWeights._fields)
+        shares = moments.shares_at(index, request.shares)
+        shares = shares if mask is None else weighed_by_area(shares, mask)
         return Targets(
             self._objective.content_targets(content),
-            self._objective.style_targets(moments.at(index), request.shares[:, tf.newaxis]),
+            self._objective.style_targets(moments.at(index), shares),
             LossWeights(*weights),
-            {},
-            (),
+            {} if mask is None else self._objective.guides(mask),
+            _outside(request, index),
             wanted,
         )
 
@@ -504,23 +590,6 @@ class StatelessRun:
             self._objective,
             loop.make_optimizer(self._config, pixels),
         )
-
-
-def color_index(name: Tensor, own: str) -> Tensor:
-    """Returns the index of a choice of colours in `COLORS`, [] int32; fails if the name is unknown.
-
-    Args:
-        name: [] string; an empty one stands for `own`.
-        own: The model's own choice.
-    """
-    is_chosen = tf.equal(tf.constant(COLORS), tf.where(tf.equal(name, ""), own, name))
-    known = codec.check(
-        tf.reduce_any(is_chosen),
-        "color: ",
-        name,
-        f"; allowed: {', '.join(COLORS)}, or an empty one for the model's own",
-    )
-    return codec.with_checks([known], tf.argmax(is_chosen, output_type=tf.int32))
 
 
 def _setting_checks(settings: Settings, limits: Limits) -> list[tf.Operation]:
@@ -594,9 +663,19 @@ def _unmatched(config: Config, request: Request, height: Tensor, width: Tensor) 
     return (tf.ensure_shape(zeros, [1, None, None, request.shares.shape[0]]),)
 
 
-def _picture(algorithm: loop.Algorithm, request: Request, state: State) -> Tensor:
-    reference = color.Reference(request.content_image, None, request.palette)
-    return algorithm.picture(state.image, state.optimizer, reference)
+def _outside(request: Request, index: Tensor) -> tuple[Outside, ...]:
+    """Returns the surroundings of the painted part at a scale; with options always, perhaps empty ones."""
+    mask = request.mask_at(index)
+    if mask is None or request.options is None:
+        return ()
+    whole = tf.ones_like(mask[..., :1])
+    frame = tf.cond(request.options.keeps_outside, lambda: inputs.frame(mask), lambda: whole)
+    return (Outside(tf.ensure_shape(frame, [1, None, None, 1]), _content_at(request, index)),)
+
+
+def _no_result() -> tuple[Tensor, Tensor]:
+    """Returns a picture and losses of zeros."""
+    return tf.zeros([1, 1, 1, 3]), tf.zeros([len(Losses._fields)])
 
 
 def _finite(image: Tensor, values: Tensor) -> tf.Operation:

@@ -24,15 +24,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from nst_tf import errors
 from nst_tf.commands import main
 from nst_tf.config import presets
+from nst_tf.engine import checkpoints as local_checkpoints
 from nst_tf.io import pictures
 from nst_tf.serving import client, transports
 from tests import conftest
 from tests.support import command as running
+from tests.support.served import stripes
 
 SETTINGS = client.Settings(
     num_steps=25, size=64, seed=3, content_weight=2.5, style_weight=0.1, total_variation_weight=0.0
@@ -40,7 +43,8 @@ SETTINGS = client.Settings(
 
 # What the signatures take, as the interface has it: a server's own table of types.
 TYPES = {
-    **dict.fromkeys(("content_bytes", "style_bytes", "state_bytes", "color"), "string"),
+    **dict.fromkeys(("content_bytes", "style_bytes", "state_bytes", "color", "outside"), "string"),
+    **dict.fromkeys(("content_mask_bytes", "content_regions_bytes", "style_regions_bytes"), "string"),
     **dict.fromkeys(("num_steps", "size", "seed", "steps_now"), "int32"),
     **dict.fromkeys(("content_weight", "style_weight", "total_variation_weight"), "float32"),
     "style_blend_weights": "float32",
@@ -54,6 +58,8 @@ SIGNATURES = {
     "start": RUN,
     "advance": RUN | {"state_bytes", "steps_now"},
 }
+REGIONS = {"content_mask_bytes", "content_regions_bytes", "style_regions_bytes", "outside"}
+SIGNATURES["run"] = SIGNATURES["stylize_blend"] | SIGNATURES["advance"] | REGIONS
 STATUS = {
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
@@ -131,12 +137,14 @@ class FakeModel:
             return {"image_bytes": png(200), "losses": losses}
         if signature == "start":
             return {"state_bytes": self.state(0), "preview_bytes": png(0)}
-        done = int(inputs["state_bytes"][0].split(b"\0")[1])
-        done = min(done + int(inputs["steps_now"]), int(inputs["num_steps"]))
+        is_new = signature == "run" and inputs["state_bytes"] == [b""]
+        done = 0 if is_new else int(inputs["state_bytes"][0].split(b"\0")[1])
+        now = int(inputs["steps_now"]) or int(inputs["num_steps"])
+        done = min(done + now, int(inputs["num_steps"]))
         size = (24, 32) if done == inputs["num_steps"] else (6, 8)
         return {
             "state_bytes": self.state(done),
-            "preview_bytes": png(done, *size),
+            "image_bytes" if signature == "run" else "preview_bytes": png(done, *size),
             "losses": losses,
             "steps_done": np.int32(done),
         }
@@ -364,6 +372,102 @@ def test_a_run_in_steps_hands_the_state_on_unchanged(served):
     np.testing.assert_array_equal(pictures.to_uint8(answer.image)[0, 0], [25, 100, 50])
 
 
+MASK = np.where(np.arange(64) < 44, 255, 0).astype(np.uint8) * np.ones((48, 1), np.uint8)
+LABELS = stripes((255, 0, 0), (0, 0, 255))
+
+
+def test_regions_arrive_as_pictures(served):
+    model, server = served
+    regions = {"content_mask": MASK, "content_regions": LABELS, "style_regions": ["#ff0000", LABELS]}
+    answer = _blend(server, **regions, outside="free", style_blend_weights=[3, 7])
+    ((signature, asked),) = model.calls
+    assert signature == "run"
+    with opened(asked["content_mask_bytes"]) as sent:
+        np.testing.assert_array_equal(np.asarray(sent.convert("L")), MASK)
+    for data in (asked["content_regions_bytes"], asked["style_regions_bytes"][1]):
+        with opened(data) as sent:
+            np.testing.assert_array_equal(np.asarray(sent), LABELS)
+    assert asked["style_regions_bytes"][0] == b"#ff0000"
+    assert (asked["outside"], asked["color"]) == (b"free", b"")
+    assert (asked["state_bytes"], asked["steps_now"]) == ([b""], 0)
+    assert (answer.step, answer.num_steps) == (25, 25)
+
+
+def test_several_styles_are_painted_in_parts_too(served):
+    model, server = served
+    seen: list[client.Answer] = []
+    answer = _blend(server, color="luminance", on_progress=seen.append, steps_now=20)
+    assert [signature for signature, _ in model.calls] == ["run", "run"]
+    assert [asked["steps_now"] for _, asked in model.calls] == [20, 20]
+    assert model.calls[0][1]["style_regions_bytes"] == [b"", b""]
+    assert model.calls[0][1]["state_bytes"] == [b""]
+    assert model.calls[1][1]["state_bytes"][0] == b"\x0020\0"
+    assert ([each.step for each in seen], answer.step) == ([20, 25], 25)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_run_goes_on_from_its_checkpoint_with_another_client(served, several, tmp_path):
+    model, server = served
+    path = tmp_path / "x.checkpoint"
+
+    def ask(style=STYLE, **changes):
+        settings = dataclasses.replace(SETTINGS, **changes)
+        styles = [style, CONTENT] if several else style
+        seen: list[int | None] = []
+        client.request_stylization(
+            *(server, CONTENT, styles),
+            settings=settings,
+            checkpoint=path,
+            on_progress=lambda answer: seen.append(answer.step),
+        )
+        return seen
+
+    model.plan.extend([None] * (2 if several else 3) + [Fault("INTERNAL", "gone")])
+    with pytest.raises(client.ServerError, match="gone"):
+        ask()
+    given = model.calls[-1][1]["state_bytes"]
+    count = len(model.calls)
+    for changes, message in (
+        ({"size": 65}, "size was 64, now 65"),
+        ({"style": CONTENT}, "style was another picture"),
+    ):
+        with pytest.raises(errors.InputError, match=f"checkpoint: .* is of another run: {message}"):
+            ask(**changes)
+    assert len(model.calls) == count
+    assert ask() == [25]
+    assert model.calls[-1][1]["state_bytes"] == given
+    assert len(model.calls) == count + 1
+    assert not path.exists()
+
+
+def test_a_stopped_run_leaves_its_checkpoint(rest, tmp_path):
+    path = tmp_path / "x.checkpoint"
+    client.request_stylization(
+        *(rest[1], CONTENT, STYLE), settings=SETTINGS, checkpoint=path, on_progress=lambda _: True
+    )
+    assert path.exists()
+    rest[0].plan.append(Fault("INVALID_ARGUMENT", "assertion failed: [state_bytes: damaged, or of another]"))
+    with pytest.raises(errors.InputError, match=r"refuses the state in .*: state_bytes: damaged, .* remove"):
+        client.request_stylization(rest[1], CONTENT, STYLE, settings=SETTINGS, checkpoint=path)
+    assert path.exists()
+    with pytest.raises(errors.InputError, match=r"was left by nst_tf request; go on with that, or remove it"):
+        local_checkpoints.read(path)
+    safetensors.numpy.save_file({"image": np.zeros(1)}, path, {"nst_tf": "{}"})
+    with pytest.raises(errors.InputError, match=r"was left by nst_tf; go on with that, or remove it"):
+        client.request_stylization(rest[1], CONTENT, STYLE, settings=SETTINGS, checkpoint=path)
+    path.write_bytes(b"something else")
+    with pytest.raises(errors.InputError, match=r"checkpoint: .* cannot be read"):
+        client.request_stylization(rest[1], CONTENT, STYLE, settings=SETTINGS, checkpoint=path)
+
+
+def test_a_damaged_picture_is_named(rest):
+    model, server = rest
+    text = "Invalid PNG data, size 572\n\t [[{{node map/while/content_mask_cannot_be_decoded}}]]"
+    model.plan.append(Fault("INVALID_ARGUMENT", text))
+    with pytest.raises(errors.InputError, match="refused: content_mask: the file is damaged, or of a kind"):
+        client.request_stylization(server, CONTENT, STYLE)
+
+
 def _blend(server, style=(STYLE, CONTENT), **options):
     return client.request_stylization(server, CONTENT, [*style], **{"settings": SETTINGS} | options)
 
@@ -442,11 +546,21 @@ def test_a_model_without_the_signature_has_to_be_exported_anew(served, code, tex
             "settings: None; allowed: all of them, for several styles or style_blend_weights",
         ),
         ({"settings": None, "style": STYLE, "color": "only"}, "settings: None; allowed: all of them, for"),
+        ({"on_progress": print, "color": "only"}, "color: color=only takes no steps of which some could be"),
+        ({"checkpoint": "x.checkpoint", "settings": None}, "settings: None; allowed: all of them, for a run"),
+        ({"content_mask": MASK, "settings": None}, "settings: None; allowed: all of them, for a mask or"),
+        ({"content_mask": MASK, "color": "only"}, "color: color=only takes no steps, so that nothing could"),
+        ({"content_mask": 0 * MASK}, "content_mask: black everywhere"),
+        ({"content_mask": MASK[:, :40]}, "content_mask: 40 x 48 pixels for a picture of 64 x 48"),
+        ({"content_regions": LABELS}, "style_regions: missing; content_regions needs them"),
+        ({"content_regions": LABELS, "style_regions": ["#ff0000"]}, "style_regions: 1 for 2 styles"),
+        ({"content_regions": LABELS, "style_regions": ["#ff0000"] * 2}, "labels: #0000ff has no partner"),
+        ({"outside": "free"}, "outside: it does nothing without content_mask or content_regions"),
+        ({"outside": "fre", "content_mask": MASK}, "outside: 'fre' is not one of keep, free; did you mean"),
         (
-            {"on_progress": print},
-            "on_progress: given; allowed: with one style and without style_blend_weights",
+            {"content_mask": MASK, "settings": dataclasses.replace(SETTINGS, style_weight=0.0)},
+            "style_weight: 0 with a mask or regions",
         ),
-        ({"on_progress": print, "style": STYLE, "color": "only"}, "on_progress: given; allowed: with one"),
         ({"style_blend_weights": [1]}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
         ({"style_blend_weights": []}, "style_blend_weights: 0 for 2 style pictures"),
         ({"style_blend_weights": 3}, "style_blend_weights: 3; allowed: a list of numbers"),
@@ -1130,9 +1244,40 @@ def test_a_server_that_fails_on_the_way_leaves_the_picture_so_far(rest, folder):
     assert finished.returncode == 1
     assert finished.stdout.startswith("out.png: 8 x 6 pixels after 10 of 25 steps, ")
     assert finished.stderr.splitlines()[1:] == [
-        f"nst_tf request: {server} failed: HTTP 500: a bolt came loose"
+        "nst_tf request: --resume goes on from out.png.checkpoint",
+        f"nst_tf request: {server} failed: HTTP 500: a bolt came loose",
     ]
     assert _pixel(folder / "out.png") == ((8, 6), (10, 100, 50))
+    again = _run(folder, *ask)
+    assert "out.png.checkpoint is there, left by a run that ended early; --resume goes on" in again.stderr
+    other = _run(folder, *ask, "--resume", "--seed=7")
+    assert (other.returncode, len(other.stderr.splitlines())) == (2, 1)
+    assert "is of another run: seed was none, now 7" in other.stderr
+    resumed = _run(folder, *ask, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.splitlines()[0] == "out.png.checkpoint: goes on after step 10"
+    assert resumed.stdout.startswith("out.png: 32 x 24 pixels, ")
+    assert not (folder / "out.png.checkpoint").exists()
+    anew = _run(folder, *ask, "--resume", "--overwrite")
+    assert "resume: there is no checkpoint beside the output; the run begins anew" in anew.stderr
+
+
+@pytest.mark.slow
+def test_a_client_that_is_killed_goes_on(rest, folder):
+    model, server = rest
+    ask = [f"--server={server}", *FILES, "--num_steps=25", "--checkpoint_every=0.001", "--output=out.png"]
+    model.plan.extend([None] * 3 + [model.hang])
+    with subprocess.Popen([*COMMAND, *ask], cwd=folder, env=ENVIRONMENT) as process:
+        for _ in range(4):
+            assert model.asked.acquire(timeout=60)
+        process.kill()
+    assert not (folder / "out.png").exists()
+    resumed = _run(folder, *ask, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert re.match(r"out.png.checkpoint: goes on after step [12]0\n", resumed.stderr), (
+        "as often as 1 % allows"
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["out.png", "painting.jpg", "photo.png"]
 
 
 def test_help():
@@ -1183,16 +1328,20 @@ MISTAKES = [
         "style_blend_weights: 'a'; allowed: a number for",
     ),
     ([*ASK, "--output=out.png", "--color=blue"], "color: 'blue' is not one of style, luminance, statistics,"),
+    ([*ASK, "--output=out.png", "--color=only", "--progress"], "color: color=only takes no steps of which"),
+    ([*ASK, "--output=out.png", "--outside=free"], "outside: it does nothing without content_mask or"),
+    ([*ASK, "--output=out.png", "--content_mask=gone.png"], "content_mask: there is no file gone.png"),
+    ([*ASK, "--output=out.png", "--style_regions=#ff0000"], "content_regions: missing; style_regions needs"),
     (
-        [*ASK, "--output=out.png", "--color=only", "--progress"],
-        "progress: a run in steps takes one style, no",
+        [*ASK, "--content_mask=out.png", "--output=out.png", "--overwrite"],
+        "output: out.png is the content_mask too",
     ),
-    ([*ASK, "--output=out.png", "--style=photo.png", "--steps_now=2"], "progress: a run in steps takes one"),
     ([*ASK, "--output=out.png", "--header=a"], "header: a text without NAME=; allowed: NAME=VALUE"),
     (
         [*ASK, "--output=out.png", "--ca_file=ca.pem"],
         "ca_file: ca.pem for http://; allowed: with grpcs:// or",
     ),
+    ([*ASK, "--output=out.png", "--checkpoint_every=-1"], "checkpoint_every"),
     (["--server=ftp://h", *FILES, "--output=out.png"], "server: 'ftp://h'"),
     ([*ASK, "--output=out.png", "--style=sample:strok"], "style: 'sample:strok' is not one of sample:town, "),
 ]

@@ -15,7 +15,9 @@ from tests import conftest
 
 
 def _decode(data, max_pixels=10_000, min_side=4):
-    function = tf.function(lambda text: codec.decode(text, "content", max_pixels, min_side), autograph=False)
+    function = tf.function(
+        lambda text: codec.decode(text, "content", "content", max_pixels, min_side), autograph=False
+    )
     return function(tf.constant(data)).numpy()
 
 
@@ -70,14 +72,16 @@ def _png_header(width, height):
         (_png_header(2**31 - 1, 2**31 - 1), "at most 10000"),
         (_png_header(2**31, 5), "at least 4 a side"),
         (_png_header(0, 0), "0 x 0 pixels; allowed: at least 4"),
-        (_png_header(20, 20), "PNG"),
+        (_png_header(20, 20), "content: the file was cut short, after 33 bytes"),
+        (_png_header(20, 20) + b"\0IEND", "content_cannot_be_decoded"),
         (
             _bytes(PICTURE, "JPEG").replace(struct.pack(">HH", 37, 53), struct.pack(">HH", 60000, 60000)),
             "60000",
         ),
         (_bytes(PICTURE, "GIF"), "not a PNG or JPEG"),
         (_bytes(PICTURE, "BMP"), "not a PNG or JPEG"),
-        (b"\xff\xd8\xff", "JPEG"),
+        (b"\xff\xd8\xff", "content: the file was cut short, after 3 bytes"),
+        (b"\xff\xd8\xff\xd9", "content_cannot_be_decoded"),
     ],
 )
 def test_what_is_refused(data, message):

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 import time
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 import nst_tf
@@ -20,8 +22,8 @@ from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.config.settings import COLORS
 from nst_tf.engine import stylizer
-from nst_tf.io import pictures
-from nst_tf.serving import export, stateless
+from nst_tf.io import masks, pictures
+from nst_tf.serving import check, export, interface, signatures
 from nst_tf.serving.settings import Limits
 from tests import conftest
 from tests.support import command, served
@@ -95,8 +97,8 @@ def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
 @pytest.mark.parametrize("own", COLORS)
 def test_without_a_name_the_colours_are_the_models_own(own):
     for name in COLORS:
-        assert COLORS[int(stateless.color_index(tf.constant(name), own))] == name
-    assert COLORS[int(stateless.color_index(tf.constant(""), own))] == own
+        assert COLORS[int(signatures._index(tf.constant(name), "color", COLORS, own))] == name
+    assert COLORS[int(signatures._index(tf.constant(""), "color", COLORS, own))] == own
 
 
 def test_of_a_blend_only_the_colours_may_be_asked_for(server):
@@ -107,6 +109,98 @@ def test_of_a_blend_only_the_colours_may_be_asked_for(server):
     )
     np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), pictures.to_uint8(expected.image))
     np.testing.assert_array_equal(answer["losses"], np.zeros([1, 4]))
+
+
+MASK = np.where(np.arange(64) < 44, 255, 0) * np.ones((48, 1))
+LABELS = served.stripes((255, 0, 0), (0, 0, 255), (0, 0, 0))
+RED_AND_BLUE = served.stripes((255, 0, 0), (0, 0, 255), size=(70, 50))
+
+
+def _local_run(narrow_weights, mask=None, regions=None, style_regions=None, **changes):
+    """Returns a finished run of both styles with regions."""
+    images = [
+        pictures.read(served.decode(data), "picture") for data in (served.CONTENT, served.STYLE, OTHER_STYLE)
+    ]
+    sizes = [image.shape[1:3] for image in images]
+    files = [None if each is None else Image.fromarray(each.astype(np.uint8)) for each in (mask, regions)]
+    planned = masks.plan(sizes[0], sizes[1:], files[0], files[1], style_regions)
+    changes |= {"style_blend_weights": (3.0, 7.0)}
+    chosen = presets.get(served.CONFIG, **changes)
+    run = stylizer.Stylizer(images[0], images[1:], chosen, narrow_weights, regions=planned)
+    run.run()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        ({}, {}),
+        ({"mask": MASK}, {"color": "match"}),
+        pytest.param({"mask": MASK[::2, ::2]}, {"outside": "free"}, marks=pytest.mark.slow),
+        (
+            {"mask": MASK, "regions": LABELS, "style_regions": (RED_AND_BLUE, b"#0000ff")},
+            {"color": "luminance"},
+        ),
+    ],
+)
+def test_served_regions_and_styles_in_parts_are_the_local_ones(given, changes, server, narrow_weights):
+    local = dict(given)
+    if "style_regions" in given:
+        local["style_regions"] = [Image.fromarray(np.ascontiguousarray(RED_AND_BLUE)), "#0000ff"]
+    run = _local_run(narrow_weights, **local, **changes)
+    pixels = {name: value for name, value in given.items() if name != "style_regions"}
+    files: dict[str, Any] = {name: served.png(value) for name, value in pixels.items()}
+    if "style_regions" in given:
+        files["style_regions"] = [served.png(RED_AND_BLUE), b"#0000ff"]
+    state, done = [b""], 0
+    for steps in (1, 3, 5):
+        inputs = served.record((served.STYLE, OTHER_STYLE), (3.0, 7.0), **files, **changes)
+        inputs |= {"state_bytes": np.array([state], object), "steps_now": np.array([steps], np.int32)}
+        answer = server("run", inputs)
+        state, done = list(answer["state_bytes"][0]), done + steps
+        assert list(answer["steps_done"]) == [done]
+    assert state == [b""] * len(state), "no steps are left"
+    picture = served.decode(answer["image_bytes"][0])
+    np.testing.assert_array_equal(picture, pictures.to_uint8(run.picture()))
+    np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
+    whole = _local_run(narrow_weights).picture() if given else run.picture()
+    assert (np.abs(whole - run.picture()).max() > 0.1) == bool(given)
+
+
+def test_a_whole_record_at_once_is_stylize(server):
+    alone = server("stylize", served.pictures() | served.settings())
+    answer = server("run", served.record((b"no picture", served.STYLE), (0.0, 2.0)))
+    assert answer["image_bytes"][0] == alone["image_bytes"][0]
+    assert list(answer["steps_done"]) == [9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mask": served.CONTENT[:200]}, "content_mask: the file was cut short"),
+        ({"mask": served.png(0 * MASK)}, "content_mask: black everywhere"),
+        ({"regions": served.png(LABELS)}, "style_regions: 0 for 1 styles; allowed: one for each with"),
+        ({"style_regions": [b"#ff0000", b""]}, "style_regions_bytes: 2 for 1 style pictures"),
+        ({"outside": "none"}, "outside: none; allowed: keep, free, or an empty one"),
+        (
+            {"mask": served.png(MASK), "color": "only"},
+            "color: only; allowed with a mask or regions: one that",
+        ),
+        ({"steps_now": -1}, "steps_now: -1; allowed: 1 and above, or 0 for all that are left"),
+        ({"state": (b"", b"1")}, "state_bytes: 2 strings; allowed: the "),
+        (
+            {"styles": (served.STYLE, served.STYLE[:9]), "weights": (1.0, 1.0)},
+            "style 2: the file was cut short, after 9 bytes",
+        ),
+        (
+            {"styles": (served.STYLE, served.STYLE, b"GIF"), "weights": (1.0, 0.0, 1.0)},
+            "style 3: not a PNG or JPEG",
+        ),
+    ],
+)
+def test_what_a_record_may_not_ask_for(changes, message, server):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        server("run", served.record(**changes))
 
 
 def test_a_style_without_weight_is_not_looked_at(server):
@@ -125,7 +219,7 @@ def test_a_style_without_weight_is_not_looked_at(server):
         ({"styles": (served.STYLE,) * 17, "weights": (1.0,) * 17}, "of which 1 to 16"),
         ({"weights": (1.0,)}, "style_blend_weights: 1 for 2 style pictures; allowed: one for each"),
         ({"color": "blue"}, "color: blue; allowed: style, luminance, statistics, only, match, or an empty"),
-        ({"styles": (served.STYLE, b"x")}, "style: not a PNG or JPEG"),
+        ({"styles": (served.STYLE, b"x")}, "style 2: not a PNG or JPEG"),
         ({"color": "only", "size": -1}, "size: -1"),
     ],
 )
@@ -159,6 +253,17 @@ def test_pixels_in_and_out(server, narrow_weights):
     run.run()
     answer = server("stylize_pixels", {"content": content[np.newaxis], "style": style[np.newaxis]})
     np.testing.assert_array_equal(answer["image"][0], run.picture())
+
+
+def test_the_smallest_photograph_is_painted_in_one_step(server):
+    """By the signatures without settings: for warm-up, and for probes."""
+    content = served.encode(conftest.smooth_picture(8, 4, 4))
+    once = server("stylize", served.pictures(content) | served.settings(num_steps=1, size=0))
+    answer = server("serving_default", served.pictures(content))
+    assert answer["image_bytes"][0] == once["image_bytes"][0]
+    np.testing.assert_array_equal(answer["losses"], once["losses"])
+    wide = server("serving_default", served.pictures(served.encode(conftest.smooth_picture(8, 4, 5))))
+    assert served.decode(wide["image_bytes"][0]).shape == (38, 48, 3)
 
 
 def test_the_items_of_a_batch_are_worked_on_apart(server):
@@ -255,13 +360,17 @@ def test_the_c_api_makes_the_same_picture(folder, server, tmp_path):
 
 
 def test_warm_up_records_are_small_and_work(folder, server):
+    """Of one item each, since TensorFlow Serving's batching waits for ever for an empty batch."""
     records = export.read_warmup(folder / export.WARMUP_FILE)
     assert {signature for signature, _ in records} == set(server.signatures) - {"__saved_model_init_op"}
     for signature, inputs in records:
         known = server.signatures[signature]
         assert set(inputs) == set(known.inputs)
+        assert {len(value) for value in inputs.values()} == {1}
         outputs = server(signature, inputs)
         assert set(outputs) == set(known.outputs)
+        if "image_bytes" in outputs:
+            assert served.decode(outputs["image_bytes"][0]).shape == (4, 4, 3)
     assert (folder / export.WARMUP_FILE).stat().st_size < 200_000
 
 
@@ -292,8 +401,13 @@ BAD = [
     ({"content_bytes": b""}, "content: not a PNG or JPEG"),
     ({"content_bytes": b"GIF89a" + bytes(100)}, "content: not a PNG or JPEG"),
     ({"style_bytes": b"\x89PNG\r\n\x1a\n"}, "style: not a PNG or JPEG"),
-    ({"style_bytes": served.STYLE[:200]}, "JPEG"),
-    ({"content_bytes": served.CONTENT[:200]}, "PNG"),
+    ({"style_bytes": served.STYLE[:200]}, "style: the file was cut short, after 200 bytes; allowed: all"),
+    ({"content_bytes": served.CONTENT[:200]}, "content: the file was cut short, after 200 bytes"),
+    ({"style_bytes": served.STYLE[:200] + b"\xff\xd9"}, "style_cannot_be_decoded"),
+    (
+        {"content_bytes": served.CONTENT[:300] + bytes(200) + served.CONTENT[500:]},
+        "content_cannot_be_decoded",
+    ),
     ({"content_bytes": served.encode(np.zeros((257, 257, 3)))}, "257 x 257 pixels; allowed: at most 65536"),
     ({"style_bytes": served.encode(np.zeros((3, 40, 3)))}, "style: 40 x 3 pixels; allowed: at least 4"),
     ({"content_bytes": served.encode(np.zeros((2, 60, 3)))}, "content: 60 x 2 pixels; allowed: at least 4"),
@@ -328,6 +442,36 @@ def test_batches_of_different_lengths_are_refused(server):
     inputs["size"] = np.array([48, 48], np.int32)
     with pytest.raises(tf.errors.InvalidArgumentError, match="as many of each"):
         server("stylize", inputs)
+
+
+@pytest.mark.parametrize(
+    ("signature", "name", "value", "message"),
+    [
+        ("serving_default", "content_bytes", served.CONTENT, "content_bytes: 0 dimensions; allowed: 1, [B]"),
+        (
+            "stylize",
+            "style_bytes",
+            [[served.STYLE]],
+            "style_bytes: 2 dimensions; allowed: 1, [B] for a batch",
+        ),
+        ("stylize", "seed", np.int32(0), "seed: 0 dimensions; allowed: 1, [B]"),
+        ("stylize_blend", "style_bytes", [served.STYLE], "style_bytes: 1 dimensions; allowed: 2, [B, S]"),
+        ("advance", "state_bytes", [b"", b""], "state_bytes: 1 dimensions; allowed: 2, [B, K]"),
+        ("run", "style_regions_bytes", [b""], "style_regions_bytes: 1 dimensions; allowed: 2, [B, S]"),
+        ("stylize_pixels", "style", np.zeros((48, 48, 3)), "style: 3 dimensions; allowed: 4, [B, h, w, 3]"),
+        ("stylize_pixels", "content", np.zeros((1, 48, 48, 4)), "content: 3 wanted along axis 3; it has 4"),
+        ("stylize", "num_steps", np.zeros([3], np.int32), "have 1, 1, 3, 1, 1, 1, 1, 1 items"),
+    ],
+)
+def test_tensors_of_another_shape_are_refused_by_name(signature, name, value, message, server):
+    pixels = np.full((1, 48, 48, 3), 0.5, np.float32)
+    every = {"content": pixels, "style": pixels, **served.record()}
+    inputs = {each: every[each] for each in interface.SIGNATURES[signature].inputs}
+    if not interface.SIGNATURES[signature].has_several_styles and "style_bytes" in inputs:
+        inputs["style_bytes"] = served.pictures()["style_bytes"]
+    inputs[name] = np.array(value, inputs[name].dtype)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=re.escape(message)):
+        server.unchecked(signature, inputs)
 
 
 @pytest.mark.parametrize(
@@ -492,6 +636,37 @@ def test_the_description_says_what_the_model_is(folder):
     assert description["weights"] == {"name": "narrow", "sha256": "0" * 64}
 
 
+def test_signatures_are_as_the_description_and_the_readme_say(folder, server):
+    described = json.loads((folder / "assets.extra" / "nst_tf.json").read_text())["signatures"]
+    assert described == interface.describe()
+    assert set(described) == set(server.signatures) - {"__saved_model_init_op"}
+    for name, parts in described.items():
+        for part, infos in (
+            ("inputs", server.signatures[name].inputs),
+            ("outputs", server.signatures[name].outputs),
+        ):
+            assert set(infos) == set(parts[part])
+            for key, value in parts[part].items():
+                assert tf.as_dtype(infos[key].dtype).name == value["type"], key
+                sizes = [size if isinstance(size, int) else None for size in value["shape"]]
+                assert tf.TensorShape(infos[key].tensor_shape).rank == len(sizes), (name, key)
+    readme = (conftest.ROOT / "nst_tf" / "serving" / "README.md").read_text().splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in readme if line.startswith("| `")
+    ]
+    for name, signature in interface.SIGNATURES.items():
+        quoted = [", ".join(f"`{each}`" for each in part) for part in (signature.inputs, signature.outputs)]
+        assert [f"`{name}`", *quoted] in rows
+    for table, columns in ((interface.INPUTS, 4), (interface.OUTPUTS, 3)):
+        for name, value in table.items():
+            kind = f"{value.type} [{', '.join(map(str, value.shape))}]"
+            assert [f"`{name}`", kind, value.meaning, value.neutral][:columns] in rows
+    assert all(value["neutral"] for name, value in described["run"]["inputs"].items() if name in _OPTIONAL)
+
+
+_OPTIONAL = ("color", "content_mask_bytes", "content_regions_bytes", "style_regions_bytes", "outside")
+
+
 @pytest.mark.parametrize(
     ("changes", "limits", "message"),
     [
@@ -499,7 +674,7 @@ def test_the_description_says_what_the_model_is(folder):
         ({"convolution": "winograd"}, LIMITS, "direct or auto"),
         ({"convolution": "prepared"}, LIMITS, "direct or auto"),
         ({"init": "picture.png"}, LIMITS, "is a file"),
-        ({"color": "only"}, LIMITS, "ask stylize_blend"),
+        ({"color": "only"}, LIMITS, "ask run for"),
         ({"normalize_activations": True}, LIMITS, "cannot depend on a request"),
         ({"size": 65}, LIMITS, "max_pixels"),
         ({"steps": 2_000_000}, LIMITS, "max_steps"),
@@ -513,6 +688,50 @@ def test_what_cannot_be_served_is_refused(changes, limits, message, tmp_path):
     with pytest.raises(errors.InputError, match=message):
         export.export(presets.get(served.CONFIG, **changes), tmp_path / "nst", limits=limits)
     assert not (tmp_path / "nst").exists()
+
+
+@pytest.mark.slow
+def test_a_check_replays_the_warm_up_and_times_a_step(folder):
+    """Of the newest version of a model."""
+    code, out, err = command.answer(["export", f"--check={folder.parent}"])
+    assert (code, err) == (0, "")
+    first, loaded, *calls, step, memory = out.splitlines()
+    assert first.startswith(f"{folder}: gram, narrow weights, float32, TensorFlow {tf.__version__} (here ")
+    assert first.endswith("results up to 4096 pixels and 100000 steps")
+    assert re.fullmatch(r"loaded: [\d.]+ s, [\d.]+ GB", loaded)
+    assert {line.partition(":")[0] for line in calls} == set(interface.SIGNATURES)
+    assert re.fullmatch(r"48 x 48 pixels: [\d.e-]+ s a step, [\d.]+ s for 10 steps", step)
+    assert re.fullmatch(r"memory: [\d.]+ GB at most", memory)
+
+
+def test_a_check_says_what_fails(folder, server):
+    """A request that a record holds, and one that fails."""
+    (good,) = [record for record in export.read_warmup(folder / export.WARMUP_FILE) if record[0] == "start"]
+    (line,) = check.replay(server, [good])
+    assert re.fullmatch(r"start: [\d.]+ s, answers preview_bytes, state_bytes", line)
+    bad = ("start", good[1] | {"size": np.array([-1], np.int32)})
+    with pytest.raises(check.ExportError, match=r"^start fails: .*size: -1"):
+        list(check.replay(server, [bad]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "check: .* cannot be read: No such file or directory"),
+        (lambda folder: folder.mkdir(), "check: .* has no version; name the folder of an export"),
+        (
+            lambda folder: (folder / "7").mkdir(parents=True),
+            "check: .*/7 is no export of nst_tf",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_gets_one_line(make, message, tmp_path):
+    make(tmp_path / "nst")
+    code, out, err = command.answer(["export", f"--check={tmp_path / 'nst'}"])
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert re.search(message, err)
+    code, out, err = command.answer(["export", f"--check={tmp_path / 'nst'}", "--size=3"])
+    assert (code, "size: it does nothing with --check" in err) == (2, True)
 
 
 @pytest.mark.slow

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
-from nst_tf.io import pictures
+from nst_tf.io import masks, pictures
 from nst_tf.serving import codec, export
 from nst_tf.serving.settings import KINDS, Limits
 from tests import conftest
@@ -99,6 +100,38 @@ def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
 
 
+MASK = np.where(np.arange(64) < 44, 255, 0) * np.ones((48, 1))
+LABELS = served.stripes((255, 0, 0), (0, 0, 255))
+
+
+def test_served_regions_in_parts_are_the_local_ones(server, narrow_weights):
+    """Each region has places of its own, of which a part falls in the middle of a scale."""
+    images = [
+        pictures.read(served.decode(data), "picture") for data in (served.CONTENT, served.STYLE, OTHER_STYLE)
+    ]
+    sizes = [image.shape[1:3] for image in images]
+    files = [Image.fromarray(np.ascontiguousarray(each, np.uint8)) for each in (MASK, LABELS)]
+    planned = masks.plan(sizes[0], sizes[1:], files[0], files[1], ["#ff0000", "#0000ff"])
+    run = stylizer.Stylizer(images[0], images[1:], CONFIG, narrow_weights, regions=planned)
+    run.run()
+    state = [b""]
+    for steps in (1, 4, 4):
+        inputs = served.record(
+            (served.STYLE, OTHER_STYLE),
+            (1.0, 1.0),
+            config=CONFIG,
+            mask=served.png(MASK),
+            regions=served.png(LABELS),
+            style_regions=[b"#ff0000", b"#0000ff"],
+            state=state,
+            steps_now=steps,
+        )
+        answer = server("run", inputs)
+        state = list(answer["state_bytes"][0])
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), pictures.to_uint8(run.picture()))
+    np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
+
+
 def _advance(server, run, state, steps):
     return server("advance", run | {"state_bytes": state, "steps_now": np.array([steps], np.int32)})
 
@@ -159,7 +192,7 @@ def test_a_forged_index_of_matches_is_refused(folder, server, begun):
     number = 4 * 6 * 4  # four rotations of the cells of 24 x 17 pixels
     for wrong, message in (
         (-1, "numbers that no run makes"),
-        (number, "places that a style picture does not"),
+        (number, "places that style picture 1 does not have"),
     ):
         forged = index.copy()
         forged[0, 1, 2, 0] = wrong

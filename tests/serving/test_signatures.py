@@ -16,7 +16,7 @@ from local_server.server import LocalServer
 from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
-from nst_tf.io import pictures
+from nst_tf.io import masks, pictures
 from nst_tf.serving import client, export
 from nst_tf.serving.settings import Limits
 from tests import conftest
@@ -89,6 +89,35 @@ def test_both_protocols_bring_the_local_picture_of_several_styles(color, address
         )
         np.testing.assert_array_equal(pictures.to_uint8(answer.image), pictures.to_uint8(run.picture()))
         np.testing.assert_allclose(answer.losses, run.evaluate(), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_both_protocols_bring_the_local_picture_of_regions_in_parts(addresses, narrow_weights, tmp_path):
+    """Another client goes on with each part, by the checkpoint that the one before left."""
+    labels = served.stripes((255, 0, 0), (0, 0, 255))
+    chosen = presets.get(served.CONFIG, style_blend_weights=(3.0, 7.0))
+    images = [pictures.read(picture) for picture in (CONTENT, STYLE, OTHER_STYLE)]
+    sizes = [image.shape[1:3] for image in images]
+    planned = masks.plan(sizes[0], sizes[1:], content_regions=labels, style_regions=["#ff0000", "#0000ff"])
+    run = stylizer.Stylizer(images[0], images[1:], chosen, narrow_weights, regions=planned)
+    run.run()
+    for address in addresses:
+        answer = None
+        for _ in range(3):
+            answer = client.request_stylization(
+                *(address, CONTENT, [STYLE, OTHER_STYLE]),
+                style_blend_weights=(3, 7),
+                content_regions=labels,
+                style_regions=["#ff0000", "#0000ff"],
+                settings=SETTINGS,
+                steps_now=4,
+                checkpoint=tmp_path / "picture.checkpoint",
+                on_progress=lambda _: True,
+            )
+        assert answer is not None
+        assert answer.step == 9
+        np.testing.assert_array_equal(pictures.to_uint8(answer.image), pictures.to_uint8(run.picture()))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_the_model_refuses_of_a_blend_is_said_in_a_line(addresses):

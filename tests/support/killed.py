@@ -63,5 +63,5 @@ if __name__ == "__main__":
     _, moment, number, *flags = sys.argv
     module, name, die = MOMENTS[moment]
     _patch(module, name, int(number), die)
-    checkpoints._SHARE = math.inf
+    checkpoints.SHARE = math.inf
     sys.exit(main.main(["nst_tf", *flags], prepare=True))

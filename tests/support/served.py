@@ -2,12 +2,15 @@
 
 import dataclasses
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from nst_tf.config import presets
+from nst_tf.config.config import Config
 from nst_tf.serving.settings import Settings
 from tests import conftest
 
@@ -48,6 +51,51 @@ def pictures(content=CONTENT, style=STYLE):
     return {"content_bytes": np.array([content], object), "style_bytes": np.array([style], object)}
 
 
+def record(
+    styles: Sequence[bytes] = (STYLE,),
+    weights: Sequence[float] = (1.0,),
+    *,
+    config: Config = CONFIG,
+    color: str = "",
+    mask: bytes = b"",
+    regions: bytes = b"",
+    style_regions: Sequence[bytes] = (),
+    outside: str = "",
+    state: Sequence[bytes] = (b"",),
+    steps_now: int = 0,
+    **changes: Any,
+) -> dict[str, np.ndarray]:
+    """Returns the inputs of `run` for one item, neutral but for the arguments."""
+    texts = {
+        "content_bytes": CONTENT,
+        "style_bytes": styles,
+        "color": color,
+        "content_mask_bytes": mask,
+        "content_regions_bytes": regions,
+        "style_regions_bytes": style_regions or [b""] * len(styles),
+        "outside": outside,
+        "state_bytes": state,
+    }
+    return settings(config, **changes) | {
+        **{name: np.array([value], object) for name, value in texts.items()},
+        "style_blend_weights": np.array([weights], np.float32),
+        "steps_now": np.array([steps_now], np.int32),
+    }
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Returns the bytes of a picture of numbers 0..255."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def stripes(*colors: Sequence[int], size: tuple[int, int] = (48, 64)) -> np.ndarray:
+    """Returns a label picture [H, W, 3] of upright stripes."""
+    places = np.linspace(0, len(colors), size[1], endpoint=False).astype(int)
+    return np.broadcast_to(np.array(colors, np.uint8)[places], (*size, 3))
+
+
 class Server:
     """A SavedModel in a v1 session: the loader and the session that a model server uses."""
 
@@ -65,3 +113,14 @@ class Server:
         fetches = {name: info.name for name, info in known.outputs.items()}
         options = tf.compat.v1.RunOptions(timeout_in_ms=round(timeout_s * 1000))
         return self.session.run(fetches, feeds, options=options)
+
+    def unchecked(self, signature, inputs):
+        """Returns the same of inputs of any shape, which a model server does not check."""
+        known, graph = self.signatures[signature], self.session.graph
+        feeds = {
+            graph.get_tensor_by_name(known.inputs[name].name).ref(): value for name, value in inputs.items()
+        }
+        fetches = [graph.get_tensor_by_name(info.name) for info in known.outputs.values()]
+        # What `run` calls after its checks; it finds the graph that `run` had optimised.
+        found = self.session._do_run(None, [], fetches, feeds, None, None)
+        return dict(zip(known.outputs, found, strict=True))
