@@ -118,10 +118,10 @@ _REGION_BYTES_PER_PIXEL = 550.0
 # Measured 500 and 540.
 _MEAN_BYTES_PER_PIXEL = 500.0
 
-# Maps of hypercolumns in memory at once, and banks of them beside one for each style: measured 6.5 and 2.1 as
-# the difference that neighbours made at 512 and 768 pixels. What the cells are to look like, kept from step
-# to step, was measured as another 0.8 maps at 384 pixels and 1.3 at 640.
-_HYPERCOLUMN_MAPS, _BANKS_BESIDE = 6.5 + 1.3, 2.1
+# Maps of hypercolumns in memory at once, and banks of them beside one for each style. Of the former 3.4 and 3.9
+# were measured at 1024 and 2048 pixels, as the peak of the preset default less the network's share; of the
+# latter 2.1, as the difference that neighbours made at 512 and 768 pixels.
+_HYPERCOLUMN_MAPS, _BANKS_BESIDE = 5.0, 2.1
 
 # For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
 # float32.
@@ -448,7 +448,7 @@ def _parts(
         base += needs.prepared_base
     regions = max(0, num_regions - 1) * _REGION_BYTES_PER_PIXEL
     of_means = _MEAN_BYTES_PER_PIXEL if STYLE_STATISTICS[config.style.statistics].needs_mean else 0.0
-    of_neighbors, banks = _neighbor_bytes(config, len(sizes) - 1)
+    of_neighbors, banks = _neighbor_bytes(config, sizes[1:])
     base += banks
     forward = in_network.forward + regions + of_neighbors
     step = in_network.step + regions + of_means + of_neighbors
@@ -473,15 +473,19 @@ def _parts(
     return _Parts(base, pairs, guides + max(targets - pairs, steps))
 
 
-def _neighbor_bytes(config: Config, num_styles: int) -> tuple[float, float]:
+def _neighbor_bytes(config: Config, styles: Sequence[tuple[int, int]]) -> tuple[float, float]:
     """Returns the bytes of neighbours: for each pixel that the network processes at once; and of banks.
+
+    A style picture, of which the height and the width at the scale are given, has no more vectors than cells.
 
     The pass that compares each layer by itself takes no more: at most as many vectors of each layer, whose
     channels add up to those of a hypercolumn, and no map of hypercolumns.
     """
     layers = config.neighbor_layers()
     column = 4.0 * sum(vgg_layers.BLOCKS[vgg_layers.block(layer) - 1][1] for layer in layers)
-    banks = (num_styles + _BANKS_BESIDE) * config.neighbors.vectors * column if layers else 0.0
+    turns = 4 if config.neighbors.rotations else 1
+    counts = [min(config.neighbors.vectors, turns * math.prod(size) // vgg_layers.GRID**2) for size in styles]
+    banks = (sum(counts) + _BANKS_BESIDE * max(counts, default=0)) * column
     return _HYPERCOLUMN_MAPS * column / vgg_layers.GRID**2, banks
 
 

@@ -429,10 +429,13 @@ def test_neighbours_are_planned_for():
         for weight in (0.0, 1.0)
     )
     bank = 2**14 * 2688 * 4
-    assert beside - without == pytest.approx(3.1 * bank + 7.8 * 512**2 * 2688 * 4 / 16)
+    assert beside - without == pytest.approx(3.1 * bank + 5.0 * 512**2 * 2688 * 4 / 16)
     two = memory.Inputs((512, 512), [(512, 512)] * 2)
     more = memory.peak(presets.get("gram", neighbor_weight=1.0, **settings), "float32", two)
     assert more - beside >= bank
+    small = memory.Inputs((512, 512), [(64, 512)])  # a painting of fewer cells than a bank may have
+    fewer = memory.peak(presets.get("gram", neighbor_weight=1.0, **settings), "float32", small)
+    assert beside - fewer == pytest.approx(3.1 * (bank - 4 * 16 * 128 * 2688 * 4))
     tiled = memory.peak(
         presets.get("gram", neighbor_weight=1.0, **{**settings, "tile": "256"}), "float32", inputs
     )
