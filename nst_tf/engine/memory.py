@@ -118,9 +118,9 @@ _REGION_BYTES_PER_PIXEL = 550.0
 # Measured 500 and 540.
 _MEAN_BYTES_PER_PIXEL = 500.0
 
-# Maps of hypercolumns in memory at once, and banks of them beside one for each style. Of the former 3.4 and 3.9
-# were measured at 1024 and 2048 pixels, as the peak of the preset default less the network's share; of the
-# latter 2.1, as the difference that neighbours made at 512 and 768 pixels.
+# Maps of hypercolumns in memory at once, and banks of them beside one for each style. Of maps 3.4 and 3.9
+# were measured at 1024 and 2048 pixels, the peak of the preset default less the network's share; of
+# banks 2.1, as the difference that neighbours made at 512 and 768 pixels.
 _HYPERCOLUMN_MAPS, _BANKS_BESIDE = 5.0, 2.1
 
 # For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
