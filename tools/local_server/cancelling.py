@@ -89,8 +89,14 @@ class Cancelling:
         """
         waiting = [self._when_finished(sorted(fetches.values())), self._wait]
         options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms)
-        with self._queue(gone) as index:
-            return self._session.run((fetches, waiting), {**feeds, self._index: index}, options)[0]
+        try:
+            with self._queue(gone) as index:
+                return self._session.run((fetches, waiting), {**feeds, self._index: index}, options)[0]
+        except tf.errors.CancelledError:
+            if gone.happened:
+                raise
+        # A part of the graph failed, which ended the wait; the wait's end was reported before the failure.
+        return self._session.run(fetches, feeds, options)
 
     @contextlib.contextmanager
     def _queue(self, gone: Gone) -> Iterator[int]:
