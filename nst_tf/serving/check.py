@@ -25,6 +25,14 @@ _FEW, _MORE = 10, 20
 # Side of the pictures where the model's size is the photograph's own.
 _SIDE = 512
 
+# What is read of a version's description: {part: names in it}.
+_DESCRIBED: Mapping[str, tuple[str, ...]] = {
+    "config": ("preset", "precision", "size", *(name for name in KINDS if name.endswith("weight")), "seed"),
+    "weights": ("name",),
+    "versions": ("tensorflow",),
+    "limits": ("max_pixels", "max_steps"),
+}
+
 
 class Model:
     """A version in a session of its own."""
@@ -64,7 +72,7 @@ def check(folder: pathlib.Path) -> Iterator[str]:
     described = _described(version)
     config = described["config"]
     limits = described["limits"]
-    made = described["versions"].get("tensorflow", "?")
+    made = described["versions"]["tensorflow"]
     yield (
         f"{version}: {config['preset'] or 'no preset'}, {described['weights']['name']} weights,"
         f" {config['precision']}, TensorFlow {made} (here {tf.__version__}); results up to"
@@ -123,9 +131,9 @@ def _described(version: pathlib.Path) -> Any:
     """
     try:
         described = json.loads((version / export.EXTRA / export.DESCRIPTION).read_text(encoding="ascii"))
-        if {"config", "weights", "versions", "limits"} <= set(described):
+        if all(name in described[part] for part, names in _DESCRIBED.items() for name in names):
             return described
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, LookupError):
         pass
     raise errors.InputError(f"check: {version} is no export of nst_tf; name another folder")
 

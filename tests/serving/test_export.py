@@ -1,6 +1,7 @@
 """The exported model, restored and run the way a model server does it."""
 
 import concurrent.futures
+import functools
 import json
 import os
 import re
@@ -714,6 +715,13 @@ def test_a_check_says_what_fails(folder, server):
         list(check.replay(server, [bad]))
 
 
+def _describe(text, folder):
+    """Makes a version of a model whose description is this text."""
+    extra = folder / "7" / export.EXTRA
+    extra.mkdir(parents=True)
+    (extra / export.DESCRIPTION).write_text(text)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -722,6 +730,14 @@ def test_a_check_says_what_fails(folder, server):
         (
             lambda folder: (folder / "7").mkdir(parents=True),
             "check: .*/7 is no export of nst_tf",
+        ),
+        *(
+            (functools.partial(_describe, text), "check: .*/7 is no export of nst_tf")
+            for text in (
+                "[1]",
+                '{"config": 1}',
+                '{"config": {}, "weights": {}, "versions": {}, "limits": {}}',
+            )
         ),
     ],
 )
