@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import math
 import os
 import pathlib
 import sys
@@ -247,18 +246,12 @@ def _kept(values: flags.FlagValues) -> "Kept | None":
     if not (values["output"].value and _in_parts(values)):
         return None
     path = local.beside(_path(values, "output"))
-    every_s, resume = values["checkpoint_every"].value, values["resume"].value
-    left = os.path.exists(path)
-    if left and not resume and not values["overwrite"].value:
-        raise errors.InputError(
-            f"checkpoint: {path} is there, left by a run that ended early; --resume goes on with it,"
-            " --overwrite begins anew"
-        )
-    resumed = checkpoints.read(path) if left and resume else None
+    every_s = values["checkpoint_every"].value
+    is_resumed = local.is_to_be_resumed(path, values["resume"].value, values["overwrite"].value)
+    resumed = checkpoints.read(path) if is_resumed else None
     if every_s == 0 and resumed is None:
         return None
-    wait_s = local.EVERY_S if every_s is None else every_s or math.inf
-    return checkpoints.Kept(path, wait_s, resumed, _tell_resumed)
+    return checkpoints.Kept(path, local.wait_s(every_s), resumed, _tell_resumed)
 
 
 def _tell_resumed(resumed: "Checkpoint") -> None:

@@ -4,7 +4,6 @@ Loads no TensorFlow: mistakes are found before that takes seconds.
 """
 
 import dataclasses
-import math
 import os
 import pathlib
 import typing
@@ -306,22 +305,17 @@ def to_checkpoints(values: flags.FlagValues, run: Run) -> "Checkpoints | None":
     """
     from nst_tf.engine import checkpoints
 
-    path, every_s, resume = checkpoints.beside(run.output), values["checkpoint_every"], values["resume"].value
+    path, every_s = checkpoints.beside(run.output), values["checkpoint_every"]
     if not run.config.takes_steps():
         refuse(values, ("checkpoint_every", "resume"), f"--color={run.config.color.mode} takes no steps")
         return None
-    left = os.path.exists(path)
-    if left and not resume and not values["overwrite"].value:
-        raise errors.InputError(
-            f"checkpoint: {path} is there, left by a run that ended early; --resume goes on with it,"
-            " --overwrite begins anew"
-        )
-    resumed = checkpoints.read(path) if left and resume else None
+    is_resumed = checkpoints.is_to_be_resumed(path, values["resume"].value, values["overwrite"].value)
+    resumed = checkpoints.read(path) if is_resumed else None
     if every_s.value == 0 and resumed is None:
         return None
     return checkpoints.Checkpoints(
         path,
-        checkpoints.EVERY_S if every_s.value is None else every_s.value or math.inf,
+        checkpoints.wait_s(every_s.value),
         of_short_runs=every_s.value is not None,
         resumed=resumed,
     )

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import json
 import logging
+import math
 import os
 import pathlib
 import time
@@ -170,7 +171,7 @@ class Checkpoint:
         with reading(self.path) as file:
             names = list(file.keys())
             found = [name for name in names if name.startswith(f"{prefix}/")]
-            return {name.removeprefix(f"{prefix}/"): _tensor(file, name) for name in found}
+            return {name.removeprefix(f"{prefix}/"): tensor(file, name) for name in found}
 
 
 # safetensors' names of TensorFlow's types.
@@ -237,14 +238,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     with reading(path) as file:
         text = read_header(file, KEY, path)
         names = list(file.keys())
-        rows = _tensor(file, _TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
+        rows = tensor(file, _TRACE) if _TRACE in names else np.zeros([0, len(TraceRow._fields)])
     try:
         header = json.loads(text)
-        if header["version"] != _VERSION:
-            raise errors.InputError(
-                f"checkpoint: {path} is of version {header['version']}, this program's is {_VERSION};"
-                " remove it to begin anew"
-            )
+        check_version(header["version"], _VERSION, path)
         _check_header(header, rows)
         return Checkpoint(
             path,
@@ -282,6 +279,18 @@ def read_header(file: Any, key: str, path: pathlib.Path) -> str:
             )
     text: str = found.get(key, "{}")
     return text
+
+
+def check_version(found: object, known: int, path: pathlib.Path) -> None:
+    """Checks the version of a checkpoint's header.
+
+    Raises:
+        InputError: It is not the one that this program knows.
+    """
+    if found != known:
+        raise errors.InputError(
+            f"checkpoint: {path} is of version {found}, this program's is {known}; remove it to begin anew"
+        )
 
 
 def _check_header(header: Mapping[str, Any], rows: np.ndarray) -> None:
@@ -327,7 +336,7 @@ def reading(path: pathlib.Path) -> Iterator[Any]:
         ) from None
 
 
-def _tensor(file: Any, name: str) -> np.ndarray:
+def tensor(file: Any, name: str) -> np.ndarray:
     """Returns a tensor of a file that has been opened.
 
     Raises:
@@ -443,6 +452,31 @@ class Writer:
             made = folder / "checkpoint"
             safetensors.numpy.save_file(arrays, made, {KEY: json.dumps(header)})
             files.move(made, path)
+
+
+def is_to_be_resumed(path: pathlib.Path, resume: bool, overwrite: bool) -> bool:
+    """Returns whether a command goes on from the checkpoint beside its output.
+
+    Args:
+        path: Of the checkpoint, which need not be there.
+        resume: Whether the command is to go on from it.
+        overwrite: Whether what is there may be replaced.
+
+    Raises:
+        InputError: It is there, and the command says neither.
+    """
+    is_left = os.path.exists(path)
+    if is_left and not resume and not overwrite:
+        raise errors.InputError(
+            f"checkpoint: {path} is there, left by a run that ended early; --resume goes on with it,"
+            " --overwrite begins anew"
+        )
+    return is_left and resume
+
+
+def wait_s(every_s: float | None) -> float:
+    """Returns the seconds between two checkpoints for what a person asks for: None the usual, 0 none."""
+    return EVERY_S if every_s is None else every_s or math.inf
 
 
 def remove(path: pathlib.Path) -> None:

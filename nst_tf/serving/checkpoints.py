@@ -80,14 +80,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     with local.reading(path) as file:
         text = local.read_header(file, _KEY, path)
         names = list(file.keys())
-        state = [file.get_tensor(name).tobytes() for name in sorted(names, key=_number)]
+        state = [local.tensor(file, name).tobytes() for name in sorted(names, key=_number)]
     try:
         header = json.loads(text)
-        if header["version"] != _VERSION:
-            raise errors.InputError(
-                f"checkpoint: {path} is of version {header['version']}, this program's is {_VERSION};"
-                " remove it to begin anew"
-            )
+        local.check_version(header["version"], _VERSION, path)
         origin = Origin(header["signature"], dict(header["choices"]), dict(header["inputs"]))
         steps_done = header["steps_done"]
         hashes = [each["sha256"] for each in origin.inputs.values()]

@@ -164,7 +164,8 @@ def _kept(
     """
     if checkpoint is None or isinstance(checkpoint, checkpoints.Kept):
         return checkpoint
-    errors.require(every_s > 0, "checkpoint_every", every_s, "above 0; leave checkpoint out to write none")
+    good = is_number(every_s, numbers.Real) and every_s > 0
+    errors.require(good, "checkpoint_every", every_s, "above 0; leave checkpoint out to write none")
     path = paths.typed(checkpoint, "checkpoint")
     pictures.check_file(path, True, "checkpoint")
     return checkpoints.Kept(path, every_s, checkpoints.read(path) if os.path.exists(path) else None)

@@ -1,10 +1,8 @@
 """A run goes on from its checkpoint as if it had never ended; on the narrow network."""
 
 import functools
-import json
 import logging
 import os
-import struct
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from nst_tf.engine.progress import Progress
 from nst_tf.io import manifest, masks
 from nst_tf.losses.values import Losses
 from tests import conftest
+from tests.support import odd_tensors
 
 CONTENT, STYLE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3))
 INPUTS = {"content": {"name": "photo.png", "sha256": "1"}, "style": {"name": "painting.png", "sha256": "2"}}
@@ -234,12 +233,7 @@ def test_a_picture_that_is_not_finite_is_refused(narrow_weights, checkpoint, nam
 @pytest.mark.parametrize("name", ["trace", "callbacks/Animation/0/frames"])
 def test_a_tensor_of_a_type_that_numpy_lacks_gets_one_line(checkpoint, name):
     _rewritten(checkpoint.path, **{name: np.zeros([2, 7], np.uint8)})
-    data = checkpoint.path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    header[name]["dtype"] = "F8_E4M3"
-    text = json.dumps(header).encode()
-    checkpoint.path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    odd_tensors.retype(checkpoint.path, name)
     with pytest.raises(errors.InputError, match=r"^checkpoint: .* cannot be read"):
         checkpoints.read(checkpoint.path).arrays("callbacks/Animation/0")
 

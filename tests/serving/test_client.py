@@ -32,9 +32,10 @@ from nst_tf.commands import main
 from nst_tf.config import presets
 from nst_tf.engine import checkpoints as local_checkpoints
 from nst_tf.io import pictures
-from nst_tf.serving import client, transports
+from nst_tf.serving import checkpoints, client, transports
 from tests import conftest
 from tests.support import command as running
+from tests.support import odd_tensors
 from tests.support.served import stripes
 
 SETTINGS = client.Settings(
@@ -438,6 +439,26 @@ def test_a_run_goes_on_from_its_checkpoint_with_another_client(served, several, 
     assert model.calls[-1][1]["state_bytes"] == given
     assert len(model.calls) == count + 1
     assert not path.exists()
+
+
+def test_a_checkpoint_with_a_tensor_that_numpy_lacks_gets_one_line(tmp_path):
+    path = tmp_path / "x.checkpoint"
+    safetensors.numpy.save_file({"0": np.zeros(4, np.uint8)}, path, {"nst_tf_request": "{}"})
+    odd_tensors.retype(path, "0")
+    with pytest.raises(errors.InputError, match=r"^checkpoint: .* cannot be read"):
+        checkpoints.read(path)
+
+
+@pytest.mark.parametrize("seconds", ["often", 0, True])
+def test_seconds_between_checkpoints_are_a_number_above_0(seconds, tmp_path):
+    with pytest.raises(errors.InputError, match=r"^checkpoint_every: .* above 0"):
+        client.request_stylization(
+            "http://localhost:1",
+            *(CONTENT, STYLE),
+            settings=SETTINGS,
+            checkpoint=tmp_path / "x.checkpoint",
+            checkpoint_every=seconds,
+        )
 
 
 def test_a_stopped_run_leaves_its_checkpoint(rest, tmp_path):

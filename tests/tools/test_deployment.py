@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,7 +20,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from local_server import models
 from local_server.server import LocalServer
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -34,6 +32,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from tests import conftest
+from tests.support import predictions
 
 FOLDER = conftest.ROOT / "tools" / "deployment"
 COMPOSE = (FOLDER / "compose.yaml").read_text()
@@ -278,31 +277,14 @@ def test_a_balancer_asks_for_the_key_and_passes_on_what_is_needed(balancer):
         assert _get(rest_port, path)[0] == 404
 
 
-@contextlib.contextmanager
-def _held(monkeypatch):
-    """Holds every prediction; yields a semaphore of those that have begun."""
-    begun, going, run = threading.Semaphore(0), threading.Event(), models.Version.run
-
-    def waits(*args, **kwargs):
-        begun.release()
-        assert going.wait(timeout=30.0)
-        return run(*args, **kwargs)
-
-    monkeypatch.setattr(models.Version, "run", waits)
-    try:
-        yield begun
-    finally:
-        going.set()
-
-
 def test_probes_are_answered_while_pictures_are_painted(balancer, monkeypatch):
     grpc_port, rest_port = balancer
     with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel, futures.ThreadPoolExecutor() as pool:
         calls = Calls(channel)
-        with _held(monkeypatch) as begun:
+        with predictions.held(monkeypatch) as have_begun:
             painted, posted = calls.predict(), pool.submit(_get, rest_port, *PREDICT)
             for _ in range(2):
-                assert begun.acquire(timeout=30.0)
+                have_begun(1)
             start = time.monotonic()
             assert calls.status().model_version_status[0].version == 1
             assert _get(rest_port, "/v1/models/nst")[0] == 200
@@ -319,14 +301,14 @@ def test_a_picture_that_finds_no_replica_free_is_told_so(server, tmp_path, monke
     """As when one of three replicas is gone, and three pictures are let through."""
     with _nginx(server, tmp_path, most_pictures=3) as (grpc_port, rest_port):
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
-            with _held(monkeypatch) as begun:
+            with predictions.held(monkeypatch) as have_begun:
                 painted = Calls(channel).predict()
-                assert begun.acquire(timeout=30.0)
+                have_begun(1)
                 assert _code(Calls(channel).predict().result) == "UNAVAILABLE"
             assert painted.result().model_spec.version.value == 1
-        with futures.ThreadPoolExecutor() as pool, _held(monkeypatch) as begun:
+        with futures.ThreadPoolExecutor() as pool, predictions.held(monkeypatch) as have_begun:
             posted = pool.submit(_get, rest_port, *PREDICT)
-            assert begun.acquire(timeout=30.0)
+            have_begun(1)
             text = b'{"error": "no replica is free, or it has ended meanwhile"}'
             assert _get(rest_port, *PREDICT) == (503, text)
         assert posted.result()[0] == 200

@@ -38,6 +38,7 @@ from tensorflow_serving.apis import (
 
 from nst_tf import errors
 from tests import conftest
+from tests.support import predictions
 
 TensorProto = type(tf.make_tensor_proto(0))
 
@@ -534,27 +535,6 @@ def test_a_deadline_ends_a_loop(client):
     _until(lambda: client.post({"inputs": ["a"]})[0] == 200, SLACK_S)
 
 
-@contextlib.contextmanager
-def _held(monkeypatch):
-    """Holds every prediction; yields a function that waits until a number more have begun."""
-    begun, going, run = threading.Semaphore(0), threading.Event(), models.Version.run
-
-    def waits(*args, **kwargs):
-        begun.release()
-        assert going.wait(timeout=30.0)
-        return run(*args, **kwargs)
-
-    def have_begun(count):
-        for _ in range(count):
-            assert begun.acquire(timeout=30.0)
-
-    monkeypatch.setattr(models.Version, "run", waits)
-    try:
-        yield have_begun
-    finally:
-        going.set()
-
-
 def _grpc_status(client):
     """Returns the code of a request for the status."""
     request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "toy"})
@@ -567,7 +547,7 @@ def _grpc_status(client):
 
 def test_calls_beyond_the_threads_of_grpc_are_refused_and_rest_has_its_own(client, monkeypatch):
     """As in TensorFlow Serving: N threads allow N - 1 calls; others, status among them, are refused."""
-    with _held(monkeypatch) as have_begun:
+    with predictions.held(monkeypatch) as have_begun:
         request = client.request("scale", x=[[1.0, 1.0]])
         running = [client.predictions.Predict.future(request, timeout=30.0) for _ in range(GRPC_THREADS - 2)]
         have_begun(GRPC_THREADS - 2)
@@ -585,7 +565,7 @@ def test_calls_beyond_the_threads_of_grpc_are_refused_and_rest_has_its_own(clien
 def test_requests_beyond_the_threads_of_rest_wait(client, monkeypatch):
     """As in TensorFlow Serving: N threads allow N - 1 requests; others, status among them, wait."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        with _held(monkeypatch) as have_begun:
+        with predictions.held(monkeypatch) as have_begun:
             asked = [pool.submit(client.post, {"inputs": ["a"]}) for _ in range(REST_THREADS - 2)]
             have_begun(REST_THREADS - 2)
             assert client.http("GET", "/v1/models/toy")[0] == 200
