@@ -4,6 +4,7 @@ TensorFlow Serving restores a version into a graph and a version 1 session, and 
 of their tensors. So does this module, without the code that made the export.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -91,18 +92,13 @@ class ExportError(RuntimeError):
     """An export does not do what a model server needs; the message is one line."""
 
 
-class _failing:  # noqa: N801 - a context, as of contextlib
+@contextlib.contextmanager
+def _failing(what: str) -> Iterator[None]:
     """Turns TensorFlow's errors into one line."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, tf.errors.OpError | OSError | KeyError | ValueError):
-            raise ExportError(f"{self._what}: {errors.one_line(error)}") from None
+    try:
+        yield
+    except (tf.errors.OpError, OSError, KeyError, ValueError) as error:
+        raise ExportError(f"{what}: {errors.one_line(error)}") from None
 
 
 def _version(folder: pathlib.Path) -> pathlib.Path:

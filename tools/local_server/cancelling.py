@@ -67,10 +67,8 @@ class Cancelling:
                 handle=self._chosen, component_types=[tf.bool], timeout_ms=_NO_TIMEOUT
             )
             self._wait = dequeue[0].op
-        for operation in (
-            self._close,
-            self._destroy,
-        ):  # or the first of each waits for graphs being optimised
+        # Once now: the first run of each would wait for graphs that are being optimised.
+        for operation in (self._close, self._destroy):
             self._do(operation, 0)
         for index in range(at_once):
             self._free.put(index)
