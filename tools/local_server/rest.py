@@ -178,7 +178,7 @@ def _predict(versions: Versions, spec: Any, body: bytes, timeout_ms: int) -> dic
         by_row, arrays = json_tensors.read_request(document, infos)
         with _client() as gone:
             outputs = version.run(
-                name, arrays, lambda _name, array, _info: array, timeout_ms=timeout_ms, gone=gone
+                name, arrays, lambda _name, array: array, timeout_ms=timeout_ms, gone=gone
             )
     return json_tensors.write_response(outputs, by_row)
 
