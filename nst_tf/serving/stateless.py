@@ -124,7 +124,6 @@ class Styles(NamedTuple):
 
 def one_style(image: Tensor) -> Styles:
     """Returns the styles of a request with a single style picture [1, h, w, 3]."""
-
     style = Style(tf.constant(0), image)
 
     def each(function: Callable[[Style], Any], specs: Any) -> Any:

@@ -444,7 +444,9 @@ def test_a_bad_body_gets_tensorflow_servings_text(client, body, text):
 
 
 def test_rows_of_different_numbers_are_refused():
-    with pytest.raises(models.ServingError, match="^Tensor name: b has inconsistent batch size: 3 expecting: 2$"):
+    with pytest.raises(
+        models.ServingError, match="^Tensor name: b has inconsistent batch size: 3 expecting: 2$"
+    ):
         json_tensors.write_response({"a": np.zeros(2), "b": np.zeros(3)}, by_row=True)
 
 
@@ -456,7 +458,9 @@ def test_what_the_graph_refuses_is_told_in_tensorflows_own_text(client):
     for text in (by_grpc, answer["error"]):
         said, _, where = text.partition("\n\t ")
         assert said == "assertion failed: [content_bytes: longer than 4 bytes]"
-        assert re.fullmatch(r"\[\[(\{\{function_node \w+\}\})?\{\{node map/while/Assert/Assert\}\}\]\]", where)
+        assert re.fullmatch(
+            r"\[\[(\{\{function_node \w+\}\})?\{\{node map/while/Assert/Assert\}\}\]\]", where
+        )
     # A shape that the graph can do nothing with: which of its nodes says so first differs.
     code, answer = client.post({"signature_name": "short", "inputs": "too long"})
     assert code == 400

@@ -315,9 +315,7 @@ def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
         if not array.shape:
             raise invalid(f"Tensor name: {name} has no shape information ")
         if count not in (None, len(array)):
-            raise invalid(
-                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {count}"
-            )
+            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {count}")
         count = len(array)
 
 

@@ -107,7 +107,7 @@ class _Services(
             if math.prod(sizes) * numpy_type(tensor).itemsize > self._max_bytes:
                 raise invalid(f"{name}: shape {sizes}; allowed: up to {self._max_bytes} bytes")
             return tf.make_ndarray(tensor)
-        except (TypeError, ValueError):
+        except (LookupError, TypeError, ValueError):  # LookupError: a type that NumPy does not have
             raise unreadable from None
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
