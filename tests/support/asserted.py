@@ -1,11 +1,11 @@
-"""The texts that the checks of a graph may say: what leads to its Assert nodes, through the graph's functions."""
+"""The texts that the checks of a graph may say: what leads to its Assert nodes, through its functions."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Operations whose texts are those of their inputs; of others, such as AsString, no text of the graph comes out.
+# Operations whose texts are those of their inputs; others, such as AsString, make texts of their own.
 _PASSING = {"StringJoin", "ReduceJoin", "Identity", "Select", "SelectV2", "BroadcastTo", "Fill"}
 _PASSING |= {"GatherV2", "StridedSlice", "Reshape", "Pack", "ConcatV2", "PlaceholderWithDefault"}
 

@@ -444,9 +444,8 @@ def test_a_bad_body_gets_tensorflow_servings_text(client, body, text):
 
 
 def test_rows_of_different_numbers_are_refused():
-    with pytest.raises(
-        models.ServingError, match="^Tensor name: b has inconsistent batch size: 3 expecting: 2$"
-    ):
+    refused = r"^Tensor name: b has inconsistent batch size: 3 expecting: 2$"
+    with pytest.raises(models.ServingError, match=refused):
         json_tensors.write_response({"a": np.zeros(2), "b": np.zeros(3)}, by_row=True)
 
 
@@ -493,8 +492,8 @@ def _tensor(dtype=tf.float32, sizes=(1, 2), **fields):
         (
             {"y": [[1.0, 2.0]]},
             "INVALID_ARGUMENT",
-            "Signature input alias: x(feed name: scale_x:0) not found in request and no default value provided."
-            " Inputs expected to be in the request {y}, or default input alias set: ",
+            "Signature input alias: x(feed name: scale_x:0) not found in request and no default value"
+            " provided. Inputs expected to be in the request {y}, or default input alias set: ",
         ),
         # By the session, as it says so itself.
         ({"x": [[1, 2]]}, "INVALID_ARGUMENT", "int32"),

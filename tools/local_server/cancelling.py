@@ -25,8 +25,8 @@ _HERE = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
 def session(at_once: int) -> tf.compat.v1.Session:
     """Returns a session with an empty graph, in which so many runs at a time can be cancelled.
 
-    A loop keeps one thread busy, so that there is one more, for the waits. TensorFlow's default is one for each
-    core, shared by all sessions of the process.
+    A loop keeps one thread busy, so that there is one more, for the waits. TensorFlow's default is one for
+    each core, shared by all sessions of the process.
     """
     config = tf.compat.v1.ConfigProto(use_per_session_threads=True)
     config.inter_op_parallelism_threads = max(os.cpu_count() or 1, at_once + 1)
