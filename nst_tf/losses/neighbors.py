@@ -111,17 +111,33 @@ def regions_of_style(guide: Tensor) -> Tensor:
     return regions(tf.where(most > 0.5, guide, tf.math.divide_no_nan(guide, most)))
 
 
-def shares_of_drawn(shares: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+def has_drawn(regions: Tensor, count: Tensor) -> Tensor:
+    """Returns whether a bank has something of each region, [R] bool.
+
+    Args:
+        regions: Of the bank, [N] int32.
+        count: R.
+    """
+    return tf.reduce_any(tf.equal(regions[:, tf.newaxis], tf.range(count)), axis=0)
+
+
+def shares_of_drawn(shares: Tensor, drawn: Tensor) -> Tensor:
     """Returns the shares [K, R] of styles of which something was drawn in a region, adding up to the same.
+
+    In a region of which no style has anything drawn they are 0: its places are matched to nothing.
 
     Args:
         shares: [K, R].
-        drawn: For each style the regions of its bank, [N] int32.
+        drawn: [K, R] bool, for each style as `has_drawn` returns it.
     """
-    numbers = tf.range(tf.shape(shares)[1])
-    has = [tf.reduce_any(tf.equal(each[:, tf.newaxis], numbers), axis=0) for each in drawn]
-    left = shares * tf.cast(tf.stack(has), tf.float32)
+    left = shares * tf.cast(drawn, tf.float32)
     return left * tf.math.divide_no_nan(tf.reduce_sum(shares, axis=0), tf.reduce_sum(left, axis=0))
+
+
+def shares_of_banks(shares: Tensor, banks: Sequence[Bank]) -> Tensor:
+    """Returns the shares [K, R] of styles as `shares_of_drawn` does, by their banks."""
+    drawn = [has_drawn(bank.regions, tf.shape(shares)[1]) for bank in banks]
+    return shares_of_drawn(shares, tf.stack(drawn))
 
 
 def cell_shares(guide: Tensor, shares: Tensor) -> Tensor:

@@ -282,7 +282,7 @@ class Objective:
         index = self.matched(query, guide, banks)
         vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
         if masks is not None:
-            shares = neighbors.shares_of_drawn(shares, [bank.regions for bank in banks])
+            shares = neighbors.shares_of_banks(shares, banks)
         return Matches(vectors, index, neighbors.cell_shares(guide, shares))
 
     def matched(self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank]) -> Tensor:
@@ -327,15 +327,8 @@ class Objective:
             seed: [2] int32.
             mask: Of regions, [1, h, w, R]; None for one region, the whole picture.
         """
-        config = self._config.neighbors
-        turns = range(4 if config.rotations else 1)
-        guides_turned = [self.cells(*neighbors.turned(image, mask, turn)) for turn in turns]
-        regions_of = neighbors.regions if mask is None else neighbors.regions_of_style
-        places, regions = neighbors.draw(
-            [regions_of(each) for each in guides_turned],
-            config.vectors,
-            seed + tf.stack([0, number]),
-        )
+        turns = range(self._num_turns())
+        places, regions = self._drawn(image, number, seed, mask)
         size, count = tf.size(regions), self.num_column_channels()
         nothing = tf.zeros([size, count])
 
@@ -349,6 +342,31 @@ class Objective:
             lambda turn, _: turn < len(turns), add, (tf.constant(0), nothing), parallel_iterations=1
         )
         return neighbors.Bank(tf.ensure_shape(columns, [None, count]), regions)
+
+    def has_drawn(self, image: Tensor, number: Tensor, seed: Tensor, mask: Tensor) -> Tensor:
+        """Returns whether the bank of a style image has something of each region, [R] bool; makes no bank.
+
+        Arguments are those of `bank`.
+        """
+        _, regions = self._drawn(image, number, seed, mask)
+        return neighbors.has_drawn(regions, tf.shape(mask)[-1])
+
+    def _drawn(
+        self, image: Tensor, number: Tensor | int, seed: Tensor, mask: Tensor | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Returns what `neighbors.draw` does for a style image; arguments are those of `bank`."""
+        guides_turned = [
+            self.cells(*neighbors.turned(image, mask, turn)) for turn in range(self._num_turns())
+        ]
+        regions_of = neighbors.regions if mask is None else neighbors.regions_of_style
+        vectors = self._config.neighbors.vectors
+        return neighbors.draw(
+            [regions_of(each) for each in guides_turned], vectors, seed + tf.stack([0, number])
+        )
+
+    def _num_turns(self) -> int:
+        """Returns how many rotations of a style image are in its bank."""
+        return 4 if self._config.neighbors.rotations else 1
 
     def _placed(self, places: Tensor, number: Tensor, features: network.Maps, part: network.Part) -> Tensor:
         """Returns the hypercolumns of a tile at their places in a bank of that number."""

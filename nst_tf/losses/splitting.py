@@ -85,10 +85,7 @@ def targets(
             tuple(each.columns[tf.newaxis, :, tf.newaxis] for each in keys),
             tuple(each.regions[tf.newaxis, :, tf.newaxis, tf.newaxis] for each in keys) if masks else (),
             (neighbors.regions(guide),) if masks else (),
-            neighbors.cell_shares(
-                guide,
-                neighbors.shares_of_drawn(shares, [each.regions for each in keys]) if masks else shares,
-            ),
+            neighbors.cell_shares(guide, neighbors.shares_of_banks(shares, keys) if masks else shares),
         )
     return Split(found, drawing.seed)
 

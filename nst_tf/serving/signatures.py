@@ -245,7 +245,7 @@ class ServedModel:
             image = self._decode["style"](files.pictures[number], files.names[number])
             labels, named = files.regions.styles[number], files.regions.names[number]
             mask = self._regions.style_masks(labels, named, files.colors, tf.shape(image)[1:3])
-            return Style(image, mask[tf.newaxis])
+            return Style(number, image, mask[tf.newaxis])
 
         def each(function: Callable[[Style], Any], specs: Any) -> Any:
             return tf.map_fn(
@@ -255,10 +255,10 @@ class ServedModel:
                 parallel_iterations=1,
             )
 
-        def fold(function: Callable[[Style, Tensor, Any], Any], value: Any) -> Any:
+        def fold(function: Callable[[Style, Any], Any], value: Any) -> Any:
             return tf.while_loop(
                 lambda number, _: number < tf.size(files.pictures),
-                lambda number, value: (number + 1, function(style(number), number, value)),
+                lambda number, value: (number + 1, function(style(number), value)),
                 (tf.constant(0), value),
                 shape_invariants=(tf.TensorShape([]), tf.nest.map_structure(stateless.any_size, value)),
                 parallel_iterations=1,

@@ -105,6 +105,7 @@ def style_size(
 class Style(NamedTuple):
     """A style picture of a request."""
 
+    number: Tensor  # [] int32, among the request's, from 0
     image: Tensor  # [1, h, w, 3]
     mask: Tensor | None = None  # [1, h, w, R]; None for one region, the whole picture
 
@@ -116,20 +117,21 @@ class Styles(NamedTuple):
     shares: Tensor  # [K] float32, of each style in the style loss; they add up to 1
     each: Callable[[Callable[[Style], Any], Any], Any]
     """(function of a style, the `tf.TensorSpec`s of its result) -> its results for all styles, stacked"""
-    fold: Callable[[Callable[[Style, Tensor, Any], Any], Any], Any]
-    """(function of a style, its number and a value that returns the next value, the first value) -> the value
-    after the last style"""
+    fold: Callable[[Callable[[Style, Any], Any], Any], Any]
+    """(function of a style and a value that returns the next value, the first value) -> the value after the
+    last style"""
 
 
 def one_style(image: Tensor) -> Styles:
     """Returns the styles of a request with a single style picture [1, h, w, 3]."""
+    style = Style(tf.constant(0), image)
 
     def each(function: Callable[[Style], Any], specs: Any) -> Any:
         del specs
-        return tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], function(Style(image)))
+        return tf.nest.map_structure(lambda tensor: tensor[tf.newaxis], function(style))
 
-    def fold(function: Callable[[Style, Tensor, Any], Any], value: Any) -> Any:
-        return function(Style(image), tf.constant(0), value)
+    def fold(function: Callable[[Style, Any], Any], value: Any) -> Any:
+        return function(style, value)
 
     return Styles(tf.shape(image)[tf.newaxis, 1:3], tf.constant([1.0]), each, fold)
 
@@ -185,12 +187,19 @@ class State(NamedTuple):
     step: Tensor  # [] int32, steps done at this scale
 
 
+class _Regions(NamedTuple):
+    """The regions of a style at a scale, or of several at several."""
+
+    present: Tensor  # [..., R] bool, whether it has the region
+    drawn: tuple[Tensor, ...]  # with neighbours one, [..., R] bool, whether its bank has something of it
+
+
 class _Moments(NamedTuple):
     """The moments of K styles at consecutive scales, and which regions they have there."""
 
     first_scale: Tensor  # [] int32, index of the first one
     moments: StyleMoments  # [K, scales, R, ...] each
-    present: tuple[Tensor, ...]  # at most one, [K, scales, R] bool; () for one region, the whole picture
+    regions: tuple[_Regions, ...]  # at most one, [K, scales, R]; () for one region, the whole picture
 
     def at(self, scale_index: Tensor) -> StyleMoments:
         """Returns the moments at a scale, [K, R, ...] each."""
@@ -198,9 +207,17 @@ class _Moments(NamedTuple):
 
     def shares_at(self, scale_index: Tensor, shares: Tensor) -> Tensor:
         """Returns the shares of the styles in the regions at a scale, [K, R], from shares [K]."""
-        if not self.present:
+        if not self.regions:
             return shares[:, tf.newaxis]
-        return region_shares(shares, self._at(self.present[0], scale_index))
+        return region_shares(shares, self._at(self.regions[0].present, scale_index))
+
+    def matched_shares_at(self, scale_index: Tensor, shares: Tensor) -> Tensor:
+        """Returns the same of places that are matched to the styles' banks."""
+        present = self.shares_at(scale_index, shares)
+        if not self.regions:
+            return present
+        (drawn,) = self.regions[0].drawn
+        return neighbors.shares_of_drawn(present, self._at(drawn, scale_index))
 
     def _at(self, stacked: Tensor, scale_index: Tensor) -> Tensor:
         return tf.gather(stacked, scale_index - self.first_scale, axis=1)
@@ -283,8 +300,7 @@ class StatelessRun:
 
         def work(_: Tensor, left: Tensor, state: State, *__: Tensor) -> tuple[Any, ...]:
             state = self._enter_scale(request, state)
-            shares = moments.shares_at(state.scale_index, request.shares)
-            state, wanted = self._matched(request, styles, state, shares)
+            state, wanted = self._matched(request, styles, moments, state)
             return tf.constant(False), *self._take_steps(request, moments, wanted, state, left)
 
         left = tf.minimum(num_steps, request.settings["num_steps"] - request.steps_done(state))
@@ -302,23 +318,24 @@ class StatelessRun:
         return state, picture, values, request.steps_done(state)
 
     def _matched(
-        self, request: Request, styles: Styles, state: State, shares: Tensor
+        self, request: Request, styles: Styles, moments: _Moments, state: State
     ) -> tuple[State, tuple[Wanted, ...]]:
         """Returns the state with its matches, and what they want of each cell; () without neighbours.
 
         Args:
             request: The request.
             styles: Its styles.
+            moments: Of these.
             state: At a scale.
-            shares: Of the styles in the regions there, [K, R].
         """
         if not state.matches:
             return state, ()
+        shares = moments.matched_shares_at(state.scale_index, request.shares)
         # Of one row and column: it is broadcast, so that no map of zeros takes memory.
         nothing = Wanted(tf.zeros([1, 1, 1, self._objective.num_column_channels()]), tf.zeros([1, 1, 1, 1]))
 
-        def add(style: Style, number: Tensor, value: Any) -> Any:
-            return self._match(request, state, style, number, shares, value)
+        def add(style: Style, value: Any) -> Any:
+            return self._match(request, state, style, shares, value)
 
         index, wanted = styles.fold(add, (state.matches[0], nothing))
         return state._replace(matches=(index,)), (wanted,)
@@ -449,28 +466,39 @@ class StatelessRun:
         """Returns the `tf.TensorSpec`s of a style's moments at a scale, and of the regions that it has."""
         if request.options is None:
             return self._objective.moments_spec(), ()
-        return self._objective.moments_spec(None), (tf.TensorSpec([None], tf.bool),)
+        spec = tf.TensorSpec([None], tf.bool)
+        drawn = (spec,) * bool(self._config.neighbor_layers())
+        return self._objective.moments_spec(None), (_Regions(spec, drawn),)
 
     def _moments_of_style(
         self, request: Request, style: Style, scale_indices: Tensor
-    ) -> tuple[StyleMoments, tuple[Tensor, ...]]:
-        """Returns a style's moments at some scales, [n, R, ...], and the regions it has there, [n, R]."""
-        image = self._prepare_style(request, style.image)
+    ) -> tuple[StyleMoments, tuple[_Regions, ...]]:
+        """Returns a style's moments at some scales, [n, R, ...], and its regions there, [n, R]."""
+        prepared = style._replace(image=self._prepare_style(request, style.image))
 
-        def at_scale(index: Tensor) -> tuple[StyleMoments, tuple[Tensor, ...]]:
-            found = self._style_at(request, index, Style(image, style.mask))
-            moments = self._objective.style_moments(*found)
-            return moments, () if found.mask is None else (guides.present(found.mask),)
+        def at_scale(index: Tensor) -> tuple[StyleMoments, tuple[_Regions, ...]]:
+            found = self._style_at(request, index, prepared)
+            moments = self._objective.style_moments(found.image, found.mask)
+            return moments, self._regions_of_style(request, found)
 
         specs = self._moments_spec(request)
         return tf.map_fn(at_scale, scale_indices, fn_output_signature=specs, parallel_iterations=1)
+
+    def _regions_of_style(self, request: Request, style: Style) -> tuple[_Regions, ...]:
+        """Returns the regions of a style at its size at a scale; () for one region, the whole picture."""
+        if style.mask is None:
+            return ()
+        drawn: tuple[Tensor, ...] = ()
+        if self._config.neighbor_layers():
+            seed = _seed_of_places(request)
+            drawn = (self._objective.has_drawn(style.image, style.number, seed, style.mask),)
+        return (_Regions(guides.present(style.mask), drawn),)
 
     def _style_matched(
         self,
         request: Request,
         state: State,
         style: Style,
-        number: Tensor,
         shares: Tensor,
         value: tuple[Tensor, Wanted],
     ) -> tuple[Tensor, Wanted]:
@@ -482,19 +510,17 @@ class StatelessRun:
             request: The request.
             state: At the scale.
             style: The style.
-            number: [] int32, of the style.
-            shares: Of all styles in the regions, [K, R].
+            shares: Of all styles in the regions, as far as they are matched, [K, R].
             value: The index of all styles [1, h, w, K], and what the styles before want.
 
         Returns:
             The same with this style.
         """
         index, before = value
-        objective, algorithm = self._objective, self._algorithm(request)
-        seed = tf.stack([request.settings["seed"], 0])
+        objective, algorithm, number = self._objective, self._algorithm(request), style.number
         prepared = style._replace(image=self._prepare_style(request, style.image))
-        image, mask = self._style_at(request, state.scale_index, prepared)
-        bank = objective.bank(image, number, seed, mask)
+        found = self._style_at(request, state.scale_index, prepared)
+        bank = objective.bank(found.image, number, _seed_of_places(request), found.mask)
         guide = objective.cells(state.image, request.mask_at(state.scale_index))
 
         def nearest() -> Tensor:
@@ -526,7 +552,7 @@ class StatelessRun:
         own = tf.unstack(tf.shape(style.image)[1:3])
         size = style_size(self._config, request.settings["size"], request.plan, index, *own)
         mask = None if style.mask is None else guides.resize(style.mask, *size)
-        return Style(images.resize(style.image, *size), mask)
+        return Style(style.number, images.resize(style.image, *size), mask)
 
     def _scale_entered(self, request: Request, state: State) -> State:
         """Returns the state at the scale of the next step."""
@@ -651,6 +677,11 @@ def _content_at(request: Request, index: Tensor) -> Tensor:
     """Returns the prepared content image at a scale."""
     scale = request.plan.scale(index)
     return images.resize(request.prepared, scale.height, scale.width)
+
+
+def _seed_of_places(request: Request) -> Tensor:
+    """Returns the seed of the places of styles that are drawn, [2] int32."""
+    return tf.stack([request.settings["seed"], 0])
 
 
 def _unmatched(config: Config, request: Request, height: Tensor, width: Tensor) -> tuple[Tensor, ...]:

@@ -718,6 +718,12 @@ PYTHON_ASSERTION = (
         ),
         ("INVALID_ARGUMENT", ASSERTION, errors.InputError, "{} refused: size: 9; it's [16] at least"),
         ("INVALID_ARGUMENT", PYTHON_ASSERTION, errors.InputError, "{} refused: size: 9"),
+        (
+            "INVALID_ARGUMENT",
+            "{{function_node f}} assertion failed: [labels: [1, 2] #00ff...TRUNCATED",
+            errors.InputError,
+            "{} refused: labels: [1, 2] #00ff",
+        ),
         ("INVALID_ARGUMENT", "", errors.InputError, "{} refused: it does not say why"),
         (
             "RESOURCE_EXHAUSTED",

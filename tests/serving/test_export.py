@@ -27,7 +27,7 @@ from nst_tf.io import masks, pictures
 from nst_tf.serving import check, export, interface, signatures
 from nst_tf.serving.settings import Limits
 from tests import conftest
-from tests.support import command, served
+from tests.support import asserted, command, served
 
 LIMITS = Limits(64 * 64, 100_000)
 
@@ -395,6 +395,19 @@ def test_no_python_no_xla_no_assignment_in_the_graph(folder):
     assert assigning <= restoring
     outside = [node for node in graph.node if "Assign" in node.op]
     assert all(node.name.startswith(("Assign", "save/", "AssignVariableOp")) for node in outside)
+
+
+def test_what_the_graph_says_arrives_as_it_is(folder):
+    """TensorFlow's Assert escapes quotes, backslashes and what is not printable ASCII (absl::CEscape)."""
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    texts = asserted.texts(saved.meta_graphs[0].graph_def)
+    # Of checks in branches, loops and functions, and of names that are handed on to these.
+    for known in (b"num_steps: ", b"; allowed: one for each with content_regions, ", b"content_mask"):
+        assert any(known in text for text in texts), (known, texts)
+    assert len(texts) > 80
+    for text in texts:
+        assert re.fullmatch(rb"[ -~]*", text), text
+        assert not set(b"'\"\\") & set(text), text
 
 
 # (inputs that differ from a good request's, part of the message)

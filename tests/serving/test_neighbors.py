@@ -132,6 +132,47 @@ def test_served_regions_in_parts_are_the_local_ones(server, narrow_weights):
     np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
 
 
+def _with_a_corner(size):
+    """Returns a label picture of red with a corner of blue, which is one of the cells at 64 pixels."""
+    labels = np.full((*size, 3), (255, 0, 0), np.uint8)
+    labels[:5, :5] = (0, 0, 255)
+    return labels
+
+
+# Of which nothing of that corner of STYLE is drawn at 64 pixels, where four of 704 cells show it.
+SEED = 8
+
+
+@pytest.mark.parametrize("styles", [(served.STYLE,), (served.STYLE, OTHER_STYLE)])
+def test_a_region_of_which_nothing_was_drawn_is_left_out_as_locally(styles, server, narrow_weights):
+    """By the only style, so that its places are matched to nothing, or by one of two."""
+    images = [pictures.read(served.decode(data), "picture") for data in (served.CONTENT, *styles)]
+    sizes = [image.shape[1:3] for image in images]
+    labels = [LABELS, *map(_with_a_corner, sizes[1:])]
+    files = [Image.fromarray(np.ascontiguousarray(each)) for each in labels]
+    planned = masks.plan(sizes[0], sizes[1:], None, files[0], files[1:])
+    changes = {"size": 64, "seed": SEED}
+    run = stylizer.Stylizer(
+        images[0], images[1:], presets.get(CONFIG, **changes), narrow_weights, regions=planned
+    )
+    run.run()
+    shares = run._targets.variables.neighbors[0].shares.numpy()[0, 0]
+    np.testing.assert_array_equal(shares[[0, -1]], [[0.5, 0.5], [0, 1]] if len(styles) > 1 else [[1], [0]])
+    answer = server(
+        "run",
+        served.record(
+            styles,
+            [1.0] * len(styles),
+            config=CONFIG,
+            regions=served.png(labels[0]),
+            style_regions=[*map(served.png, labels[1:])],
+            **changes,
+        ),
+    )
+    np.testing.assert_array_equal(served.decode(answer["image_bytes"][0]), pictures.to_uint8(run.picture()))
+    np.testing.assert_allclose(answer["losses"][0], run.evaluate(), rtol=1e-6)
+
+
 def _advance(server, run, state, steps):
     return server("advance", run | {"state_bytes": state, "steps_now": np.array([steps], np.int32)})
 

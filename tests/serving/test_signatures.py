@@ -1,23 +1,27 @@
 """The whole way: exported, served over loopback with the official protos, asked by the client."""
 
 import concurrent.futures
+import dataclasses
 import json
+import re
 import shutil
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from benchmark import load
 from local_server.server import LocalServer
 
 from nst_tf import errors
 from nst_tf.config import presets
 from nst_tf.engine import stylizer
 from nst_tf.io import masks, pictures
-from nst_tf.serving import client, export
+from nst_tf.serving import client, export, record
 from nst_tf.serving.settings import Limits
 from tests import conftest
 from tests.support import served
@@ -31,6 +35,7 @@ SETTINGS = client.Settings(
     style_weight=served.CONFIG.style.weight,
     total_variation_weight=0.0,
 )
+CLIENTS = 16  # at a time
 CONTENT, STYLE = served.decode(served.CONTENT), served.decode(served.STYLE)
 
 
@@ -44,7 +49,8 @@ def model(tmp_path_factory, narrow_weights):
 
 @pytest.fixture(scope="module")
 def server(model):
-    with LocalServer(model) as running:
+    # Of either kind one listens.
+    with LocalServer(model, grpc_max_threads=CLIENTS + 1, rest_api_num_threads=CLIENTS + 1) as running:
         yield running
 
 
@@ -153,6 +159,69 @@ def test_what_the_model_refuses_is_said_in_a_line(addresses):
             client.request_stylization(address, np.zeros((65, 65, 3)), STYLE, settings=settings)
         assert "\n" not in str(caught.value)
         assert "{{node" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (served.CONTENT[:200], "content: the file was cut short, after 200 bytes"),
+        (served.CONTENT[:300] + bytes(200) + served.CONTENT[500:], "content: the file is damaged, or of a"),
+    ],
+)
+def test_a_picture_that_was_damaged_on_the_way_is_named(content, name, addresses, monkeypatch):
+    encode = record._png
+    monkeypatch.setattr(
+        record, "_png", lambda pixels: content if pixels.shape == CONTENT.shape else encode(pixels)
+    )
+    for address in addresses:
+        with pytest.raises(errors.InputError, match=f"refused: {re.escape(name)}"):
+            client.request_stylization(address, CONTENT, STYLE, settings=SETTINGS)
+
+
+@pytest.mark.slow
+def test_many_clients_at_once_get_what_each_gets_alone(addresses):
+    """Half of them by each protocol, each with a size of its own."""
+
+    def ask(number):
+        own = dataclasses.replace(SETTINGS, size=32 + 2 * number, num_steps=6 + number % 3)
+        return client.request_stylization(addresses[number % 2], CONTENT, STYLE, settings=own).image
+
+    alone = [ask(number) for number in range(CLIENTS)]
+    assert len({image.shape for image in alone}) == CLIENTS
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        for expected, image in zip(alone, pool.map(ask, range(CLIENTS)), strict=True):
+            np.testing.assert_array_equal(image, expected)
+
+
+# Of a server whose memory is watched; a graph or a session that stayed would take as much in two of them.
+REQUESTS, MOST_GROWTH_MB = 200, 10
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_server_does_not_grow(model):
+    """Over pictures of several sizes, in parts, of regions, and over refused ones, by both protocols."""
+    labels = served.stripes((255, 0, 0), (0, 0, 255))
+    kinds: list[dict[str, Any]] = [
+        {"style": STYLE},
+        {"style": STYLE, "on_progress": lambda _: False, "steps_now": 4},
+        {"style": [STYLE, STYLE], "content_regions": labels, "style_regions": ["#ff0000", "#0000ff"]},
+        {"style": STYLE, "settings": dataclasses.replace(SETTINGS, size=65)},
+    ]
+    resident, refused = [], 0
+    with load._serving(model, CLIENTS) as process:
+        addresses = f"grpc://{process.grpc}", process.rest.partition("/v1/")[0]
+        for number in range(REQUESTS):
+            own = {"settings": dataclasses.replace(SETTINGS, size=40 + 4 * (number % 3), num_steps=6)}
+            try:
+                client.request_stylization(
+                    addresses[number % 2], CONTENT, **own | kinds[number // 2 % len(kinds)]
+                )
+            except errors.InputError:
+                refused += 1
+            resident.append(process.resident_mb())
+    print(resident)
+    assert refused == REQUESTS / len(kinds)
+    assert load.growth(resident)["growth_mb"] < MOST_GROWTH_MB
 
 
 def test_a_deadline_ends_a_long_run(addresses):

@@ -6,17 +6,31 @@ and with it the run, within a loop too.
 """
 
 import contextlib
+import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.client import pywrap_tf_session  # `Session.run` hands options on by it
 
 _NO_TIMEOUT = -1  # of operations on queues, in milliseconds
 
 # The caller's thread runs the operation: the session's own may all be busy with what is to be cancelled.
 _HERE = tf.compat.v1.RunOptions(inter_op_thread_pool=-1)
+
+
+def session(at_once: int) -> tf.compat.v1.Session:
+    """Returns a session with an empty graph, in which so many runs at a time can be cancelled.
+
+    A loop keeps one thread busy, so that there is one more, for the waits. TensorFlow's default is one for
+    each core, shared by all sessions of the process.
+    """
+    config = tf.compat.v1.ConfigProto(use_per_session_threads=True)
+    config.inter_op_parallelism_threads = max(os.cpu_count() or 1, at_once + 1)
+    return tf.compat.v1.Session(graph=tf.Graph(), config=config)
 
 
 class Gone:
@@ -89,12 +103,41 @@ class Cancelling:
         options = tf.compat.v1.RunOptions(timeout_in_ms=timeout_ms)
         try:
             with self._queue(gone) as index:
-                return self._session.run((fetches, waiting), {**feeds, self._index: index}, options)[0]
+                return self._run(fetches, waiting, {**feeds, self._index.name: np.int32(index)}, options)
         except tf.errors.CancelledError:
             if gone.happened:
                 raise
         # A part of the graph failed, which ended the wait; the wait's end was reported before the failure.
-        return self._session.run(fetches, feeds, options)
+        return self._run(fetches, [], feeds, options)
+
+    def _run(
+        self,
+        fetches: Mapping[str, str],
+        targets: Sequence[tf.Operation],
+        feeds: Mapping[str, Any],
+        options: tf.compat.v1.RunOptions,
+    ) -> dict[str, Any]:
+        """Returns what a model server's session would, of feeds of any types and shapes.
+
+        `Session.run` refuses feeds that differ from what the graph declares, and adds texts of its own to
+        errors.
+
+        Raises:
+            OpError: With TensorFlow's own text.
+        """
+        tensor = self._session.graph.get_tensor_by_name
+        fed = {tensor(name).ref(): value for name, value in feeds.items()}
+        names = list(dict.fromkeys(fetches.values()))
+        buffer = pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
+        try:
+            found = self._session._do_run(None, targets, [*map(tensor, names)], fed, buffer, None)
+        except tf.errors.OpError as error:
+            own = error.__context__  # before Python said where in its code the failed node was made
+            raise own if isinstance(own, tf.errors.OpError) else error from None
+        finally:
+            pywrap_tf_session.TF_DeleteBuffer(buffer)
+        by_name = dict(zip(names, found, strict=True))
+        return {key: by_name[name] for key, name in fetches.items()}
 
     @contextlib.contextmanager
     def _queue(self, gone: Gone) -> Iterator[int]:

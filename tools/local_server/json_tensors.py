@@ -303,11 +303,20 @@ def write_response(outputs: Mapping[str, np.ndarray], by_row: bool) -> dict[str,
     only = next(iter(written.values())) if len(written) == 1 else None
     if not by_row:
         return {"outputs": written if only is None else only}
-    sizes = {array.shape[:1] for array in outputs.values()}
-    if len(sizes) > 1 or () in sizes:
-        raise invalid("the outputs have no rows, or not equally many; ask with 'inputs', not 'instances'")
+    _check_rows(outputs)
     rows = [dict(zip(written, row, strict=True)) for row in zip(*written.values(), strict=True)]
     return {"predictions": rows if only is None else only}
+
+
+def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
+    """Fails unless all outputs have rows, and equally many."""
+    count: int | None = None
+    for name, array in outputs.items():
+        if not array.shape:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if count not in (None, len(array)):
+            raise invalid(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {count}")
+        count = len(array)
 
 
 def _write(name: str, array: np.ndarray) -> Any:

@@ -17,25 +17,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 
+from local_server import cancelling
 from local_server.cancelling import Cancelling, Gone
+from nst_tf import errors
 
 _LOG = logging.getLogger(__name__)
-
-# TensorFlow Serving cuts its messages here too: longer ones do not fit beside a status of gRPC.
-_LONGEST_MESSAGE_BYTES = 1024
 
 # A version is an int64, as in TensorFlow Serving: 18 digits always are one.
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
-# TensorFlow's text before a message (where its node was made) and after it (nodes, the error again).
-_BEFORE = re.compile(
-    r"(?s)(Graph execution error:\s*)?(Detected at node .*?\nNode: [^\n]*\n)*(\d+ root err.*?\(0\) [^:]*: )?"
-)
-_AFTER = re.compile(r"(?s)\n\s*(\[\[|\(1\) |Original stack trace|Errors may have originated).*")
-_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
-
-# Returns the array of an input's name, value and TensorInfo, in the TensorInfo's type.
-Reader = Callable[[str, Any, Any], np.ndarray]
+# Returns the array of an input's name and value.
+Reader = Callable[[str, Any], np.ndarray]
 
 
 def hide_loading_advice() -> None:
@@ -48,13 +40,12 @@ def _is_no_loading_advice(record: logging.LogRecord) -> bool:
 
 
 class ServingError(Exception):
-    """A request that failed: a status code, numbered as in gRPC and TensorFlow, and a line that says why."""
+    """A request that failed: a status code, numbered as in gRPC and TensorFlow, and a text that says why."""
 
     def __init__(self, code: int, message: str) -> None:
         """Takes the code and the message."""
-        encoded = message.encode("utf-8", "replace")[:_LONGEST_MESSAGE_BYTES]
-        self.code, self.message = code, encoded.decode("utf-8", "ignore")
-        super().__init__(self.message)
+        super().__init__(message)
+        self.code, self.message = code, message
 
 
 def invalid(message: str) -> ServingError:
@@ -62,52 +53,62 @@ def invalid(message: str) -> ServingError:
     return ServingError(tf.errors.INVALID_ARGUMENT, message)
 
 
-def readable(message: str) -> str:
-    """Returns TensorFlow's message in one line, without node traces; of an assertion only its text."""
-    text = " ".join(_AFTER.sub("", _BEFORE.sub("", message.strip(), count=1)).split())
-    assertion = _ASSERTION.fullmatch(text)
-    return assertion[1].replace("] [", " ") if assertion else text
-
-
 def numpy_type(info: Any) -> np.dtype:
-    """Returns the NumPy type of a TensorInfo; strings are objects."""
+    """Returns the NumPy type of a TensorInfo or a TensorProto; strings are objects."""
     return np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
 
 
 def _feeds(inputs: Mapping[str, Any], values: Mapping[str, Any], read: Reader) -> dict[str, np.ndarray]:
-    """Returns {tensor: array} for a signature's inputs.
+    """Returns {tensor: array} for a signature's inputs, of any types and shapes, as TensorFlow Serving does.
 
     Raises:
-        ServingError: The values do not fit the signature.
+        ServingError: The names are not those of the signature, or a value is no tensor.
     """
     if set(values) != set(inputs):
-        raise invalid(_mismatch(set(inputs), set(values)))
-    feeds = {}
-    for name, value in values.items():
-        array, shape = read(name, value, inputs[name]), tf.TensorShape(inputs[name].tensor_shape)
-        if not shape.is_compatible_with(array.shape):
-            allowed = ", ".join("any" if size is None else str(size) for size in shape)
-            raise invalid(f"{name}: shape {list(array.shape)}; allowed: [{allowed}]")
-        feeds[inputs[name].name] = array
-    return feeds
+        raise invalid(_mismatch(inputs, set(values)))
+    return {inputs[name].name: read(name, value) for name, value in values.items()}
 
 
-def _mismatch(inputs: set[str], came: set[str]) -> str:
-    """Returns what TensorFlow Serving (predict_util.cc) says about names that are not a signature's."""
+def _mismatch(inputs: Mapping[str, Any], came: set[str]) -> str:
+    """Returns what TensorFlow Serving says about names that are not a signature's.
 
-    def joined(names: set[str]) -> str:
-        return f"{{{','.join(sorted(names))}}}"
-
-    if len(came) == len(inputs):
-        alias, known = min(came - inputs), joined(inputs)
+    By predict_util.cc, and TensorFlow's cc/saved_model/util.cc.
+    """
+    known = set(inputs)
+    if len(came) == len(known):
+        alias = min(known - came)
         return (
-            f"input tensor alias not found in signature: {alias}. Inputs expected to be in the set {known}."
+            f"Signature input alias: {alias}(feed name: {inputs[alias].name}) not found in request and no"
+            f" default value provided. Inputs expected to be in the request {_listed(came)}, or default"
+            " input alias set: "
         )
     return (
-        f"input size does not match signature: {len(came)}!={len(inputs)} len({joined(came)}) !="
-        f" len({joined(inputs)}). Sent extra: {joined(came - inputs)}. Missing but required:"
-        f" {joined(inputs - came)}."
+        f"input size does not match signature: {len(came)}!={len(known)} len({_listed(came)}) !="
+        f" len({_listed(known)}). Sent extra: {_listed(came - known)}. Missing but required:"
+        f" {_listed(known - came)}."
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Returns names as TensorFlow Serving writes a set."""
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def _fetches(outputs: Mapping[str, Any], output_filter: Iterable[str]) -> dict[str, str]:
+    """Returns {output: tensor} of the outputs to return; a filter without any means all.
+
+    Raises:
+        ServingError: The filter has an output twice, or one that the signature does not have.
+    """
+    found: dict[str, str] = {}
+    for name in output_filter:
+        if name not in outputs:
+            known = f"Outputs expected to be in the set {_listed(outputs)}."
+            raise invalid(f"output tensor alias not found in signature: {name} {known}")
+        if name in found:
+            raise invalid(f"duplicate output tensor alias: {name}")
+        found[name] = outputs[name].name
+    return found or {name: info.name for name, info in outputs.items()}
 
 
 class Version:
@@ -116,7 +117,7 @@ class Version:
     def __init__(self, number: int, folder: pathlib.Path, at_once: int) -> None:
         """Loads the version for so many runs at a time; raises whatever TensorFlow raises if that fails."""
         self.number, self.users = number, 0
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        self.session = cancelling.session(at_once)
         with self.session.graph.as_default():
             load = tf.compat.v1.saved_model.loader.load
             saved = load(self.session, [tf.saved_model.SERVING], str(folder))
@@ -137,7 +138,7 @@ class Version:
         Args:
             signature_name: The signature.
             values: {input: value}.
-            read: Makes each value an array of its input's type.
+            read: Makes each value an array.
             output_filter: The outputs to return; none means all.
             timeout_ms: The longest time that the run may take; 0: no limit.
             gone: Ends the run once its client has gone away; None: nothing does.
@@ -148,25 +149,17 @@ class Version:
         """
         signature = self.signatures.get(signature_name)
         if signature is None or not signature.method_name:  # without one: the model's initialiser
-            known = ", ".join(sorted(name for name, one in self.signatures.items() if one.method_name))
-            message = f'Serving signature key "{signature_name}" not found; there are {known}'
+            message = f'Serving signature key "{signature_name}" not found.'
             raise ServingError(tf.errors.FAILED_PRECONDITION, message)
-        wanted = list(output_filter) or list(signature.outputs)
-        if len(set(wanted) & set(signature.outputs)) < len(wanted):
-            raise invalid(f"output_filter: allowed, each once: {', '.join(sorted(signature.outputs))}")
-        fetches = {name: signature.outputs[name].name for name in wanted}
         feeds, gone = _feeds(signature.inputs, values, read), gone or Gone()
+        fetches = _fetches(signature.outputs, output_filter)
         try:
             results = self._cancelling.run(fetches, feeds, timeout_ms, gone)
         except tf.errors.OpError as error:
             if gone.happened:
                 raise ServingError(tf.errors.CANCELLED, "the client has gone away") from None
-            raise ServingError(error.error_code, readable(error.message)) from None
-        except RuntimeError:  # the session was closed
-            raise ServingError(tf.errors.UNAVAILABLE, "the server is being stopped") from None
-        except (TypeError, ValueError) as error:  # the session refuses to feed a value
-            raise invalid(readable(str(error))) from None
-        return {name: np.asarray(results[name], numpy_type(signature.outputs[name])) for name in wanted}
+            raise ServingError(error.error_code, error.message) from None
+        return {name: np.asarray(results[name], numpy_type(signature.outputs[name])) for name in fetches}
 
 
 def _status(number: int, state: str, code: int = tf.errors.OK, message: str = "") -> Any:
@@ -229,7 +222,7 @@ class Versions:
         try:
             return Version(number, folder, self._at_once)
         except Exception as error:  # damaged files raise almost anything
-            self._failed[number], message = files, readable(str(error)) or type(error).__name__
+            self._failed[number], message = files, errors.one_line(error)
             self._set(number, "END", getattr(error, "error_code", tf.errors.UNKNOWN), message)
             _LOG.warning("%s: version %d cannot be loaded: %s", self.name, number, message)
             return None

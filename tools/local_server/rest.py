@@ -177,9 +177,7 @@ def _predict(versions: Versions, spec: Any, body: bytes, timeout_ms: int) -> dic
             raise invalid(f"Failed to get input map for signature: {name}")
         by_row, arrays = json_tensors.read_request(document, infos)
         with _client() as gone:
-            outputs = version.run(
-                name, arrays, lambda _name, array, _info: array, timeout_ms=timeout_ms, gone=gone
-            )
+            outputs = version.run(name, arrays, lambda _name, array: array, timeout_ms=timeout_ms, gone=gone)
     return json_tensors.write_response(outputs, by_row)
 
 

@@ -49,6 +49,9 @@ _POLL_S = 0.5
 # Time for running requests to end by themselves when the server stops.
 _GRACE_S = 5.0
 
+# The most of a message that TensorFlow Serving sends beside a status.
+_LONGEST_MESSAGE_BYTES = 1024
+
 # The fields of a TensorProto by type, as TensorFlow Serving fills them: some clients read no others.
 _FIELDS = {"float32": "float_val", "float64": "double_val", "int32": "int_val", "int64": "int64_val"}
 _FIELDS |= {"bool": "bool_val", "object": "string_val"}
@@ -60,7 +63,15 @@ def _aborting(context: Any) -> Iterator[None]:
     try:
         yield
     except ServingError as error:
-        context.abort(_CODES[error.code], error.message)
+        context.abort(_CODES[error.code], _cut(error.message))
+
+
+def _cut(message: str) -> str:
+    """Returns a message as TensorFlow Serving cuts it for gRPC (grpc_status_util.cc)."""
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) <= _LONGEST_MESSAGE_BYTES:
+        return encoded.decode()
+    return encoded[:_LONGEST_MESSAGE_BYTES].decode("utf-8", "ignore") + "...TRUNCATED"
 
 
 class _Services(
@@ -85,18 +96,19 @@ class _Services(
             response.model_spec.version.value = version.number
         return response
 
-    def _read(self, name: str, tensor: Any, info: Any) -> np.ndarray:
+    def _read(self, name: str, tensor: Any) -> np.ndarray:
         """Returns the array of a TensorProto."""
-        if tensor.dtype != info.dtype:
-            raise invalid(f"{name}: a tensor of data type {tensor.dtype}; allowed: {numpy_type(info)}")
         sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
-        # One value may stand for all of a shape: a few bytes for more than any memory holds.
-        if min(sizes, default=0) < 0 or math.prod(sizes) * numpy_type(info).itemsize > self._max_bytes:
-            raise invalid(f"{name}: shape {sizes}; allowed: up to {self._max_bytes} bytes")
+        unreadable = invalid(f"tensor parsing error: {name}")  # what `Tensor::FromProto` does not read
+        if min(sizes, default=0) < 0:
+            raise unreadable
         try:
+            # One value may stand for all of a shape: a few bytes for more than any memory holds.
+            if math.prod(sizes) * numpy_type(tensor).itemsize > self._max_bytes:
+                raise invalid(f"{name}: shape {sizes}; allowed: up to {self._max_bytes} bytes")
             return tf.make_ndarray(tensor)
-        except (TypeError, ValueError) as error:
-            raise invalid(f"{name}: {error}") from None
+        except (LookupError, TypeError, ValueError):  # LookupError: a type that NumPy does not have
+            raise unreadable from None
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         response = get_model_metadata_pb2.GetModelMetadataResponse()
