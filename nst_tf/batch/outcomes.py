@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nst_tf import errors
+
+# What can come of a picture, in the order in which counts are told.
+STATUSES = ("done", "skipped", "failed")
 
 # The longest side of an outcome's thumbnail, in pixels: 20 pictures fill a laptop's screen.
 THUMBNAIL_SIDE = 192
@@ -21,7 +24,7 @@ class Outcome:
     content: str  # path or URL; empty without a photograph
     styles: tuple[str, ...]
     output: str  # path or URL
-    status: str  # "done", "skipped" or "failed"
+    status: str  # one of `STATUSES`
     seconds: float
     tries: int
     why: str = ""  # of a picture that failed
@@ -54,3 +57,14 @@ def _described(failed: Outcome) -> dict[str, object]:
 def one_line(why: str) -> str:
     """Returns a reason in one line of printable characters."""
     return errors.printable(" ".join(why.split()))
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Returns {status: how many} for a person."""
+    return ", ".join(f"{counts[status]:,} {status}" for status in STATUSES)
+
+
+def a_minute(pictures: int, seconds: float) -> str:
+    """Returns a rate for a person, of three digits at least."""
+    rate = 60.0 * pictures / seconds
+    return f"{rate:,.0f} pictures a minute" if rate >= 100 else f"{rate:.3g} pictures a minute"
