@@ -1,4 +1,4 @@
-"""The configurations for clusters: by Ray's schema, by the fields of KubeRay's documentation, by our flags."""
+"""The configurations for clusters: by Ray's schema, by the fields in KubeRay's documents, by our flags."""
 
 import pathlib
 import re
