@@ -12,6 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from nst_tf import errors
 from nst_tf.batch import outcomes
 
 # How often at most, in seconds: as often as an eye follows; two lines a minute keep a log of days readable.
@@ -104,9 +105,8 @@ class Progress:
 def _failure(failed: outcomes.Outcome, last: bool) -> str:
     """Returns the line for a picture that failed."""
     more = f"; further ones are listed in {outcomes.FAILURES} at the end" if last else ""
-    return (
-        f"failed: {outcomes.one_line(failed.content or failed.output)}: {outcomes.one_line(failed.why)}{more}"
-    )
+    picture = errors.printable(failed.content or failed.output)
+    return f"failed: {picture}: {outcomes.one_line(failed.why)}{more}"
 
 
 class _Pace:

@@ -172,22 +172,25 @@ def _link(output: str, folder: str) -> str:
         output: A path or a URL.
         folder: Likewise.
     """
-    scheme, found, place = output.rpartition("://")
-    folder_scheme, _, folder_place = folder.rpartition("://")
-    if found:
-        bucket = place.partition("/")[0]
-        if (scheme, bucket) != (folder_scheme, folder_place.partition("/")[0]):
+    store, place = _split(output)
+    folder_store, folder_place = _split(folder)
+    if store != folder_store:
+        if store:
             return urllib.parse.quote(os.fsencode(output), safe="/:")
-        return _quoted(posixpath.relpath(place, folder_place))
-    try:
-        return _quoted(pathlib.PurePath(os.path.relpath(output, folder)).as_posix())
-    except ValueError:  # on another drive of Windows, or the page is at a URL
         return pathlib.Path(output).absolute().as_uri()
+    relative = posixpath if store else os.path
+    try:
+        way = relative.relpath(place, folder_place)
+    except ValueError:  # on another drive of Windows
+        return pathlib.Path(output).absolute().as_uri()
+    return urllib.parse.quote(os.fsencode(way.replace(os.sep, "/")))  # whose bytes need not be Unicode
 
 
-def _quoted(relative: str) -> str:
-    """Returns a relative path as an address; its bytes, since a name of a file need not be Unicode."""
-    return urllib.parse.quote(os.fsencode(relative))
+def _split(path: str) -> tuple[str, str]:
+    """Returns the store of a URL, such as s3://bucket, and the path in it; of a local path no store."""
+    scheme, found, place = path.partition("://")
+    bucket, _, inner = place.partition("/")
+    return (f"{scheme}://{bucket}", f"/{inner}") if found else ("", path)
 
 
 # Colours are the browser's own, light or dark as it is set.

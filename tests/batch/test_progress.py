@@ -77,7 +77,7 @@ def test_what_is_skipped_counts_neither_for_the_rate_nor_for_the_time_left(clock
     # Two pictures in the 80 seconds after the first, and 997 are left.
     assert line.startswith("1,003 of 2,000: 3 done, 1,000 skipped, 0 failed; 1.5 pictures a minute; ")
     seconds = 997 * 40
-    assert line.endswith(f"about {seconds // 3600}:{seconds % 3600 // 60}:{seconds % 60:02} left")
+    assert line.endswith(f"about {seconds // 3600}:{seconds % 3600 // 60:02}:{seconds % 60:02} left")
 
 
 def test_the_rate_follows_workers_that_come(clock):
