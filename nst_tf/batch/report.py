@@ -204,15 +204,18 @@ dl div { display: flex; gap: 0.5rem; }
 dt::after { content: ":"; }
 dd { margin: 0; }
 .sheet { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(12rem, 45%), 1fr)); }
-.sheet a { display: block; }
+.sheet a { display: block; text-decoration: none; }
 .sheet img, .sheet i { display: block; margin-bottom: 0.25rem; max-width: 100%; }
 .sheet i { aspect-ratio: 4 / 3; border: 1px dashed var(--line); }
 .sheet b, .sheet span { display: block; }
+.sheet b { text-decoration: underline; }
+.sheet span { color: CanvasText; }
 .sheet li, td, th { overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 caption { margin-bottom: 0.5rem; text-align: left; }
 td, th { border-top: 1px solid var(--line); padding: 0.35rem 0.75rem 0.35rem 0; }
 td, th { text-align: left; vertical-align: top; }
+thead th { white-space: nowrap; }
 tbody th { font-weight: normal; }
 """
 
