@@ -130,9 +130,11 @@ class _Pace:
         """Returns the rate and the time left as the end of a line; nothing where nothing is known yet."""
         if not self._marks:
             return ""
-        seconds, painted, finished = (b - a for a, b in zip(self._marks[0], self._last, strict=True))
+        (start, painted_before, finished_before), (now, painted, finished) = self._marks[0], self._last
+        seconds = now - start
         if seconds < self._BETWEEN_S:  # pictures of several workers come together
             return ""
-        rate = f"; {outcomes.a_minute(painted, seconds)}" if painted else ""
-        left = seconds / finished * (total - self._last[2])
+        newly = painted - painted_before
+        rate = f"; {outcomes.a_minute(newly, seconds)}" if newly else ""
+        left = seconds / (finished - finished_before) * (total - finished)
         return f"{rate}; about {tqdm.format_interval(left)} left" if left > 0 else rate

@@ -26,7 +26,8 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         """Reads a page."""
         super().__init__(convert_charrefs=True)
-        self.elements, self.text, self._open = [], "", []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._open = "", list[str]()
         self.feed(text)
         self.close()
         assert self._open == []
@@ -216,7 +217,7 @@ def test_large_thumbnails_do_not_make_a_page_larger():
 
 
 def test_many_failures_are_cut_short_in_the_page_and_whole_in_the_list():
-    made, written = report.Report("painted", 2000), {}
+    made, written = report.Report("painted", 2000), dict[str, bytes]()
     for number in range(2000):
         made.add(failed(number))
     made.write(written.__setitem__)

@@ -46,7 +46,7 @@ def _containers():
 def _commands():
     """Returns (file, command) of each `nst_tf batch` that a person or a cluster is to run."""
     found = [("rayjob.yaml", JOB["spec"]["entrypoint"])]
-    for path in (FOLDER / "README.md", conftest.ROOT / "nst_tf" / "batch" / "README.md"):
+    for path in (FOLDER / "README.md", *(conftest.ROOT / "nst_tf" / "batch").glob("*.md")):
         text = path.read_text().replace("\\\n", " ")
         for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL):
             found += [
@@ -126,6 +126,16 @@ def test_a_cluster_asks_for_a_key_and_tells_nobody():
     assert len(starts) == 2
     assert all("--disable-usage-stats" in command for command in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]
+
+
+def test_ray_knows_the_flags_that_it_is_started_with():
+    start = pytest.importorskip("ray.scripts.scripts").start
+    known = {option for parameter in start.params for option in parameter.opts}
+    commands = " ".join(CLUSTER["head_start_ray_commands"] + CLUSTER["worker_start_ray_commands"])
+    named = set(re.findall(r"--[\w-]+", commands))
+    named |= {f"--{name}" for name in RAY_CLUSTER["headGroupSpec"]["rayStartParams"]}
+    assert len(named) > 5
+    assert named <= known
 
 
 def test_the_launchers_file_is_as_ray_wants_it():
