@@ -88,7 +88,7 @@ class Report:
         now = datetime.datetime.now(datetime.UTC)
         times = {"Written": f"{now:%Y-%m-%d %H:%M} UTC", "Time": tqdm.format_interval(seconds)}
         if done:
-            times["Rate"] = outcomes.a_minute(done, seconds)
+            times["Rate"] = f"{outcomes.a_minute(done, seconds)} pictures a minute"
             times["Painting"] = f"{self._painting_s / done:.3g} s a picture"
         return times
 

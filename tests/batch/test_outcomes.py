@@ -75,9 +75,9 @@ def test_a_reason_has_a_length_that_a_person_reads():
 @pytest.mark.parametrize(
     ("pictures", "seconds", "text"),
     [
-        (1, 60, "1 pictures a minute"),
-        (100, 60 * 30, "3.33 pictures a minute"),
-        (20_000, 60, "20,000 pictures a minute"),
+        (1, 60, "1"),
+        (100, 60 * 30, "3.33"),
+        (20_000, 60, "20,000"),
     ],
 )
 def test_rates(pictures, seconds, text):
