@@ -28,6 +28,9 @@ GROUP_FIELDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStart
 POD_FIELDS = {"containers", "tolerations", "nodeSelector", "serviceAccountName", "volumes"}
 CONTAINER_FIELDS = {"name", "image", "env", "envFrom", "resources", "volumeMounts"}
 
+# What Ray's own processes take on a node that paints.
+RAY_BYTES = 2**30
+
 # A name of Kubernetes' (RFC 1123), and an amount of memory or processors.
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]i?)?")
@@ -115,6 +118,14 @@ def test_the_workers_have_gpus_or_none_and_the_head_paints_nothing():
     assert [name for name, group in GROUPS.items() if group["replicas"]] == ["cpu"]
 
 
+def test_a_pod_has_memory_for_painting_and_for_ray():
+    started, limits = GROUPS["cpu"]["rayStartParams"], _containers()["cpu"]["resources"]["limits"]
+    of_pod = int(limits["memory"].removesuffix("Gi")) * 2**30
+    store, painting = int(started["object-store-memory"]), int(started["memory"])
+    assert store >= 75 * 2**20  # Ray's least
+    assert painting + store + RAY_BYTES <= of_pod <= painting + 2 * (store + RAY_BYTES)
+
+
 def test_a_cluster_asks_for_a_key_and_tells_nobody():
     assert RAY_CLUSTER["authOptions"] == {"mode": "token"}
     version = [int(part) for part in RAY_CLUSTER["rayVersion"].split(".")]
@@ -133,8 +144,9 @@ def test_ray_knows_the_flags_that_it_is_started_with():
     known = {option for parameter in start.params for option in parameter.opts}
     commands = " ".join(CLUSTER["head_start_ray_commands"] + CLUSTER["worker_start_ray_commands"])
     named = set(re.findall(r"--[\w-]+", commands))
-    named |= {f"--{name}" for name in RAY_CLUSTER["headGroupSpec"]["rayStartParams"]}
-    assert len(named) > 5
+    for group in (RAY_CLUSTER["headGroupSpec"], *GROUPS.values()):
+        named |= {f"--{name}" for name in group["rayStartParams"]}
+    assert len(named) > 7
     assert named <= known
 
 
