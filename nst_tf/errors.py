@@ -27,6 +27,14 @@ def shortened(message: str) -> str:
     return f"{message[:half]} ... {message[-half:]}" if long else message
 
 
+def printable(line: str) -> str:
+    """Returns a line with what is not printable escaped, without the middle of one that is too long.
+
+    It may say what a file says: escape sequences, which terminals obey, and line breaks.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shortened(line))
+
+
 def unknown_name(kind: str, name: object, allowed: Iterable[str], *, beside: str = "") -> InputError:
     """Returns the error for a name that is not in a table of allowed names.
 

@@ -48,15 +48,7 @@ def say(text: str, stream: TextIO | None = None) -> bool:
 
 def complain(command: str, line: str) -> None:
     """Prints a line about a command on standard error, made printable."""
-    say(f"{program(command)}: {_printable(line)}", sys.stderr)
-
-
-def _printable(line: str) -> str:
-    """Returns a line with what is not printable escaped, without the middle of one that is too long.
-
-    It may say what a file says: escape sequences, which terminals obey, and line breaks.
-    """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in errors.shortened(line))
+    say(f"{program(command)}: {errors.printable(line)}", sys.stderr)
 
 
 def program(command: str) -> str:
@@ -83,7 +75,7 @@ class _ToTerminal(logging.Handler):
     """Prints records on standard error as it is by then, and not as it was at the first picture."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(_printable(self.format(record)), sys.stderr)
+        say(errors.printable(self.format(record)), sys.stderr)
 
 
 def hide_tensorflow_warnings() -> None:
