@@ -1,0 +1,276 @@
+"""A batch: rows -> workers on Ray -> outcomes -> a report. Scheduling and retrying are Ray's."""
+
+import dataclasses
+import functools
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from nst_tf import errors
+from nst_tf.batch import cluster, outcomes, painting, plan, report, rows, storage, tries
+from nst_tf.batch.cluster import BatchError as BatchError
+from nst_tf.config import config as configs
+from nst_tf.config import layers as vgg_layers
+from nst_tf.network import weights
+
+# How often Ray starts a worker again that was killed: more kills than that in one worker's share say that
+# settings and machine do not go together, and the next batch goes on.
+_MOST_RESTARTS = 20
+
+# How often Ray gives a row to a worker again: a try more than `tries.decide` allows machines to end, and one
+# for each of the ways after it.
+_MOST_RETRIES = 6
+
+# One row waits at each worker, so that none is idle between two; more would wait for one worker at the end.
+_IN_FLIGHT = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a batch is done, beside what its pictures are.
+
+    Attributes:
+        folder: Of the outputs: a path or a URL.
+        address: Of a running Ray cluster; None for this machine alone.
+        actors: Pictures at a time; 0 for as many as memory and cores allow.
+        max_failures: Failures after which the batch ends; None for any number.
+        overwrite: Whether files that exist, and are not what the batch makes, are replaced.
+        bit_depth: Bits a channel of the pictures.
+        checkpoint_every: Seconds between two checkpoints; None for the usual, 0 for none.
+        make_engine: () -> what paints; None for this program. It is called in the workers.
+    """
+
+    folder: str
+    address: str | None = None
+    actors: int = 0
+    max_failures: int | None = None
+    overwrite: bool = False
+    bit_depth: int = 8
+    checkpoint_every: float | None = None
+    make_engine: Callable[[], painting.Engine] | None = None
+
+
+def check(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) -> rows.Settings:
+    """Checks all that can be checked before anything is painted; returns the settings with weights found.
+
+    Raises:
+        InputError: Something cannot be used.
+    """
+    cluster.load()
+    rows.check(planned, chosen, options.bit_depth)
+    if options.make_engine is not None:
+        return chosen
+    found = {}
+    for config in _distinct(planned, chosen):
+        if config.takes_steps() and config.network.weights not in found:
+            shapes = vgg_layers.kernel_shapes(config.all_layers())
+            weights.load(config.network.weights, shapes)
+            found[config.network.weights] = weights.resolve(config.network.weights)
+    return chosen.with_weights(found)
+
+
+def _distinct(planned: Iterable[rows.Row], chosen: rows.Settings) -> list[configs.Config]:
+    """Returns the configs of rows, each once."""
+    own = {str(sorted(row.own.items(), key=str)): row for row in planned}
+    return list(dict.fromkeys(chosen.config(row) for row in own.values()))
+
+
+def paint(
+    planned: Sequence[rows.Row],
+    chosen: rows.Settings,
+    options: Options,
+    on_outcome: Callable[[outcomes.Outcome], object],
+    tell: Callable[[str], object] = lambda line: None,
+) -> None:
+    """Paints the pictures of rows, and writes the report beside them.
+
+    Args:
+        planned: The rows.
+        chosen: Their settings, as `check` returned them.
+        options: How.
+        on_outcome: Called with what came of each row, in the order in which it comes.
+        tell: Called with a line about the workers.
+
+    Raises:
+        BatchError: The workers do not start or keep dying, or more pictures failed than are allowed.
+        OSError: The report cannot be written.
+    """
+    folder = storage.absolute(options.folder, "output")
+    made, failed = report.Report(folder, len(planned)), 0
+    try:
+        for outcome in _outcomes(planned, chosen, options, folder, tell):
+            made.add(outcome)
+            on_outcome(outcome)
+            failed += outcome.status == "failed"
+            if options.max_failures is not None and failed > options.max_failures:
+                raise BatchError(f"{failed} pictures failed, more than --max_failures={options.max_failures}")
+    finally:
+        made.write(lambda name, contents: storage.write(storage.joined(folder, name), contents))
+
+
+def _outcomes(
+    planned: Sequence[rows.Row],
+    chosen: rows.Settings,
+    options: Options,
+    folder: str,
+    tell: Callable[[str], object],
+) -> Iterator[outcomes.Outcome]:
+    """Yields what comes of rows: first of those that can be painted side by side, then of the others."""
+    left = tries.left(folder)
+    is_left = [tries.Marker(folder, row.output).path in left for row in planned]
+    first = [row for row, alone in zip(planned, is_left, strict=True) if not alone]
+    last = [row for row, alone in zip(planned, is_left, strict=True) if alone]
+    job = painting.Job(
+        chosen=chosen,
+        folder=folder,
+        run=secrets.token_hex(8),
+        make_engine=_no_engine,
+        overwrite=options.overwrite,
+        bit_depth=options.bit_depth,
+        checkpoint_every=options.checkpoint_every,
+    )
+    with cluster.connected(options.address):
+        workers = _plan(planned, chosen, options)
+        tell(workers.told())
+        engine = functools.partial(_engine, options, _onednn(planned, chosen))
+        numbered = {row.number: row for row in planned}
+        for outcome in _mapped(first, dataclasses.replace(job, make_engine=engine(workers)), workers):
+            if outcome.status == painting.POSTPONED:
+                last.append(numbered[outcome.number])
+            else:
+                yield outcome
+        if last:
+            one = plan.alone(workers, cluster.machines())
+            tell(f"{len(last)} that an earlier try was interrupted in: {one.told()}")
+            job = dataclasses.replace(job, make_engine=engine(one), alone=True)
+            yield from _mapped(last, job, one)
+
+
+def _no_engine() -> painting.Engine:
+    """Stands for an engine until the plan is made."""
+    raise NotImplementedError
+
+
+def _onednn(planned: Sequence[rows.Row], chosen: rows.Settings) -> bool:
+    """Returns whether TensorFlow may compute by oneDNN: Keras' own convolutions are slower by it."""
+    return all(config.network.convolution != "direct" for config in _distinct(planned, chosen))
+
+
+def _engine(options: Options, onednn: bool, workers: plan.Plan) -> Callable[[], painting.Engine]:
+    """Returns what makes the engine of a worker."""
+    if options.make_engine is not None:
+        return options.make_engine
+    return functools.partial(painting.Local, workers.threads(), workers.memory or None, onednn)
+
+
+def _plan(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) -> plan.Plan:
+    """Returns the plan for the machines that there are."""
+    nodes, needed = cluster.machines(), 0.0
+    if options.make_engine is None:
+        ray = cluster.load()
+        # In a process of its own, which loads TensorFlow and ends: this one needs none.
+        measure = ray.remote(num_cpus=1, max_calls=1)(plan.needed_memory)
+        needed = ray.get(measure.remote(_distinct(planned, chosen)))
+    return plan.make(nodes, needed, min(options.actors, len(planned)), len(planned))
+
+
+def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) -> Iterator[outcomes.Outcome]:
+    """Yields what comes of rows as Ray's workers send it.
+
+    Raises:
+        BatchError: The workers keep dying.
+    """
+    if not planned:
+        return
+    ray = cluster.load()
+    items = [{painting.ROW: row.to_json()} for row in planned]
+    count = min(workers.actors, len(items))
+    mapped = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        painting.Worker,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=_IN_FLIGHT),
+        max_restarts=_MOST_RESTARTS,
+        max_task_retries=_MOST_RETRIES,
+        **plan.resources(workers),
+    )
+    try:
+        for batch in mapped.iter_batches(batch_size=None, prefetch_batches=0):
+            for text, thumbnail in zip(batch[painting.OUTCOME], batch[painting.THUMBNAIL], strict=True):
+                yield painting.to_outcome(text, thumbnail)
+    except ray.exceptions.RayError as error:
+        raise BatchError(f"the workers could not go on: {_last_line(error)}") from None
+
+
+def _last_line(error: Exception) -> str:
+    """Returns what an error says in the end: Ray's have tracebacks of the workers in them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def failures_of(options: Options) -> str:
+    """Returns where the list of failures is."""
+    return storage.joined(options.folder, outcomes.FAILURES)
+
+
+def stylize_all(
+    pictures: Iterable[str | os.PathLike[str] | Mapping[str, Any]],
+    output: str | os.PathLike[str],
+    *,
+    style: Any = (),
+    names: str = rows.NAMES,
+    preset: str | configs.Config = "default",
+    address: str | None = None,
+    actors: int = 0,
+    max_failures: int | None = None,
+    overwrite: bool = False,
+    bit_depth: int = 8,
+    on_outcome: Callable[[outcomes.Outcome], object] | None = None,
+    **overrides: Any,
+) -> list[outcomes.Outcome]:
+    """Paints many pictures, on this machine or on a cluster; skips those that are there already.
+
+    Args:
+        pictures: For each picture its photograph, a path or a URL, or {column of a list: value}.
+        output: The folder for the pictures, a path or a URL.
+        style: The painting of all rows that name none, or a list of paintings, which are blended.
+        names: The pattern of the pictures' names; see `nst_tf batch --help`.
+        preset: The formulation by name, or a config.
+        address: As in `Options`, like all of the following.
+        actors: Likewise.
+        max_failures: Likewise.
+        overwrite: Likewise.
+        bit_depth: Likewise.
+        on_outcome: Called with what came of each picture, as it comes.
+        **overrides: Settings to replace, as for `stylize`.
+
+    Returns:
+        What came of each picture, in the order of `pictures`.
+
+    Raises:
+        InputError: A name or a value cannot be used, and nothing has been painted.
+        BatchError: The batch ended early.
+    """
+    styles = [style] if isinstance(style, str | os.PathLike) else list(style)
+    common = rows.Common(output=os.fspath(output), names=names, styles=[os.fspath(each) for each in styles])
+    records = [each if isinstance(each, Mapping) else {"content": each} for each in pictures]
+    planned = rows.of_records(records, common)
+    options = Options(
+        folder=common.output,
+        address=address,
+        actors=actors,
+        max_failures=max_failures,
+        overwrite=overwrite,
+        bit_depth=bit_depth,
+    )
+    chosen = check(planned, rows.Settings.of(preset, overrides), options)
+    found: list[outcomes.Outcome] = []
+
+    def take(outcome: outcomes.Outcome) -> None:
+        found.append(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+
+    paint(planned, chosen, options, take)
+    return sorted(found, key=lambda outcome: outcome.number)
