@@ -183,8 +183,8 @@ class _Task:
                 return "skipped", ""
             if not (self._job.overwrite or before):  # `before`: it may be of that try
                 raise errors.InputError(
-                    f"output: {self._row.output} exists, and is not what these settings and pictures make; use"
-                    " --overwrite to replace it"
+                    f"output: {self._row.output} exists, and is not what these settings and pictures make;"
+                    " use --overwrite to replace it"
                 )
         way = tries.decide(before, self._job.run, _is_alive, self._job.alone)
         if way is tries.Way.ALONE:
@@ -239,7 +239,7 @@ class _Task:
         if painted.outcome != "finished":
             return (
                 "failed",
-                "the loss became infinite or NaN; smaller weights or a smaller learning rate may help",
+                "the loss became infinite or NaN; try smaller weights or a smaller learning rate",
             )
         self._write(painted)
         if kept is not None:

@@ -12,8 +12,8 @@ from nst_tf.config.config import Config
 # with the most pixels for its longest side.
 _PHOTOGRAPH = (3464, 3464)
 
-# By how much more than estimated a worker's memory is planned with. 1.3 is what lets it keep the memory that it
-# frees (`memory._KEPT_RESERVE`); that takes 1.1 times as much where TensorFlow uses oneDNN.
+# By how much more than estimated a worker's memory is planned with. 1.3 is what lets it keep the memory that
+# it frees (`memory._KEPT_RESERVE`); that takes 1.1 times as much where TensorFlow uses oneDNN.
 _RESERVE = 1.3 * 1.1
 
 
@@ -66,38 +66,39 @@ def make(nodes: Sequence[Mapping[str, float]], needed: float, actors: int, most:
     """
     if gpus := int(sum(node.get("GPU", 0) for node in nodes)):
         of_each = [node["CPU"] / node["GPU"] for node in nodes if node.get("GPU")]
-        return Plan(actors or gpus, max(1, int(min(of_each))), 1, 0.0)
+        return Plan(min(actors or gpus, most), max(1, int(min(of_each))), 1, 0.0)
     able = [node for node in nodes if node.get("CPU", 0) >= 1]
-    counts = [_fitting(node, needed) for node in able]
     if actors:
-        of_all = sum(node["CPU"] for node in able)
-        cpus = max(1, int(of_all / actors))
-        fits = sum(counts) >= actors
-        return Plan(actors, min(cpus, of_all / actors), 0, needed if fits else 0.0)
+        return _of_so_many(able, needed, min(actors, most))
+    counts = [_fitting(node, needed) for node in able]
     if not any(counts):  # each machine by itself finds tiles that fit
         cpus = min((int(node["CPU"]) for node in able), default=1)
-        return Plan(max(1, len(able)), cpus, 0, 0.0)
+        return Plan(min(max(1, len(able)), most), cpus, 0, 0.0)
+    if sum(counts) > most:
+        return _of_so_many(able, needed, most)
     cpus = min(int(node["CPU"]) // count for node, count in zip(able, counts, strict=True) if count)
-    at_once = [min(int(node["CPU"]) // cpus, count) for node, count in zip(able, counts, strict=True)]
-    share = min(node["memory"] / count for node, count in zip(able, at_once, strict=True) if count)
-    return Plan(sum(at_once), cpus, 0, share)
+    share = min(node["memory"] / count for node, count in zip(able, counts, strict=True) if count)
+    return Plan(sum(counts), cpus, 0, share)
+
+
+def _of_so_many(nodes: Sequence[Mapping[str, float]], needed: float, actors: int) -> Plan:
+    """Returns the plan for a number of pictures at a time, which share the cores."""
+    cores = sum(node["CPU"] for node in nodes)
+    fits = sum(_fitting(node, needed) for node in nodes) >= actors
+    return Plan(actors, max(1, int(cores / actors)), 0, needed if fits else 0.0)
 
 
 def _fitting(node: Mapping[str, float], needed: float) -> int:
     """Returns how many pictures a machine has memory and cores for at a time."""
-    by_memory = math.inf if not needed else node.get("memory", 0.0) // needed
+    by_memory = node.get("memory", 0.0) // needed if needed else math.inf
     return int(min(node["CPU"], by_memory))
 
 
 def alone(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Plan:
     """Returns the plan with one picture at a time on each machine, which then has all of it."""
-    able = [
-        node
-        for node in nodes
-        if node.get("CPU", 0) >= max(1.0, plan.cpus) and node.get("GPU", 0) >= plan.gpus
-    ]
+    able = [node for node in nodes if node.get("CPU", 0) >= plan.cpus and node.get("GPU", 0) >= plan.gpus]
     cpus = min((node["CPU"] for node in able), default=plan.cpus)
-    gpus = int(min((node.get("GPU", 0) for node in able), default=0)) if plan.gpus else 0
+    gpus = int(min(node.get("GPU", 0) for node in able)) if plan.gpus and able else plan.gpus
     return Plan(max(1, len(able)), cpus, gpus, 0.0)
 
 

@@ -19,7 +19,7 @@ from nst_tf.batch import storage
 from nst_tf.config import presets, settings
 from nst_tf.config.config import Config
 from nst_tf.config.overrides import SCALE_SETTINGS, typed
-from nst_tf.io import masks, pictures
+from nst_tf.io import inputs, masks, pictures
 
 # How outputs are named, unless a row names its own.
 NAMES = "{content}_{style}.png"
@@ -64,7 +64,12 @@ class Row:
     def from_json(cls, text: str) -> "Row":
         """Returns the row that `to_json` made."""
         values = json.loads(text)
-        return cls(**{name: tuple(value) if name in _SEVERAL else value for name, value in values.items()})
+        for name in _SEVERAL:
+            values[name] = tuple(values[name])
+        own = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values["own"].items()
+        }
+        return cls(**{**values, "own": own})
 
     def inputs(self) -> Iterator[tuple[str, str]]:
         """Yields (what it is, path) of the files that are read, but for `init`."""
@@ -251,9 +256,7 @@ def _path(name: str, value: Any) -> str:
 def _several(name: str, value: Any) -> tuple[str, ...]:
     """Returns the paths of a column, as a text with commas or as a list."""
     parts = value.split(",") if isinstance(value, str) else value
-    return tuple(
-        _path(name, part).strip() for part in (parts if isinstance(parts, list | tuple) else [parts])
-    )
+    return tuple(_path(name, part).strip() for part in inputs.as_list(parts))
 
 
 def _absolute(fields: Mapping[str, Any], folder: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nst_tf import errors
 from nst_tf.batch import cluster, outcomes, painting, plan, report, rows, storage, tries
 from nst_tf.batch.cluster import BatchError as BatchError
 from nst_tf.config import config as configs
@@ -81,7 +80,7 @@ def paint(
     chosen: rows.Settings,
     options: Options,
     on_outcome: Callable[[outcomes.Outcome], object],
-    tell: Callable[[str], object] = lambda line: None,
+    tell: Callable[[str], object] = str,
 ) -> None:
     """Paints the pictures of rows, and writes the report beside them.
 

@@ -21,7 +21,22 @@ if typing.TYPE_CHECKING:
 
 # What is taken from a folder: the extensions of the formats that `pictures` reads.
 _PICTURES = frozenset(
-    ".jpg .jpeg .png .webp .tif .tiff .bmp .gif .avif .jp2 .j2k .ppm .pgm .pbm .psd .qoi .tga .heic .heif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".ppm",
+        ".pgm",
+    ]
+    + [".pbm", ".psd", ".qoi", ".tga", ".heic", ".heif"]
 )
 
 # Stores whose files appear once they are whole: objects, put in one request or in parts that are joined at

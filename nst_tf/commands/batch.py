@@ -20,12 +20,12 @@ INTRODUCTION = """Paints many pictures, on this machine or on a cluster, and goe
   nst_tf batch --content='photos/*.jpg' --styles='paintings/*.jpg' --output=painted --size=1024
   nst_tf batch --content=list.csv --output=s3://bucket/painted --address=auto
 
-A list has a line for each picture: list.csv names its columns in the first line (content, style, output, mask,
-regions, init, preset, any setting), list.txt has photographs alone. Relative paths are in the list's folder.
-URLs such as s3://bucket/photo.jpg may be named wherever files may.
+A list has a line for each picture: list.csv names its columns in the first line (content, style, output,
+mask, regions, init, preset, any setting), list.txt has photographs alone. Relative paths are in the list's
+folder. URLs such as s3://bucket/photo.jpg may be named wherever files may.
 
-The same command does what is left: it skips a picture that is there with the same settings, inputs and weights.
-Beside the pictures it writes report.html and failed.jsonl. It exits with 1 if a picture failed.
+The same command does what is left: it skips a picture that is there with the same settings, inputs and
+weights. Beside the pictures it writes report.html and failed.jsonl. It exits with 1 if a picture failed.
 """
 
 _NAME = "batch"

@@ -583,7 +583,7 @@ _share: float | None = None
 
 
 def set_share(share: float | None) -> None:
-    """Has runs take at most so many bytes, in a process that does nothing but paint beside others of its kind.
+    """Has each run take at most so many bytes, in a process that paints beside others and does nothing else.
 
     What such a process holds from earlier runs is memory for the next one.
     """

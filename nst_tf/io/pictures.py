@@ -100,7 +100,7 @@ class PictureFile(os.PathLike[str]):
 
     @classmethod
     def of_bytes(cls, data: bytes, name: str = "") -> Self:
-        """Returns a picture file that is in memory already; of one that comes from elsewhere, with its name."""
+        """Returns a picture file that is in memory already, with a name if it had one elsewhere."""
         made = cls(name or "the bytes given")
         made.name, made.data = name, data
         return made

@@ -140,7 +140,8 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_wrong_list(table, folder):
+@pytest.mark.usefixtures("folder")
+def test_a_wrong_list(table):
     pathlib.Path("list.csv").write_text(table, encoding="utf-8")
     with pytest.raises(errors.InputError, match=TABLES[table]):
         rows.plan(["list.csv"], _common())
@@ -151,17 +152,21 @@ REFUSED = {
     "no painting there": (["photos"], {"styles": ["no.jpg"]}, "style: there is no file"),
     "both kinds of styles": (["photos"], {"each_style": ["paintings"]}, "styles: beside style"),
     "two of one name": (["photos", "photos/b.jpg"], {}, "b_one.png would be that of row 3"),
-    "an input's name": (["photos/deep/c.jpg"], {"output": "photos", "names": "b.jpg", "styles": ["photos/b.jpg"]},
-                        "is the style of row 1"),
+    "an input's name": (
+        ["photos/deep/c.jpg"],
+        {"output": "photos", "names": "b.jpg", "styles": ["photos/b.jpg"]},
+        "is the style of row 1",
+    ),
     "among the photographs": (["photos"], {"output": "photos"}, "photos has the photographs"),
     "an unknown part of a name": (["photos"], {"names": "{name}.png"}, "allowed: a name with {content}"),
     "half a part": (["photos"], {"names": "{content.png"}, "allowed: a name with {content}"),
     "a store that nobody knows": (["nostore://a/b.jpg"], {}, "cannot be read"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused(case, folder):
+@pytest.mark.usefixtures("folder")
+def test_what_is_refused(case):
     contents, changes, message = REFUSED[case]
     with pytest.raises(errors.InputError, match=message):
         rows.plan(contents, _common(**changes))
@@ -176,7 +181,8 @@ CHECKED = {
 
 
 @pytest.mark.parametrize("case", CHECKED)
-def test_what_is_checked_before_anything_is_painted(case, folder):
+@pytest.mark.usefixtures("folder")
+def test_what_is_checked_before_anything_is_painted(case):
     changes, overrides, message = CHECKED[case]
     with pytest.raises(errors.InputError, match=message):
         rows.check(rows.plan(["photos"], _common(**changes)), rows.Settings("default", overrides))
