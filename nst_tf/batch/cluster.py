@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import typing
 import warnings
@@ -16,9 +15,10 @@ from nst_tf import errors, runtime
 if typing.TYPE_CHECKING:
     import types
 
-# What Ray reads where it starts: nothing is told to its makers; and its addresses are those of the loopback
-# interface, as it has them on systems where it knows no clusters. Its flag for the latter is read at import.
-_ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# What Ray reads while it runs. Its own log is nothing for a terminal, its use nothing for its makers. On this
+# machine alone: its addresses are those of the loopback interface, as on systems where it knows no clusters.
+_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
+_ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _LOOPBACK = "127.0.0.1"
 
 # Rows and outcomes take some kilobytes each, and what does not fit goes to a disk; Ray takes 75 MB at least.
@@ -63,13 +63,15 @@ def connected(address: str | None) -> Iterator[None]:
             yield
             return
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_environment(_ALONE if address is None else _QUIET))
             handlers = {number: signal.getsignal(number) for number in _signals()}
             try:
                 if address is None:
                     folder = stack.enter_context(_folder())
                     _start(folder)
                 else:
-                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                    with runtime.quiet():
+                        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, RuntimeError, ValueError) as error:
                 ray.shutdown()
                 what = "Ray does not start" if address is None else f"address: no cluster at {address}"
@@ -99,7 +101,7 @@ def _start(folder: str) -> None:
 
     before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
-        with _environment(_ALONE):
+        with runtime.quiet():  # it says that it says nothing
             ray.init(
                 address="local",
                 include_dashboard=False,
@@ -143,6 +145,7 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Keeps Ray's own lines off the terminal, and its progress bars."""
     from ray.data import DataContext
+    from ray.util.annotations import RayDeprecationWarning
 
     context = DataContext.get_current()
     shown, context.enable_progress_bars = context.enable_progress_bars, False
@@ -152,8 +155,8 @@ def _quiet() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
-            if not sys.warnoptions:
-                warnings.filterwarnings("ignore", module="ray")
+            # The names of options that are to change with 2.64; setup.cfg has the versions below.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
             yield
     finally:
         context.enable_progress_bars = shown

@@ -25,6 +25,7 @@ class Plan:
     cpus: float  # of each
     gpus: int  # of each
     memory: float  # bytes that each may take; 0 where a worker plans for the machine it is on
+    at_once: int = 1  # pictures that each has at a time, which are painted elsewhere
 
     def threads(self) -> int:
         """Returns how many threads an operation of TensorFlow's has; 0 for as many as it likes."""
@@ -32,7 +33,10 @@ class Plan:
 
     def told(self) -> str:
         """Returns the plan for a person."""
-        at_once = f"{self.actors} pictures at a time" if self.actors > 1 else "one picture at a time"
+        count = self.actors * self.at_once
+        at_once = f"{count} pictures at a time" if count > 1 else "one picture at a time"
+        if self.at_once > 1:
+            return at_once
         share = f"{self.cpus:g} core{'s' * (self.cpus != 1)}"
         if self.gpus:
             share = f"a GPU and {share}"
@@ -85,7 +89,8 @@ def _of_so_many(nodes: Sequence[Mapping[str, float]], needed: float, actors: int
     """Returns the plan for a number of pictures at a time, which share the cores."""
     cores = sum(node["CPU"] for node in nodes)
     fits = sum(_fitting(node, needed) for node in nodes) >= actors
-    return Plan(actors, max(1, int(cores / actors)), 0, needed if fits else 0.0)
+    cpus = cores / actors if actors > cores else int(cores / actors)
+    return Plan(actors, cpus, 0, needed if fits else 0.0)
 
 
 def _fitting(node: Mapping[str, float], needed: float) -> int:
@@ -96,6 +101,8 @@ def _fitting(node: Mapping[str, float], needed: float) -> int:
 
 def alone(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> Plan:
     """Returns the plan with one picture at a time on each machine, which then has all of it."""
+    if plan.at_once > 1:
+        return plan
     able = [node for node in nodes if node.get("CPU", 0) >= plan.cpus and node.get("GPU", 0) >= plan.gpus]
     cpus = min((node["CPU"] for node in able), default=plan.cpus)
     gpus = int(min(node.get("GPU", 0) for node in able)) if plan.gpus and able else plan.gpus

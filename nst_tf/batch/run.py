@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nst_tf.batch import cluster, outcomes, painting, plan, report, rows, storage, tries
+from nst_tf.batch import cluster, outcomes, painting, plan, report, rows, servers, storage, tries
 from nst_tf.batch.cluster import BatchError as BatchError
 from nst_tf.config import config as configs
 from nst_tf.config import layers as vgg_layers
@@ -37,7 +37,8 @@ class Options:
         overwrite: Whether files that exist, and are not what the batch makes, are replaced.
         bit_depth: Bits a channel of the pictures.
         checkpoint_every: Seconds between two checkpoints; None for the usual, 0 for none.
-        make_engine: () -> what paints; None for this program. It is called in the workers.
+        access: To model servers, which then paint; None for this program, in the workers.
+        make_engine: () -> what else paints, called in the workers: for tests, and for programs of one's own.
     """
 
     folder: str
@@ -47,6 +48,7 @@ class Options:
     overwrite: bool = False
     bit_depth: int = 8
     checkpoint_every: float | None = None
+    access: servers.Access | None = None
     make_engine: Callable[[], painting.Engine] | None = None
 
 
@@ -58,7 +60,9 @@ def check(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) 
     """
     cluster.load()
     rows.check(planned, chosen, options.bit_depth)
-    if options.make_engine is not None:
+    if options.access is not None:
+        servers.check(planned, chosen, options.access)
+    if options.access or options.make_engine:
         return chosen
     found = {}
     for config in _distinct(planned, chosen):
@@ -116,62 +120,71 @@ def _outcomes(
     tell: Callable[[str], object],
 ) -> Iterator[outcomes.Outcome]:
     """Yields what comes of rows: first of those that can be painted side by side, then of the others."""
-    left = tries.left(folder)
-    is_left = [tries.Marker(folder, row.output).path in left for row in planned]
-    first = [row for row, alone in zip(planned, is_left, strict=True) if not alone]
-    last = [row for row, alone in zip(planned, is_left, strict=True) if alone]
-    job = painting.Job(
-        chosen=chosen,
-        folder=folder,
-        run=secrets.token_hex(8),
-        make_engine=_no_engine,
-        overwrite=options.overwrite,
-        bit_depth=options.bit_depth,
-        checkpoint_every=options.checkpoint_every,
-    )
+    first, last = _parted(planned, folder)
+    onednn = all(config.network.convolution != "direct" for config in _distinct(planned, chosen))
     with cluster.connected(options.address):
         workers = _plan(planned, chosen, options)
         tell(workers.told())
-        engine = functools.partial(_engine, options, _onednn(planned, chosen))
+        job = painting.Job(
+            chosen=chosen,
+            folder=folder,
+            run=secrets.token_hex(8),
+            make_engine=_engine(options, onednn, workers),
+            overwrite=options.overwrite,
+            bit_depth=options.bit_depth,
+            checkpoint_every=options.checkpoint_every,
+        )
         numbered = {row.number: row for row in planned}
-        for outcome in _mapped(first, dataclasses.replace(job, make_engine=engine(workers)), workers):
+        for outcome in _mapped(first, job, workers):
             if outcome.status == painting.POSTPONED:
                 last.append(numbered[outcome.number])
             else:
                 yield outcome
         if last:
             one = plan.alone(workers, cluster.machines())
-            tell(f"{len(last)} that an earlier try was interrupted in: {one.told()}")
-            job = dataclasses.replace(job, make_engine=engine(one), alone=True)
+            tell(f"{len(last)} left by tries that were cut short: {one.told()}")
+            job = dataclasses.replace(job, make_engine=_engine(options, onednn, one), alone=True)
             yield from _mapped(last, job, one)
 
 
-def _no_engine() -> painting.Engine:
-    """Stands for an engine until the plan is made."""
-    raise NotImplementedError
+def _parted(planned: Sequence[rows.Row], folder: str) -> tuple[list[rows.Row], list[rows.Row]]:
+    """Returns rows without and with a try that an earlier batch left in its midst.
 
-
-def _onednn(planned: Sequence[rows.Row], chosen: rows.Settings) -> bool:
-    """Returns whether TensorFlow may compute by oneDNN: Keras' own convolutions are slower by it."""
-    return all(config.network.convolution != "direct" for config in _distinct(planned, chosen))
+    The latter may have ended that batch: they come last, so that the others are there by then.
+    """
+    if not (left := tries.left(folder)):
+        return list(planned), []
+    parts: tuple[list[rows.Row], list[rows.Row]] = [], []
+    for row in planned:
+        parts[tries.Marker(folder, row.output).path in left].append(row)
+    return parts
 
 
 def _engine(options: Options, onednn: bool, workers: plan.Plan) -> Callable[[], painting.Engine]:
-    """Returns what makes the engine of a worker."""
-    if options.make_engine is not None:
-        return options.make_engine
+    """Returns what makes the engine of a worker.
+
+    Args:
+        options: Of the batch.
+        onednn: Whether TensorFlow may compute by oneDNN, by which Keras' own convolutions are slower.
+        workers: The plan.
+    """
+    if other := options.access or options.make_engine:
+        return other
     return functools.partial(painting.Local, workers.threads(), workers.memory or None, onednn)
 
 
 def _plan(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) -> plan.Plan:
     """Returns the plan for the machines that there are."""
-    nodes, needed = cluster.machines(), 0.0
+    most = len(planned)
+    if options.access is not None:
+        at_once = options.actors or servers.AT_ONCE * len(options.access.addresses)
+        return plan.Plan(1, 1, 0, 0.0, at_once=min(at_once, most))
+    needed = 0.0
     if options.make_engine is None:
-        ray = cluster.load()
-        # In a process of its own, which loads TensorFlow and ends: this one needs none.
-        measure = ray.remote(num_cpus=1, max_calls=1)(plan.needed_memory)
-        needed = ray.get(measure.remote(_distinct(planned, chosen)))
-    return plan.make(nodes, needed, min(options.actors, len(planned)), len(planned))
+        # In a process of its own, which loads TensorFlow and ends: this one has no use for it.
+        measure = cluster.load().remote(num_cpus=1, max_calls=1)(plan.needed_memory)
+        needed = cluster.load().get(measure.remote(_distinct(planned, chosen)))
+    return plan.make(cluster.machines(), needed, options.actors, most)
 
 
 def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) -> Iterator[outcomes.Outcome]:
@@ -184,12 +197,16 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
         return
     ray = cluster.load()
     items = [{painting.ROW: row.to_json()} for row in planned]
-    count = min(workers.actors, len(items))
     mapped = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         painting.Worker,
         fn_constructor_args=(job,),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=_IN_FLIGHT),
+        compute=ray.data.ActorPoolStrategy(
+            size=min(workers.actors, len(items)),
+            max_tasks_in_flight_per_actor=_IN_FLIGHT * workers.at_once,
+            max_concurrent_calls_per_actor=workers.at_once,
+            enable_true_multi_threading=workers.at_once > 1,
+        ),
         max_restarts=_MOST_RESTARTS,
         max_task_retries=_MOST_RETRIES,
         **plan.resources(workers),

@@ -21,22 +21,9 @@ if typing.TYPE_CHECKING:
 
 # What is taken from a folder: the extensions of the formats that `pictures` reads.
 _PICTURES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".ppm",
-        ".pgm",
-    ]
-    + [".pbm", ".psd", ".qoi", ".tga", ".heic", ".heif"]
+    f".{name}"
+    for names in ("jpg jpeg png webp tif tiff bmp gif avif", "jp2 j2k ppm pgm pbm psd qoi tga heic heif")
+    for name in names.split()
 )
 
 # Stores whose files appear once they are whole: objects, put in one request or in parts that are joined at

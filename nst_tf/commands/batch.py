@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
     from nst_tf.batch.outcomes import Outcome
     from nst_tf.batch.rows import Common
     from nst_tf.batch.run import Options
+    from nst_tf.batch.servers import Access
 
 INTRODUCTION = """Paints many pictures, on this machine or on a cluster, and goes on where it was interrupted.
 
@@ -181,6 +182,7 @@ def _options(values: flags.FlagValues) -> "Options":
     from nst_tf.batch import run
 
     return run.Options(
+        access=_servers(values),
         folder=values["output"].value,
         address=values["address"].value,
         actors=values["actors"].value or 0,
@@ -188,4 +190,26 @@ def _options(values: flags.FlagValues) -> "Options":
         overwrite=values["overwrite"].value,
         bit_depth=values["bit_depth"].value,
         checkpoint_every=values["checkpoint_every"].value,
+    )
+
+
+def _servers(values: flags.FlagValues) -> "Access | None":
+    """Returns how model servers are asked; None where none are.
+
+    Raises:
+        InputError: A flag about them is wrong, or there without them.
+    """
+    addresses = [each for text in values["server"].value or () for each in text.split(",") if each]
+    if not addresses:
+        run_flags.refuse(values, [name for name in _SERVERS if name != "server"], "without --server")
+        return None
+    from nst_tf.batch import servers
+    from nst_tf.serving import access, client
+
+    return servers.Access(
+        addresses=tuple(addresses),
+        model=values["model"].value,
+        timeout_s=client.TIMEOUT_S if values["timeout_s"].value is None else values["timeout_s"].value,
+        headers=access.headers_from_environment(values["header"].value or ()),
+        ca_file=values["ca_file"].value,
     )
