@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-import shutil
+import pathlib
 import signal
 import tempfile
 import typing
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 from nst_tf import errors, runtime
+from nst_tf.io import files
 
 if typing.TYPE_CHECKING:
     import types
@@ -120,11 +121,10 @@ def _start(folder: str) -> None:
 @contextlib.contextmanager
 def _folder() -> Iterator[str]:
     """Makes a folder for Ray's sockets and logs, which takes them along when it goes."""
-    folder = tempfile.mkdtemp(prefix="nst_tf-")  # short: a socket's path has 107 bytes at most
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    # A short path: that of a socket in it has some 100 bytes at most, and macOS' own folder half of them.
+    parent = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+    with files.temporary_folder(pathlib.Path(parent)) as folder:
+        yield str(folder)
 
 
 @contextlib.contextmanager
