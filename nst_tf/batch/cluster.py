@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import signal
+import socket
 import tempfile
 import typing
 import warnings
@@ -21,6 +22,9 @@ if typing.TYPE_CHECKING:
 _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
 _ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _LOOPBACK = "127.0.0.1"
+
+# Seconds in which a machine is reached, if at all: a packet that was lost is sent again after 1 and 3.
+_REACHED_S = 5.0
 
 # Rows and outcomes take some kilobytes each, and what does not fit goes to a disk; Ray takes 75 MB at least.
 _STORE_BYTES = 2**28
@@ -71,6 +75,7 @@ def connected(address: str | None) -> Iterator[None]:
                     folder = stack.enter_context(_folder())
                     _start(folder)
                 else:
+                    _reach(address)
                     with runtime.quiet():
                         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (OSError, RuntimeError, ValueError) as error:
@@ -81,6 +86,17 @@ def connected(address: str | None) -> Iterator[None]:
             for number, handler in handlers.items():  # Ray has put its own in their place
                 signal.signal(number, handler)
             yield
+
+
+def _reach(address: str) -> None:
+    """Finds out whether anything is at an address: Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing is.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
 
 
 def _signals() -> Sequence[signal.Signals]:

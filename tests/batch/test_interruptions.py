@@ -1,4 +1,4 @@
-"""Batches that are killed, lose a machine, or paint for long: slow, since each starts Ray and TensorFlow anew."""
+"""Batches that are killed, lose a machine, or paint for long: slow, for each starts Ray and TensorFlow."""
 
 import collections
 import filecmp
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def _written():
-    return [path for path in pathlib.Path("painted").glob("*.png")]
+    return list(pathlib.Path("painted").glob("*.png"))
 
 
 def _kill_midway(process, generator):
@@ -50,7 +50,7 @@ def _kill_midway(process, generator):
     was_running = process.poll() is None
     process.kill()
     process.wait()
-    gone, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive, "Ray's processes end with the command's"
     return was_running
 
