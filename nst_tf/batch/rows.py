@@ -113,22 +113,16 @@ class Settings:
         Raises:
             InputError: No file can have the name of one.
         """
-        made = dict(overrides)
-        if isinstance(base, str) and (named := os.environ.get(presets.WEIGHTS_VARIABLE)):
-            made = {"weights": named} | made
-        for name, known in ((_WEIGHTS, settings.WEIGHTS), (_INIT, settings.INITS)):
-            if name in made and made[name] not in known:
-                made[name] = storage.absolute(os.fspath(made[name]), name)
-        return cls(base, made)
+        return cls(base, _with_absolute(overrides, ""))
 
     def with_weights(self, found: Mapping[str, str]) -> "Settings":
-        """Returns the settings with other names of weights: "auto" would ask for them in each worker.
+        """Returns the settings with weights that no worker has to look for, whatever its environment says.
 
         Args:
-            found: {name: what it came to}.
+            found: {name of weights: what it came to}.
         """
         named = presets.get(self.base, **self.overrides).network.weights
-        return Settings(self.base, {**self.overrides, _WEIGHTS: found.get(named, named)})
+        return Settings.of(self.base, {**self.overrides, _WEIGHTS: found.get(named, named)})
 
     def changed(self, row: Row) -> dict[str, Any]:
         """Returns {setting: value} of those that were named, by the batch or by the row."""
@@ -267,10 +261,16 @@ def _absolute(fields: Mapping[str, Any], folder: str) -> dict[str, Any]:
             made[name] = storage.absolute(fields[name], name, folder)
     for name in _SEVERAL & set(fields):
         made[name] = tuple(_picture_or_color(each, name, folder) for each in fields[name])
-    own = dict(fields["own"])
-    if own.get(_INIT, "noise") not in settings.INITS:
-        own[_INIT] = storage.absolute(str(own[_INIT]), _INIT, folder)
-    return {**made, "own": own}
+    return {**made, "own": _with_absolute(fields["own"], folder)}
+
+
+def _with_absolute(overrides: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Returns settings of which those that name files have absolute paths."""
+    made = dict(overrides)
+    for name, known in ((_WEIGHTS, settings.WEIGHTS), (_INIT, settings.INITS)):
+        if name in made and made[name] not in known:
+            made[name] = storage.absolute(_path(name, made[name]), name, folder)
+    return made
 
 
 def _picture_or_color(text: str, name: str, folder: str) -> str:

@@ -190,7 +190,7 @@ def test_what_is_checked_before_anything_is_painted(case):
 
 def test_settings_mean_the_same_in_another_folder(folder, monkeypatch):
     monkeypatch.setenv("NST_TF_WEIGHTS", "w.npz")
-    chosen = rows.Settings.of("gram", {"init": "start.png"})
+    chosen = rows.Settings.of("gram", {"init": "start.png"}).with_weights({})
     (row,) = rows.plan(["photos/b.jpg"], _common())
     monkeypatch.delenv("NST_TF_WEIGHTS")
     config = chosen.config(row)
