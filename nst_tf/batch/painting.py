@@ -386,7 +386,7 @@ class Local:
             onednn: Whether TensorFlow may compute by oneDNN where it does not unasked.
         """
         if threads:
-            os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+            os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # what a person has set stays
         runtime.prepare_memory()
         if onednn:
             runtime.use_onednn()

@@ -1,5 +1,6 @@
 """A batch: rows -> workers on Ray -> outcomes -> a report. Scheduling and retrying are Ray's."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -75,7 +76,8 @@ def check(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) 
 
 def _distinct(planned: Iterable[rows.Row], chosen: rows.Settings) -> list[configs.Config]:
     """Returns the configs of rows, each once."""
-    own = {str(sorted(row.own.items(), key=str)): row for row in planned}
+    # A seed makes neither another network nor another size, and each row may have its own.
+    own = {str(sorted(item for item in row.own.items() if item[0] != "seed")): row for row in planned}
     return list(dict.fromkeys(chosen.config(row) for row in own.values()))
 
 
@@ -99,15 +101,21 @@ def paint(
         BatchError: The workers do not start or keep dying, or more pictures failed than are allowed.
         OSError: The report cannot be written.
     """
-    folder = storage.absolute(options.folder, "output")
+    folder, run = storage.absolute(options.folder, "output"), secrets.token_hex(8)
     made, failed = report.Report(folder, len(planned)), 0
     try:
-        for outcome in _outcomes(planned, chosen, options, folder, tell):
-            made.add(outcome)
-            on_outcome(outcome)
-            failed += outcome.status == "failed"
-            if options.max_failures is not None and failed > options.max_failures:
-                raise BatchError(f"{failed} pictures failed, more than --max_failures={options.max_failures}")
+        with contextlib.closing(_outcomes(planned, chosen, options, folder, run, tell)) as found:
+            for outcome in found:
+                made.add(outcome)
+                on_outcome(outcome)
+                failed += outcome.status == "failed"
+                if options.max_failures is not None and failed > options.max_failures:
+                    raise BatchError(
+                        f"{failed} pictures failed, more than --max_failures={options.max_failures}"
+                    )
+    except KeyboardInterrupt:
+        tries.forget(folder, run)  # which no picture is to blame for
+        raise
     finally:
         made.write(lambda name, contents: storage.write(storage.joined(folder, name), contents))
 
@@ -117,6 +125,7 @@ def _outcomes(
     chosen: rows.Settings,
     options: Options,
     folder: str,
+    run: str,
     tell: Callable[[str], object],
 ) -> Iterator[outcomes.Outcome]:
     """Yields what comes of rows: first of those that can be painted side by side, then of the others."""
@@ -128,7 +137,7 @@ def _outcomes(
         job = painting.Job(
             chosen=chosen,
             folder=folder,
-            run=secrets.token_hex(8),
+            run=run,
             make_engine=_engine(options, onednn, workers),
             overwrite=options.overwrite,
             bit_depth=options.bit_depth,
@@ -143,7 +152,9 @@ def _outcomes(
         if last:
             one = plan.alone(workers, cluster.machines())
             tell(f"{len(last)} left by tries that were cut short: {one.told()}")
-            job = dataclasses.replace(job, make_engine=_engine(options, onednn, one), alone=True)
+            # As many threads as the others had: their number decides the last bits.
+            engine = _engine(options, onednn, dataclasses.replace(workers, memory=0.0))
+            job = dataclasses.replace(job, make_engine=engine, alone=True)
             yield from _mapped(last, job, one)
 
 
@@ -215,7 +226,7 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
         for batch in mapped.iter_batches(batch_size=None, prefetch_batches=0):
             for text, thumbnail in zip(batch[painting.OUTCOME], batch[painting.THUMBNAIL], strict=True):
                 yield painting.to_outcome(text, thumbnail)
-    except ray.exceptions.RayError as error:
+    except Exception as error:  # Ray's, whatever it is: what rows do raises nothing
         raise BatchError(f"the workers could not go on: {_last_line(error)}") from None
 
 
@@ -225,9 +236,9 @@ def _last_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def failures_of(options: Options) -> str:
-    """Returns where the list of failures is."""
-    return storage.joined(options.folder, outcomes.FAILURES)
+def beside(options: Options) -> tuple[str, str]:
+    """Returns where the report and the list of failures are."""
+    return storage.joined(options.folder, report.NAME), storage.joined(options.folder, outcomes.FAILURES)
 
 
 def stylize_all(
@@ -242,6 +253,7 @@ def stylize_all(
     max_failures: int | None = None,
     overwrite: bool = False,
     bit_depth: int = 8,
+    server: str | Sequence[str] = (),
     on_outcome: Callable[[outcomes.Outcome], object] | None = None,
     **overrides: Any,
 ) -> list[outcomes.Outcome]:
@@ -258,6 +270,7 @@ def stylize_all(
         max_failures: Likewise.
         overwrite: Likewise.
         bit_depth: Likewise.
+        server: A model server's address, or several, which then paint: see `nst_tf.client`.
         on_outcome: Called with what came of each picture, as it comes.
         **overrides: Settings to replace, as for `stylize`.
 
@@ -272,8 +285,10 @@ def stylize_all(
     common = rows.Common(output=os.fspath(output), names=names, styles=[os.fspath(each) for each in styles])
     records = [each if isinstance(each, Mapping) else {"content": each} for each in pictures]
     planned = rows.of_records(records, common)
+    addresses = (server,) if isinstance(server, str) else tuple(server)
     options = Options(
         folder=common.output,
+        access=servers.Access(addresses=addresses) if addresses else None,
         address=address,
         actors=actors,
         max_failures=max_failures,

@@ -4,6 +4,7 @@ A marker is a small file of the outputs' store. It is removed once something has
 is there was left by a process that ended in the midst of it.
 """
 
+import contextlib
 import dataclasses
 import enum
 import hashlib
@@ -53,6 +54,13 @@ class Marker:
         digest = hashlib.sha256(output.encode("utf-8", "surrogateescape")).hexdigest()
         self.path = storage.joined(storage.joined(folder, FOLDER), f"{digest[:32]}.json")
 
+    @classmethod
+    def at(cls, path: str) -> "Marker":
+        """Returns the marker that a path is of."""
+        made = cls.__new__(cls)
+        made.path = path
+        return made
+
     def read(self) -> Try | None:
         """Returns the try that was begun last; None if something has come of it."""
         if not storage.exists(self.path):
@@ -82,6 +90,16 @@ class Marker:
 def left(folder: str) -> frozenset[str]:
     """Returns the paths of the markers that earlier batches have left in a folder of outputs."""
     return frozenset(storage.names(storage.joined(folder, FOLDER)))
+
+
+def forget(folder: str, run: str) -> None:
+    """Removes the markers of a batch from a folder of outputs."""
+    for path in left(folder):
+        marker = Marker.at(path)
+        begun = marker.read()
+        if begun is not None and begun.run == run:
+            with contextlib.suppress(OSError):
+                marker.remove()
 
 
 def decide(before: Try | None, run: str, is_alive: Callable[[str], bool], alone: bool) -> Way:

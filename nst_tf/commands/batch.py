@@ -156,8 +156,10 @@ def _batch(values: flags.FlagValues) -> int:
         return terminal.EXIT_FAILED
     finally:
         shown.end()
+    page, failures = run.beside(options)
+    terminal.say(page)
     if failed:
-        terminal.complain(_NAME, f"{failed} of {len(planned)} pictures failed: {run.failures_of(options)}")
+        terminal.complain(_NAME, f"{failed} of {len(planned)} pictures failed: {failures}")
     return terminal.EXIT_FAILED if failed else 0
 
 

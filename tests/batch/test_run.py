@@ -90,6 +90,20 @@ def test_a_batch_ends_after_so_many_failures(folder):
     assert len(pathlib.Path("painted/failed.jsonl").read_text().splitlines()) == 3
 
 
+def test_workers_that_are_killed_too_often(folder, monkeypatch):
+    """The batch ends; the next one begins with those that killed none, and comes to its end."""
+    batches.write_photographs(folder / "photos", 6)
+    _rename({f"photo{number:02d}": f"a-kills-always{number}" for number in range(3)})
+    monkeypatch.setattr(run, "_MOST_RESTARTS", 1)
+    with pytest.raises(cluster.BatchError, match="the workers could not go on"):
+        _batch(actors=1)
+    monkeypatch.setattr(run, "_MOST_RESTARTS", 20)
+    counts, found, _ = _batch(actors=1)
+    of_others = [each.status for each in found if "kills" not in each.content]
+    assert set(of_others) <= {"done", "skipped"}
+    assert counts["failed"] == 3
+
+
 def test_in_python(folder):
     batches.write_photographs(folder / "photos", 2)
     wanted = [{"content": "photos/photo01.png", "output": "b.png", "color": "only"}, "photos/photo00.png"]

@@ -43,6 +43,13 @@ def test_a_marker(folder, tmp_path):
     assert (marker.read(), tries.left(folder)) == (None, frozenset())
 
 
+def test_what_a_batch_forgets(tmp_path):
+    for name, run in (("a.png", "now"), ("b.png", "before")):
+        tries.Marker(str(tmp_path), name).write(tries.Try(run, HERE, 1))
+    tries.forget(str(tmp_path), "now")
+    assert tries.left(str(tmp_path)) == {tries.Marker(str(tmp_path), "b.png").path}
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"run": 1}'])
 def test_a_marker_cut_short_is_of_a_batch_before(text, tmp_path):
     marker = tries.Marker(str(tmp_path), "a.png")
