@@ -328,9 +328,7 @@ class _Run:
         """Returns an error that says, too, that the run can go on, where it left a checkpoint."""
         if self._kept is None or not os.path.exists(self._kept.path):
             return error
-        return errors.InputError(
-            f"{error}; {self._kept.path} is kept, and the run may go on with another tile"
-        )
+        return type(error)(f"{error}; {self._kept.path} is kept, and the run may go on with another tile")
 
     def _begin(self, name: str, callback: Callback) -> Collection[int]:
         """Has a callback begin; returns the steps that it wants to be told of."""

@@ -16,6 +16,10 @@ class InputError(ValueError):
         super().__init__(shortened(r"\n".join(message.splitlines())))  # a file's name may have line breaks
 
 
+class OutOfMemoryError(InputError):
+    """A run needs more memory than it may take, or found less than it was planned with."""
+
+
 # Far more characters than a message of one line needs.
 _LONGEST_MESSAGE = 2000
 

@@ -13,7 +13,7 @@ import pathlib
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -27,10 +27,6 @@ if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import Progress
 
 Settings = Mapping[str, str]
-
-# Settings that a run itself resolves, by the machine and by what pictures there are: a manifest has what came
-# of them. What was asked for is in the name of the picture that is kept.
-_RESOLVED = frozenset({"weights", "precision", "convolution", "tile", "history", "history_precision", "init"})
 
 # Enough of a settings' text in a file's name to be recognised, and of a digest to tell names apart.
 _NAME_LENGTH, _DIGEST_LENGTH = 80, 10
@@ -311,19 +307,11 @@ def _find_out(cell: Cell, seen: _Seen) -> _Wanted:
 def _agrees(path: pathlib.Path, wanted: _Wanted) -> bool:
     """Returns whether a picture is there and the manifest in it says that it is what is wanted."""
     try:
-        found: dict[str, Any] = manifest.read(path)
-        kept = manifest.to_config(found, path)
+        found = manifest.read(path)
         pictures.read(path)
     except errors.InputError:
         return False
-    before, now = kept.to_settings(), wanted.config.to_settings()
-    hashes = {name: entry.get("sha256") for name, entry in found.get("inputs", {}).items()}
-    return (
-        kept.preset == wanted.config.preset
-        and all(before[name] == now[name] for name in now if name not in _RESOLVED)
-        and hashes == wanted.inputs
-        and found.get("weights", {}).get("sha256") == wanted.weights
-    )
+    return manifest.agrees(found, wanted.config, wanted.inputs, wanted.weights)
 
 
 class Shown(NamedTuple):

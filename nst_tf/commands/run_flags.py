@@ -85,10 +85,16 @@ OF_ONE_RUN = ("bit_depth", "trace", "checkpoint_every", "resume", *_SHOWING)
 _MOST_NAMES_LISTED = 10
 
 
-def define(values: flags.FlagValues) -> None:
-    """Defines the flags of inputs and outputs, then one for every setting."""
+def define(values: flags.FlagValues, without: Collection[str] = ()) -> None:
+    """Defines the flags of inputs and outputs, then one for every setting.
+
+    Args:
+        values: Where to.
+        without: Flags that name one file, which the command defines itself or has not.
+    """
     for name, text in _SINGLE.items():
-        flags.DEFINE_string(name, None, text, flag_values=values)
+        if name not in without:
+            flags.DEFINE_string(name, None, text, flag_values=values)
     for name, text in _SEVERAL.items():
         flags.DEFINE_multi_string(name, None, text, flag_values=values)
     for name, text in SCALE_SETTINGS.items():
@@ -248,10 +254,7 @@ def to_run(values: flags.FlagValues, *, preset: str | None = None, either: bool 
     from nst_tf.io import inputs
 
     changes, repeated = overrides(values), _repeated(values)
-    base: str | Config = preset if preset and not values["preset"].present else values["preset"].value
-    if repeated is not None:
-        base = _repeated_config(values, repeated)
-    config = presets.get(base, **changes)
+    config = presets.get(_base(values, repeated, preset), **changes)
     _check_files_named(values, config, either)
     output = to_path(values, "output")
     assert output is not None  # as was checked
@@ -269,6 +272,22 @@ def to_run(values: flags.FlagValues, *, preset: str | None = None, either: bool 
     )
     config = inputs.with_start(config, pictures, changes)
     return Run(pictures, config, changes, output, beside, repeated)
+
+
+def to_base(values: flags.FlagValues) -> str | Config:
+    """Returns what the settings that were given replace settings of: a preset, or what --config names.
+
+    Raises:
+        InputError: That cannot be used.
+    """
+    return _base(values, _repeated(values), None)
+
+
+def _base(values: flags.FlagValues, repeated: Mapping[str, Any] | None, preset: str | None) -> str | Config:
+    if repeated is not None:
+        return _repeated_config(values, repeated)
+    named: str = values["preset"].value
+    return preset if preset and not values["preset"].present else named
 
 
 def _repeated(values: flags.FlagValues) -> dict[str, Any] | None:

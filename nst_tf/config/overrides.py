@@ -79,6 +79,38 @@ def apply_overrides(chosen: Config, overrides: Mapping[str, Any]) -> Config:
     return chosen.replace(**replaced)
 
 
+def typed(name: str, text: str) -> Any:
+    """Returns the value of a setting from its text, as a flag has it: lists with commas.
+
+    Args:
+        name: Of the setting, or from `SCALE_SETTINGS`.
+        text: As typed.
+
+    Raises:
+        InputError: There is no such setting, or the text is no value of its type.
+    """
+    if name in SCALE_SETTINGS:
+        return _typed(name, float, text)
+    if name not in settings.SETTINGS:
+        raise errors.unknown_name("setting", name, [*settings.SETTINGS, *SCALE_SETTINGS])
+    field = settings.SETTINGS[name]
+    kind = settings.element_type(field)
+    if settings.is_list(field):
+        return tuple(_typed(name, kind, part.strip()) for part in text.split(",")) if text else ()
+    return _typed(name, kind, text)
+
+
+_TRUTHS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+_KINDS: Mapping[type, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _typed(name: str, kind: type, text: str) -> Any:
+    try:
+        return _TRUTHS[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise errors.InputError(f"{name}: {text!r}; allowed: {_KINDS[kind]}") from None
+
+
 def _statistic_weights(chosen: Config, statistic: Any) -> dict[str, Any]:
     """Returns the weights with which another statistic suits a config; none for its own and in other units.
 

@@ -193,7 +193,7 @@ def fit(
         way_out = f"--size={largest}"
         if not _fits_at_all(lambda: fits({"size": largest}, counted)):
             least = correction * estimate(candidate, precision, last._replace(height=1, width=1), []) / 1e9
-            raise errors.InputError(
+            raise errors.OutOfMemoryError(
                 f"memory: TensorFlow and the network alone take about {least:.1f} GB, of which"
                 f" {limit / 1e9:.1f} GB may be taken ({_why(config)}); allow more"
             )
@@ -203,7 +203,7 @@ def fit(
             f"{name}: {width} x {height} pixels at once have more features than TensorFlow can count;"
             f" allowed: {'--tile=auto, or ' if _tiles(config) else ''}up to {way_out}"
         )
-    raise errors.InputError(
+    raise errors.OutOfMemoryError(
         f"{name}: {width} x {height} pixels need about {needed / 1e9:.1f} GB of memory, of which"
         f" {limit / 1e9:.1f} GB may be taken ({_why(config)}); the largest {name} that fits is {way_out}"
     )
@@ -300,7 +300,7 @@ class Plan:
         return _needs().kept if self._is_kept else 1.0
 
 
-def exhausted(config: Config, scale: Scale) -> errors.InputError:
+def exhausted(config: Config, scale: Scale) -> errors.OutOfMemoryError:
     """Returns the error for a run whose memory did not suffice after all, as on a GPU that others use too.
 
     Args:
@@ -314,9 +314,20 @@ def exhausted(config: Config, scale: Scale) -> errors.InputError:
     ]
     whole = "at once" if not config.memory.tile.isdecimal() else f"in parts of {config.memory.tile} pixels"
     way_out = f"--tile={smaller[0]} or a smaller --size" if smaller else "a smaller --size"
-    return errors.InputError(
+    return errors.OutOfMemoryError(
         f"tile: {scale.width} x {scale.height} pixels do not fit into memory {whole}; allowed: {way_out}"
     )
+
+
+def with_smaller_tiles(config: Config, size: tuple[int, int]) -> Config:
+    """Returns the config with the smallest tiles, for a run that took more memory than was planned.
+
+    Args:
+        config: Of the run.
+        size: Height and width of the result; where that is no larger than a tile, the config stays.
+    """
+    smallest = _TILES[-1]
+    return config.replace(tile=str(smallest)) if _tiles(config) and max(size) > smallest else config
 
 
 def can_be_kept(config: Config, precision: str, inputs: Inputs, first_scale: int = 0) -> bool:
@@ -561,8 +572,23 @@ def allowed(config: Config, own: float | None = None) -> float:
     total, in_gpu = runtime.gpu_memory_bytes(), runtime.gpu_memory_in_use()
     if total is not None and in_gpu is not None:
         return (0.0 if own is None else own) + _FREE_SHARE * (total - in_gpu[0])
+    if _share is not None:
+        return min(_share, in_use() + _FREE_SHARE * free_memory.free_memory())
     own = min(_LOADED, in_use()) if own is None else own
     return own + _FREE_SHARE * free_memory.free_memory()
+
+
+# The most that a run of this process may take; None where there is no such limit.
+_share: float | None = None
+
+
+def set_share(share: float | None) -> None:
+    """Has each run take at most so many bytes, in a process that paints beside others and does nothing else.
+
+    What such a process holds from earlier runs is memory for the next one.
+    """
+    global _share
+    _share = share
 
 
 def in_use() -> float:

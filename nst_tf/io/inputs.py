@@ -105,6 +105,15 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
     Raises:
         InputError: A name is empty, or no file can have it.
     """
+    return [name if name.startswith("#") else path_of.typed(name, flag) for name in names(flag, values)]
+
+
+def names(flag: str, values: Sequence[str]) -> list[str]:
+    """Returns the names behind a flag that was given several times or with commas, as typed.
+
+    Raises:
+        InputError: One is empty.
+    """
     if list(values) == [""]:  # a flag with nothing behind it
         return []
     named: list[str] = []
@@ -114,7 +123,7 @@ def listed(flag: str, values: Sequence[str]) -> list[typing.Any]:
         if not all(parts):
             raise errors.InputError(f"{flag}: {value!r} has an empty name; write names with commas between")
         named += parts
-    return [name if name.startswith("#") else path_of.typed(name, flag) for name in named]
+    return named
 
 
 def init_path(config: Config) -> pathlib.Path | None:

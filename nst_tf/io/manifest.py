@@ -100,7 +100,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise errors.InputError(f"config: {path} is not an ordinary file; name another")  # a pipe would block
     is_alone = path.suffix.lower() == pictures.MANIFEST_SUFFIX
-    text = _text_of_file(path) if is_alone else pictures.read_text(path, "config") or ""
+    return parse(_text_of_file(path) if is_alone else pictures.read_text(path, "config") or "", path)
+
+
+def parse(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the manifest that a text is, as `read` does.
+
+    Args:
+        text: As `to_text` wrote it.
+        path: Where it was, for messages.
+
+    Raises:
+        InputError: It is none.
+    """
     try:
         manifest = json.loads(text) if len(text) <= _MOST_BYTES else None
     except (ValueError, RecursionError):  # ValueError: no JSON, or a number of more digits than Python reads
@@ -176,6 +188,39 @@ def to_config(manifest: Mapping[str, Any], path: str | os.PathLike[str]) -> conf
     # A manifest that does not speak of it is of a version that read all pictures whole.
     values.setdefault("large_inputs", "whole")
     return config.Config.from_settings(preset, values)
+
+
+# A setting that a run resolves by the machine it is on, and those that tell nothing of a picture beside its
+# last bits (`tile`) or are compared by what they came to (`weights`).
+_OPEN, _NOT_COMPARED = "auto", frozenset({"tile", "weights"})
+
+
+def agrees(
+    manifest: Mapping[str, Any], chosen: config.Config, inputs: Mapping[str, str], weights: str | None
+) -> bool:
+    """Returns whether a manifest is that of a run that is wanted.
+
+    What the run resolves by the machine it is on ("auto", a shorter history) may be anything in the manifest.
+
+    Args:
+        manifest: As `read` returned it.
+        chosen: The config of the run.
+        inputs: {input: SHA-256}.
+        weights: Their SHA-256; empty without a network, None if any will do.
+    """
+    try:
+        kept = to_config(manifest, "")
+    except errors.InputError:
+        return False
+    before, now = to_values(kept), to_values(chosen)
+    shortened = now["history_precision"] == _OPEN and before["history_precision"] == "bfloat16"
+    if shortened and before["history"] < now["history"]:
+        before["history"] = now["history"]
+    return (
+        all(before[name] == now[name] for name in now if now[name] != _OPEN and name not in _NOT_COMPARED)
+        and {name: entry.get("sha256") for name, entry in manifest["inputs"].items()} == inputs
+        and weights in (None, manifest["weights"].get("sha256", ""))
+    )
 
 
 def differences(manifest: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:

@@ -99,10 +99,10 @@ class PictureFile(os.PathLike[str]):
         self.path = samples.to_path(picture, name)
 
     @classmethod
-    def of_bytes(cls, data: bytes) -> Self:
-        """Returns a picture file that is in memory already."""
-        made = cls("the bytes given")
-        made.name, made.data = "", data
+    def of_bytes(cls, data: bytes, name: str = "") -> Self:
+        """Returns a picture file that is in memory already, with a name if it had one elsewhere."""
+        made = cls(name or "the bytes given")
+        made.name, made.data = name, data
         return made
 
     def __fspath__(self) -> str:

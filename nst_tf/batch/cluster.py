@@ -1,0 +1,185 @@
+"""Ray: this machine alone, reachable from nowhere else, or a running cluster."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import socket
+import tempfile
+import typing
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+from nst_tf import errors, runtime
+from nst_tf.io import files
+
+if typing.TYPE_CHECKING:
+    import types
+
+# What Ray reads while it runs. Its own log is nothing for a terminal, its use nothing for its makers. On this
+# machine alone: its addresses are those of the loopback interface, as on systems where it knows no clusters.
+_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
+_ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOOPBACK = "127.0.0.1"
+
+# Seconds in which a machine is reached, if at all: a packet that was lost is sent again after 1 and 3.
+_REACHED_S = 5.0
+
+# Rows and outcomes take some kilobytes each, and what does not fit goes to a disk; Ray takes 75 MB at least.
+_STORE_BYTES = 2**28
+
+
+class BatchError(RuntimeError):
+    """The batch cannot go on; the message is one line."""
+
+
+def load() -> "types.ModuleType":
+    """Returns Ray.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        with _environment(_ALONE):
+            import ray
+            import ray.data
+    except ImportError as error:
+        raise errors.InputError(
+            f"batch: Ray is missing ({errors.one_line(error)}): {runtime.install('batch')}"
+        ) from None
+    loaded: types.ModuleType = ray
+    return loaded
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Has Ray run within the block: as this process has it already, by a cluster's address, or here alone.
+
+    Args:
+        address: Of a cluster, or None.
+
+    Raises:
+        BatchError: There is no such cluster, or Ray does not start.
+    """
+    ray = load()
+    with _quiet():
+        if ray.is_initialized():
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_environment(_ALONE if address is None else _QUIET))
+            handlers = {number: signal.getsignal(number) for number in _signals()}
+            try:
+                if address is None:
+                    folder = stack.enter_context(_folder())
+                    _start(folder)
+                else:
+                    _reach(address)
+                    with runtime.quiet():
+                        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (OSError, RuntimeError, ValueError) as error:
+                ray.shutdown()
+                what = "Ray does not start" if address is None else f"address: no cluster at {address}"
+                raise BatchError(f"{what}: {errors.one_line(error)}") from None
+            stack.callback(ray.shutdown)
+            for number, handler in handlers.items():  # Ray has put its own in their place
+                signal.signal(number, handler)
+            yield
+
+
+def _reach(address: str) -> None:
+    """Finds out whether anything is at an address: Ray itself would try for minutes.
+
+    Raises:
+        OSError: Nothing is.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
+
+
+def _signals() -> Sequence[signal.Signals]:
+    """Returns the signals whose handlers are this process's to keep; none outside of its main thread."""
+    import threading
+
+    is_main = threading.current_thread() is threading.main_thread()
+    return (signal.SIGINT, signal.SIGTERM) if is_main else ()
+
+
+def _start(folder: str) -> None:
+    """Starts Ray on this machine.
+
+    Raises:
+        RuntimeError: It can be reached from elsewhere.
+    """
+    ray = load()
+    from ray._private import ray_constants
+
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        with runtime.quiet():  # it says that it says nothing
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folder,
+            )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+    at = ray.util.get_node_ip_address()
+    if at != _LOOPBACK:
+        raise RuntimeError(f"it listens on {at}, where others reach it")
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """Makes a folder for Ray's sockets and logs, which takes them along when it goes."""
+    # A short path: that of a socket in it has some 100 bytes at most, and macOS' own folder half of them.
+    parent = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+    with files.temporary_folder(pathlib.Path(parent)) as folder:
+        yield str(folder)
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Has variables of the environment within the block."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Ray's own lines off the terminal, and its progress bars."""
+    from ray.data import DataContext
+    from ray.util.annotations import RayDeprecationWarning
+
+    context = DataContext.get_current()
+    shown, context.enable_progress_bars = context.enable_progress_bars, False
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            # The names of options that are to change with 2.64; setup.cfg has the versions below.
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            yield
+    finally:
+        context.enable_progress_bars = shown
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def machines() -> list[dict[str, float]]:
+    """Returns what each machine of the cluster has: "CPU", "GPU", "memory" and other resources."""
+    return [dict(each["Resources"]) for each in load().nodes() if each["Alive"]]

@@ -1,0 +1,147 @@
+"""Batches that are killed, lose a machine, or paint for long: slow, for each starts Ray and TensorFlow."""
+
+import collections
+import filecmp
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from nst_tf.batch import cluster, rows, run
+from tests import conftest
+from tests.support import batches, command
+
+pytestmark = pytest.mark.slow
+
+FLAGS = [
+    "--content=photos",
+    "--style=sample:strokes",
+    "--output=painted",
+    "--names={content}.png",
+    *command.QUICK,
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder for a batch, found by Ray's workers too."""
+    monkeypatch.setenv("PYTHONPATH", str(conftest.ROOT))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _written():
+    return list(pathlib.Path("painted").glob("*.png"))
+
+
+def _kill_midway(process, generator):
+    """Kills a batch at a moment after it has begun with a picture; returns whether it was still running."""
+    markers, wanted = pathlib.Path("painted/.nst_tf-batch"), len(_written()) + generator.randrange(2)
+    while process.poll() is None and not (
+        markers.is_dir() and os.listdir(markers) and len(_written()) >= wanted
+    ):
+        time.sleep(0.02)
+    time.sleep(generator.random())
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    was_running = process.poll() is None
+    process.kill()
+    process.wait()
+    # Ray's agents, which paint nothing, look for a minute or two before they end.
+    _, alive = psutil.wait_procs([each for each in children if "Agent" not in each.name()], timeout=60)
+    assert not alive, "Ray's processes end with the command's"
+    return was_running
+
+
+def test_killed_ten_times(folder, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the number of threads decides the last bits
+    names = batches.write_photographs(folder / "photos", 14)
+    generator, killed = random.Random(3), 0
+    while killed < 10:
+        with subprocess.Popen(
+            command.command("batch", *FLAGS), env=command.environment(), stderr=subprocess.DEVNULL
+        ) as process:
+            killed += _kill_midway(process, generator)
+        print(f"killed {killed} times, {len(_written())} pictures are there", flush=True)
+        assert len(_written()) < len(names) or killed >= 10, "there is something left to be killed in"
+    finished = command.run(folder, "batch", *FLAGS)
+    assert finished.returncode == 0, finished.stderr
+    os.mkdir("alone")
+    inputs = [[f"--content=photos/{name}.png", f"--output=alone/{name}.png"] for name in names]
+    subprocess.run(
+        [sys.executable, "-c", "from tests.support import command; command.answer_all()"],
+        input=json.dumps([["--style=sample:strokes", *own, *command.QUICK] for own in inputs]),
+        env=command.environment(),
+        text=True,
+        check=True,
+    )
+    for name in names:
+        for file in (f"{name}.png", f"{name}.png.json"):
+            assert filecmp.cmp(f"alone/{file}", f"painted/{file}", shallow=False), file
+    left = {path.name for path in pathlib.Path("painted").iterdir()}
+    expected = {f"{name}.png{end}" for name in names for end in ("", ".json")}
+    assert left == {*expected, ".nst_tf-batch", "failed.jsonl", "report.html"}
+    assert not os.listdir("painted/.nst_tf-batch")
+
+
+def test_a_machine_is_lost(folder, monkeypatch):
+    batches.write_photographs(folder / "photos", 40, prefix="slow")
+    for name, value in cluster._ALONE.items():
+        monkeypatch.setenv(name, value)
+    from ray.cluster_utils import Cluster
+
+    machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        lost = machines.add_node(num_cpus=1)
+        machines.add_node(num_cpus=1)
+        options = run.Options(folder="painted", address=machines.address, make_engine=batches.Copying)
+        common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
+        planned, found, told = rows.plan(["photos"], common), [], []
+
+        def on_outcome(outcome):
+            found.append(outcome)
+            if len(found) == 10:
+                machines.remove_node(lost, allow_graceful=False)
+
+        run.paint(planned, rows.Settings(), options, on_outcome, told.append)
+    finally:
+        machines.shutdown()
+    print(told, collections.Counter(each.tries for each in found))
+    assert told[0].startswith("2 pictures at a time")
+    # What a lost machine had done, but not yet told, is found when its row is given to another.
+    assert {each.status for each in found} <= {"done", "skipped"}
+    assert sorted(each.number for each in found) == list(range(40))
+    assert len(_written()) == 40
+
+
+def test_a_worker_paints_fifty_pictures_in_the_memory_of_the_first_ones(folder):
+    batches.write_photographs(folder / "photos", 50)
+    used = []
+
+    def on_outcome(outcome):
+        assert outcome.status == "done", outcome.why
+        workers = [
+            each for each in psutil.process_iter() if "ray::MapWorker" in each.name() or _is_worker(each)
+        ]
+        used.append(max(each.memory_info().rss for each in workers))
+
+    overrides = {"size": 48, "steps": 4, "precision": "float32", "weights": "builtin", **conftest.SHALLOW}
+    options = run.Options(folder="painted", actors=1)
+    common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
+    planned = rows.plan(["photos"], common)
+    run.paint(planned, run.check(planned, rows.Settings("gram", overrides), options), options, on_outcome)
+    print([round(each / 1e6) for each in used[::7]])
+    assert max(used[10:]) < 1.05 * max(used[:10])
+
+
+def _is_worker(process):
+    """Returns whether a process is a worker of this test's batch."""
+    try:
+        return "MapWorker" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False

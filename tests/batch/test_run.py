@@ -1,0 +1,152 @@
+"""Batches on Ray, painted by an engine that copies photographs: what comes of them whatever happens."""
+
+import collections
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import time
+
+import psutil
+import pytest
+import ray
+
+from nst_tf.batch import cluster, outcomes, rows, run
+from tests import conftest
+from tests.support import batches
+
+SETTINGS = rows.Settings("gram", {"size": 64, "weights": "builtin"})
+
+
+@pytest.fixture(scope="module")
+def _ray():
+    """Ray, as the command starts it; once for all tests here."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(conftest.ROOT), os.environ.get("PYTHONPATH", "")])
+    with cluster.connected(None):
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, _ray):
+    """A working folder for a batch."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _batch(contents=("photos",), **changes):
+    """Paints; returns (outcomes by status, all of them, lines told)."""
+    options = run.Options(**{"folder": "painted", "make_engine": batches.Copying, **changes})
+    common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
+    planned, found, told = rows.plan(contents, common), [], []
+    run.paint(planned, run.check(planned, SETTINGS, options), options, found.append, told.append)
+    return dict(collections.Counter(each.status for each in found)), found, told
+
+
+def _rename(names):
+    for name, new in names.items():
+        pathlib.Path(f"photos/{name}.png").rename(f"photos/{new}.png")
+
+
+def test_a_folder_with_two_bad_files_and_once_more(folder):
+    names = batches.write_photographs(folder / "photos", 20)
+    for name in ("photo03", "photo17"):
+        pathlib.Path(f"photos/{name}.png").write_bytes(b"none")
+    counts, found, _ = _batch()
+    assert counts == {"done": 18, "failed": 2}
+    assert sorted(each.number for each in found) == list(range(20))
+    failed = [json.loads(line) for line in pathlib.Path("painted/failed.jsonl").read_text().splitlines()]
+    assert [pathlib.Path(each["content"]).stem for each in failed] == ["photo03", "photo17"]
+    assert all("not a picture" in each["why"] and each["tries"] == 1 for each in failed)
+    assert "18 done, 0 skipped, 2 failed" in pathlib.Path("painted/report.html").read_text()
+    good = sorted({*names} - {"photo03", "photo17"})
+    written = {name: os.stat(f"painted/{name}.png").st_mtime_ns for name in good}
+    assert _batch()[0] == {"skipped": 18, "failed": 2}
+    assert written == {name: os.stat(f"painted/{name}.png").st_mtime_ns for name in good}
+    expected = [".nst_tf-batch", "failed.jsonl", "report.html"]
+    expected += [f"{name}.png{end}" for name in good for end in ("", ".json")]
+    assert sorted(os.listdir("painted")) == sorted(expected)
+    assert not os.listdir("painted/.nst_tf-batch")
+
+
+def test_pictures_that_kill_their_worker(folder):
+    batches.write_photographs(folder / "photos", 6)
+    _rename({"photo01": "kills-once", "photo02": "kills-always", "photo03": "large"})
+    counts, found, told = _batch()
+    assert counts == {"done": 5, "failed": 1}
+    by_name = {pathlib.Path(each.content).stem: each for each in found}
+    assert by_name["photo00"].tries == 1
+    assert (by_name["kills-once"].tries, by_name["large"].tries) == (2, 2)
+    assert (by_name["kills-always"].status, by_name["kills-always"].tries) == ("failed", 2)
+    assert "killed each time" in by_name["kills-always"].why
+    assert told[1].startswith("3 left by tries that were cut short: one picture at a time")
+
+
+def test_a_batch_ends_after_so_many_failures(folder):
+    batches.write_photographs(folder / "photos", 12)
+    _rename({f"photo{number:02d}": f"defect{number:02d}" for number in range(12)})
+    with pytest.raises(cluster.BatchError, match="failed, more than --max_failures=2"):
+        _batch(max_failures=2)
+    assert len(pathlib.Path("painted/failed.jsonl").read_text().splitlines()) == 3
+
+
+def test_workers_that_are_killed_too_often(folder, monkeypatch):
+    """The batch ends; the next one begins with those that killed none, and comes to its end."""
+    batches.write_photographs(folder / "photos", 6)
+    _rename({f"photo{number:02d}": f"a-kills-always{number}" for number in range(3)})
+    monkeypatch.setattr(run, "_MOST_RESTARTS", 1)
+    with pytest.raises(cluster.BatchError, match="the workers could not go on"):
+        _batch(actors=1)
+    monkeypatch.setattr(run, "_MOST_RESTARTS", 20)
+    counts, found, _ = _batch(actors=1)
+    of_others = [each.status for each in found if "kills" not in each.content]
+    assert set(of_others) <= {"done", "skipped"}
+    assert counts["failed"] == 3
+
+
+def test_in_python(folder):
+    batches.write_photographs(folder / "photos", 2)
+    wanted = [{"content": "photos/photo01.png", "output": "b.png", "color": "only"}, "photos/photo00.png"]
+    from nst_tf import batch
+
+    found = batch.stylize_all(
+        wanted, "painted", style="sample:strokes", size=48, weights="builtin", color="only"
+    )
+    assert [(each.number, each.status, os.path.basename(each.output)) for each in found] == [
+        (0, "done", "b.png"),
+        (1, "done", "photo00_strokes.png"),
+    ]
+    assert all(isinstance(each, outcomes.Outcome) for each in found)
+
+
+@pytest.mark.usefixtures("_ray")
+def test_it_can_be_reached_from_this_machine_alone():
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    assert any("raylet" in process.name() for process in processes)
+    listening = [
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    assert not any("dashboard" in name for name in ray.nodes()[0]["Resources"])
+
+
+@pytest.mark.slow
+def test_a_thousand_rows(folder):
+    """What a batch costs beside painting."""
+    batches.write_photographs(folder / "photos", 1)
+    with open("list.csv", "w", encoding="utf-8") as file:
+        file.write("content,output\n")
+        file.writelines(f"photos/photo00.png,{number}.png\n" for number in range(1000))
+    start, times = time.perf_counter(), []
+    options = run.Options(folder="painted", make_engine=batches.Copying)
+    planned = rows.plan(["list.csv"], rows.Common(output="painted", styles=["sample:strokes"]))
+    run.paint(planned, SETTINGS, options, lambda _: times.append(time.perf_counter()))
+    assert len(times) == 1000
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.1f} s; {statistics.mean(pauses) * 1000:.1f} ms from one to the next")
+    assert statistics.mean(pauses) < 0.05
