@@ -88,8 +88,8 @@ _NOISE = re.compile(
     r"|^Detected at node .*|^ +File .*|^Node: .*",
     re.MULTILINE,
 )
-# `tf.debugging.Assert` puts each of its data into brackets, with backslashes before quotes. TensorFlow Serving
-# cuts a long message for gRPC.
+# `tf.debugging.Assert` puts each of its data into brackets, with backslashes before quotes. TensorFlow
+# Serving cuts a long message for gRPC.
 _ASSERTION = re.compile(r"assertion failed: \[(.*)(?:\]|\.\.\.TRUNCATED)")
 
 
