@@ -135,17 +135,13 @@ def _start(folder: str) -> None:
 
     before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
-        for _ in range(_STARTS):
-            failure = _init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                _temp_dir=folder,
-            )
+        options = {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_temp_dir": folder}
+        for left in reversed(range(_STARTS)):
+            failure = _init(address="local", **options)
             if failure is None:
                 break
-        else:
-            raise BatchError(f"Ray does not start: {errors.one_line(failure)}")
+            if not left:
+                raise BatchError(f"Ray does not start: {errors.one_line(failure)}")
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
     at = ray.util.get_node_ip_address()

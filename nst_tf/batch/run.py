@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nst_tf.batch import cluster, outcomes, painting, plan, report, rows, servers, storage, tries
@@ -127,7 +127,7 @@ def _outcomes(
     folder: str,
     run: str,
     tell: Callable[[str], object],
-) -> Iterator[outcomes.Outcome]:
+) -> Generator[outcomes.Outcome]:
     """Yields what comes of rows: first of those that can be painted side by side, then of the others."""
     first, last = _parted(planned, folder)
     onednn = all(config.network.convolution != "direct" for config in _distinct(planned, chosen))
