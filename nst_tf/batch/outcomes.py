@@ -65,6 +65,6 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def a_minute(pictures: int, seconds: float) -> str:
-    """Returns a rate for a person, of three digits at least."""
+    """Returns how many that is in a minute, for a person: three digits at least."""
     rate = 60.0 * pictures / seconds
-    return f"{rate:,.0f} pictures a minute" if rate >= 100 else f"{rate:.3g} pictures a minute"
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from nst_tf import errors
 from nst_tf.batch import outcomes
 
 # How often at most, in seconds: as often as an eye follows; two lines a minute keep a log of days readable.
@@ -61,7 +62,7 @@ class Progress:
             return
         try:
             write()
-        except (OSError, ValueError):  # ValueError: it is closed
+        except (AttributeError, OSError, ValueError):  # ValueError: it is closed; AttributeError: it is None
             self._gone, self._next = True, math.inf
             if self._bar is not None:
                 self._bar.disable = True  # or it would write once more as it is freed
@@ -77,9 +78,12 @@ class Progress:
 
     def _show_bar(self, text: str) -> None:
         if self._bar is None:
-            bar_format = "{percentage:3.0f}%|{bar}| {desc}"
             self._bar = tqdm(
-                total=self._total, file=self._stream, bar_format=bar_format, dynamic_ncols=True, leave=False
+                total=self._total,
+                file=self._stream,
+                bar_format="{desc} |{bar}|",  # the bar last, which a narrow terminal cuts off
+                dynamic_ncols=True,
+                leave=False,
             )
         self._bar.n = self._counts.total()
         self._bar.set_description_str(text)  # which renews the line
@@ -89,8 +93,8 @@ class Progress:
             self._bar.close()
             self._bar = None
         seconds = time.monotonic() - self._start
-        rate = f"; {outcomes.a_minute(self._counts['done'], seconds)}" if self._counts["done"] else ""
-        self._print(f"{self._counted()} in {tqdm.format_interval(seconds)}{rate}")
+        line, done = f"{self._counted()} in {tqdm.format_interval(seconds)}", self._counts["done"]
+        self._print(f"{line}; {outcomes.a_minute(done, seconds)} pictures a minute" if done else line)
 
     def _print(self, line: str) -> None:
         if self._bar is not None:
@@ -104,9 +108,8 @@ class Progress:
 def _failure(failed: outcomes.Outcome, last: bool) -> str:
     """Returns the line for a picture that failed."""
     more = f"; further ones are listed in {outcomes.FAILURES} at the end" if last else ""
-    return (
-        f"failed: {outcomes.one_line(failed.content or failed.output)}: {outcomes.one_line(failed.why)}{more}"
-    )
+    picture = errors.printable(failed.content or failed.output)
+    return f"failed: {picture}: {outcomes.one_line(failed.why)}{more}"
 
 
 class _Pace:
@@ -127,12 +130,14 @@ class _Pace:
             self._marks.append(self._last)
 
     def described(self, total: int) -> str:
-        """Returns the rate and the time left as the end of a line; nothing where nothing is known yet."""
+        """Returns the time left and the rate as the end of a line; nothing where nothing is known yet."""
         if not self._marks:
             return ""
-        seconds, painted, finished = (b - a for a, b in zip(self._marks[0], self._last, strict=True))
+        (start, painted_before, finished_before), (now, painted, finished) = self._marks[0], self._last
+        seconds = now - start
         if seconds < self._BETWEEN_S:  # pictures of several workers come together
             return ""
-        rate = f"; {outcomes.a_minute(painted, seconds)}" if painted else ""
-        left = seconds / finished * (total - self._last[2])
-        return f"{rate}; about {tqdm.format_interval(left)} left" if left > 0 else rate
+        newly = painted - painted_before
+        rate = f"; {outcomes.a_minute(newly, seconds)} a minute" if newly else ""
+        left = seconds / (finished - finished_before) * (total - finished)
+        return f"; {tqdm.format_interval(left)} left{rate}" if left > 0 else rate

@@ -88,7 +88,7 @@ class Report:
         now = datetime.datetime.now(datetime.UTC)
         times = {"Written": f"{now:%Y-%m-%d %H:%M} UTC", "Time": tqdm.format_interval(seconds)}
         if done:
-            times["Rate"] = outcomes.a_minute(done, seconds)
+            times["Rate"] = f"{outcomes.a_minute(done, seconds)} pictures a minute"
             times["Painting"] = f"{self._painting_s / done:.3g} s a picture"
         return times
 
@@ -172,22 +172,25 @@ def _link(output: str, folder: str) -> str:
         output: A path or a URL.
         folder: Likewise.
     """
-    scheme, found, place = output.rpartition("://")
-    folder_scheme, _, folder_place = folder.rpartition("://")
-    if found:
-        bucket = place.partition("/")[0]
-        if (scheme, bucket) != (folder_scheme, folder_place.partition("/")[0]):
+    store, place = _split(output)
+    folder_store, folder_place = _split(folder)
+    if store != folder_store:
+        if store:
             return urllib.parse.quote(os.fsencode(output), safe="/:")
-        return _quoted(posixpath.relpath(place, folder_place))
-    try:
-        return _quoted(pathlib.PurePath(os.path.relpath(output, folder)).as_posix())
-    except ValueError:  # on another drive of Windows, or the page is at a URL
         return pathlib.Path(output).absolute().as_uri()
+    relative = posixpath if store else os.path
+    try:
+        way = relative.relpath(place, folder_place)
+    except ValueError:  # on another drive of Windows
+        return pathlib.Path(output).absolute().as_uri()
+    return urllib.parse.quote(os.fsencode(way.replace(os.sep, "/")))  # whose bytes need not be Unicode
 
 
-def _quoted(relative: str) -> str:
-    """Returns a relative path as an address; its bytes, since a name of a file need not be Unicode."""
-    return urllib.parse.quote(os.fsencode(relative))
+def _split(path: str) -> tuple[str, str]:
+    """Returns the store of a URL, such as s3://bucket, and the path in it; of a local path no store."""
+    scheme, found, place = path.partition("://")
+    bucket, _, inner = place.partition("/")
+    return (f"{scheme}://{bucket}", f"/{inner}") if found else ("", path)
 
 
 # Colours are the browser's own, light or dark as it is set.
@@ -201,15 +204,18 @@ dl div { display: flex; gap: 0.5rem; }
 dt::after { content: ":"; }
 dd { margin: 0; }
 .sheet { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(12rem, 45%), 1fr)); }
-.sheet a { display: block; }
+.sheet a { display: block; text-decoration: none; }
 .sheet img, .sheet i { display: block; margin-bottom: 0.25rem; max-width: 100%; }
 .sheet i { aspect-ratio: 4 / 3; border: 1px dashed var(--line); }
 .sheet b, .sheet span { display: block; }
+.sheet b { text-decoration: underline; }
+.sheet span { color: CanvasText; }
 .sheet li, td, th { overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 caption { margin-bottom: 0.5rem; text-align: left; }
 td, th { border-top: 1px solid var(--line); padding: 0.35rem 0.75rem 0.35rem 0; }
 td, th { text-align: left; vertical-align: top; }
+thead th { white-space: nowrap; }
 tbody th { font-weight: normal; }
 """
 
