@@ -195,7 +195,7 @@ def _plan(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) 
         # In a process of its own, which loads TensorFlow and ends: this one has no use for it.
         measure = cluster.load().remote(num_cpus=1, max_calls=1)(plan.needed_memory)
         needed = cluster.load().get(measure.remote(_distinct(planned, chosen)))
-    return plan.make(cluster.machines(), needed, options.actors, most)
+    return plan.make(cluster.machines(), needed, options.actors, most, grows=options.address is not None)
 
 
 def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) -> Iterator[outcomes.Outcome]:
