@@ -10,6 +10,7 @@ import tempfile
 import typing
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from nst_tf import errors, runtime
 from nst_tf.io import files
@@ -22,6 +23,9 @@ if typing.TYPE_CHECKING:
 _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
 _ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _LOOPBACK = "127.0.0.1"
+
+# How often Ray is started, which gives its parts 15 s: too few on a machine that has much else to do.
+_STARTS = 3
 
 # Seconds in which a machine is reached, if at all: a packet that was lost is sent again after 1 and 3.
 _REACHED_S = 5.0
@@ -70,33 +74,43 @@ def connected(address: str | None) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_environment(_ALONE if address is None else _QUIET))
             handlers = {number: signal.getsignal(number) for number in _signals()}
-            try:
-                if address is None:
-                    folder = stack.enter_context(_folder())
-                    _start(folder)
-                else:
-                    _reach(address)
-                    with runtime.quiet():
-                        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except (OSError, RuntimeError, ValueError) as error:
-                ray.shutdown()
-                what = "Ray does not start" if address is None else f"address: no cluster at {address}"
-                raise BatchError(f"{what}: {errors.one_line(error)}") from None
+            if address is None:
+                _start(str(stack.enter_context(_folder())))
+            else:
+                _connect(address)
             stack.callback(ray.shutdown)
             for number, handler in handlers.items():  # Ray has put its own in their place
                 signal.signal(number, handler)
             yield
 
 
-def _reach(address: str) -> None:
-    """Finds out whether anything is at an address: Ray itself would try for minutes.
+def _connect(address: str) -> None:
+    """Connects to a cluster.
 
     Raises:
-        OSError: Nothing is.
+        BatchError: There is none.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
+    try:
+        if colon and port.isdecimal():  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_S).close()
+        failure = _init(address=address)
+    except OSError as error:
+        failure = error
+    if failure is not None:
+        raise BatchError(f"address: no cluster at {address}: {errors.one_line(failure)}")
+
+
+def _init(**options: Any) -> Exception | None:
+    """Has Ray start or connect, without a word; returns why it does not."""
+    ray = load()
+    with runtime.quiet():
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except Exception as error:  # of many kinds, plain ones too
+            ray.shutdown()
+            return error
+    return None
 
 
 def _signals() -> Sequence[signal.Signals]:
@@ -110,28 +124,30 @@ def _signals() -> Sequence[signal.Signals]:
 def _start(folder: str) -> None:
     """Starts Ray on this machine.
 
+    Args:
+        folder: For its files.
+
     Raises:
-        RuntimeError: It can be reached from elsewhere.
+        BatchError: It does not start, or can be reached from elsewhere.
     """
     ray = load()
     from ray._private import ray_constants
 
     before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
-        with runtime.quiet():  # it says that it says nothing
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=folder,
-            )
+        options = {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_temp_dir": folder}
+        for left in reversed(range(_STARTS)):
+            failure = _init(address="local", **options)
+            if failure is None:
+                break
+            if not left:
+                raise BatchError(f"Ray does not start: {errors.one_line(failure)}")
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
     at = ray.util.get_node_ip_address()
     if at != _LOOPBACK:
-        raise RuntimeError(f"it listens on {at}, where others reach it")
+        ray.shutdown()
+        raise BatchError(f"Ray listens on {at}, where others reach it, and not on {_LOOPBACK}; it was ended")
 
 
 @contextlib.contextmanager

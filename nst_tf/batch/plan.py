@@ -59,7 +59,9 @@ def needed_memory(configs: Sequence[Config]) -> float:
     return _RESERVE * max(found, default=0.0)
 
 
-def make(nodes: Sequence[Mapping[str, float]], needed: float, actors: int, most: int) -> Plan:
+def make(
+    nodes: Sequence[Mapping[str, float]], needed: float, actors: int, most: int, grows: bool = False
+) -> Plan:
     """Returns the plan for the machines of a cluster.
 
     Args:
@@ -67,7 +69,11 @@ def make(nodes: Sequence[Mapping[str, float]], needed: float, actors: int, most:
         needed: The bytes that a picture takes.
         actors: Pictures at a time in the whole cluster; 0 for as many as fit.
         most: Pictures in all.
+        grows: Whether machines may join, which then take workers that fit on none yet.
     """
+    if actors and grows:
+        on_these = make(nodes, needed, 0, max(most, len(nodes)))
+        return dataclasses.replace(on_these, actors=min(actors, most))
     if gpus := int(sum(node.get("GPU", 0) for node in nodes)):
         of_each = [node["CPU"] / node["GPU"] for node in nodes if node.get("GPU")]
         return Plan(min(actors or gpus, most), max(1, int(min(of_each))), 1, 0.0)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nst_tf.batch import cluster, outcomes, painting, plan, report, rows, servers, storage, tries
@@ -127,7 +127,7 @@ def _outcomes(
     folder: str,
     run: str,
     tell: Callable[[str], object],
-) -> Iterator[outcomes.Outcome]:
+) -> Generator[outcomes.Outcome]:
     """Yields what comes of rows: first of those that can be painted side by side, then of the others."""
     first, last = _parted(planned, folder)
     onednn = all(config.network.convolution != "direct" for config in _distinct(planned, chosen))
@@ -195,7 +195,7 @@ def _plan(planned: Sequence[rows.Row], chosen: rows.Settings, options: Options) 
         # In a process of its own, which loads TensorFlow and ends: this one has no use for it.
         measure = cluster.load().remote(num_cpus=1, max_calls=1)(plan.needed_memory)
         needed = cluster.load().get(measure.remote(_distinct(planned, chosen)))
-    return plan.make(cluster.machines(), needed, options.actors, most)
+    return plan.make(cluster.machines(), needed, options.actors, most, grows=options.address is not None)
 
 
 def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) -> Iterator[outcomes.Outcome]:

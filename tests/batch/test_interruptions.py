@@ -13,7 +13,7 @@ import time
 import psutil
 import pytest
 
-from nst_tf.batch import cluster, rows, run
+from nst_tf.batch import cluster, outcomes, rows, run
 from tests import conftest
 from tests.support import batches, command
 
@@ -101,7 +101,9 @@ def test_a_machine_is_lost(folder, monkeypatch):
         machines.add_node(num_cpus=1)
         options = run.Options(folder="painted", address=machines.address, make_engine=batches.Copying)
         common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
-        planned, found, told = rows.plan(["photos"], common), [], []
+        planned = rows.plan(["photos"], common)
+        found: list[outcomes.Outcome] = []
+        told: list[str] = []
 
         def on_outcome(outcome):
             found.append(outcome)

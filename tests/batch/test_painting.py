@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_tf.batch import painting, rows, tries
+from nst_tf.batch import painting, rows, storage, tries
 from nst_tf.engine import checkpoints
 from nst_tf.io import pictures
 from tests.support import batches
@@ -171,17 +171,18 @@ def test_outputs_of_a_store_are_whole_and_skipped(folder):
 
 def test_a_store_that_puts_no_file_at_once_gets_it_by_another_name(folder, monkeypatch):
     store = fsspec.filesystem("memory")
-    seen = []
+    moved = []
+
+    def move(old, new):
+        moved.append((old, new))
+        store.pipe_file(new, store.cat(old))
+
     monkeypatch.setattr(type(store), "protocol", "slowstore")
     monkeypatch.setattr("nst_tf.batch.storage._opened", lambda url: (store, url.removeprefix("memory:/")))
-    monkeypatch.setattr(
-        store, "mv", lambda old, new: seen.append((old, new)) or store.pipe_file(new, store.cat(old))
-    )
-    from nst_tf.batch import storage
-
+    monkeypatch.setattr(store, "mv", move)
     del folder
     storage.write("memory://slow/a.png", b"contents")
-    ((temporary, path),) = seen
+    ((temporary, path),) = moved
     assert path == "/slow/a.png"
     assert temporary.startswith("/slow/.a.png-")
     assert store.cat_file("/slow/a.png") == b"contents"

@@ -1,6 +1,7 @@
 """A step of another Ray Data pipeline, called as Ray calls it."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from nst_tf import batch
 from nst_tf.io import pictures
 from tests import conftest
 
-SETTINGS = {"size": 40, "color": "only", "weights": "builtin"}
+SETTINGS: dict[str, Any] = {"size": 40, "color": "only", "weights": "builtin"}
 
 
 @pytest.fixture

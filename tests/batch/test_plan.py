@@ -41,6 +41,11 @@ def test_a_plan(case):
     assert made.threads() == (0 if gpus else max(1, int(cpus)))
 
 
+def test_workers_for_machines_that_are_to_join():
+    made = plan.make([_node(0), _node(8, 17)], 2 * GB, 40, 1000, grows=True)
+    assert (made.actors, made.cpus, made.memory) == (40, 1, pytest.approx(17 / 8 * GB))
+
+
 def test_one_at_a_time_on_each_machine():
     nodes = [_node(4), _node(8), _node(0)]
     made = plan.alone(plan.make(nodes, 2 * GB, 0, 100), nodes)

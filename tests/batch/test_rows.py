@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+from typing import Any
 
 import fsspec
 import pytest
@@ -147,7 +148,7 @@ def test_a_wrong_list(table):
         rows.plan(["list.csv"], _common())
 
 
-REFUSED = {
+REFUSED: dict[str, Any] = {
     "nothing there": (["nowhere/*.jpg"], {}, "names no picture"),
     "no painting there": (["photos"], {"styles": ["no.jpg"]}, "style: there is no file"),
     "both kinds of styles": (["photos"], {"each_style": ["paintings"]}, "styles: beside style"),
@@ -172,7 +173,7 @@ def test_what_is_refused(case):
         rows.plan(contents, _common(**changes))
 
 
-CHECKED = {
+CHECKED: dict[str, Any] = {
     "a format": ({"names": "{content}.xyz"}, {}, "output format: '.xyz'"),
     "a setting": ({}, {"size": -1}, "size: -1"),
     "a number of weights": ({}, {"style_blend_weights": (1, 2)}, "2 for 1 style pictures"),

@@ -7,6 +7,7 @@ import os
 import pathlib
 import statistics
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -38,7 +39,9 @@ def _batch(contents=("photos",), **changes):
     """Paints; returns (outcomes by status, all of them, lines told)."""
     options = run.Options(**{"folder": "painted", "make_engine": batches.Copying, **changes})
     common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
-    planned, found, told = rows.plan(contents, common), [], []
+    planned = rows.plan(contents, common)
+    found: list[outcomes.Outcome] = []
+    told: list[str] = []
     run.paint(planned, run.check(planned, SETTINGS, options), options, found.append, told.append)
     return dict(collections.Counter(each.status for each in found)), found, told
 
@@ -106,7 +109,10 @@ def test_workers_that_are_killed_too_often(folder, monkeypatch):
 
 def test_in_python(folder):
     batches.write_photographs(folder / "photos", 2)
-    wanted = [{"content": "photos/photo01.png", "output": "b.png", "color": "only"}, "photos/photo00.png"]
+    wanted: list[Any] = [
+        {"content": "photos/photo01.png", "output": "b.png", "color": "only"},
+        "photos/photo00.png",
+    ]
     from nst_tf import batch
 
     found = batch.stylize_all(

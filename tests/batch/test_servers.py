@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+from typing import Any
 
 import pytest
 
@@ -149,7 +150,7 @@ def test_settings_that_the_model_has(name):
 
 def test_servers_that_are_asked_by_a_batch(two, folder):
     del folder
-    found = []
+    found: list[Any] = []
     options = run.Options(folder="painted", access=_access(two))
     planned = _rows()
     run.paint(planned, run.check(planned, SETTINGS, options), options, found.append, found.append)

@@ -495,9 +495,9 @@ def _tensor(dtype=tf.float32, sizes=(1, 2), **fields):
             "Signature input alias: x(feed name: scale_x:0) not found in request and no default value"
             " provided. Inputs expected to be in the request {y}, or default input alias set: ",
         ),
-        # By the session, as it says so itself.
-        ({"x": [[1, 2]]}, "INVALID_ARGUMENT", "int32"),
-        ({"x": ["a"]}, "INVALID_ARGUMENT", "string"),
+        # By TensorFlow's session.
+        ({"x": [[1, 2]]}, "INVALID_ARGUMENT", "Expects arg[0] to be float but int32 is provided"),
+        ({"x": ["a"]}, "INVALID_ARGUMENT", "Expects arg[0] to be float but string is provided"),
         (
             {"x": _tensor(sizes=[2**40, 2], float_val=[1.0])},
             "INVALID_ARGUMENT",

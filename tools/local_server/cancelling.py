@@ -73,7 +73,8 @@ class Cancelling:
         self._free: queue.LifoQueue[int] = queue.LifoQueue()
         with session.graph.as_default():
             queues = [_queue(index) for index in range(at_once)]
-            self._index = tf.compat.v1.placeholder(tf.int32, [])
+            # Last by name: where TensorFlow refuses an input, it counts them in this order.
+            self._index = tf.compat.v1.placeholder(tf.int32, [], name="zz_index")
             self._chosen = _choose(queues, self._index)
             self._close = tf.raw_ops.QueueCloseV2(handle=self._chosen)
             self._destroy = tf.raw_ops.DestroyResourceOp(resource=self._chosen)
