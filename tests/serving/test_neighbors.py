@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_a_region_of_which_nothing_was_drawn_is_left_out_as_locally(styles, serv
     labels = [LABELS, *map(_with_a_corner, sizes[1:])]
     files = [Image.fromarray(np.ascontiguousarray(each)) for each in labels]
     planned = masks.plan(sizes[0], sizes[1:], None, files[0], files[1:])
-    changes = {"size": 64, "seed": SEED}
+    changes: dict[str, Any] = {"size": 64, "seed": SEED}
     run = stylizer.Stylizer(
         images[0], images[1:], presets.get(CONFIG, **changes), narrow_weights, regions=planned
     )
