@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
     import types
 
 # What Ray reads while it runs. Its own log is nothing for a terminal, its use nothing for its makers. On this
-# machine alone: its addresses are those of the loopback interface, as on systems where it knows no clusters; and
+# machine alone: its addresses are those of the loopback interface, as where it knows no clusters; and
 # its workers have the priority of the command, where Ray gives way to whatever else runs.
 _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
 _ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
