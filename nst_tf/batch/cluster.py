@@ -19,9 +19,10 @@ if typing.TYPE_CHECKING:
     import types
 
 # What Ray reads while it runs. Its own log is nothing for a terminal, its use nothing for its makers. On this
-# machine alone: its addresses are those of the loopback interface, as on systems where it knows no clusters.
+# machine alone: its addresses are those of the loopback interface, as where it knows no clusters; and
+# its workers have the priority of the command, where Ray gives way to whatever else runs.
 _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_USAGE_DISABLED": "1"}
-_ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_ALONE = {**_QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
 _LOOPBACK = "127.0.0.1"
 
 # How often Ray is started, which gives its parts 15 s: too few on a machine that has much else to do.
@@ -161,16 +162,14 @@ def _folder() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Has variables of the environment within the block."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+    """Has variables of the environment within the block; what a person has set stays."""
+    added = {name: value for name, value in changes.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name in added:
             os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

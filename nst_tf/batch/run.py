@@ -18,9 +18,9 @@ from nst_tf.network import weights
 # settings and machine do not go together, and the next batch goes on.
 _MOST_RESTARTS = 20
 
-# How often Ray gives a row to a worker again: a try more than `tries.decide` allows machines to end, and one
-# for each of the ways after it.
-_MOST_RETRIES = 6
+# How often Ray gives a row to a worker again. It counts each attempt to reach one, about one a second, in the
+# half minute until it knows that a machine is lost. How often a row may kill a worker is up to `tries.decide`.
+_MOST_RETRIES = 200
 
 # One row waits at each worker, so that none is idle between two; more would wait for one worker at the end.
 _IN_FLIGHT = 2
