@@ -22,13 +22,15 @@ def _modules(*folders: str) -> list[str]:
 TENSORFLOW = {"tensorflow", "keras"}
 HEAVY = {*TENSORFLOW, "numpy", "PIL", "h5py", "tqdm"}
 
+RAY = {*TENSORFLOW, "ray", "fsspec"}
+
 # {modules that are promised to be light: the libraries that importing them does not load}. A command checks
 # flags before it loads HEAVY, and files before it loads TENSORFLOW.
 LIGHT = {
     **dict.fromkeys(["nst_tf", "nst_tf.errors", "nst_tf.io.samples", *_modules("config", "commands")], HEAVY),
     **dict.fromkeys(["nst_tf.engine.progress", "nst_tf.losses.values"], HEAVY),
     **dict.fromkeys(["nst_tf.client", "nst_tf.sweep", *_modules("io", "callbacks")], TENSORFLOW),
-    **dict.fromkeys(_modules("batch"), {*TENSORFLOW, "ray", "fsspec"}),
+    **dict.fromkeys(_modules("batch"), RAY),
     "nst_tf.runtime": HEAVY,
 }
 
