@@ -19,7 +19,7 @@ from nst_tf.network import weights
 _MOST_RESTARTS = 20
 
 # How often Ray gives a row to a worker again. It counts each attempt to reach one, about one a second, in the
-# half minute until it knows that a machine is lost. How often a row may kill a worker is up to `tries.decide`.
+# half minute until it knows that a machine is lost. `tries.decide` counts how often a row kills a worker.
 _MOST_RETRIES = 200
 
 # One row waits at each worker, so that none is idle between two; more would wait for one worker at the end.
