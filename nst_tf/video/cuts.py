@@ -1,0 +1,117 @@
+"""Where a film cuts from one shot to the next."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from nst_tf import errors
+from nst_tf.video import flow
+from nst_tf.video.frames import Frame
+
+# The longest side at which frames are compared: shots differ at any size, and fast motion is short at this one.
+_SIDE = 128
+
+# How far a colour may be, in levels of 255, from the one that its flow leads to.
+_SAME_COLOR = 32
+
+# The least share of a frame that comes from the one before within a shot.
+_LEAST_SHARE = 0.3
+
+# The most frames that a flash lasts.
+_FLASH = 3
+
+
+def find(frames: Iterable[Frame]) -> list[int]:
+    """Returns the indices of the frames with which new shots begin, without 0.
+
+    A frame begins one if too little of it comes from the frame before; unless that frame comes back within three
+    frames, as after a flash.
+    """
+    small = ((frame.index, shrunk(frame.picture)) for frame in frames)
+    ahead = deque(itertools.islice(small, _FLASH + 2))
+    found = []
+    while len(ahead) > 1:
+        (_, before), (index, after), *later = ahead
+        if share_kept(before, after) < _LEAST_SHARE:
+            back = _first_alike(before, [picture for _, picture in later])
+            if back is None:
+                found.append(index)
+            else:
+                for _ in range(back + 1):
+                    del ahead[1]
+        ahead.popleft()
+        ahead.extend(itertools.islice(small, _FLASH + 2 - len(ahead)))
+    return found
+
+
+def _first_alike(before: np.ndarray, later: Sequence[np.ndarray]) -> int | None:
+    """Returns the index of the first of several frames that shows what an earlier one did; None if none does."""
+    alike = (index for index, frame in enumerate(later) if share_kept(before, frame) >= _LEAST_SHARE)
+    return next(alike, None)
+
+
+def share_kept(before: np.ndarray, after: np.ndarray) -> float:
+    """Returns the share of a frame's pixels that come from another, along a flow that both agree on.
+
+    Args:
+        before: The earlier frame, [H, W, 3] uint8.
+        after: The frame.
+    """
+    pair = flow.estimate(after, before)
+    warped = flow.warp(before.astype(np.float32), pair.backward)
+    difference = np.abs(after - warped).mean(axis=-1)
+    return float(((flow.reliability(pair)[..., 0] > 0.5) & (difference < _SAME_COLOR)).mean())
+
+
+def shrunk(picture: np.ndarray) -> np.ndarray:
+    """Returns a frame [H, W, 3] as it is compared: uint8, its longest side at most 128 pixels."""
+    cv2 = flow.library()
+    levels = flow.levels(picture)
+    factor = min(1.0, _SIDE / max(levels.shape))
+    height, width = (max(1, round(side * factor)) for side in levels.shape[:2])
+    return cv2.resize(levels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def parse(text: str) -> list[Fraction] | None:
+    """Returns the times that `--cuts` names, in seconds; None for "auto", where cuts are found.
+
+    Raises:
+        InputError: It is neither, nor "none".
+    """
+    if text in ("auto", "none"):
+        return None if text == "auto" else []
+    try:
+        times = [Fraction(item) for item in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise errors.InputError(
+            f"cuts: {text!r}; allowed: auto, none, or the seconds at which shots begin, as in 1.5,4"
+        ) from None
+    errors.require(min(times) >= 0, "cuts", text, "seconds, 0 or more")
+    return sorted(set(times))
+
+
+def forced(times: Sequence[Fraction], shown: Sequence[Fraction]) -> list[int]:
+    """Returns the indices of the frames with which new shots begin where a person says so, without 0.
+
+    Args:
+        times: When shots begin; each with the first frame from then on.
+        shown: When the frames are shown.
+    """
+    firsts = {int(np.searchsorted(np.array(shown, object), time)) for time in times}
+    return sorted(firsts - {0, len(shown)})
+
+
+class Shot(NamedTuple):
+    """The frames from one cut to the next."""
+
+    first: int
+    end: int  # the index after the last
+
+
+def shots(cuts: Sequence[int], count: int) -> Iterator[Shot]:
+    """Yields the shots of a film of so many frames."""
+    yield from itertools.starmap(Shot, itertools.pairwise([0, *cuts, count]))

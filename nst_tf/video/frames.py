@@ -1,0 +1,348 @@
+"""The frames of a film or of a folder of pictures, one after the other, so that memory stays flat.
+
+Frames come upright, with square pixels, in sRGB: [H, W, 3] uint8, or float32 in [0, 1] where the film has more than
+eight bits. Times are Fractions of seconds.
+"""
+
+import dataclasses
+import logging
+import math
+import os
+import pathlib
+import re
+import typing
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from nst_tf import errors
+from nst_tf.io import films, pictures
+
+if typing.TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.container import InputContainer
+    from av.packet import Packet
+
+_log = logging.getLogger(__name__)
+
+# FFmpeg's names of the formats that are read. Others hold no film, or name further files to open.
+_FORMATS = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "ivf", "gif"),
+    *("h264", "hevc", "m4v", "obu", "av1", "yuv4mpegpipe", "dv", "nut", "apng"),
+)
+
+# The extensions of a folder's pictures.
+_PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"))
+
+# A folder's frames a second where nobody says: FFmpeg's default for pictures in a row.
+FOLDER_FPS = Fraction(25)
+
+# A film that does not say whether its colours are BT.601's or BT.709's has the latter from this size on, by the rule
+# of the player mpv. Code points of ITU-T H.273.
+_HIGH_WIDTH, _HIGH_HEIGHT = 1280, 577
+_BT709, _BT601, _UNSPECIFIED = 1, 6, 2
+
+# The transfers of films with more light than a screen has (PQ, HLG), by the same code points.
+_HDR = frozenset((16, 18))
+
+# The ranges of FFmpeg: unknown; and that of formats that say it in their name.
+_UNKNOWN_RANGE, _LIMITED = 0, 1
+
+# By how much less than a file says its packets may last: a frame, and the padding of sound.
+_SHORT = Fraction(1, 5)
+# The formats whose header says how long a film is; others are measured by what is there.
+_SAYS_DURATION = frozenset(("mov", "matroska"))
+
+_MICROSECONDS = 10**6  # FFmpeg's unit for times of a whole file
+
+
+class Frame(NamedTuple):
+    """A frame of a film."""
+
+    index: int  # from 0
+    time: Fraction  # from when on it is shown
+    picture: np.ndarray  # [H, W, 3] uint8, or float32 in [0, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which frames of a film are wanted.
+
+    Raises:
+        InputError: A number is outside its range.
+    """
+
+    start: Fraction = Fraction(0)  # seconds of the film before the first
+    duration: Fraction | None = None  # seconds; None for all that follow
+    fps: Fraction | None = None  # frames a second, at most; None for all
+
+    def __post_init__(self) -> None:
+        errors.require(self.start >= 0, "start", float(self.start), "seconds, 0 or more")
+        for name, allowed in (("duration", "seconds, above 0"), ("fps", "frames a second, above 0")):
+            value = getattr(self, name)
+            errors.require(value is None or value > 0, name, value and float(value), allowed)
+
+
+class Frames(Protocol):
+    """What has frames; each iteration reads them anew, from the first."""
+
+    time_base: Fraction  # which the times are multiples of
+    sound: films.Sound | None  # what is heard beside them
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields the frames.
+
+        Raises:
+            InputError: There is none, or one cannot be read, or has another size than the first.
+        """
+
+
+def of(path: pathlib.Path, part: Part = Part(), name: str = "content") -> Frames:
+    """Returns the frames of a film file, or of a folder of pictures in the order of their names.
+
+    Args:
+        path: Of the file or the folder.
+        part: Which of them.
+        name: What the path is, for error messages.
+
+    Raises:
+        InputError: There is no such file, or no pictures in it.
+    """
+    if os.path.isdir(path):
+        return Folder(path, part, name)
+    if not os.path.exists(path):
+        raise errors.InputError(f"{name}: there is no file {path}")
+    if not os.path.isfile(path):
+        raise errors.InputError(f"{name}: {path} is not an ordinary file; name another")
+    return Film(path, part, name)
+
+
+class Folder:
+    """The pictures of a folder as frames."""
+
+    sound = None
+
+    def __init__(self, path: pathlib.Path, part: Part, name: str) -> None:
+        """Lists them; arguments as for `of`.
+
+        Raises:
+            InputError: There are none.
+        """
+        self.path, self.part, self.name = path, part, name
+        self.time_base = 1 / (part.fps or FOLDER_FPS)
+        self._files = sorted(
+            (file for file in path.iterdir() if file.suffix.lower() in _PICTURES and file.name[0] != "."),
+            key=_natural,
+        )
+        if not self._files:
+            raise errors.InputError(f"{name}: the folder {path} has no pictures: {', '.join(sorted(_PICTURES))}")
+
+    def __iter__(self) -> Iterator[Frame]:
+        """As `Frames` has it."""
+        return _checked(self._frames(), self.path, self.name)
+
+    def _frames(self) -> Iterator[tuple[Fraction, np.ndarray]]:
+        for index, file in enumerate(self._files):
+            time = index * self.time_base - self.part.start
+            if time >= 0 and (self.part.duration is None or time < self.part.duration):
+                yield time, pictures.read(file, self.name)[0]
+
+
+def _natural(path: pathlib.Path) -> list[tuple[str, int]]:
+    """Returns what orders frame2 before frame10."""
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", path.name)]
+
+
+class Film:
+    """The frames of a film file."""
+
+    def __init__(self, path: pathlib.Path, part: Part, name: str) -> None:
+        """Reads its header; arguments as for `of`.
+
+        Raises:
+            InputError: It is no film.
+        """
+        self.path, self.part, self.name = path, part, name
+        self._said: set[str] = set()
+        with self._opened() as container:
+            stream = self._stream(container)
+            self.time_base = 1 / part.fps if part.fps else stream.time_base
+            self._origin = _origin(stream, container)
+            begin = self._origin + part.start
+            end = None if part.duration is None else begin + part.duration
+            start = begin if part.start else None
+            has_sound = bool(container.streams.audio)
+            self.sound = films.Sound(path, begin, start, end) if has_sound else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """As `Frames` has it. What is wrong with a file that is damaged is said at the end."""
+        return _checked(self._frames(), self.path, self.name)
+
+    def _opened(self) -> "InputContainer":
+        """Returns the file opened.
+
+        Raises:
+            InputError: It is not in a known format.
+        """
+        av = films.library(self.name)
+        try:
+            # "file:": or a name with a colon would be taken for an address.
+            return av.open(f"file:{self.path}", options={"format_whitelist": ",".join(_FORMATS)})
+        except av.FFmpegError as error:
+            raise errors.InputError(
+                f"{self.name}: {self.path} is not a film that can be read: {errors.one_line(error)}"
+            ) from None
+
+    def _stream(self, container: "InputContainer") -> "VideoStream":
+        """Returns the stream of pictures.
+
+        Raises:
+            InputError: There is none.
+        """
+        for stream in container.streams.video:
+            if not stream.disposition & type(stream.disposition).attached_pic:  # the cover of a song
+                return stream
+        raise errors.InputError(f"{self.name}: {self.path} has no video stream, only sound")
+
+    def _frames(self) -> Iterator[tuple[Fraction, np.ndarray]]:
+        """Yields the frames of the part that is wanted."""
+        part, number = self.part, -1
+        with self._opened() as container:
+            stream = self._stream(container)
+            begin = self._origin + part.start
+            if part.start:
+                container.seek(math.floor(begin * _MICROSECONDS))  # to a frame before that needs no other
+            for time, frame in self._decoded(container, stream):
+                time -= begin
+                if part.duration is not None and time >= part.duration:
+                    return
+                if time < 0 or (part.fps and math.floor(time * part.fps) == number):
+                    continue
+                if part.fps:
+                    number = math.floor(time * part.fps)
+                    time = number / part.fps
+                if frame.color_trc in _HDR:
+                    self._say("is HDR, whose colours look pale here; convert it to BT.709 first")
+                yield time, _picture(frame, stream.sample_aspect_ratio)
+
+    def _decoded(
+        self, container: "InputContainer", stream: "VideoStream"
+    ) -> Iterator[tuple[Fraction, "VideoFrame"]]:
+        """Yields all frames that can be decoded, with their times in the file."""
+        av = films.library()
+        last, end = Fraction(-1), self._origin
+        for packet in self._packets(container, stream):
+            if packet.pts is not None:
+                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index != stream.index:
+                continue
+            try:
+                decoded = packet.decode()
+            except av.FFmpegError:
+                self._say(f"is damaged at {float(end - self._origin):.1f} s; what can be read is painted")
+                continue
+            for frame in decoded:
+                time = last + 1 / (stream.guessed_rate or FOLDER_FPS)
+                if frame.pts is not None:
+                    time = frame.pts * frame.time_base
+                if time > last:  # a file may have two frames for one moment
+                    yield time, frame
+                    last = time
+        self._check_end(container, end - self._origin)
+
+    def _packets(self, container: "InputContainer", stream: "VideoStream") -> Iterator["Packet"]:
+        """Yields the packets of all streams, up to where a file that is damaged can be read."""
+        av = films.library()
+        try:
+            yield from container.demux()
+        except av.FFmpegError as error:
+            self._say(f"cannot be read to its end ({errors.one_line(error)}); what can be read is painted")
+            empty = av.Packet()
+            empty.stream = stream
+            yield empty  # on which the decoder gives the frames that it holds back
+
+    def _check_end(self, container: "InputContainer", found: Fraction) -> None:
+        """Says so if a film is shorter than its header says."""
+        if container.duration is None or container.format.name.split(",")[0] not in _SAYS_DURATION:
+            return
+        promised = Fraction(container.duration, _MICROSECONDS)
+        if found < promised - _SHORT:
+            self._say(
+                f"ends after {float(found):.1f} s of {float(promised):.1f} s: it is cut short; what is there is"
+                " painted"
+            )
+
+    def _say(self, text: str) -> None:
+        """Says something about the film, once."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s: %s %s", self.name, self.path, text)
+
+
+def _origin(stream: "VideoStream", container: "InputContainer") -> Fraction:
+    """Returns when a film starts, in its file's time: with its first packet of all, as players have it.
+
+    Not before 0: what sound has there is for its decoder alone.
+    """
+    streams = [stream, *container.streams.audio]
+    starts = [each.start_time * each.time_base for each in streams if each.start_time is not None]
+    ticks = math.floor(max(min(starts, default=0), 0) / stream.time_base)
+    return ticks * stream.time_base
+
+
+def _picture(frame: "VideoFrame", aspect: Fraction | None) -> np.ndarray:
+    """Returns a frame as `Frame.picture`.
+
+    Args:
+        frame: As it was decoded.
+        aspect: Width over height of its pixels; None or 0 where they are square.
+    """
+    if frame.colorspace == _UNSPECIFIED:
+        is_high = frame.width >= _HIGH_WIDTH or frame.height >= _HIGH_HEIGHT
+        frame.colorspace = _BT709 if is_high else _BT601
+    is_deep = max(each.bits for each in frame.format.components) > 8
+    converted = frame.reformat(
+        width=max(1, round(frame.width * (aspect or 1))),
+        format="rgb48le" if is_deep else "rgb24",
+        interpolation=films.EXACT,
+        dst_color_range="JPEG",
+    )
+    levels = _upright(converted.to_ndarray(), frame)
+    return np.divide(levels, 65535, dtype=np.float32) if is_deep else levels
+
+
+def _upright(picture: np.ndarray, frame: "VideoFrame") -> np.ndarray:
+    """Returns a picture turned and mirrored as its film says: by quarter turns.
+
+    The upper left of the film's matrix takes a place (x, y) to (a x + c y, b x + d y).
+    """
+    found = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return picture
+    a, b, _, c, d = np.frombuffer(found, np.int32)[:5]
+    if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    picture = picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return np.ascontiguousarray(picture)
+
+
+def _checked(frames: Iterator[tuple[Fraction, np.ndarray]], path: pathlib.Path, name: str) -> Iterator[Frame]:
+    """Numbers frames.
+
+    Raises:
+        InputError: There is none, or one has another size than the first.
+    """
+    size = None
+    for index, (time, picture) in enumerate(frames):
+        height, width = picture.shape[:2]
+        if size not in (None, (height, width)):
+            raise errors.InputError(
+                f"{name}: frame {index + 1} of {path} has {width} x {height} pixels, those before {size[1]} x"
+                f" {size[0]}; a film has one size: paint its parts one by one, with --start and --duration"
+            )
+        size = height, width
+        yield Frame(index, time, picture)
+    if size is None:
+        raise errors.InputError(f"{name}: {path} has no frames, or none in the time that is wanted")

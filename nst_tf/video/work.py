@@ -1,0 +1,149 @@
+"""The finished frames of a film, kept in a folder beside it until the film is whole.
+
+`painted.mp4.frames` holds `run.json`, what the frames were painted from, and `frames/000001.png` and so on, lossless.
+A frame is there whole or not at all, so that a run that was killed goes on after its last one.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nst_tf import errors
+from nst_tf.io import files, pictures
+
+_SUFFIX, _RECORD, _FRAMES = ".frames", "run.json", "frames"
+
+
+class WorkFolder:
+    """The folder of one film."""
+
+    def __init__(self, output: pathlib.Path, record: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Makes the folder, or takes up the one that an earlier run left.
+
+        Args:
+            output: The film.
+            record: All that decides its frames, which JSON can hold: settings, hashes of inputs.
+            overwrite: Whether frames of another run may be removed.
+
+        Raises:
+            InputError: There are frames of another run, or something else is there.
+            OSError: The folder cannot be made.
+        """
+        self.path = output.with_name(output.name + _SUFFIX)
+        self._frames = self.path / _FRAMES
+        text = json.dumps(record, indent=2, sort_keys=True)
+        if os.path.lexists(self.path):
+            _check(self.path, json.loads(text), overwrite)
+        if not self.record_is(text):
+            shutil.rmtree(self.path, ignore_errors=True)
+        self._frames.mkdir(parents=True, exist_ok=True)
+        if not self.record_is(text):
+            with files.replacing(self.path / _RECORD) as file:
+                file.write(text.encode())
+
+    def record_is(self, text: str) -> bool:
+        """Returns whether the folder's record is this text."""
+        return _text(self.path) == text
+
+    def get(self, index: int) -> np.ndarray | None:
+        """Returns a finished frame, [H, W, 3] float32 in [0, 1]; None where there is none.
+
+        Args:
+            index: Of the frame, from 0.
+        """
+        path = self._file(index)
+        if not os.path.isfile(path):
+            return None
+        try:
+            return pictures.read(path)[0]
+        except errors.InputError:  # damaged, by whatever: it is painted again
+            return None
+
+    def put(self, index: int, picture: np.ndarray) -> np.ndarray:
+        """Keeps a finished frame; returns it as it is kept, which is what `get` returns.
+
+        A run has to go on with that, so that one that was interrupted paints the same.
+
+        Args:
+            index: Of the frame, from 0.
+            picture: [H, W, 3] floats in [0, 1].
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        kept = np.divide(pictures.to_uint8(picture), 255, dtype=np.float32)
+        pictures.write(kept, self._file(index))
+        return kept
+
+    def finish(self, output: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+        """Has the film written in the folder, moves it to its place and removes the folder.
+
+        Args:
+            output: Its place, as at the beginning.
+            write: Writes it to a path with the same extension.
+
+        Raises:
+            OSError: It cannot be written; the frames stay.
+        """
+        film = self.path / f"film{output.suffix}"
+        try:
+            write(film)
+            files.move(film, output)
+        except BaseException:
+            film.unlink(missing_ok=True)
+            raise
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def finish_folder(self, output: pathlib.Path) -> None:
+        """Makes the frames themselves the result: moves them to a folder, which is not there or empty.
+
+        Raises:
+            OSError: They cannot be moved.
+        """
+        os.replace(self._frames, output)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _file(self, index: int) -> pathlib.Path:
+        return self._frames / f"{index + 1:06d}.png"
+
+
+def _check(path: pathlib.Path, record: Any, overwrite: bool) -> None:
+    """Checks that what is there may be gone on with, or removed.
+
+    Raises:
+        InputError: It may not.
+    """
+    text = _text(path)
+    if text is None and not (os.path.isdir(path) and set(os.listdir(path)) <= {_FRAMES}):
+        raise errors.InputError(f"output: {path}, where finished frames are kept, is something else; rename it")
+    before = _parsed(text)
+    if overwrite or before is None or before == record:
+        return
+    names = sorted({*before, *record})
+    name = next(name for name in names if before.get(name) != record.get(name))
+    raise errors.InputError(
+        f"output: {path} has frames of another run: {name} was {before.get(name)} and is {record.get(name)};"
+        " use --overwrite to paint anew"
+    )
+
+
+def _text(path: pathlib.Path) -> str | None:
+    """Returns the record in a folder as text; None where there is none."""
+    try:
+        return (path / _RECORD).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _parsed(text: str | None) -> dict[str, Any] | None:
+    """Returns a record; None where there is none."""
+    try:
+        found = json.loads(text or "")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,120 @@
+"""The folder of finished frames: gone on with, refused, removed."""
+
+import os
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from nst_tf import errors
+from nst_tf.video.work import WorkFolder
+
+RECORD = {"content": "ab12", "size": 256, "weights": [1.0, 0.5]}
+
+
+def _picture(seed):
+    return np.random.default_rng(seed).random((12, 16, 3)).astype(np.float32)
+
+
+def test_frames_are_kept_as_they_will_be_read(tmp_path):
+    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    kept = work.put(0, _picture(0))
+    assert kept.dtype == np.float32
+    assert np.abs(kept - _picture(0)).max() <= 0.5 / 255 + 1e-6
+    again = WorkFolder(tmp_path / "a.mp4", RECORD)
+    np.testing.assert_array_equal(again.get(0), kept)
+    np.testing.assert_array_equal(again.put(1, kept), kept)
+    assert again.get(2) is None
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4.frames"]
+
+
+def test_another_run_s_frames_are_not_gone_on_with(tmp_path):
+    WorkFolder(tmp_path / "a.mp4", RECORD).put(0, _picture(0))
+    other = {**RECORD, "size": 512}
+    with pytest.raises(errors.InputError, match="size was 256 and is 512; use --overwrite"):
+        WorkFolder(tmp_path / "a.mp4", other)
+    assert WorkFolder(tmp_path / "a.mp4", RECORD).get(0) is not None
+    assert WorkFolder(tmp_path / "a.mp4", other, overwrite=True).get(0) is None
+
+
+def test_overwrite_goes_on_with_the_same_run_s_frames(tmp_path):
+    WorkFolder(tmp_path / "a.mp4", RECORD).put(0, _picture(0))
+    assert WorkFolder(tmp_path / "a.mp4", RECORD, overwrite=True).get(0) is not None
+
+
+def test_something_else_by_that_name_is_left_alone(tmp_path):
+    (tmp_path / "a.mp4.frames").write_text("mine")
+    (tmp_path / "b.mp4.frames").mkdir()
+    (tmp_path / "b.mp4.frames" / "mine.txt").write_text("mine")
+    for name in ("a.mp4", "b.mp4"):
+        for overwrite in (False, True):
+            with pytest.raises(errors.InputError, match="is something else; rename it"):
+                WorkFolder(tmp_path / name, RECORD, overwrite)
+    assert (tmp_path / "a.mp4.frames").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "frames"])
+def test_a_run_killed_before_its_record_was_written_begins_anew(tmp_path, name):
+    (tmp_path / "a.mp4.frames" / name).mkdir(parents=True)
+    assert WorkFolder(tmp_path / "a.mp4", RECORD).get(0) is None
+    assert WorkFolder(tmp_path / "a.mp4", RECORD).put(0, _picture(0)) is not None
+
+
+def test_a_frame_that_cannot_be_written_leaves_the_others(tmp_path):
+    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    kept = work.put(0, _picture(0))
+    with mock.patch.object(os, "replace", side_effect=OSError(28, "No space left")), pytest.raises(OSError):
+        work.put(1, _picture(1))
+    assert os.listdir(work.path / "frames") == ["000001.png"]
+    np.testing.assert_array_equal(work.get(0), kept)
+
+
+def test_a_damaged_frame_is_painted_again(tmp_path):
+    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    work.put(0, _picture(0))
+    path = work.path / "frames" / "000001.png"
+    path.write_bytes(path.read_bytes()[:200])
+    assert work.get(0) is None
+
+
+def test_the_film_takes_its_place_at_the_end(tmp_path):
+    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    (tmp_path / "a.mp4").write_bytes(b"before")
+    written = []
+
+    def write(path):
+        assert (tmp_path / "a.mp4").read_bytes() == b"before"
+        path.write_bytes(b"film")
+        written.append(path)
+
+    work.finish(tmp_path / "a.mp4", write)
+    assert written[0].suffix == ".mp4"
+    assert (tmp_path / "a.mp4").read_bytes() == b"film"
+    assert os.listdir(tmp_path) == ["a.mp4"]
+
+
+def test_a_film_that_cannot_be_written_leaves_frames_and_what_was_there(tmp_path):
+    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    work.put(0, _picture(0))
+    (tmp_path / "a.mp4").write_bytes(b"before")
+
+    def write(path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        work.finish(tmp_path / "a.mp4", write)
+    assert (tmp_path / "a.mp4").read_bytes() == b"before"
+    assert WorkFolder(tmp_path / "a.mp4", RECORD).get(0) is not None
+    assert sorted(os.listdir(work.path)) == ["frames", "run.json"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_frames_can_be_the_result(tmp_path, there):
+    work = WorkFolder(tmp_path / "painted", RECORD)
+    work.put(0, _picture(0))
+    if there:
+        (tmp_path / "painted").mkdir()
+    work.finish_folder(tmp_path / "painted")
+    assert os.listdir(tmp_path) == ["painted"]
+    assert os.listdir(tmp_path / "painted") == ["000001.png"]
