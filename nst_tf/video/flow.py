@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nst_tf import errors, runtime
-from nst_tf.io import pictures
 
 # How many frames back a frame is held to, the closest first: the paper's long-term consistency.
 LAGS = (1, 2, 4)
@@ -57,23 +56,17 @@ def library() -> Any:
 
 
 def estimate(frame: np.ndarray, earlier: np.ndarray) -> Pair:
-    """Returns the flows between two frames [H, W, 3] of one size, by dense inverse search (DIS).
+    """Returns the flows between two frames [H, W, 3] uint8 of one size, by dense inverse search.
 
     DIS, preset medium (Kroeger and others 2016): of OpenCV's methods without weights the most exact.
     """
     cv2 = library()
-    grey = [cv2.cvtColor(levels(each), cv2.COLOR_RGB2GRAY) for each in (frame, earlier)]
-    grey = [_enlarged(each) for each in grey]
+    grey = [_enlarged(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (frame, earlier)]
     height, width = frame.shape[:2]
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     with _one_thread():
         found = [search.calc(*each, None)[:height, :width] for each in (grey, grey[::-1])]
     return Pair(*found)
-
-
-def levels(frame: np.ndarray) -> np.ndarray:
-    """Returns a frame as uint8."""
-    return frame if frame.dtype == np.uint8 else pictures.to_uint8(frame)
 
 
 def _enlarged(grey: np.ndarray) -> np.ndarray:
@@ -91,6 +84,12 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
+
+
+def shrunk(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns a frame [H, W, 3] uint8 at a height and width, by means over areas where that is smaller."""
+    cv2 = library()
+    return cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 class Folder:

@@ -1,7 +1,7 @@
 """The frames of a film or of a folder of pictures, one after the other, so that memory stays flat.
 
-Frames come upright, with square pixels, in sRGB: [H, W, 3] uint8, or float32 in [0, 1] where the film has more than
-eight bits. Times are Fractions of seconds.
+Frames come upright, with square pixels, as [H, W, 3] uint8 sRGB, whatever the depth of the film: they are painted
+over. Times are Fractions of seconds.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class Frame(NamedTuple):
 
     index: int  # from 0
     time: Fraction  # from when on it is shown
-    picture: np.ndarray  # [H, W, 3] uint8, or float32 in [0, 1]
+    picture: np.ndarray  # [H, W, 3] uint8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Folder:
         for index, file in enumerate(self._files):
             time = index * self.time_base - self.part.start
             if time >= 0 and (self.part.duration is None or time < self.part.duration):
-                yield time, pictures.read(file, self.name)[0]
+                yield time, pictures.to_uint8(pictures.read(file, self.name))
 
 
 def _natural(path: pathlib.Path) -> list[tuple[str, int]]:
@@ -247,9 +247,11 @@ class Film:
                 time = last + 1 / (stream.guessed_rate or FOLDER_FPS)
                 if frame.pts is not None:
                     time = frame.pts * frame.time_base
-                if time > last:  # a file may have two frames for one moment
+                if time > last:
                     yield time, frame
                     last = time
+                else:
+                    self._say("has frames whose times go back; they are left out")
         self._check_end(container, end - self._origin)
 
     def _packets(self, container: "InputContainer", stream: "VideoStream") -> Iterator["Packet"]:
@@ -302,15 +304,13 @@ def _picture(frame: "VideoFrame", aspect: Fraction | None) -> np.ndarray:
     if frame.colorspace == _UNSPECIFIED:
         is_high = frame.width >= _HIGH_WIDTH or frame.height >= _HIGH_HEIGHT
         frame.colorspace = _BT709 if is_high else _BT601
-    is_deep = max(each.bits for each in frame.format.components) > 8
     converted = frame.reformat(
         width=max(1, round(frame.width * (aspect or 1))),
-        format="rgb48le" if is_deep else "rgb24",
+        format="rgb24",
         interpolation=films.EXACT,
         dst_color_range="JPEG",
     )
-    levels = _upright(converted.to_ndarray(), frame)
-    return np.divide(levels, 65535, dtype=np.float32) if is_deep else levels
+    return _upright(converted.to_ndarray(), frame)
 
 
 def _upright(picture: np.ndarray, frame: "VideoFrame") -> np.ndarray:

@@ -42,12 +42,6 @@ def test_a_cut_to_black_and_back_is_found():
     assert cuts.find(numbered([pan("town", 5, 1), black, pan("mosaic", 5, 1)])) == [5, 11]
 
 
-def test_floats_have_the_cuts_of_levels():
-    frames = numbered([pan("town", 5, 1), pan("mosaic", 5, 1)])
-    floats = [frame._replace(picture=frame.picture / np.float32(255)) for frame in frames]
-    assert cuts.find(floats) == [5]
-
-
 @pytest.mark.parametrize("step", [0, 2, 10, 25])
 def test_a_pan_is_no_cut(step):
     assert cuts.find(numbered([pan("town", 9, step)])) == []
