@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nst_tf import errors, runtime
+from nst_tf import errors
 
 if typing.TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -35,8 +35,8 @@ class _Codec(NamedTuple):
     options: Mapping[str, str] = {}
 
 
-# The qualities: FFmpeg's guides call 17 or 18 visually lossless in H.264, and name these as about as good. The
-# logs of x265 and SVT-AV1 do not pass through FFmpeg's, which is silent.
+# The qualities: FFmpeg's guides call 17 or 18 visually lossless in H.264, and name these as about as good.
+# x265 writes a log of its own, where FFmpeg's is silent.
 CODECS: Mapping[str, _Codec] = {
     "h264": _Codec("libx264", 18, 51),
     "hevc": _Codec("libx265", 22, 51, {"x265-params": "log-level=none"}),
@@ -75,8 +75,8 @@ _LEAST_RATE, _MOST_RATE = 1, 240
 # Of a film that is written to find out whether it can be; libx265 takes no smaller ones.
 _SMALL = (64, 64)
 
-# The formats in which a picture lasts up to the next in the order of decoding, so that the last packet in that order
-# has to make up for what is shown after it.
+# The formats in which a picture lasts up to the next in the order of decoding, so that the last packet in
+# that order has to make up for what is shown after it.
 _BY_DECODING = frozenset(("mp4", "mov"))
 
 # Apple's players want HEVC by this name.
@@ -141,9 +141,7 @@ def library(name: str = "video", instead: str = "") -> Any:
     try:
         import av
     except ImportError as error:
-        raise errors.InputError(
-            f"{name}: films need {error.name}: {runtime.install('video')}{instead}"
-        ) from None
+        raise errors.InputError(f"{name}: films need {error.name}: pip install av{instead}") from None
     return av
 
 
@@ -285,11 +283,12 @@ def _encoded(stream: "VideoStream", shown: Iterable[Shown], is_by_decoding: bool
         shown: The pictures.
         is_by_decoding: Whether the format is one of `_BY_DECODING`.
     """
-    late, durations = None, {}
+    late: int | None = None  # by which all pictures are shown after they were decoded
+    durations: dict[int, int] = {}
     packets = itertools.chain(_compressed(stream, shown, durations), [None])
     for packet, following in itertools.pairwise(packets):
         if late is None:
-            late = packet.pts - packet.dts  # by which all are shown after they were decoded
+            late = packet.pts - packet.dts
         packet.duration = durations[packet.pts]
         if following is None and is_by_decoding:
             end = max(time + duration for time, duration in durations.items())

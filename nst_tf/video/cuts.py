@@ -1,5 +1,6 @@
 """Where a film cuts from one shot to the next."""
 
+import bisect
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,15 +13,16 @@ from nst_tf import errors
 from nst_tf.video import flow
 from nst_tf.video.frames import Frame
 
-# The longest side at which frames are compared: shots differ at any size, and fast motion is short at this one.
+# The longest side at which frames are compared: shots differ at any size, and fast motion is short here.
 _SIDE = 128
 
 # How far a colour may be, in levels of 255, from the one that its flow leads to.
 _SAME_COLOR = 32
 
-# The least share of a frame that comes from the one before within a shot: 0.02 at most over cuts, 0.2 and more in
-# pans by a fifth of the width a frame, 0.8 and more by a twelfth.
-_LEAST_SHARE = 0.1
+# The least share of a frame that comes from the one before within a shot. Of 500 frames of three films with
+# five cuts it was at most 0.09 over the cuts and at least 0.41 within shots, and 0.23 in a pan by a fifth of
+# the width a frame.
+_LEAST_SHARE = 0.15
 
 # The most frames that a flash lasts.
 _FLASH = 3
@@ -29,10 +31,10 @@ _FLASH = 3
 def find(frames: Iterable[Frame]) -> list[int]:
     """Returns the indices of the frames with which new shots begin, without 0.
 
-    A frame begins one if too little of it comes from the frame before; unless that frame comes back within three
-    frames, as after a flash.
+    A frame begins one if too little of it comes from the frame before; unless that frame comes back within
+    three frames, as after a flash.
     """
-    compared = ((frame.index, small(frame.picture)) for frame in frames)
+    compared = ((frame.number, small(frame.picture)) for frame in frames)
     ahead = deque(itertools.islice(compared, _FLASH + 2))
     found = []
     while len(ahead) > 1:
@@ -50,7 +52,7 @@ def find(frames: Iterable[Frame]) -> list[int]:
 
 
 def _first_alike(before: np.ndarray, later: Sequence[np.ndarray]) -> int | None:
-    """Returns the index of the first of several frames that shows what an earlier one did; None if none does."""
+    """Returns the index of the first of several frames that shows what an earlier one did, if any."""
     alike = (index for index, frame in enumerate(later) if share_kept(before, frame) >= _LEAST_SHARE)
     return next(alike, None)
 
@@ -100,7 +102,7 @@ def forced(times: Sequence[Fraction], shown: Sequence[Fraction]) -> list[int]:
         times: When shots begin; each with the first frame from then on.
         shown: When the frames are shown.
     """
-    firsts = {int(np.searchsorted(np.array(shown, object), time)) for time in times}
+    firsts = {bisect.bisect_left(shown, time) for time in times}
     return sorted(firsts - {0, len(shown)})
 
 

@@ -1,9 +1,9 @@
 """Optical flow between frames: estimated or read from files, what can be trusted of it, and warping along it.
 
-A flow is [H, W, 2] float32: from each pixel of a frame the way to the same thing in another, (right, down) in pixels.
-The backward flow leads from a frame to an earlier one, the forward flow from there to it. Reliabilities are
-[H, W, 1] float32 in [0, 1]. The method and its constants are those of Ruder, Dosovitskiy and Brox 2016
-(arXiv:1604.08610) and of the authors' program.
+A flow is [H, W, 2] float32: from each pixel of a frame the way to the same thing in another, (right, down) in
+pixels. The backward flow leads from a frame to an earlier one, the forward flow from there to it.
+Reliabilities are [H, W, 1] float32 in [0, 1]. The method and its constants are those of Ruder, Dosovitskiy
+and Brox 2016 (arXiv:1604.08610) and of the authors' program.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from nst_tf import errors, runtime
 # How many frames back a frame is held to, the closest first: the paper's long-term consistency.
 LAGS = (1, 2, 4)
 
-# By how much two flows may disagree, and where a flow changes too fast (Sundaram, Brox and Keutzer 2010): shares of
-# squared lengths, and squared pixels.
+# By how much two flows may disagree, and where a flow changes too fast (Sundaram, Brox and Keutzer 2010):
+# shares of squared lengths, and squared pixels.
 _DISAGREE_SHARE, _DISAGREE = 0.01, 0.5
 _BOUNDARY_SHARE, _BOUNDARY = 0.01, 0.002
 
 # The standard deviation, in pixels, by which the reliability is smoothed.
 _SMOOTHING = 0.8
 
-# The number that a .flo file begins with, its header, and from where on a length stands for "unknown" (Baker and
-# others 2007, the Middlebury benchmark).
+# The number that a .flo file begins with, its header, and from where on a length stands for "unknown" (Baker
+# and others 2007, the Middlebury benchmark).
 _FLO, _HEADER_BYTES, _UNKNOWN = 202021.25, 12, 1e9
 
 # The smallest side that DIS takes: its patches have eight pixels, at half of the size.
@@ -151,9 +151,9 @@ def read(path: pathlib.Path) -> np.ndarray:
             width, height = (int(side) for side in np.frombuffer(file.read(8), "<i4"))
             if mark != np.float32(_FLO) or min(width, height) < 1:
                 raise ValueError("its first bytes are others")
-            wanted = os.fstat(file.fileno()).st_size - _HEADER_BYTES
-            if wanted != width * height * 8:
-                raise ValueError(f"{width} x {height} pixels need {width * height * 8:,} bytes, not {wanted:,}")
+            needed, found = width * height * 8, os.fstat(file.fileno()).st_size - _HEADER_BYTES
+            if needed != found:
+                raise ValueError(f"{width} x {height} pixels need {needed:,} bytes, not {found:,}")
             flow = np.frombuffer(file.read(), "<f4").reshape(height, width, 2)
     except (OSError, ValueError) as error:
         raise errors.InputError(f"flow: {path} is not a .flo file: {errors.one_line(error)}") from None
@@ -171,7 +171,7 @@ def resized(flow: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def warp(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Returns a picture [H, W, C] taken from where a flow leads, bilinearly; from outside comes the nearest edge."""
+    """Returns a picture [H, W, C] taken from where a flow leads, bilinearly; outside of it are its edges."""
     cv2 = library()
     height, width = flow.shape[:2]
     place = flow + _grid(height, width)
@@ -189,9 +189,9 @@ def _grid(height: int, width: int) -> np.ndarray:
 def reliability(pair: Pair) -> np.ndarray:
     """Returns how far a pixel of a frame may be held to where its backward flow leads, [H, W, 1].
 
-    0 where the flows disagree, which is where something has come into sight, where the flow leads outside and at
-    boundaries of motion; 1 elsewhere; smoothed. Disagreement counts as -1 before that, as in the authors' program:
-    what has come into sight gets nothing from its neighbours.
+    0 where the flows disagree, which is where something has come into sight, where the flow leads outside and
+    at boundaries of motion; 1 elsewhere; smoothed. Disagreement counts as -1 before that, as in the authors'
+    program: what has come into sight gets nothing from its neighbours.
     """
     flow = pair.backward
     height, width = flow.shape[:2]

@@ -1,7 +1,7 @@
 """The frames of a film or of a folder of pictures, one after the other, so that memory stays flat.
 
-Frames come upright, with square pixels, as [H, W, 3] uint8 sRGB, whatever the depth of the film: they are painted
-over. Times are Fractions of seconds.
+Frames come upright, with square pixels, as [H, W, 3] uint8 sRGB, whatever the depth of the film: they are
+painted over. Times are Fractions of seconds.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ _PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"
 # A folder's frames a second where nobody says: FFmpeg's default for pictures in a row.
 FOLDER_FPS = Fraction(25)
 
-# A film that does not say whether its colours are BT.601's or BT.709's has the latter from this size on, by the rule
-# of the player mpv. Code points of ITU-T H.273.
+# A film that does not say whether its colours are BT.601's or BT.709's has the latter from this size on, by
+# the rule of the player mpv. Code points of ITU-T H.273.
 _HIGH_WIDTH, _HIGH_HEIGHT = 1280, 577
 _BT709, _BT601, _UNSPECIFIED = 1, 6, 2
 
@@ -61,7 +61,7 @@ _MICROSECONDS = 10**6  # FFmpeg's unit for times of a whole file
 class Frame(NamedTuple):
     """A frame of a film."""
 
-    index: int  # from 0
+    number: int  # from 0
     time: Fraction  # from when on it is shown
     picture: np.ndarray  # [H, W, 3] uint8
 
@@ -122,7 +122,7 @@ def of(path: pathlib.Path, part: Part = Part(), name: str = "content") -> Frames
 class Folder:
     """The pictures of a folder as frames."""
 
-    sound = None
+    sound: films.Sound | None = None
 
     def __init__(self, path: pathlib.Path, part: Part, name: str) -> None:
         """Lists them; arguments as for `of`.
@@ -137,7 +137,9 @@ class Folder:
             key=_natural,
         )
         if not self._files:
-            raise errors.InputError(f"{name}: the folder {path} has no pictures: {', '.join(sorted(_PICTURES))}")
+            raise errors.InputError(
+                f"{name}: the folder {path} has no pictures: {', '.join(sorted(_PICTURES))}"
+            )
 
     def __iter__(self) -> Iterator[Frame]:
         """As `Frames` has it."""
@@ -272,8 +274,8 @@ class Film:
         promised = Fraction(container.duration, _MICROSECONDS)
         if found < promised - _SHORT:
             self._say(
-                f"ends after {float(found):.1f} s of {float(promised):.1f} s: it is cut short; what is there is"
-                " painted"
+                f"is cut short: it ends after {float(found):.1f} s of {float(promised):.1f} s; what is there"
+                " is painted"
             )
 
     def _say(self, text: str) -> None:

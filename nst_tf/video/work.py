@@ -1,7 +1,7 @@
 """The finished frames of a film, kept in a folder beside it until the film is whole.
 
-`painted.mp4.frames` holds `run.json`, what the frames were painted from, and `frames/000001.png` and so on, lossless.
-A frame is there whole or not at all, so that a run that was killed goes on after its last one.
+`painted.mp4.frames` holds `run.json`, what the frames were painted from, and `frames/000001.png` and so on,
+lossless. A frame is there whole or not at all, so that a run that was killed goes on after its last one.
 """
 
 import json
@@ -120,7 +120,9 @@ def _check(path: pathlib.Path, record: Any, overwrite: bool) -> None:
     """
     text = _text(path)
     if text is None and not (os.path.isdir(path) and set(os.listdir(path)) <= {_FRAMES}):
-        raise errors.InputError(f"output: {path}, where finished frames are kept, is something else; rename it")
+        raise errors.InputError(
+            f"output: {path}, where finished frames are kept, is something else; rename it"
+        )
     before = _parsed(text)
     if overwrite or before is None or before == record:
         return

@@ -1,4 +1,4 @@
-"""Flow: estimated where it is known, read from files, what can be trusted of it, warping; oracles in plain NumPy."""
+"""Flow: estimated where it is known, read from files, what can be trusted of it; oracles in plain NumPy."""
 
 import math
 
@@ -30,7 +30,9 @@ def rotation(degrees, height=96, width=96):
     y, x = np.mgrid[:height, :width].astype(np.float64)
     x, y = x - (width - 1) / 2, y - (height - 1) / 2
     angle = math.radians(degrees)
-    turned = np.stack([x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)], -1)
+    turned = np.stack(
+        [x * math.cos(angle) - y * math.sin(angle), x * math.sin(angle) + y * math.cos(angle)], -1
+    )
     return (turned - np.stack([x, y], -1)).astype(np.float32)
 
 
@@ -86,7 +88,7 @@ def reliability(backward, forward):
 
 
 def occluder(shift=6, height=72, width=96):
-    """A square that moves to the right before a background that rests: frames, flows, and what it uncovers."""
+    """A square that moves to the right before a background at rest: frames, flows, and what it uncovers."""
     before, after = town(height, width).copy(), town(height, width).copy()
     square = town(24, 24, 200, 200)[::-1]
     before[24:48, 30:54], after[24:48, 30 + shift : 54 + shift] = square, square
@@ -121,10 +123,12 @@ def test_unknown_flow_is_clipped_to_the_picture():
 @pytest.mark.parametrize(("u", "v"), [(3, 0), (-2, 5), (0.5, -1.5)])
 def test_a_translation_is_found(u, v):
     large = town(140, 170)
-    place = np.float32([[1, 0, -20], [0, 1, -20]])
+    place = np.array([[1, 0, -20], [0, 1, -20]], np.float32)
     earlier = cv2.warpAffine(large, place, (128, 96), flags=cv2.INTER_CUBIC)
     # What is at x in the frame is at x + (u, v) in the earlier one.
-    frame = cv2.warpAffine(large, place - np.float32([[0, 0, u], [0, 0, v]]), (128, 96), flags=cv2.INTER_CUBIC)
+    frame = cv2.warpAffine(
+        large, place - np.float32([[0, 0, u], [0, 0, v]]), (128, 96), flags=cv2.INTER_CUBIC
+    )
     pair = flow.estimate(frame, earlier)
     inner = np.s_[12:-12, 12:-12]
     assert np.linalg.norm(pair.backward[inner] - [u, v], axis=-1).mean() < 0.15
@@ -221,7 +225,7 @@ def test_of_farther_frames_counts_what_closer_ones_leave():
     np.testing.assert_array_equal(found[0], near)
     np.testing.assert_array_equal(found[1][0], 0)
     np.testing.assert_array_equal(found[1][1:], 0.75)
-    np.testing.assert_array_equal(found[2], 0), "1 - (0.25 + 1) is below 0"
+    np.testing.assert_array_equal(found[2], 0)  # 1 - (0.25 + 1) is below it
 
 
 def test_targets_of_several_frames():
@@ -279,7 +283,9 @@ def test_a_missing_flow_is_named(tmp_path):
         flow.Folder(_folder(tmp_path, 3), 5)
 
 
-@pytest.mark.parametrize("data", [b"", b"PIEH", b"PIEH" + bytes(8), b"PIEH\xff\xff\xff\x7f\xff\xff\xff\x7f", b"no" * 99])
+@pytest.mark.parametrize(
+    "data", [b"", b"PIEH", b"PIEH" + bytes(8), b"PIEH\xff\xff\xff\x7f\xff\xff\xff\x7f", b"no" * 99]
+)
 def test_what_is_no_flow_is_refused(tmp_path, data):
     (tmp_path / "a.flo").write_bytes(data)
     with pytest.raises(errors.InputError, match=r"a\.flo is not a \.flo file: ") as found:

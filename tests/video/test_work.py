@@ -63,7 +63,10 @@ def test_a_run_killed_before_its_record_was_written_begins_anew(tmp_path, name):
 def test_a_frame_that_cannot_be_written_leaves_the_others(tmp_path):
     work = WorkFolder(tmp_path / "a.mp4", RECORD)
     kept = work.put(0, _picture(0))
-    with mock.patch.object(os, "replace", side_effect=OSError(28, "No space left")), pytest.raises(OSError):
+    with (
+        mock.patch.object(os, "replace", side_effect=OSError(28, "No space left")),
+        pytest.raises(OSError, match="No space"),
+    ):
         work.put(1, _picture(1))
     assert os.listdir(work.path / "frames") == ["000001.png"]
     np.testing.assert_array_equal(work.get(0), kept)
