@@ -127,7 +127,7 @@ def test_a_translation_is_found(u, v):
     earlier = cv2.warpAffine(large, place, (128, 96), flags=cv2.INTER_CUBIC)
     # What is at x in the frame is at x + (u, v) in the earlier one.
     frame = cv2.warpAffine(
-        large, place - np.float32([[0, 0, u], [0, 0, v]]), (128, 96), flags=cv2.INTER_CUBIC
+        large, place - np.array([[0, 0, u], [0, 0, v]], np.float32), (128, 96), flags=cv2.INTER_CUBIC
     )
     pair = flow.estimate(frame, earlier)
     inner = np.s_[12:-12, 12:-12]

@@ -12,7 +12,7 @@ pytest.importorskip("av")
 import av
 
 from nst_tf import errors
-from nst_tf.io import pictures
+from nst_tf.io import films, pictures
 from nst_tf.video import frames
 from tests.support import sample_films
 
@@ -77,7 +77,7 @@ def test_frames_come_in_order_with_their_times(tmp_path):
     film = frames.of(tmp_path / "a.mp4")
     for _ in range(2):  # anew each time
         read = list(film)
-        assert [frame.index for frame in read] == list(range(8))
+        assert [frame.number for frame in read] == list(range(8))
         assert [frame.time * 25 for frame in read] == [0, 1, 2, 5, 6, 20, 21, 22]
     assert all((frame.time / film.time_base).denominator == 1 for frame in read)
     for frame, picture in zip(read, filmed, strict=True):
@@ -106,7 +106,7 @@ def test_a_part_of_a_film(tmp_path, part, times):
     whole = list(frames.of(tmp_path / "a.mp4"))
     read = list(frames.of(tmp_path / "a.mp4", frames.Part(**part)))
     start = part.get("start", 0)
-    assert [(frame.index, frame.time) for frame in read] == [
+    assert [(frame.number, frame.time) for frame in read] == [
         (index, Fraction(time, 25) - start) for index, time in enumerate(times)
     ]
     for frame, time in zip(read, times, strict=True):
@@ -163,8 +163,7 @@ def test_a_film_begins_with_its_first_packet_of_all(tmp_path, sound):
     sample_films.write(tmp_path / "a.mkv", sample_films.moving(), times=times, sound=sound)
     film = frames.of(tmp_path / "a.mkv")
     assert next(iter(film)).time == (2 if sound else 0)
-    if sound:
-        assert (film.sound.origin, film.sound.start) == (0, None)
+    assert film.sound == (films.Sound(tmp_path / "a.mkv") if sound else None)
     part = frames.of(tmp_path / "a.mkv", frames.Part(start=Fraction(1, 10)))
     assert next(iter(part)).time == (2 - Fraction(1, 10) if sound else Fraction(1, 50))
 
@@ -187,7 +186,7 @@ def test_a_folder_of_pictures(tmp_path):
     for frame, picture in zip(read, filmed, strict=True):
         np.testing.assert_array_equal(frame.picture, picture)
     part = frames.Part(fps=Fraction(5), start=Fraction(1, 5), duration=Fraction(1, 5))
-    assert [(frame.index, frame.time) for frame in frames.of(tmp_path, part)] == [(0, 0)]
+    assert [(frame.number, frame.time) for frame in frames.of(tmp_path, part)] == [(0, Fraction(0))]
 
 
 def _cut_short(path, share):
@@ -244,7 +243,7 @@ def test_a_damaged_middle_is_said_and_passed_over(tmp_path, caplog):
     path.write_bytes(data)
     read = list(frames.of(path))
     assert len(read) == 19
-    assert [frame.index for frame in read] == list(range(19))
+    assert [frame.number for frame in read] == list(range(19))
     assert read[7].time == Fraction(8, 25), "times stay those of the frames that are there"
     assert "is damaged at 0.3 s" in caplog.text
     assert len(caplog.records) == 1
@@ -319,8 +318,7 @@ def test_a_part_that_makes_no_sense_is_refused(name, value):
 def test_memory_stays_flat(tmp_path):
     sample_films.write(tmp_path / "a.mp4", sample_films.moving(100))
     reading = iter(frames.of(tmp_path / "a.mp4"))
-    assert next(reading).index == 0, "the first comes before the others are decoded"
-    reading.close()
+    assert next(reading).number == 0, "the first comes before the others are decoded"
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
