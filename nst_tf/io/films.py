@@ -53,6 +53,12 @@ FORMATS: Mapping[str, str] = {
     ".webm": "webm",
 }
 
+# FFmpeg's names of the formats that are read. Others hold no film, or name further files to open.
+_READ = (
+    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "ivf", "gif"),
+    *("h264", "hevc", "m4v", "obu", "av1", "yuv4mpegpipe", "dv", "nut", "apng"),
+)
+
 # bitexact: no random numbers in the file. faststart: a browser plays before it has all of it.
 _OPTIONS = {"fflags": "+bitexact"}
 _OPTIONS_OF = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}}
@@ -145,6 +151,20 @@ def library(name: str = "video", instead: str = "") -> Any:
     return av
 
 
+def opened(path: pathlib.Path) -> "InputContainer":
+    """Returns a film file opened for reading.
+
+    Raises:
+        av.FFmpegError: It is in no format that is read.
+    """
+    return library().open(_address(path), options={"format_whitelist": ",".join(_READ)})
+
+
+def _address(path: pathlib.Path) -> str:
+    """Returns a path as FFmpeg takes it: a name with a colon alone would be a network address."""
+    return f"file:{path}"
+
+
 def check(path: pathlib.Path, encoding: Encoding, sound: Sound | None = None, name: str = "output") -> None:
     """Finds out before a run whether a film can be written as that file, by writing one without pictures.
 
@@ -156,7 +176,10 @@ def check(path: pathlib.Path, encoding: Encoding, sound: Sound | None = None, na
     if suffix not in FORMATS:
         raise errors.unknown_name(f"{name} format", path.suffix, FORMATS)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        output = stack.enter_context(_opened(pathlib.Path(folder) / f"film{suffix}"))
+        output = stack.enter_context(_created(pathlib.Path(folder) / f"film{suffix}"))
+        encoder = CODECS[encoding.codec].encoder
+        if encoder not in av.codecs_available:  # av may be built with another FFmpeg than its wheels have
+            raise errors.InputError(f"codec: this av has no {encoder}; choose another of {', '.join(CODECS)}")
         try:
             _add_pictures(output, encoding, _SMALL, Fraction(1, 25))
         except (ValueError, av.FFmpegError):
@@ -166,7 +189,7 @@ def check(path: pathlib.Path, encoding: Encoding, sound: Sound | None = None, na
             ) from None
         try:
             if sound is not None:
-                _add_sound(output, stack.enter_context(av.open(str(sound.path))))
+                _add_sound(output, stack.enter_context(opened(sound.path)))
             output.start_encoding()
         except (ValueError, av.FFmpegError):
             raise errors.InputError(
@@ -200,12 +223,12 @@ def write(
     size = _even(first.picture).shape[:2]
     try:
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(_opened(path))
+            output = stack.enter_context(_created(path))
             stream = _add_pictures(output, encoding, size, first.duration)
             stream.codec_context.time_base = time_base
             heard: Iterator[_Timed] = iter(())
             if sound is not None:
-                source = stack.enter_context(av.open(str(sound.path)))
+                source = stack.enter_context(opened(sound.path))
                 heard = _copied(source, _add_sound(output, source), sound)
             all_shown = itertools.chain([first], pictures)
             seen = _encoded(stream, all_shown, output.format.name in _BY_DECODING)
@@ -216,11 +239,11 @@ def write(
         raise OSError(error.errno, errors.one_line(error), str(path)) from None
 
 
-def _opened(path: pathlib.Path) -> "OutputContainer":
-    """Returns a film file opened for writing."""
+def _created(path: pathlib.Path) -> "OutputContainer":
+    """Returns a new film file."""
     name = FORMATS[path.suffix.lower()]
     options = _OPTIONS | _OPTIONS_OF.get(name, {})
-    return library().open(str(path), "w", format=name, container_options=options)
+    return library().open(_address(path), "w", format=name, container_options=options)
 
 
 def _add_pictures(
@@ -261,8 +284,9 @@ def _copied(source: "InputContainer", streams: Mapping[int, "Stream"], sound: So
         source.seek(math.floor(sound.start * _MICROSECONDS))
     ended = set()
     for packet in source.demux(*source.streams.audio):
-        if packet.pts is None or packet.dts is None:  # the empty one at the end
+        if packet.dts is None:  # the empty one at the end
             continue
+        packet.pts = packet.dts if packet.pts is None else packet.pts
         time, index = packet.pts * packet.time_base, packet.stream.index
         if sound.end is not None and time >= sound.end:
             ended.add(index)

@@ -27,12 +27,6 @@ if typing.TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# FFmpeg's names of the formats that are read. Others hold no film, or name further files to open.
-_FORMATS = (
-    *("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "ivf", "gif"),
-    *("h264", "hevc", "m4v", "obu", "av1", "yuv4mpegpipe", "dv", "nut", "apng"),
-)
-
 # The extensions of a folder's pictures.
 _PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"))
 
@@ -47,13 +41,14 @@ _BT709, _BT601, _UNSPECIFIED = 1, 6, 2
 # The transfers of films with more light than a screen has (PQ, HLG), by the same code points.
 _HDR = frozenset((16, 18))
 
-# The ranges of FFmpeg: unknown; and that of formats that say it in their name.
-_UNKNOWN_RANGE, _LIMITED = 0, 1
-
 # By how much less than a file says its packets may last: a frame, and the padding of sound.
 _SHORT = Fraction(1, 5)
-# The formats whose header says how long a film is; others are measured by what is there.
-_SAYS_DURATION = frozenset(("mov", "matroska"))
+
+# The formats with a header that says how long a film is and an index of the frames that need no others.
+_HAS_INDEX = frozenset(("mov", "matroska"))
+# Seconds by which such a frame is looked for earlier: it may be decoded before others that are shown before
+# it.
+_EARLIER = 1
 
 _MICROSECONDS = 10**6  # FFmpeg's unit for times of a whole file
 
@@ -190,11 +185,10 @@ class Film:
         """
         av = films.library(self.name)
         try:
-            # "file:": or a name with a colon would be taken for an address.
-            return av.open(f"file:{self.path}", options={"format_whitelist": ",".join(_FORMATS)})
+            return films.opened(self.path)
         except av.FFmpegError as error:
             raise errors.InputError(
-                f"{self.name}: {self.path} is not a film that can be read: {errors.one_line(error)}"
+                f"{self.name}: {self.path} is not a film that can be read: {error.strerror}"
             ) from None
 
     def _stream(self, container: "InputContainer") -> "VideoStream":
@@ -214,8 +208,8 @@ class Film:
         with self._opened() as container:
             stream = self._stream(container)
             begin = self._origin + part.start
-            if part.start:
-                container.seek(math.floor(begin * _MICROSECONDS))  # to a frame before that needs no other
+            if part.start and _family(container) in _HAS_INDEX:
+                container.seek(max(0, math.floor((begin - _EARLIER) * _MICROSECONDS)))
             for time, frame in self._decoded(container, stream):
                 time -= begin
                 if part.duration is not None and time >= part.duration:
@@ -254,7 +248,7 @@ class Film:
                     last = time
                 else:
                     self._say("has frames whose times go back; they are left out")
-        self._check_end(container, end - self._origin)
+        self._check_end(container, end)
 
     def _packets(self, container: "InputContainer", stream: "VideoStream") -> Iterator["Packet"]:
         """Yields the packets of all streams, up to where a file that is damaged can be read."""
@@ -262,20 +256,20 @@ class Film:
         try:
             yield from container.demux()
         except av.FFmpegError as error:
-            self._say(f"cannot be read to its end ({errors.one_line(error)}); what can be read is painted")
+            self._say(f"cannot be read to its end: {error.strerror}; what can be read is painted")
             empty = av.Packet()
             empty.stream = stream
             yield empty  # on which the decoder gives the frames that it holds back
 
-    def _check_end(self, container: "InputContainer", found: Fraction) -> None:
-        """Says so if a film is shorter than its header says."""
-        if container.duration is None or container.format.name.split(",")[0] not in _SAYS_DURATION:
+    def _check_end(self, container: "InputContainer", end: Fraction) -> None:
+        """Says so if a film ends before the time that its header says."""
+        if container.duration is None or _family(container) not in _HAS_INDEX:
             return
         promised = Fraction(container.duration, _MICROSECONDS)
-        if found < promised - _SHORT:
+        if end < promised - _SHORT:
             self._say(
-                f"is cut short: it ends after {float(found):.1f} s of {float(promised):.1f} s; what is there"
-                " is painted"
+                f"is cut short: it ends after {float(end):.1f} s of {float(promised):.1f} s; what is there is"
+                " painted"
             )
 
     def _say(self, text: str) -> None:
@@ -283,6 +277,11 @@ class Film:
         if text not in self._said:
             self._said.add(text)
             _log.warning("%s: %s %s", self.name, self.path, text)
+
+
+def _family(container: "InputContainer") -> str:
+    """Returns the first of the names of a file's format."""
+    return str(container.format.name).split(",")[0]
 
 
 def _origin(stream: "VideoStream", container: "InputContainer") -> Fraction:

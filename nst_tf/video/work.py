@@ -8,15 +8,18 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from nst_tf import errors
-from nst_tf.io import files, pictures
+from nst_tf.io import files, films, pictures
 
 _SUFFIX, _RECORD, _FRAMES = ".frames", "run.json", "frames"
+
+_ALONE = Fraction(1, 25)  # seconds that the frame of a film with one is shown
 
 
 class WorkFolder:
@@ -79,6 +82,22 @@ class WorkFolder:
         kept = np.divide(pictures.to_uint8(picture), 255, dtype=np.float32)
         pictures.write(kept, self._file(index))
         return kept
+
+    def shown(self, times: Sequence[Fraction]) -> Iterator[films.Shown]:
+        """Yields the finished frames as a film shows them; the last one as long as the one before.
+
+        Args:
+            times: Of all frames.
+
+        Raises:
+            OSError: One is not there.
+        """
+        ends = [*times[1:], 2 * times[-1] - times[-2] if len(times) > 1 else times[-1] + _ALONE]
+        for index, (time, end) in enumerate(zip(times, ends, strict=True)):
+            picture = self.get(index)
+            if picture is None:
+                raise OSError(f"{self._file(index)} is not there")
+            yield films.Shown(time, end - time, pictures.to_uint8(picture))
 
     def finish(self, output: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
         """Has the film written in the folder, moves it to its place and removes the folder.

@@ -71,12 +71,13 @@ def test_jpeg_s_range_in_the_name_of_the_pixels(tmp_path):
     assert np.abs(_centres(read.picture) - 255 * filmed[::16, ::16].reshape(3, 4, 3)).max() < 4
 
 
-def test_frames_come_in_order_with_their_times(tmp_path):
+def test_frames_come_in_order_with_their_times(tmp_path, caplog):
     filmed = sample_films.moving()
     sample_films.write(tmp_path / "a.mp4", filmed, times=[0, 1, 2, 5, 6, 20, 21, 22])
     film = frames.of(tmp_path / "a.mp4")
     for _ in range(2):  # anew each time
         read = list(film)
+        assert not caplog.records
         assert [frame.number for frame in read] == list(range(8))
         assert [frame.time * 25 for frame in read] == [0, 1, 2, 5, 6, 20, 21, 22]
     assert all((frame.time / film.time_base).denominator == 1 for frame in read)
@@ -111,6 +112,18 @@ def test_a_part_of_a_film(tmp_path, part, times):
     ]
     for frame, time in zip(read, times, strict=True):
         np.testing.assert_array_equal(frame.picture, whole[time].picture)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_part_begins_at_any_frame(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    options = {"qp": "30", "g": "7", "bf": "2", "x264-params": "open-gop=1"}
+    sample_films.write(path, sample_films.moving(60), options=options)
+    whole = list(frames.of(path))
+    for start in range(35, 60, 3):
+        first = next(iter(frames.of(path, frames.Part(start=Fraction(start, 25)))))
+        assert first.time == 0
+        np.testing.assert_array_equal(first.picture, whole[start].picture)
 
 
 def test_fewer_frames_a_second(tmp_path):
@@ -157,15 +170,17 @@ def test_wide_pixels_become_square(tmp_path):
     assert read.picture.shape == (48, 96, 3)
 
 
-@pytest.mark.parametrize("sound", [None, "aac"])
-def test_a_film_begins_with_its_first_packet_of_all(tmp_path, sound):
+@pytest.mark.parametrize(("suffix", "sound"), [(".mkv", None), (".mkv", "aac"), (".ts", None)])
+def test_a_film_begins_with_its_first_packet_of_all(tmp_path, caplog, suffix, sound):
     times = [number + 50 for number in range(8)]
-    sample_films.write(tmp_path / "a.mkv", sample_films.moving(), times=times, sound=sound)
-    film = frames.of(tmp_path / "a.mkv")
+    path = tmp_path / f"a{suffix}"
+    sample_films.write(path, sample_films.moving(), times=times, sound=sound)
+    film = frames.of(path)
     assert next(iter(film)).time == (2 if sound else 0)
-    assert film.sound == (films.Sound(tmp_path / "a.mkv") if sound else None)
-    part = frames.of(tmp_path / "a.mkv", frames.Part(start=Fraction(1, 10)))
+    assert film.sound == (films.Sound(path) if sound else None)
+    part = frames.of(path, frames.Part(start=Fraction(1, 10)))
     assert next(iter(part)).time == (2 - Fraction(1, 10) if sound else Fraction(1, 50))
+    assert not caplog.records
 
 
 def test_a_film_without_sound(tmp_path):
@@ -290,6 +305,19 @@ def test_sound_alone_is_refused(tmp_path):
         stream = output.add_stream("aac", rate=48000)
         output.mux(list(sample_films._noise(stream)))
     assert "has no video stream" in _refusal(tmp_path / "a.mp4")
+
+
+def test_a_song_with_a_cover_is_refused(tmp_path):
+    with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as output:
+        heard, cover = output.add_stream("aac", rate=48000), output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = type(cover.disposition).attached_pic
+        picture = av.VideoFrame.from_ndarray(sample_films.moving(1)[0], format="rgb24")
+        output.mux([*cover.encode(picture), *cover.encode()])
+        output.mux(list(sample_films._noise(heard)))
+    with av.open(str(tmp_path / "a.m4a")) as container:
+        assert container.streams.video
+    assert "has no video stream" in _refusal(tmp_path / "a.m4a")
 
 
 def test_a_part_without_frames_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The folder of finished frames: gone on with, refused, removed."""
 
 import os
+from fractions import Fraction
 from unittest import mock
 
 import numpy as np
@@ -78,6 +79,19 @@ def test_a_damaged_frame_is_painted_again(tmp_path):
     path = work.path / "frames" / "000001.png"
     path.write_bytes(path.read_bytes()[:200])
     assert work.get(0) is None
+
+
+def test_frames_are_shown_up_to_the_next(tmp_path):
+    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    kept = [work.put(number, _picture(number)) for number in range(3)]
+    times = [Fraction(0), Fraction(1, 4), Fraction(1)]
+    shown = list(work.shown(times))
+    assert [each.time for each in shown] == times
+    assert [each.duration for each in shown] == [Fraction(1, 4), Fraction(3, 4), Fraction(3, 4)]
+    for each, picture in zip(shown, kept, strict=True):
+        np.testing.assert_array_equal(each.picture, np.rint(255 * picture))
+    with pytest.raises(OSError, match=r"000004\.png is not there"):
+        list(work.shown([*times, Fraction(2)]))
 
 
 def test_the_film_takes_its_place_at_the_end(tmp_path):
