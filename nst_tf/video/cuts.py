@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nst_tf import errors
-from nst_tf.video import flow
+from nst_tf.video import flow, frames
 from nst_tf.video.frames import Frame
 
 # The longest side at which frames are compared: shots differ at any size, and fast motion is short here.
@@ -28,13 +27,13 @@ _LEAST_SHARE = 0.15
 _FLASH = 3
 
 
-def find(frames: Iterable[Frame]) -> list[int]:
+def find(film: Iterable[Frame]) -> list[int]:
     """Returns the indices of the frames with which new shots begin, without 0.
 
     A frame begins one if too little of it comes from the frame before; unless that frame comes back within
     three frames, as after a flash.
     """
-    compared = ((frame.number, small(frame.picture)) for frame in frames)
+    compared = ((frame.number, small(frame.picture)) for frame in film)
     ahead = deque(itertools.islice(compared, _FLASH + 2))
     found = []
     while len(ahead) > 1:
@@ -78,21 +77,14 @@ def small(picture: np.ndarray) -> np.ndarray:
 
 
 def parse(text: str) -> list[Fraction] | None:
-    """Returns the times that `--cuts` names, in seconds; None for "auto", where cuts are found.
+    """Returns the times at which shots begin by what a person typed; None for "auto", where they are found.
 
     Raises:
-        InputError: It is neither, nor "none".
+        InputError: It is neither times with commas, nor "none".
     """
     if text in ("auto", "none"):
         return None if text == "auto" else []
-    try:
-        times = [Fraction(item) for item in text.split(",")]
-    except (ValueError, ZeroDivisionError):
-        raise errors.InputError(
-            f"cuts: {text!r}; allowed: auto, none, or the seconds at which shots begin, as in 1.5,4"
-        ) from None
-    errors.require(min(times) >= 0, "cuts", text, "seconds, 0 or more")
-    return sorted(set(times))
+    return sorted({frames.seconds(item, "cuts") for item in text.split(",")})
 
 
 def forced(times: Sequence[Fraction], shown: Sequence[Fraction]) -> list[int]:

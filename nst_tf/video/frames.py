@@ -80,6 +80,22 @@ class Part:
             errors.require(value is None or value > 0, name, value and float(value), allowed)
 
 
+def seconds(text: str, name: str) -> Fraction:
+    """Returns a time that a person typed: seconds, or minutes and hours before them, as in 1:02:03.5.
+
+    Raises:
+        InputError: It is none.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [Fraction(part) for part in parts]
+    except (ValueError, ZeroDivisionError):
+        numbers = []
+    if not 0 < len(numbers) <= 3 or min(numbers) < 0:
+        raise errors.InputError(f"{name}: {text!r}; allowed: seconds, or times as in 1:30 or 1:02:03.5")
+    return Fraction(sum(number * 60**power for power, number in enumerate(reversed(numbers))))
+
+
 class Frames(Protocol):
     """What has frames; each iteration reads them anew, from the first."""
 

@@ -22,6 +22,38 @@ _SUFFIX, _RECORD, _FRAMES = ".frames", "run.json", "frames"
 _ALONE = Fraction(1, 25)  # seconds that the frame of a film with one is shown
 
 
+def check_output(
+    output: pathlib.Path,
+    overwrite: bool,
+    encoding: films.Encoding,
+    sound: films.Sound | None = None,
+) -> None:
+    """Finds out before a run whether its film, or a folder of frames, can be written there after it.
+
+    Args:
+        output: A film's file, or a name without an extension for a folder, which is not there or empty.
+        overwrite: Whether a film that is there may be replaced.
+        encoding: Of a film.
+        sound: That is copied into a film.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if not is_folder(output):
+        films.check(output, encoding, sound)
+        pictures.check_file(output, overwrite)
+    elif os.path.lexists(output):
+        if not os.path.isdir(output) or os.listdir(output):
+            raise errors.InputError(f"output: {output} is no empty folder; name another, for the frames")
+    else:
+        pictures.check_file(output, overwrite)
+
+
+def is_folder(output: pathlib.Path) -> bool:
+    """Returns whether a name is that of a folder of frames: it has no extension, or there is a folder."""
+    return not output.suffix or os.path.isdir(output)
+
+
 class WorkFolder:
     """The folder of one film."""
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nst_tf import errors
+from nst_tf.io import films
+from nst_tf.video import work
 from nst_tf.video.work import WorkFolder
 
 RECORD = {"content": "ab12", "size": 256, "weights": [1.0, 0.5]}
@@ -17,9 +19,41 @@ def _picture(seed):
     return np.random.default_rng(seed).random((12, 16, 3)).astype(np.float32)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "painted"])
+def test_where_a_film_can_be_written(tmp_path, name):
+    work.check_output(tmp_path / name, False, films.Encoding())
+    assert not os.listdir(tmp_path)
+
+
+def test_an_empty_folder_may_take_the_frames(tmp_path):
+    work.check_output(tmp_path, False, films.Encoding())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("there.mp4", "exists; use --overwrite"),
+        ("full", "is no empty folder"),
+        ("full/there", "is no empty folder"),
+        ("none/a.mp4", "there is no folder"),
+        ("none/a", "there is no folder"),
+        ("a.gif", "is not one of .mp4"),
+        ("a.webm", "cannot hold h264"),
+    ],
+)
+def test_where_it_cannot_be_written(tmp_path, name, message):
+    (tmp_path / "there.mp4").write_bytes(b"film")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "there").write_bytes(b"file")
+    with pytest.raises(errors.InputError, match=message) as found:
+        work.check_output(tmp_path / name, False, films.Encoding())
+    assert len(str(found.value).splitlines()) == 1
+    assert (tmp_path / "there.mp4").read_bytes() == b"film"
+
+
 def test_frames_are_kept_as_they_will_be_read(tmp_path):
-    work = WorkFolder(tmp_path / "a.mp4", RECORD)
-    kept = work.put(0, _picture(0))
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    kept = folder.put(0, _picture(0))
     assert kept.dtype == np.float32
     assert np.abs(kept - _picture(0)).max() <= 0.5 / 255 + 1e-6
     again = WorkFolder(tmp_path / "a.mp4", RECORD)
@@ -62,40 +96,40 @@ def test_a_run_killed_before_its_record_was_written_begins_anew(tmp_path, name):
 
 
 def test_a_frame_that_cannot_be_written_leaves_the_others(tmp_path):
-    work = WorkFolder(tmp_path / "a.mp4", RECORD)
-    kept = work.put(0, _picture(0))
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    kept = folder.put(0, _picture(0))
     with (
         mock.patch.object(os, "replace", side_effect=OSError(28, "No space left")),
         pytest.raises(OSError, match="No space"),
     ):
-        work.put(1, _picture(1))
-    assert os.listdir(work.path / "frames") == ["000001.png"]
-    np.testing.assert_array_equal(work.get(0), kept)
+        folder.put(1, _picture(1))
+    assert os.listdir(folder.path / "frames") == ["000001.png"]
+    np.testing.assert_array_equal(folder.get(0), kept)
 
 
 def test_a_damaged_frame_is_painted_again(tmp_path):
-    work = WorkFolder(tmp_path / "a.mp4", RECORD)
-    work.put(0, _picture(0))
-    path = work.path / "frames" / "000001.png"
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    folder.put(0, _picture(0))
+    path = folder.path / "frames" / "000001.png"
     path.write_bytes(path.read_bytes()[:200])
-    assert work.get(0) is None
+    assert folder.get(0) is None
 
 
 def test_frames_are_shown_up_to_the_next(tmp_path):
-    work = WorkFolder(tmp_path / "a.mp4", RECORD)
-    kept = [work.put(number, _picture(number)) for number in range(3)]
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    kept = [folder.put(number, _picture(number)) for number in range(3)]
     times = [Fraction(0), Fraction(1, 4), Fraction(1)]
-    shown = list(work.shown(times))
+    shown = list(folder.shown(times))
     assert [each.time for each in shown] == times
     assert [each.duration for each in shown] == [Fraction(1, 4), Fraction(3, 4), Fraction(3, 4)]
     for each, picture in zip(shown, kept, strict=True):
         np.testing.assert_array_equal(each.picture, np.rint(255 * picture))
     with pytest.raises(OSError, match=r"000004\.png is not there"):
-        list(work.shown([*times, Fraction(2)]))
+        list(folder.shown([*times, Fraction(2)]))
 
 
 def test_the_film_takes_its_place_at_the_end(tmp_path):
-    work = WorkFolder(tmp_path / "a.mp4", RECORD)
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
     (tmp_path / "a.mp4").write_bytes(b"before")
     written = []
 
@@ -104,15 +138,15 @@ def test_the_film_takes_its_place_at_the_end(tmp_path):
         path.write_bytes(b"film")
         written.append(path)
 
-    work.finish(tmp_path / "a.mp4", write)
+    folder.finish(tmp_path / "a.mp4", write)
     assert written[0].suffix == ".mp4"
     assert (tmp_path / "a.mp4").read_bytes() == b"film"
     assert os.listdir(tmp_path) == ["a.mp4"]
 
 
 def test_a_film_that_cannot_be_written_leaves_frames_and_what_was_there(tmp_path):
-    work = WorkFolder(tmp_path / "a.mp4", RECORD)
-    work.put(0, _picture(0))
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    folder.put(0, _picture(0))
     (tmp_path / "a.mp4").write_bytes(b"before")
 
     def write(path):
@@ -120,18 +154,18 @@ def test_a_film_that_cannot_be_written_leaves_frames_and_what_was_there(tmp_path
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        work.finish(tmp_path / "a.mp4", write)
+        folder.finish(tmp_path / "a.mp4", write)
     assert (tmp_path / "a.mp4").read_bytes() == b"before"
     assert WorkFolder(tmp_path / "a.mp4", RECORD).get(0) is not None
-    assert sorted(os.listdir(work.path)) == ["frames", "run.json"]
+    assert sorted(os.listdir(folder.path)) == ["frames", "run.json"]
 
 
 @pytest.mark.parametrize("there", [False, True])
 def test_frames_can_be_the_result(tmp_path, there):
-    work = WorkFolder(tmp_path / "painted", RECORD)
-    work.put(0, _picture(0))
+    folder = WorkFolder(tmp_path / "painted", RECORD)
+    folder.put(0, _picture(0))
     if there:
         (tmp_path / "painted").mkdir()
-    work.finish_folder(tmp_path / "painted")
+    folder.finish_folder(tmp_path / "painted")
     assert os.listdir(tmp_path) == ["painted"]
     assert os.listdir(tmp_path / "painted") == ["000001.png"]
