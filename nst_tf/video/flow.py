@@ -6,10 +6,9 @@ Reliabilities are [H, W, 1] float32 in [0, 1]. The method and its constants are 
 and Brox 2016 (arXiv:1604.08610) and of the authors' program.
 """
 
-import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,26 +63,12 @@ def estimate(frame: np.ndarray, earlier: np.ndarray) -> Pair:
     grey = [_enlarged(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY)) for each in (frame, earlier)]
     height, width = frame.shape[:2]
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    with _one_thread():
-        found = [search.calc(*each, None)[:height, :width] for each in (grey, grey[::-1])]
-    return Pair(*found)
+    return Pair(*(search.calc(*each, None)[:height, :width] for each in (grey, grey[::-1])))
 
 
 def _enlarged(grey: np.ndarray) -> np.ndarray:
     """Returns a picture [H, W] with its last rows and columns repeated up to what DIS takes."""
     return np.pad(grey, [(0, max(0, _LEAST_SIDE - side)) for side in grey.shape], mode="edge")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Has OpenCV compute in one thread: DIS' result depends on how many there are, and so would the film."""
-    cv2 = library()
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def shrunk(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -335,7 +335,10 @@ def _upright(picture: np.ndarray, frame: "VideoFrame") -> np.ndarray:
 
     The upper left of the film's matrix takes a place (x, y) to (a x + c y, b x + d y).
     """
-    found = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        found = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV knows fewer kinds of such data than FFmpeg may find
+        return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
     if found is None:
         return picture
     a, b, _, c, d = np.frombuffer(found, np.int32)[:5]

@@ -154,7 +154,6 @@ def test_flow_does_not_depend_on_the_number_of_threads():
         for count in (1, 2, 3):
             cv2.setNumThreads(count)
             found.append(flow.estimate(after, before))
-            assert cv2.getNumThreads() == count
     finally:
         cv2.setNumThreads(threads)
     for other in found[1:]:

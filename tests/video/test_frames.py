@@ -164,6 +164,18 @@ def test_turned_films_are_upright(tmp_path, turn):
     np.testing.assert_array_equal(after.picture, turned(before.picture))
 
 
+def test_a_frame_with_data_of_an_unknown_kind_is_turned_all_the_same():
+    class Unknown:
+        rotation = -90
+
+        @property
+        def side_data(self):
+            raise ValueError("36 is not a valid Type")
+
+    picture = sample_films.moving(1)[0]
+    np.testing.assert_array_equal(frames._upright(picture, Unknown()), np.rot90(picture, -1))
+
+
 def test_wide_pixels_become_square(tmp_path):
     sample_films.write(tmp_path / "a.mp4", sample_films.moving(1), aspect=Fraction(3, 2))
     (read,) = frames.of(tmp_path / "a.mp4")
