@@ -12,6 +12,7 @@ import cv2
 from nst_tf import errors
 from nst_tf.io import pictures
 from nst_tf.video import flow
+from tests.support import town_film
 
 
 def town(height=96, width=128, top=40, left=60):
@@ -103,7 +104,7 @@ def occluder(shift=6, height=72, width=96):
 def test_warping_takes_each_pixel_from_where_the_flow_leads():
     picture = np.random.default_rng(1).random((20, 30, 3)).astype(np.float32)
     field = np.random.default_rng(2).uniform(-8, 8, (20, 30, 2)).astype(np.float32)
-    # OpenCV rounds places to 1/32 of a pixel.
+    # OpenCV before 5 rounds places to 1/32 of a pixel.
     assert np.abs(flow.warp(picture, field) - warped(picture, field)).max() < 1 / 32
     whole = np.rint(field)
     np.testing.assert_allclose(flow.warp(picture, whole), warped(picture, whole), atol=1e-6)
@@ -207,6 +208,19 @@ def test_estimated_flow_of_an_occluder_distrusts_what_it_uncovers():
     found = flow.reliability(flow.estimate(after, before))[..., 0]
     assert found[uncovered].mean() < 0.5
     assert found[:12].mean() > 0.7
+
+
+def test_the_flow_of_a_film_that_pans_zooms_and_turns_is_found():
+    film = town_film.make(4, 96, 128)
+    for number in (1, 2, 3):
+        frame, before = film.frames[number], film.frames[number - 1]
+        truth, seen = film.backward[number], film.seen[number]
+        warped_truly = flow.warp(before.astype(np.float32), truth)
+        assert np.abs(warped_truly - frame)[seen].mean() < 6, "the truth is true"
+        pair = flow.estimate(frame, before)
+        assert np.linalg.norm(pair.backward - truth, axis=-1)[seen].mean() < 0.5
+        found = flow.reliability(pair)[..., 0]
+        assert found[seen].mean() > 0.75 > 0.35 > found[~seen].mean()
 
 
 def test_unknown_flow_is_not_trusted():
