@@ -283,7 +283,7 @@ def _copied(source: "InputContainer", streams: Mapping[int, "Stream"], sound: So
     if sound.start is not None:
         source.seek(math.floor(sound.start * _MICROSECONDS))
     ended = set()
-    for packet in source.demux(*source.streams.audio):
+    for packet in _demuxed(source):
         if packet.dts is None:  # the empty one at the end
             continue
         packet.pts = packet.dts if packet.pts is None else packet.pts
@@ -297,6 +297,12 @@ def _copied(source: "InputContainer", streams: Mapping[int, "Stream"], sound: So
             packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
             packet.stream = streams[index]
             yield _Timed(time - sound.origin, packet)
+
+
+def _demuxed(source: "InputContainer") -> Iterator["Packet"]:
+    """Yields the packets of a film's sound, of a damaged file as far as it can be read."""
+    with contextlib.suppress(library().FFmpegError):  # who reads the pictures says so
+        yield from source.demux(*source.streams.audio)
 
 
 def _encoded(stream: "VideoStream", shown: Iterable[Shown], is_by_decoding: bool) -> Iterator[_Timed]:

@@ -244,7 +244,8 @@ class Film:
     ) -> Iterator[tuple[Fraction, "VideoFrame"]]:
         """Yields all frames that can be decoded, with their times in the file."""
         av = films.library()
-        last, end = Fraction(-1), self._origin
+        last: Fraction | None = None
+        end = self._origin
         for packet in self._packets(container, stream):
             if packet.pts is not None:
                 end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -256,15 +257,19 @@ class Film:
                 self._say(f"is damaged at {float(end - self._origin):.1f} s; what can be read is painted")
                 continue
             for frame in decoded:
-                time = last + 1 / (stream.guessed_rate or FOLDER_FPS)
-                if frame.pts is not None:
-                    time = frame.pts * frame.time_base
-                if time > last:
+                time = self._time(frame, last, stream)
+                if last is None or time > last:
                     yield time, frame
                     last = time
                 else:
                     self._say("has frames whose times go back; they are left out")
         self._check_end(container, end)
+
+    def _time(self, frame: "VideoFrame", last: Fraction | None, stream: "VideoStream") -> Fraction:
+        """Returns the time of a frame in the file; where that has none, by its rate and the frame before."""
+        if frame.pts is not None:
+            return frame.pts * frame.time_base
+        return self._origin if last is None else last + 1 / (stream.guessed_rate or FOLDER_FPS)
 
     def _packets(self, container: "InputContainer", stream: "VideoStream") -> Iterator["Packet"]:
         """Yields the packets of all streams, up to where a file that is damaged can be read."""

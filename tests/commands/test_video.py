@@ -8,7 +8,7 @@ from absl import flags
 pytest.importorskip("av")
 
 from nst_tf import errors
-from nst_tf.commands import main, video
+from nst_tf.commands import video
 from nst_tf.io import films
 from tests.support import command, sample_films
 
@@ -94,5 +94,4 @@ def test_the_help_has_every_flag_once():
     listed = [name for names in video.groups().values() for name in names]
     assert len(set(listed)) == len(listed)
     assert set(listed) == set(values) - set(video._REFUSED)
-    text = main._help_text("video", video, values)
-    assert "the film: a file" in text
+    assert "the film: a file" in values["content"].help

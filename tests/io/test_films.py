@@ -140,6 +140,19 @@ def test_sound_is_copied_bit_for_bit(tmp_path, sound, suffix):
     np.testing.assert_allclose(np.array(times_after, float), np.array(times_before, float), 0, atol)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_sound_of_a_truncated_film_is_copied_as_far_as_it_goes(tmp_path, suffix):
+    pictures = sample_films.moving(25)
+    source = tmp_path / f"a{suffix}"
+    given = sample_films.write(tmp_path / "c.mkv", pictures, sound="flac")
+    films.write(source, _shown(pictures), time_base=FPS, sound=films.Sound(tmp_path / "c.mkv"))
+    os.truncate(source, source.stat().st_size // 2)
+    films.write(tmp_path / "d.mkv", _shown(pictures), time_base=FPS, sound=films.Sound(source))
+    copied, _ = _packets(tmp_path / "d.mkv")
+    assert 2 < len(copied) < len(given)
+    assert copied[:-1] == given[: len(copied) - 1]
+
+
 def test_a_name_with_a_colon_is_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = pathlib.Path("concat:a.mp4")

@@ -86,6 +86,11 @@ def test_frames_come_in_order_with_their_times(tmp_path, caplog):
         assert np.abs(frame.picture.astype(int) - picture).mean() < 8, "chroma is halved, nothing else"
 
 
+def test_a_file_without_times_has_those_of_its_rate(tmp_path):
+    sample_films.write(tmp_path / "a.h264", sample_films.moving(), options={"qp": "0", "bf": "0"})
+    assert [frame.time for frame in frames.of(tmp_path / "a.h264")] == [Fraction(n, 25) for n in range(8)]
+
+
 def test_odd_sides(tmp_path):
     planes = [np.full((47, 63), 100, np.uint8)] + [np.full((24, 32), 128, np.uint8)] * 2
     sample_films.write(tmp_path / "a.mkv", frames=[sample_films.frame_of(planes, "yuv420p")], codec="ffv1")
