@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
     from av.stream import Stream
+    from av.video.reformatter import VideoReformatter
 
 
 class _Codec(NamedTuple):
@@ -331,18 +332,19 @@ def _compressed(
 ) -> Iterator["Packet"]:
     """Yields packets of pictures; adds how long each is shown to {time: duration}, in units of the stream."""
     time_base = stream.codec_context.time_base
+    reformatter = library().video.reformatter.VideoReformatter()
     for time, duration, picture in shown:
-        frame = _frame(picture)
+        frame = _frame(picture, reformatter)
         frame.time_base, frame.pts = time_base, round(time / time_base)
         durations[frame.pts] = max(1, round((time + duration) / time_base) - frame.pts)
         yield from stream.encode(frame)
     yield from stream.encode()
 
 
-def _frame(picture: np.ndarray) -> "VideoFrame":
+def _frame(picture: np.ndarray, reformatter: "VideoReformatter") -> "VideoFrame":
     """Returns a picture [H, W, 3] uint8 as encoders take it."""
-    frame = library().VideoFrame.from_ndarray(np.ascontiguousarray(_even(picture)), format="rgb24")
-    return frame.reformat(
+    return reformatter.reformat(
+        library().VideoFrame.from_ndarray(np.ascontiguousarray(_even(picture)), format="rgb24"),
         format=_PIXELS,
         interpolation=EXACT,
         src_color_range="JPEG",

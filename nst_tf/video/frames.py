@@ -220,7 +220,7 @@ class Film:
 
     def _frames(self) -> Iterator[tuple[Fraction, np.ndarray]]:
         """Yields the frames of the part that is wanted."""
-        part, number = self.part, -1
+        part, number, converter = self.part, -1, None
         with self._opened() as container:
             stream = self._stream(container)
             begin = self._origin + part.start
@@ -237,7 +237,8 @@ class Film:
                     time = number / part.fps
                 if frame.color_trc in _HDR:
                     self._say("is HDR, whose colours look pale here; convert it to BT.709 first")
-                yield time, _picture(frame, stream.sample_aspect_ratio)
+                converter = converter or _Converter(frame, stream.sample_aspect_ratio)
+                yield time, converter.picture(frame)
 
     def _decoded(
         self, container: "InputContainer", stream: "VideoStream"
@@ -316,41 +317,64 @@ def _origin(stream: "VideoStream", container: "InputContainer") -> Fraction:
     return ticks * stream.time_base
 
 
-def _picture(frame: "VideoFrame", aspect: Fraction | None) -> np.ndarray:
-    """Returns a frame as `Frame.picture`.
+class _Converter:
+    """Turns decoded frames of one film into `Frame.picture`."""
 
-    Args:
-        frame: As it was decoded.
-        aspect: Width over height of its pixels; None or 0 where they are square.
-    """
-    if frame.colorspace == _UNSPECIFIED:
-        is_high = frame.width >= _HIGH_WIDTH or frame.height >= _HIGH_HEIGHT
-        frame.colorspace = _BT709 if is_high else _BT601
-    converted = frame.reformat(
-        width=max(1, round(frame.width * (aspect or 1))),
-        format="rgb24",
-        interpolation=films.EXACT,
-        dst_color_range="JPEG",
-    )
-    return _upright(converted.to_ndarray(), frame)
+    def __init__(self, first: "VideoFrame", aspect: Fraction | None) -> None:
+        """Prepares for frames like the first one.
+
+        Args:
+            first: As it was decoded. That of all others is not asked how it is turned: the answer would keep
+                each of them in memory until Python looks for cycles.
+            aspect: Width over height of its pixels; None or 0 where they are square.
+        """
+        self._turn, self._aspect = _turn(first), aspect or 1
+        self._reformatter = films.library().video.reformatter.VideoReformatter()
+
+    def picture(self, frame: "VideoFrame") -> np.ndarray:
+        """Returns the picture of a frame."""
+        if frame.colorspace == _UNSPECIFIED:
+            is_high = frame.width >= _HIGH_WIDTH or frame.height >= _HIGH_HEIGHT
+            frame.colorspace = _BT709 if is_high else _BT601
+        converted = self._reformatter.reformat(
+            frame,
+            width=max(1, round(frame.width * self._aspect)),
+            format="rgb24",
+            interpolation=films.EXACT,
+            dst_color_range="JPEG",
+        )
+        return _upright(converted.to_ndarray(), self._turn)
 
 
-def _upright(picture: np.ndarray, frame: "VideoFrame") -> np.ndarray:
-    """Returns a picture turned and mirrored as its film says: by quarter turns.
+class _Turn(NamedTuple):
+    """How a film is to be shown, by quarter turns: a place (x, y) goes to (a x + c y, b x + d y)."""
 
-    The upper left of the film's matrix takes a place (x, y) to (a x + c y, b x + d y).
-    """
+    a: int
+    b: int
+    c: int
+    d: int
+
+
+def _turn(frame: "VideoFrame") -> _Turn:
+    """Returns how a frame is to be shown."""
     try:
         found = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV knows fewer kinds of such data than FFmpeg may find
-        return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
+        angle = math.radians(frame.rotation)
+        across, down = round(math.cos(angle)), round(math.sin(angle))
+        return _Turn(across, -down, down, across)
     if found is None:
-        return picture
-    a, b, _, c, d = np.frombuffer(found, np.int32)[:5]
-    if abs(int(b)) + abs(int(c)) > abs(int(a)) + abs(int(d)):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    picture = picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return np.ascontiguousarray(picture)
+        return _Turn(1, 0, 0, 1)
+    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].tolist()
+    return _Turn(a, b, c, d)
+
+
+def _upright(picture: np.ndarray, turn: _Turn) -> np.ndarray:
+    """Returns a picture turned and mirrored."""
+    across, down = turn.a, turn.d
+    if abs(turn.b) + abs(turn.c) > abs(turn.a) + abs(turn.d):
+        picture, across, down = picture.swapaxes(0, 1), turn.c, turn.b
+    return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
 def _checked(frames: Iterator[tuple[Fraction, np.ndarray]], path: pathlib.Path, name: str) -> Iterator[Frame]:
