@@ -26,8 +26,8 @@ except ImportError:  # Windows, where a file in use cannot be removed either
     fcntl = None  # type: ignore[assignment]
 
 # The name of every temporary: this, and so many random bytes in hexadecimal.
-_PREFIX, _RANDOM_BYTES = ".nst_tf-", 8
-_NAME = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
+PREFIX, _RANDOM_BYTES = ".nst_tf-", 8
+_NAME = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
 
 # What a file system answers that cannot flush, which is no failure of writing.
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
@@ -281,7 +281,7 @@ def _flush(handle: int) -> None:
 def remove_abandoned(folder: pathlib.Path) -> None:
     """Removes the temporaries that processes left in a folder which have ended."""
     with contextlib.suppress(OSError):
-        for path in folder.glob(f"{_PREFIX}*"):
+        for path in folder.glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError):
                 if _NAME.fullmatch(path.name):  # another's name may begin like ours
                     _remove_if_abandoned(path)
@@ -333,7 +333,7 @@ def _locked_folder(parent: pathlib.Path) -> tuple[pathlib.Path, int | None]:
 
 
 def _new_name() -> str:
-    return f"{_PREFIX}{secrets.token_hex(_RANDOM_BYTES)}"
+    return f"{PREFIX}{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def _lock(handle: int) -> None:

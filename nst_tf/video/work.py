@@ -19,6 +19,9 @@ from nst_tf.io import files, films, pictures
 
 _SUFFIX, _RECORD, _FRAMES = ".frames", "run.json", "frames"
 
+# What names in the folder begin with: also those of a film that is half written, and of temporaries.
+_OURS = (_FRAMES, _RECORD, "film.", files.PREFIX)
+
 _ALONE = Fraction(1, 25)  # seconds that the frame of a film with one is shown
 
 
@@ -72,18 +75,15 @@ class WorkFolder:
         self.path = output.with_name(output.name + _SUFFIX)
         self._frames = self.path / _FRAMES
         text = json.dumps(record, indent=2, sort_keys=True)
+        wanted, before = json.loads(text), _record(self.path)
         if os.path.lexists(self.path):
-            _check(self.path, json.loads(text), overwrite)
-        if not self.record_is(text):
+            _check(self.path, before, wanted, overwrite)
+        if before != wanted:
             shutil.rmtree(self.path, ignore_errors=True)
         self._frames.mkdir(parents=True, exist_ok=True)
-        if not self.record_is(text):
+        if before != wanted:
             with files.replacing(self.path / _RECORD) as file:
                 file.write(text.encode())
-
-    def record_is(self, text: str) -> bool:
-        """Returns whether the folder's record is this text."""
-        return _text(self.path) == text
 
     def get(self, index: int) -> np.ndarray | None:
         """Returns a finished frame, [H, W, 3] float32 in [0, 1]; None where there is none.
@@ -163,40 +163,34 @@ class WorkFolder:
         return self._frames / f"{index + 1:06d}.png"
 
 
-def _check(path: pathlib.Path, record: Any, overwrite: bool) -> None:
+def _check(path: pathlib.Path, before: Any, wanted: Mapping[str, Any], overwrite: bool) -> None:
     """Checks that what is there may be gone on with, or removed.
+
+    Args:
+        path: Of the folder.
+        before: Its record; None where there is none.
+        wanted: The record of this run.
+        overwrite: Whether frames of another run may be removed.
 
     Raises:
         InputError: It may not.
     """
-    text = _text(path)
-    if text is None and not (os.path.isdir(path) and set(os.listdir(path)) <= {_FRAMES}):
-        raise errors.InputError(
-            f"output: {path}, where finished frames are kept, is something else; rename it"
-        )
-    before = _parsed(text)
-    if overwrite or before is None or before == record:
+    names = os.listdir(path) if os.path.isdir(path) else [""]
+    is_ours = all(name.startswith(_OURS) for name in names)
+    if not is_ours or (_RECORD in names and not isinstance(before, dict)):
+        raise errors.InputError(f"output: {path}, where finished frames go, is something else; rename it")
+    if overwrite or before in (None, wanted):
         return
-    names = sorted({*before, *record})
-    name = next(name for name in names if before.get(name) != record.get(name))
+    name = next(name for name in sorted({*before, *wanted}) if before.get(name) != wanted.get(name))
     raise errors.InputError(
-        f"output: {path} has frames of another run: {name} was {before.get(name)} and is {record.get(name)};"
+        f"output: {path} has frames of another run: {name} was {before.get(name)} and is {wanted.get(name)};"
         " use --overwrite to paint anew"
     )
 
 
-def _text(path: pathlib.Path) -> str | None:
-    """Returns the record in a folder as text; None where there is none."""
+def _record(path: pathlib.Path) -> Any:
+    """Returns the record in a folder; None where there is none that can be read."""
     try:
-        return (path / _RECORD).read_text(encoding="utf-8")
+        return json.loads((path / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def _parsed(text: str | None) -> dict[str, Any] | None:
-    """Returns a record; None where there is none."""
-    try:
-        found = json.loads(text or "")
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -81,11 +81,14 @@ def test_something_else_by_that_name_is_left_alone(tmp_path):
     (tmp_path / "a.mp4.frames").write_text("mine")
     (tmp_path / "b.mp4.frames").mkdir()
     (tmp_path / "b.mp4.frames" / "mine.txt").write_text("mine")
-    for name in ("a.mp4", "b.mp4"):
+    (tmp_path / "c.mp4.frames").mkdir()
+    (tmp_path / "c.mp4.frames" / "run.json").write_text("mine")
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
         for overwrite in (False, True):
             with pytest.raises(errors.InputError, match="is something else; rename it"):
                 WorkFolder(tmp_path / name, RECORD, overwrite)
     assert (tmp_path / "a.mp4.frames").read_text() == "mine"
+    assert (tmp_path / "c.mp4.frames" / "run.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["", "frames"])
@@ -93,6 +96,13 @@ def test_a_run_killed_before_its_record_was_written_begins_anew(tmp_path, name):
     (tmp_path / "a.mp4.frames" / name).mkdir(parents=True)
     assert WorkFolder(tmp_path / "a.mp4", RECORD).get(0) is None
     assert WorkFolder(tmp_path / "a.mp4", RECORD).put(0, _picture(0)) is not None
+
+
+def test_a_run_killed_as_the_film_was_written_goes_on(tmp_path):
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    folder.put(0, _picture(0))
+    (folder.path / "film.mp4").write_bytes(b"half")
+    assert WorkFolder(tmp_path / "a.mp4", RECORD).get(0) is not None
 
 
 def test_a_frame_that_cannot_be_written_leaves_the_others(tmp_path):
