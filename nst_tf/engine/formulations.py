@@ -20,7 +20,7 @@ from nst_tf.config.config import Config
 from nst_tf.engine import color, inputs, loop
 from nst_tf.engine.inputs import ANY_IMAGE
 from nst_tf.losses.objective import LossWeights, Masks, Objective, Outside, Targets
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses
 from nst_tf.network import weights
 from nst_tf.optimizers import lbfgs
 from nst_tf.tensors import Tensor
@@ -37,6 +37,7 @@ _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
     **{"style_blend_weights": (), "style_scale": 1.0, "style_size": 0, "style_shape": "own"},
     **{"outside": "keep", "rate_pixels": 0, "weights": "auto"},
     **{"large_inputs": "reduced", "max_memory": "auto", "neighbor_content": 0.0},
+    "temporal_weight": 0.0,
 }
 
 
@@ -144,7 +145,7 @@ class Formulation:
     def _advance(
         self, image: tf.Variable, steps_done: tf.Variable, state: Any, targets: Any, num_steps: Tensor
     ) -> Tensor:
-        """Takes steps: assigns the variables, returns the `Losses` of each evaluation, [num_steps, 4]."""
+        """Takes steps: assigns the variables, returns the losses of each evaluation, [num_steps, columns]."""
         found, new_state, rows = self._algorithm.take_steps(
             image.value(), take_values(state), values(targets), num_steps, steps_done.value()
         )
@@ -153,7 +154,7 @@ class Formulation:
         assign(state, new_state)
         return rows
 
-    def evaluate(self, picture: Tensor, targets: Any) -> Losses:
+    def evaluate(self, picture: Tensor, targets: Any) -> AnyLosses:
         """Returns the losses of a picture that `Algorithm.picture` returned.
 
         Args:
@@ -162,10 +163,10 @@ class Formulation:
         """
         # Of unknown size: TensorFlow rewrites graphs of known sizes, with other rounding.
         traced = self._traced_evaluate.get_concrete_function(ANY_IMAGE, targets)
-        found: Losses = traced(picture, targets)
+        found: AnyLosses = traced(picture, targets)
         return found
 
-    def _evaluate(self, picture: Tensor, targets: Any) -> Losses:
+    def _evaluate(self, picture: Tensor, targets: Any) -> AnyLosses:
         return self._algorithm.evaluate(picture, values(targets))
 
 

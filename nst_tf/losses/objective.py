@@ -14,15 +14,12 @@ import tensorflow as tf
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.losses import guides, neighbors, splitting, style_statistics, terms
+from nst_tf.losses import guides, neighbors, splitting, style_statistics, temporal, terms
 from nst_tf.losses.neighbors import Matches, Wanted
 from nst_tf.losses.style_statistics import Moments
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses, FrameLosses, Losses
 from nst_tf.network import network, weights
 from nst_tf.tensors import Tensor
-
-# The published programs measure total variation and learning rates on the scale 0..255.
-PIXEL_LEVELS = 255.0
 
 
 class LossWeights(NamedTuple):
@@ -57,6 +54,7 @@ class Targets(NamedTuple):
     outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
     neighbors: tuple[Matches | Wanted, ...] = ()  # at most one
     split: tuple[splitting.Split, ...] = ()  # at most one, instead of the neighbours
+    temporal: tuple[temporal.Target, ...] = ()  # at most one, of a frame that is held to earlier ones
 
 
 def loss_weights(config: Config) -> LossWeights:
@@ -410,18 +408,19 @@ class Objective:
         found = (neighbors.wanted(each) if isinstance(each, Matches) else each for each in targets.neighbors)
         return targets._replace(neighbors=tuple(found))
 
-    def evaluate(self, image: Tensor, targets: Targets) -> Losses:
+    def evaluate(self, image: Tensor, targets: Targets) -> AnyLosses:
         """Returns the weighted losses of an image, which has the size of the targets' content image."""
         statistics = self._network.sums(
             image,
             self._statistics_of(targets, tf.constant(0)),
             self._zeros(targets.content, targets.guides),
         )
-        return self._losses(statistics, self._variation(image), image, targets)
+        losses = self._losses(statistics, self._variation(image), image, targets)
+        return _with_temporal(losses, image, targets)
 
     def value_and_gradient(
         self, image: Tensor, targets: Targets, step: Tensor | None = None
-    ) -> tuple[Losses, Tensor]:
+    ) -> tuple[AnyLosses, Tensor]:
         """Returns the losses of an image and the gradient of their total, shaped as the image.
 
         The losses are those of the image composited with its surroundings, if the targets have any.
@@ -444,12 +443,14 @@ class Objective:
             lambda statistics: self._losses(statistics, variation, image, targets),
             self._zeros(targets.content, targets.guides),
         )
-        # Total variation does not depend on the network.
+        # Total variation and earlier frames do not depend on the network.
         if self._config.total_variation.weight:
             gradient += tape.gradient(weighted, image)
+        for earlier in targets.temporal:
+            gradient += temporal.gradient(image, earlier)
         for outside in targets.outside:
             gradient *= outside.mask
-        return values, gradient
+        return _with_temporal(values, image, targets), gradient
 
     def _losses(
         self, statistics: terms.Statistics, variation: Tensor, image: Tensor, targets: Targets
@@ -484,7 +485,7 @@ class Objective:
         config = self._config
         if not config.total_variation.weight:
             return tf.constant(0.0)
-        return terms.TOTAL_VARIATION[config.total_variation.formula](PIXEL_LEVELS * image)
+        return terms.TOTAL_VARIATION[config.total_variation.formula](terms.PIXEL_LEVELS * image)
 
     def _compared(
         self, moments: style_statistics.Moments, target: Mapping[str, Tensor], factor: Tensor
@@ -567,6 +568,14 @@ class Objective:
             layer: terms.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
             for layer in layers
         }
+
+
+def _with_temporal(losses: Losses, image: Tensor, targets: Targets) -> AnyLosses:
+    """Returns the losses of an image with that of the earlier frames in its targets, if there are any."""
+    if not targets.temporal:
+        return losses
+    found = temporal.loss(image, targets.temporal[0])
+    return FrameLosses(losses.total + found, *losses[1:], found)
 
 
 def _chosen(index: Tensor, maps: Sequence[Tensor]) -> Tensor:
