@@ -1,6 +1,7 @@
 """A picture as a frame of a film: the earlier frames that it is held to, and the config it is painted with."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +10,9 @@ from nst_tf import errors
 from nst_tf.config import settings
 from nst_tf.config.config import Config
 from nst_tf.engine import color, images
+from nst_tf.engine.formulations import Formulation
 from nst_tf.losses import guides, temporal
+from nst_tf.losses.objective import StyleParts
 from nst_tf.tensors import Tensor
 
 
@@ -52,10 +55,41 @@ class Earlier:
         return temporal.target(choice.to_loss_space(pictures), reliability, tf.constant(weight, tf.float32))
 
 
+class Film:
+    """What the frames of a film share: the part of the targets that their style pictures decide alone."""
+
+    def __init__(self) -> None:
+        """Has nothing yet."""
+        self._formulation: Formulation | None = None
+        self._pictures: list[Tensor] = []
+        self._seed = 0
+        self._parts: StyleParts | None = None
+
+    def style_parts(
+        self, formulation: Formulation, styles: Sequence[Tensor], masks: Sequence[Tensor], seed: int
+    ) -> StyleParts:
+        """Returns what `Formulation.style_parts` does, computed once for the same pictures.
+
+        Where styles take on the photograph's colours, they differ from frame to frame.
+        """
+        pictures, known = [*styles, *masks], (self._formulation, self._seed)
+        if self._parts is None or known != (formulation, seed) or not _equal(self._pictures, pictures):
+            self._formulation, self._pictures, self._seed = formulation, pictures, seed
+            self._parts = None  # whose memory goes first
+            self._parts = formulation.style_parts(styles, masks, seed)
+        return self._parts
+
+
+def _equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Returns whether pictures are equal to others."""
+    return len(some) == len(others) and all(map(np.array_equal, some, others))
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """What makes a run one of a film's frames."""
 
+    film: Film = dataclasses.field(default_factory=Film)
     earlier: Earlier | None = None  # None for the first frame of a shot, which begins as a still picture
 
 

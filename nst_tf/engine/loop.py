@@ -137,7 +137,7 @@ class Algorithm:
             values, gradient = self.objective.value_and_gradient(image, targets, steps_done + index)
             return values, self.color.project(gradient)
 
-        columns = (FrameLosses if targets.temporal else Losses)._fields
+        columns = (FrameLosses if targets.earlier else Losses)._fields
         return minimize(value_and_gradient, self.optimizer, image, state, num_steps, columns)
 
     def next_image(

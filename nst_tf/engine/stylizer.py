@@ -21,7 +21,7 @@ from nst_tf.engine.checkpoints import Checkpoint
 from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
 from nst_tf.losses import temporal, values
-from nst_tf.losses.objective import Targets, loss_weights
+from nst_tf.losses.objective import StyleParts, Targets, loss_weights
 from nst_tf.losses.values import AnyLosses
 from nst_tf.network import weights
 from nst_tf.network.convolutions import resolve
@@ -86,7 +86,7 @@ class Stylizer(tf.Module):
             config = weights.suited(config)
         self.precision = runtime.resolve_precision(config.network.precision)
         self._given_weights, self._next_config = vgg_weights, next_config
-        self._frame = frame or frames.Frame()
+        self._film, self._earlier = (None, None) if frame is None else (frame.film, frame.earlier)
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
         self._inputs.check(self.scales[0])
@@ -119,7 +119,7 @@ class Stylizer(tf.Module):
         optimizer = self._algorithm.optimizer
         state = optimizer.init(image)
         # A frame that begins with an earlier one's result goes on as at a later scale: large shapes stay.
-        return state if self._frame.earlier is None else optimizer.resize(state, *image.shape[1:3])
+        return state if self._earlier is None else optimizer.resize(state, *image.shape[1:3])
 
     def _check_filled(self, checkpoint: Checkpoint) -> None:
         """Checks what a checkpoint has put into the variables.
@@ -350,7 +350,7 @@ class Stylizer(tf.Module):
         pictures = self._inputs.at(scale)
         query = []
         if not self._splits():
-            is_first = self.scale_index == 0 and self._frame.earlier is None
+            is_first = self.scale_index == 0 and self._earlier is None
             query = self._algorithm.query(image, pictures[0], is_first, before)
         targets = self._formulation.targets(
             (*pictures, query),
@@ -358,17 +358,26 @@ class Stylizer(tf.Module):
             loss_weights(self.config),
             self.config.start.seed,
             (scale.height, scale.width) if self._splits() else None,
+            self._style_parts(pictures[1], pictures[2][1:]),
         )
         if self.is_last_scale():
             del self._inputs  # frees the memory of the input pictures
-        return targets._replace(temporal=self._temporal_targets(scale))
+        return targets._replace(earlier=self._earlier_at(scale))
 
-    def _temporal_targets(self, scale: Scale) -> tuple[temporal.Target, ...]:
+    def _style_parts(self, styles: Sequence[Tensor], masks: Sequence[Tensor]) -> StyleParts | None:
+        """Returns the styles' part of the targets where a film keeps it: at the last scale, which all share."""
+        if self._film is None or not self.is_last_scale() or self._splits():
+            return None
+        if not styles or not self.config.style.weight:
+            return None
+        return self._film.style_parts(self._formulation, styles, masks, self.config.start.seed)
+
+    def _earlier_at(self, scale: Scale) -> tuple[temporal.Target, ...]:
         """Returns what earlier frames want at a scale, if they count."""
-        weight, earlier = self.config.temporal.weight, self._frame.earlier
-        if earlier is None or not weight:
+        weight = self.config.temporal.weight
+        if self._earlier is None or not weight:
             return ()
-        return (earlier.target(self._algorithm.color, scale.height, scale.width, weight),)
+        return (self._earlier.target(self._algorithm.color, scale.height, scale.width, weight),)
 
 
 # Seconds between two reports: short enough for progress and Ctrl-C, long enough to take several short steps

@@ -29,7 +29,7 @@ def _later(narrow_weights, earlier=None, content=CONTENT, steps=3, **changes):
     earlier = earlier or frames.Earlier(BEFORE, TRUST)
     config = frames.later_config(_config(**({"temporal_weight": 100.0} | changes)), steps)
     return stylizer.Stylizer(
-        content, [STYLE], config, narrow_weights, init_image=BEFORE, frame=frames.Frame(earlier)
+        content, [STYLE], config, narrow_weights, init_image=BEFORE, frame=frames.Frame(earlier=earlier)
     )
 
 
@@ -98,7 +98,7 @@ def test_the_first_frame_of_a_film_is_the_still_picture(narrow_weights):
 
 def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow_weights):
     config = _config(temporal_weight=1e6, init="given")
-    earlier = frames.Frame(frames.Earlier(BEFORE, TRUST))
+    earlier = frames.Frame(earlier=frames.Earlier(BEFORE, TRUST))
     run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights, init_image=BEFORE, frame=earlier)
     assert float(run.step().temporal) < 1.0
     run.run()
@@ -116,7 +116,7 @@ def test_frames_are_painted_by_the_api(narrow_weights):
     described = {"content": {"name": "frame 1", "sha256": ""}}
     loaded = inputs.LoadedInputs(CONTENT, (STYLE,), BEFORE, None, None, None, described)
     earlier = frames.Earlier(BEFORE, TRUST)
-    result = api.paint(loaded, frames.later_config(config, 3), frame=frames.Frame(earlier))
+    result = api.paint(loaded, frames.later_config(config, 3), frame=frames.Frame(earlier=earlier))
     assert result.manifest["losses"]["temporal"] == result.losses.temporal > 0
     assert len(result.trace) == 3
 
@@ -125,10 +125,10 @@ def _painted(film, style, weight, starts_warped):
     """Returns the frames of a film, painted with the built-in features."""
     config = presets.get("gram", size=96, weights="builtin", precision="float32", steps=30)
     config = config.replace(temporal_weight=weight)
-    shared, found = frames.Frame(), []
+    shared, found = frames.Film(), []
     for number, content in enumerate(film):
         if number == 0 or not starts_warped:
-            run = stylizer.Stylizer(content, [style], config, frame=shared)
+            run = stylizer.Stylizer(content, [style], config, frame=frames.Frame(shared))
         else:
             moved, reliability = films.warped(found[-1])
             run = stylizer.Stylizer(
@@ -136,7 +136,7 @@ def _painted(film, style, weight, starts_warped):
                 [style],
                 frames.later_config(config, 10),
                 init_image=moved,
-                frame=frames.Frame(frames.Earlier(moved, reliability)),
+                frame=frames.Frame(shared, frames.Earlier(moved, reliability)),
             )
         run.run()
         found.append(run.picture()[np.newaxis])

@@ -79,7 +79,7 @@ def _judge(narrow_weights, precision="float32", tile=0, **changes):
 def _value_and_gradient(judge, image=IMAGE, held=True, outside=()):
     targets = judge.targets(tf.constant(CONTENT), [tf.constant(STYLE)], outside=outside)
     if held:
-        targets = targets._replace(temporal=(_target(),))
+        targets = targets._replace(earlier=(_target(),))
     losses, gradient = judge.value_and_gradient(tf.constant(image), targets)
     return losses, gradient.numpy(), judge.evaluate(tf.constant(image), targets)
 
