@@ -33,7 +33,9 @@ class Recorder(Callback):
         for index, losses in enumerate(progress.losses, start=1):
             seconds = self._last - self._start + (now - self._last) * index / count
             step = progress.step - count + index
-            self.rows.append(TraceRow(progress.scale_index + 1, step, *losses[: len(Losses._fields)], seconds))
+            self.rows.append(
+                TraceRow(progress.scale_index + 1, step, *losses[: len(Losses._fields)], seconds)
+            )
         self._last = now
 
 

@@ -73,7 +73,9 @@ def test_a_frames_losses_have_the_earlier_frames(narrow_weights):
 
 def test_a_film_is_one_graph_however_many_earlier_frames_there_are(narrow_weights):
     runs = [
-        _later(narrow_weights, frames.Earlier(*map(np.concatenate, zip(*count * [(BEFORE, TRUST)], strict=True))))
+        _later(
+            narrow_weights, frames.Earlier(*map(np.concatenate, zip(*count * [(BEFORE, TRUST)], strict=True)))
+        )
         for count in (1, 2, 3)
     ]
     runs.append(_later(narrow_weights, content=BEFORE, temporal_weight=50.0, steps=7))
@@ -102,7 +104,10 @@ def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow
     run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights, init_image=BEFORE, frame=earlier)
     assert float(run.step().temporal) < 1.0
     run.run()
-    assert np.abs(run.picture() - BEFORE[0]).mean() < 0.01
+    free = _later(narrow_weights, steps=5, temporal_weight=0.0)
+    free.run()
+    near, far = (np.abs(each.picture() - BEFORE[0]).mean() for each in (run, free))
+    assert near < 0.3 * far
 
 
 def test_in_luminance_the_loss_is_of_the_luminance(narrow_weights):

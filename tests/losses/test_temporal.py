@@ -73,7 +73,8 @@ def test_a_frame_like_the_only_earlier_one_has_no_loss():
 
 
 def _judge(narrow_weights, precision="float32", tile=0, **changes):
-    return objective.Objective(presets.get("gatys_pytorch", **changes), narrow_weights, precision, tile)
+    config = presets.get("gatys_pytorch", **(conftest.SHALLOW | changes))
+    return objective.Objective(config, narrow_weights, precision, tile)
 
 
 def _value_and_gradient(judge, image=IMAGE, held=True, outside=()):
