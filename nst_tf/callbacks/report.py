@@ -14,6 +14,7 @@ from tqdm import tqdm
 from nst_tf.callbacks.callback import Callback
 from nst_tf.engine.progress import Progress, TimeLeft, TraceRow
 from nst_tf.io import files
+from nst_tf.losses.values import Losses
 
 
 class Recorder(Callback):
@@ -32,7 +33,9 @@ class Recorder(Callback):
         for index, losses in enumerate(progress.losses, start=1):
             seconds = self._last - self._start + (now - self._last) * index / count
             step = progress.step - count + index
-            self.rows.append(TraceRow(progress.scale_index + 1, step, *losses, seconds))
+            self.rows.append(
+                TraceRow(progress.scale_index + 1, step, *losses[: len(Losses._fields)], seconds)
+            )
         self._last = now
 
 
@@ -93,10 +96,11 @@ def _describe(progress: Progress) -> str:
 
 
 def describe_losses(values: Iterable[float]) -> str:
-    """Returns the terms of a `Losses`, without their sum, for a person."""
-    _, content, style, total_variation = values
+    """Returns the terms of a `Losses` or `FrameLosses`, without their sum, for a person."""
+    _, content, style, total_variation, *temporal = values
     text = f"content {content:.3g}, style {style:.3g}"
-    return f"{text}, total variation {total_variation:.3g}" if total_variation else text
+    text = f"{text}, total variation {total_variation:.3g}" if total_variation else text
+    return f"{text}, earlier frames {temporal[0]:.3g}" if temporal else text
 
 
 def write_trace(rows: Iterable[TraceRow], path: str | os.PathLike[str]) -> None:

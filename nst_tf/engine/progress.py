@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from nst_tf.config.scales import Scale
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ class Progress(NamedTuple):
     scales: tuple[Scale, ...]
     step: int  # evaluations done, over all scales
     num_steps: int  # evaluations in all, over all scales
-    losses: tuple[Losses, ...]  # of the evaluations since the last report, as floats
+    losses: tuple[AnyLosses, ...]  # of the evaluations since the last report, as floats
     picture: Callable[[], "np.ndarray"]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
 
     def work(self) -> tuple[int, int]:
@@ -48,7 +48,11 @@ class TimeLeft:
 
 
 class TraceRow(NamedTuple):
-    """One evaluation of the losses, weighted as the config weights them."""
+    """One evaluation of the losses, weighted as the config weights them.
+
+    What earlier frames of a film add to the total has no column: the file of a still picture would have it
+    too.
+    """
 
     scale: int  # from 1, the coarsest
     step: int  # from 1, over all scales

@@ -1,0 +1,157 @@
+"""Frames of a film: what they are held to, where they begin, what they share, how much they flicker."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nst_tf import api, errors
+from nst_tf.config import presets
+from nst_tf.engine import frames, stylizer
+from nst_tf.io import inputs
+from nst_tf.losses.values import FrameLosses, Losses
+from tests import conftest
+from tests.support import films
+
+CONTENT, STYLE, BEFORE = (conftest.smooth_picture(seed)[np.newaxis] for seed in (2, 3, 4))
+TRUST = np.ones([1, 48, 64, 1], np.float32)
+
+
+def _config(**changes: Any) -> Any:
+    """Returns the config of a small run through the first layers."""
+    settings: dict[str, Any] = {"size": 64, "scales": (0.5, 1.0), "steps": (2, 3), "precision": "float32"}
+    return presets.get("gram", **(conftest.SHALLOW | settings | changes))
+
+
+def _later(narrow_weights, earlier=None, content=CONTENT, steps=3, **changes):
+    """Returns a run that begins with `BEFORE`, held to it unless other earlier frames are named."""
+    earlier = earlier or frames.Earlier(BEFORE, TRUST)
+    config = frames.later_config(_config(**({"temporal_weight": 100.0} | changes)), steps)
+    return stylizer.Stylizer(
+        content, [STYLE], config, narrow_weights, init_image=BEFORE, frame=frames.Frame(earlier=earlier)
+    )
+
+
+@pytest.mark.parametrize(
+    ("pictures", "reliability", "message"),
+    [
+        (BEFORE[0], TRUST, r"earlier: \(48, 64, 3\), \(1, 48, 64, 1\); allowed: \[J, H, W, 3\]"),
+        (BEFORE, TRUST[..., 0], r"allowed: \[J, H, W, 3\] and \[J, H, W, 1\]"),
+        (BEFORE[:0], TRUST[:0], "allowed"),
+        (255 * BEFORE, TRUST, "values from"),
+        (BEFORE, 2 * TRUST, "reliability from 2 to 2; allowed: 0 to 1"),
+        (BEFORE, np.nan * TRUST, "reliability from nan"),
+    ],
+)
+def test_what_cannot_be_held_to_gets_one_line(pictures, reliability, message):
+    with pytest.raises(errors.InputError, match=message):
+        frames.Earlier(pictures, reliability)
+
+
+def test_a_later_frame_begins_at_its_last_scale_where_an_earlier_one_ended(narrow_weights):
+    run = _later(narrow_weights)
+    assert len(run.scales) == 1
+    np.testing.assert_array_equal(run.image.numpy(), BEFORE)
+    assert run.config.optimizer.preconditioner != "none"
+    assert int(run.state()["state/preconditioned"]) == 0  # large shapes stay
+
+
+def test_a_frames_losses_have_the_earlier_frames(narrow_weights):
+    trusted = np.random.default_rng(1).random(TRUST.shape).astype(np.float32)
+    run = _later(narrow_weights, frames.Earlier(CONTENT, trusted))
+    losses = run.step()
+    assert isinstance(losses, FrameLosses)
+    expected = 100.0 * np.mean(trusted * (255 * BEFORE - 255 * CONTENT) ** 2)
+    np.testing.assert_allclose(losses.temporal, expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.total, sum(losses[1:]), rtol=1e-5)
+    seen: list[Any] = []
+    run.run(seen.append)
+    assert all(isinstance(row, FrameLosses) for row in seen[-1].losses)
+    assert isinstance(run.evaluate(), FrameLosses)
+
+
+def test_a_film_is_one_graph_however_many_earlier_frames_there_are(narrow_weights):
+    runs = [
+        _later(
+            narrow_weights, frames.Earlier(*map(np.concatenate, zip(*count * [(BEFORE, TRUST)], strict=True)))
+        )
+        for count in (1, 2, 3)
+    ]
+    runs.append(_later(narrow_weights, content=BEFORE, temporal_weight=50.0, steps=7))
+    counts = set()
+    for run in runs:
+        run.run()
+        counts.add(run._formulation.advance.experimental_get_tracing_count())
+    assert len(counts) == 1
+    assert len({id(run._formulation) for run in runs}) == 1
+
+
+def test_the_first_frame_of_a_film_is_the_still_picture(narrow_weights):
+    still, first = (
+        stylizer.Stylizer(CONTENT, [STYLE], _config(temporal_weight=weight), narrow_weights, frame=frame)
+        for weight, frame in ((0.0, None), (1000.0, frames.Frame()))
+    )
+    for run in (still, first):
+        run.run()
+    np.testing.assert_array_equal(first.picture(), still.picture())
+    assert isinstance(first.evaluate(), Losses)
+
+
+def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow_weights):
+    config = _config(temporal_weight=1e6, init="given")
+    earlier = frames.Frame(earlier=frames.Earlier(BEFORE, TRUST))
+    run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights, init_image=BEFORE, frame=earlier)
+    assert float(run.step().temporal) < 1.0
+    run.run()
+    free = _later(narrow_weights, steps=5, temporal_weight=0.0)
+    free.run()
+    near, far = (np.abs(each.picture() - BEFORE[0]).mean() for each in (run, free))
+    assert near < 0.3 * far
+
+
+def test_in_luminance_the_loss_is_of_the_luminance(narrow_weights):
+    """The frame begins with the luminance of the earlier one, from which it does not differ."""
+    run = _later(narrow_weights, color="luminance")
+    assert float(run.step().temporal) < 1e-3
+
+
+def test_frames_are_painted_by_the_api(narrow_weights):
+    config = _config(temporal_weight=100.0, weights="builtin")
+    described = {"content": {"name": "frame 1", "sha256": ""}}
+    loaded = inputs.LoadedInputs(CONTENT, (STYLE,), BEFORE, None, None, None, described)
+    earlier = frames.Earlier(BEFORE, TRUST)
+    result = api.paint(loaded, frames.later_config(config, 3), frame=frames.Frame(earlier=earlier))
+    assert result.manifest["losses"]["temporal"] == result.losses.temporal > 0
+    assert len(result.trace) == 3
+
+
+def _painted(film, style, weight, starts_warped):
+    """Returns the frames of a film, painted with the built-in features."""
+    config = presets.get("gram", size=96, weights="builtin", precision="float32", steps=30)
+    config = config.replace(temporal_weight=weight)
+    shared, found = frames.Film(), []
+    for number, content in enumerate(film):
+        if number == 0 or not starts_warped:
+            run = stylizer.Stylizer(content, [style], config, frame=frames.Frame(shared))
+        else:
+            moved, reliability = films.warped(found[-1])
+            run = stylizer.Stylizer(
+                content,
+                [style],
+                frames.later_config(config, 10),
+                init_image=moved,
+                frame=frames.Frame(shared, frames.Earlier(moved, reliability)),
+            )
+        run.run()
+        found.append(run.picture()[np.newaxis])
+    return found
+
+
+def test_a_warped_start_lessens_flicker_and_the_temporal_loss_more():
+    film = films.pan(4, 72, 96)
+    style = inputs.pictures.read("sample:strokes", "style")
+    ways = {"alone": (0.0, False), "warped start": (0.0, True), "temporal loss": (1e4, True)}
+    found = {way: films.flicker(_painted(film, style, *options)) for way, options in ways.items()}
+    print({way: round(255 * value, 2) for way, value in found.items()}, "of", 255 * films.flicker(film))
+    assert found["temporal loss"] < 0.5 * found["warped start"] < 0.5 * found["alone"]
