@@ -98,28 +98,30 @@ class Formulation:
         if parts is not None:
             pictures = (contents, (), masks[:1], painted, queries)
         traced = self._traced_targets(
-            (*map(len, pictures), len(kept)), num_regions, tuple(shares), bool(split), parts is not None
+            (*map(len, pictures), len(kept)), num_regions, len(shares), bool(split), parts is not None
         )
         size = tf.constant(split or (0, 0))
         known = [] if parts is None else [parts]
-        return traced(*map(list, pictures), list(kept), known, loss_weights, tf.constant([seed, 0]), size)
+        blend = tf.constant(shares, tf.float32)
+        return traced(
+            blend, *map(list, pictures), list(kept), known, loss_weights, tf.constant([seed, 0]), size
+        )
 
     def _trace_targets(
         self,
         counts: tuple[int, ...],
         num_regions: int,
-        shares: tuple[float, ...],
+        num_styles: int,
         is_split: bool,
         has_parts: bool,
     ) -> Any:
         """Returns the function that computes targets of these numbers of pictures, of any size.
 
-        Sizes are unknown and shares constant: TensorFlow rewrites graphs by what it knows, with other
-        rounding.
+        Sizes and shares are unknown: TensorFlow rewrites graphs by what it knows, with other rounding.
         """
         contents, styles, masks, frames, queries, kept = counts
-        num_styles = len(shares)
         specs = [
+            tf.TensorSpec([num_styles]),
             [ANY_IMAGE] * contents,
             [ANY_IMAGE] * styles,
             [tf.TensorSpec([1, None, None, num_regions])] * masks,
@@ -131,13 +133,13 @@ class Formulation:
             tf.TensorSpec([2], tf.int32),
             tf.TensorSpec([2], tf.int32),
         ]
-        make = functools.partial(self._make_targets, shares, is_split)
+        make = functools.partial(self._make_targets, is_split)
         return tf.function(make, specs, autograph=False)
 
     def _make_targets(
         self,
-        shares: Sequence[float],
         is_split: bool,
+        shares: Tensor,
         contents: Sequence[Tensor],
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
