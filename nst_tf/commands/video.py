@@ -1,20 +1,19 @@
-"""The command `video`: flags -> a `Film`, checked before TensorFlow is loaded."""
+"""The command `video`: flags -> a `Film`, checked before TensorFlow is loaded -> the painted film."""
 
-import dataclasses
+import importlib
 import os
-import pathlib
+import time
 import typing
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from absl import flags
 
-from nst_tf import errors
-from nst_tf.commands import run_flags
+from nst_tf import errors, runtime
+from nst_tf.commands import run_flags, terminal
 
 if typing.TYPE_CHECKING:
-    from nst_tf.io.films import Encoding
-    from nst_tf.video.frames import Frames
+    from nst_tf.video.run import Film, Made
 
 INTRODUCTION = """Paints a film like a painting, without flicker.
 
@@ -23,9 +22,12 @@ INTRODUCTION = """Paints a film like a painting, without flicker.
   nst_tf video ... --style=one.jpg,two.jpg --style_times=0,5    mixed in between
   nst_tf video --content=frames --fps=24 --style=painting.jpg --output=painted    folders of pictures
 
-The sound is copied as it is. Finished frames are kept in OUTPUT.frames until the film is whole: the same
-command goes on after an interruption.
+The first frame of each shot is painted as a still picture, later ones begin with the one before, moved along
+with what is seen. The sound is copied as it is. Finished frames are kept in OUTPUT.frames until the film is
+whole: the same command goes on after an interruption.
 """
+
+_NAME = "video"
 
 # Flags of a run that say something about one picture, or are decided frame by frame.
 _REFUSED = (*run_flags.OF_ONE_RUN, "init")
@@ -36,6 +38,7 @@ _TEXTS: Mapping[str, str] = {
     "fps": "frames a second at most; of a folder of pictures: how many there are [all; 25]",
     "style_times": "seconds at which each of several styles is alone, with commas; mixed in between",
     "flow": "a folder of optical flow, backward_2_1.flo and forward_1_2.flo and so on, instead of DIS",
+    "preview": "where to write the latest frame, a picture file, after each one",
 }
 _DEFAULTS: Mapping[str, tuple[str, str]] = {
     "cuts": ("auto", "the times at which shots begin, with commas; auto finds them, none is one shot [auto]"),
@@ -45,6 +48,8 @@ _DEFAULTS: Mapping[str, tuple[str, str]] = {
 _CHANGED: Mapping[str, str] = {
     "content": "the film: a file, or a folder of pictures in the order of their names",
     "output": "where to write it: .mp4, .mov, .mkv or .webm, or a name without an extension for a folder",
+    "temporal_weight": "weight of how far a frame is from earlier ones, warped along the motion between them"
+    " [as much as all losses of a still picture at ten levels of 255]",
 }
 
 
@@ -62,6 +67,13 @@ def define(values: flags.FlagValues) -> None:
         " the others [18, 22, 24, 24]",
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "frame_steps",
+        None,
+        "steps of each frame after the first of a shot [a sixth of a still picture's work]",
+        1,
+        flag_values=values,
+    )
     for name, text in _CHANGED.items():
         values[name].help = text
 
@@ -69,48 +81,129 @@ def define(values: flags.FlagValues) -> None:
 def groups() -> Mapping[str, Sequence[str]]:
     """Returns {heading: flags below it}."""
     return {
-        "Flags of the film": [*_TEXTS, *_DEFAULTS, "quality"],
+        "Flags of the film": [*_TEXTS, *_DEFAULTS, "quality", "frame_steps"],
         **run_flags.groups(without=_REFUSED),
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Film:
-    """What is to be painted of which film, and how it is written."""
+def main(values: flags.FlagValues) -> int:
+    """Checks everything that can be checked early, paints, writes, says where the film is.
 
-    run: run_flags.Run  # of one frame; its content is the film
-    frames: "Frames"
-    encoding: "Encoding"
-    cuts: Sequence[Fraction] | None  # the times at which shots begin; None to find them
-    style_times: Sequence[Fraction]  # () for the same styles throughout
-    flow: pathlib.Path | None  # a folder of flow; None to estimate it
+    Raises:
+        InputError: Something that the user gave cannot be used.
+    """
+    terminal.hide_tensorflow_warnings()
+    with runtime.quiet():
+        film = to_film(values)
+    try:
+        return _paint(film)
+    except KeyboardInterrupt as interrupt:
+        terminal.complain(_NAME, f"interrupted; {_WAY_ON}")
+        return terminal.interrupted_code(interrupt)
+    except OSError as error:
+        terminal.complain(_NAME, f"{errors.one_line(error)}; {_WAY_ON}")
+        return terminal.EXIT_FAILED
 
 
-def to_film(values: flags.FlagValues) -> Film:
+_WAY_ON = "finished frames are kept, and the same command goes on after them"
+
+
+def _paint(film: "Film") -> int:
+    """Paints a film and says where it is; returns the exit code.
+
+    Raises:
+        InputError: Something that the user gave cannot be used.
+        Interrupted: A signal has come.
+    """
+    if film.settings.config.network.convolution != "direct":
+        runtime.use_onednn()
+    runtime.use_tensorflow_backend()
+    terminal.show_warnings()
+    with runtime.quiet():
+        importlib.import_module("nst_tf.api")
+        from nst_tf.video import run
+
+    start = time.perf_counter()
+    with terminal.RunWatch(run.FilmProgress.describe) as watch:
+        made = run.paint_film(film, watch)
+    seconds = time.perf_counter() - start
+    if made.outcome == "stopped":
+        terminal.complain(_NAME, f"stopped after {made.frames} of {made.num_frames} frames; {_WAY_ON}")
+        return watch.interrupt().exit_code
+    terminal.say(_summary(film, made, seconds))
+    if made.diverged:
+        terminal.complain(
+            _NAME,
+            f"the loss of {made.diverged} frames became infinite or NaN: they are the last"
+            " good pictures; smaller weights or a smaller learning rate may help",
+        )
+    return terminal.EXIT_FAILED if made.diverged else 0
+
+
+def _summary(film: "Film", made: "Made", seconds: float) -> str:
+    """Returns the line that says where a film is and how it came about."""
+    height, width = made.size
+    shots = "1 shot" if made.shots == 1 else f"{made.shots} shots"
+    return f"{film.output}: {made.num_frames} frames of {width} x {height} pixels in {shots}, {seconds:.0f} s"
+
+
+def to_film(values: flags.FlagValues) -> "Film":
     """Returns what flags ask for; the film's header is read, none of its frames.
 
     Raises:
         InputError: A value is not allowed, the film cannot be read, or the result not be written.
     """
     from nst_tf.io import films
-    from nst_tf.video import cuts, frames, work
+    from nst_tf.video import cuts, flow, frames, run
 
     run_flags.refuse(values, _REFUSED, "a film has many pictures")
     if not values["content"].value:
         raise errors.InputError("--content=FILE is missing: which film? --help explains")
-    run = run_flags.to_run(values)
-    encoding = films.Encoding(values["codec"].value, values["quality"].value)
-    shots, times = cuts.parse(values["cuts"].value), _style_times(values, len(run.paths.styles))
-    flow = run_flags.to_path(values, "flow")
-    if flow is not None and not os.path.isdir(flow):
-        raise errors.InputError(f"flow: there is no folder {flow}")
-    content = run_flags.to_path(values, "content")
+    still = run_flags.to_run(values)
+    times = _style_times(values, len(still.paths.styles))
+    settings = run.settings(still.config, still.overrides, values["frame_steps"].value, times)
+    content, flows = run_flags.to_path(values, "content"), run_flags.to_path(values, "flow")
     assert content is not None  # as was checked
-    found = frames.of(content, _part(values))
-    if os.path.realpath(run.output) == os.path.realpath(content):
-        raise errors.InputError(f"output: {run.output} is the content too; name another")
-    work.check_output(run.output, values["overwrite"].value, encoding, found.sound)
-    return Film(run, found, encoding, shots, times, flow)
+    if flows is not None and not os.path.isdir(flows):
+        raise errors.InputError(f"flow: there is no folder {flows}")
+    flow.library()
+    film = run.Film(
+        frames.of(content, _part(values)),
+        still.paths,
+        still.overrides,
+        settings,
+        still.output,
+        films.Encoding(values["codec"].value, values["quality"].value),
+        cuts.parse(values["cuts"].value),
+        flows,
+        values["overwrite"].value,
+        run_flags.to_path(values, "preview"),
+    )
+    _check_written(film)
+    return film
+
+
+def _check_written(film: "Film") -> None:
+    """Finds out before a run whether what it writes can be written after it.
+
+    Raises:
+        InputError: It cannot, or would replace an input.
+    """
+    from nst_tf.io import pictures
+    from nst_tf.video import work
+
+    written = {"output": film.output, "frames": work.place(film.output)}
+    if film.preview is not None:
+        written["preview"] = film.preview
+        # That of an earlier run, which this one goes on with, may be replaced.
+        is_resumed = os.path.isdir(work.place(film.output))
+        pictures.check_output(film.preview, film.overwrite or is_resumed, "preview")
+    taken = {os.path.realpath(path): name for name, path in film.named.files()}
+    for name, path in written.items():
+        other = taken.setdefault(os.path.realpath(path), name)
+        if other != name:
+            raise errors.InputError(f"{name}: {path} is the {other} too; name another")
+    work.check_output(film.output, film.overwrite, film.encoding, film.frames.sound)
 
 
 def _part(values: flags.FlagValues) -> typing.Any:

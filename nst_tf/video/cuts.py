@@ -5,7 +5,6 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,27 +26,45 @@ _LEAST_SHARE = 0.15
 _FLASH = 3
 
 
-def find(film: Iterable[Frame]) -> list[int]:
-    """Returns the indices of the frames with which new shots begin, without 0.
+def marked(film: Iterable[Frame], times: Sequence[Fraction] | None = None) -> Iterator[tuple[Frame, bool]]:
+    """Yields frames, and whether each begins a shot, as the first one does.
+
+    Args:
+        film: The frames.
+        times: When shots begin, in order, each with the first frame from then on; None to find them.
+    """
+    return _found(film) if times is None else _forced(film, times)
+
+
+def _forced(film: Iterable[Frame], times: Sequence[Fraction]) -> Iterator[tuple[Frame, bool]]:
+    """Yields what `marked` does where a person says when shots begin."""
+    before = None
+    for frame in film:
+        count = bisect.bisect_right(times, frame.time)
+        yield frame, count != before
+        before = count
+
+
+def _found(film: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Yields what `marked` does where shots are found.
 
     A frame begins one if too little of it comes from the frame before; unless that frame comes back within
-    three frames, as after a flash.
+    three frames, as after a flash. Four frames more are read than are yielded.
     """
-    compared = ((frame.number, small(frame.picture)) for frame in film)
+    compared = ((frame, small(frame.picture)) for frame in film)
     ahead = deque(itertools.islice(compared, _FLASH + 2))
-    found = []
+    if ahead:
+        yield ahead[0][0], True
     while len(ahead) > 1:
-        (_, before), (index, after), *later = ahead
-        if share_kept(before, after) < _LEAST_SHARE:
-            back = _first_alike(before, [picture for _, picture in later])
-            if back is None:
-                found.append(index)
-            else:
-                for _ in range(back + 1):
-                    del ahead[1]
+        (_, before), (_, after), *later = ahead
+        differs = share_kept(before, after) < _LEAST_SHARE
+        back = _first_alike(before, [picture for _, picture in later]) if differs else None
+        for _ in range(0 if back is None else back + 1):  # the flash
+            yield ahead[1][0], False
+            del ahead[1]
+        yield ahead[1][0], differs and back is None
         ahead.popleft()
         ahead.extend(itertools.islice(compared, _FLASH + 2 - len(ahead)))
-    return found
 
 
 def _first_alike(before: np.ndarray, later: Sequence[np.ndarray]) -> int | None:
@@ -85,26 +102,3 @@ def parse(text: str) -> list[Fraction] | None:
     if text in ("auto", "none"):
         return None if text == "auto" else []
     return sorted({frames.seconds(item, "cuts") for item in text.split(",")})
-
-
-def forced(times: Sequence[Fraction], shown: Sequence[Fraction]) -> list[int]:
-    """Returns the indices of the frames with which new shots begin where a person says so, without 0.
-
-    Args:
-        times: When shots begin; each with the first frame from then on.
-        shown: When the frames are shown.
-    """
-    firsts = {bisect.bisect_left(shown, time) for time in times}
-    return sorted(firsts - {0, len(shown)})
-
-
-class Shot(NamedTuple):
-    """The frames from one cut to the next."""
-
-    first: int
-    end: int  # the index after the last
-
-
-def shots(cuts: Sequence[int], count: int) -> Iterator[Shot]:
-    """Yields the shots of a film of so many frames."""
-    yield from itertools.starmap(Shot, itertools.pairwise([0, *cuts, count]))

@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple, Protocol
 
@@ -377,7 +377,17 @@ def _upright(picture: np.ndarray, turn: _Turn) -> np.ndarray:
     return np.ascontiguousarray(picture[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
 
 
-def _checked(frames: Iterator[tuple[Fraction, np.ndarray]], path: pathlib.Path, name: str) -> Iterator[Frame]:
+def of_pictures(film: Iterable[pictures.Picture], fps: Fraction) -> Iterator[Frame]:
+    """Yields pictures, as `pictures.read` takes them, as frames.
+
+    Raises:
+        InputError: There is none, or one cannot be read, or has another size than the first.
+    """
+    read = (pictures.read(picture, f"frame {index + 1}") for index, picture in enumerate(film))
+    return _checked(((index / fps, pictures.to_uint8(each)) for index, each in enumerate(read)), "it", "film")
+
+
+def _checked(frames: Iterator[tuple[Fraction, np.ndarray]], path: object, name: str) -> Iterator[Frame]:
     """Numbers frames.
 
     Raises:

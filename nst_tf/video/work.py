@@ -4,6 +4,7 @@
 lossless. A frame is there whole or not at all, so that a run that was killed goes on after its last one.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nst_tf import errors
-from nst_tf.io import files, films, pictures
+from nst_tf.io import files, films, manifest, pictures
 
 _SUFFIX, _RECORD, _FRAMES = ".frames", "run.json", "frames"
 
@@ -57,8 +58,30 @@ def is_folder(output: pathlib.Path) -> bool:
     return not output.suffix or os.path.isdir(output)
 
 
+def place(output: pathlib.Path) -> pathlib.Path:
+    """Returns the path of the folder of a film."""
+    return output.with_name(output.name + _SUFFIX)
+
+
+@contextlib.contextmanager
+def locked(output: pathlib.Path) -> Iterator[None]:
+    """Keeps other runs from painting the same film; leaves no folder that has nothing in it.
+
+    Args:
+        output: The film.
+
+    Raises:
+        InputError: Another run paints it.
+        OSError: Its folder cannot be made.
+    """
+    with files.locked_folder(place(output)) as is_free:
+        if not is_free:
+            raise errors.InputError(f"output: another run is painting {output}; wait for it, or name another")
+        yield
+
+
 class WorkFolder:
-    """The folder of one film."""
+    """The folder of one film, which its run has `locked`."""
 
     def __init__(self, output: pathlib.Path, record: Mapping[str, Any], overwrite: bool = False) -> None:
         """Makes the folder, or takes up the one that an earlier run left.
@@ -72,14 +95,14 @@ class WorkFolder:
             InputError: There are frames of another run, or something else is there.
             OSError: The folder cannot be made.
         """
-        self.path = output.with_name(output.name + _SUFFIX)
+        self.path = place(output)
         self._frames = self.path / _FRAMES
         text = json.dumps(record, indent=2, sort_keys=True)
         wanted, before = json.loads(text), _record(self.path)
         if os.path.lexists(self.path):
             _check(self.path, before, wanted, overwrite)
         if before != wanted:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _empty(self.path)
         self._frames.mkdir(parents=True, exist_ok=True)
         if before != wanted:
             with files.replacing(self.path / _RECORD) as file:
@@ -99,7 +122,15 @@ class WorkFolder:
         except errors.InputError:  # damaged, by whatever: it is painted again
             return None
 
-    def put(self, index: int, picture: np.ndarray) -> np.ndarray:
+    def losses(self, index: int) -> Mapping[str, Any]:
+        """Returns {term: value} of a finished frame by its manifest; {} where it has none."""
+        try:
+            found: Mapping[str, Any] = manifest.read(self._file(index))["losses"]
+        except errors.InputError:
+            return {}
+        return found
+
+    def put(self, index: int, picture: np.ndarray, text: str | None = None) -> np.ndarray:
         """Keeps a finished frame; returns it as it is kept, which is what `get` returns.
 
         A run has to go on with that, so that one that was interrupted paints the same.
@@ -107,12 +138,13 @@ class WorkFolder:
         Args:
             index: Of the frame, from 0.
             picture: [H, W, 3] floats in [0, 1].
+            text: Its manifest.
 
         Raises:
             OSError: It cannot be written.
         """
-        kept = np.divide(pictures.to_uint8(picture), 255, dtype=np.float32)
-        pictures.write(kept, self._file(index))
+        kept = rounded(picture)
+        pictures.write(kept, self._file(index), text=text)
         return kept
 
     def shown(self, times: Sequence[Fraction]) -> Iterator[films.Shown]:
@@ -161,6 +193,20 @@ class WorkFolder:
 
     def _file(self, index: int) -> pathlib.Path:
         return self._frames / f"{index + 1:06d}.png"
+
+
+def rounded(picture: np.ndarray) -> np.ndarray:
+    """Returns a picture [H, W, 3] in [0, 1] as a file with eight bits a channel holds it, float32."""
+    return np.divide(pictures.to_uint8(picture), 255, dtype=np.float32)
+
+
+def _empty(path: pathlib.Path) -> None:
+    """Removes what is in a folder, which may be locked, but not the folder."""
+    for each in path.iterdir() if path.is_dir() else ():
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink()
 
 
 def _check(path: pathlib.Path, before: Any, wanted: Mapping[str, Any], overwrite: bool) -> None:
