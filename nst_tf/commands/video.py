@@ -134,8 +134,8 @@ def _paint(film: "Film") -> int:
     if made.diverged:
         terminal.complain(
             _NAME,
-            f"the loss of {made.diverged} frames became infinite or NaN: they are the last"
-            " good pictures; smaller weights or a smaller learning rate may help",
+            f"the loss of {made.diverged} frames became infinite or NaN: they are the last good pictures;"
+            " smaller weights or a smaller learning rate may help",
         )
     return terminal.EXIT_FAILED if made.diverged else 0
 

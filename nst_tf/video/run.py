@@ -64,7 +64,7 @@ class Settings:
         errors.require(steps is None or steps >= 1, "frame_steps", steps, "1 or more")
         if self.style_times and self.config.style.blend_weights:
             raise errors.InputError(
-                "style_blend_weights: style_times say how styles are mixed; leave one out"
+                "style_blend_weights: style_times say how styles are mixed; name one of them"
             )
 
     def steps_of(self, planned: Sequence[scales.Scale]) -> int:
@@ -328,7 +328,7 @@ class Film:
     changed: Collection[str]  # the settings that were named
     settings: Settings
     output: pathlib.Path
-    encoding: films.Encoding = films.Encoding()
+    encoding: films.Encoding = dataclasses.field(default_factory=films.Encoding)
     cuts: Sequence[Fraction] | None = None  # the times at which shots begin; None to find them
     flow: pathlib.Path | None = None  # a folder of flow; None to estimate it
     overwrite: bool = False
@@ -413,10 +413,9 @@ def paint_film(film: Film, on_progress: Callable[[FilmProgress], object] | None 
     flows = None if film.flow is None else flow.Folder(film.flow, len(survey.times))
     chosen = _suited(film.settings)
     run = FrameRun(loaded, chosen, flows)
+    record = _record(film, survey, loaded, chosen, run.steps)
     with work.locked(film.output):
-        folder = work.WorkFolder(
-            film.output, _record(film, survey, loaded, chosen, run.steps), film.overwrite
-        )
+        folder = work.WorkFolder(film.output, record, film.overwrite)
         made = _Painting(film, survey, run, folder).paint(on_progress)
         if made.outcome == "finished":
             _write(film, survey.times, folder)

@@ -1,5 +1,9 @@
 """The command `video`: what its flags mean, and what is refused before anything is painted."""
 
+import os
+import signal
+import subprocess
+import time
 from fractions import Fraction
 
 import pytest
@@ -36,10 +40,11 @@ def _film(*arguments):
 def test_what_is_not_named_has_defaults():
     film = _film()
     assert film.encoding == films.Encoding()
-    assert (film.cuts, film.style_times, film.flow) == (None, (), None)
+    assert (film.cuts, film.settings.style_times, film.flow, film.preview) == (None, (), None, None)
+    assert (film.settings.frame_steps, film.settings.temporal_weight) == (None, None)
     assert len(list(film.frames)) == 8
     assert film.frames.sound is not None
-    assert film.run.config.preset == "default"
+    assert film.settings.config.preset == "default"
 
 
 @pytest.mark.usefixtures("folder")
@@ -52,7 +57,13 @@ def test_times_are_read():
 @pytest.mark.usefixtures("folder")
 def test_several_styles_over_time():
     film = _film("--style=painting.jpg,painting.jpg", "--style_times=0,1:00")
-    assert film.style_times == [0, 60]
+    assert film.settings.style_times == [0, 60]
+
+
+@pytest.mark.usefixtures("folder")
+def test_steps_and_weights_of_frames():
+    settings = _film("--frame_steps=3", "--temporal_weight=0").settings
+    assert (settings.frame_steps, settings.temporal_weight) == (3, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +89,10 @@ def test_several_styles_over_time():
         ("--flow=none", "flow: there is no folder none"),
         ("--save_every=5", "save_every: a film has many pictures"),
         ("--init=noise", "init: a film has many pictures"),
+        ("--frame_steps=0", "frame_steps"),
+        ("--preview=last.mp4", "preview format"),
+        ("--preview=painting.jpg", "preview: painting.jpg exists"),
+        ("--preview=out.mp4.frames", "preview format"),
     ],
 )
 def test_mistakes_get_one_line(folder, argument, message):
@@ -95,3 +110,63 @@ def test_the_help_has_every_flag_once():
     assert len(set(listed)) == len(listed)
     assert set(listed) == set(values) - set(video._REFUSED)
     assert "the film: a file" in values["content"].help
+
+
+FLAGS = ["--content=film.mp4", "--style=painting.jpg", *command.QUICK, "--preset=gram", "--frame_steps=2"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_film_is_painted():
+    painting = ["video", *FLAGS, "--duration=0.12", "--preview=last.png", "--output=out.mp4"]
+    code, said, err = command.answer(painting)
+    assert code == 0, err
+    assert said.startswith("out.mp4: 3 frames of 48 x 36 pixels in 1 shot, ")
+    assert err.startswith("frame 1 of 3, shot 1, 48 x 36")
+    assert " s a frame; about " in err
+    assert sorted(os.listdir()) == ["film.mp4", "last.png", "out.mp4", "painting.jpg", "photo.png"]
+    command.assert_one_line(command.answer(painting), "preview: last.png exists")
+    command.assert_one_line(command.answer(painting[:-2] + painting[-1:]), "output: out.mp4 exists")
+
+
+def _started(*arguments):
+    """Starts painting in a process of its own; waits until two frames are finished."""
+    process = subprocess.Popen(
+        command.command("video", *FLAGS, *arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=command.environment(),
+    )
+    while process.poll() is None and not os.path.exists("out.frames/frames/000002.png"):
+        time.sleep(0.01)
+    assert process.poll() is None
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_a_film_whose_process_was_killed_goes_on_bit_for_bit(folder):
+    process = _started("--output=out")
+    process.kill()
+    process.communicate()
+    assert len(os.listdir("out.frames/frames")) < 8
+    finished = command.run(folder, "video", *FLAGS, "--output=out")
+    assert finished.returncode == 0, finished.stderr
+    assert "frame 3 of 8" in finished.stderr
+    assert command.run(folder, "video", *FLAGS, "--output=whole").returncode == 0
+    names = sorted(os.listdir("whole"))
+    assert len(names) == 8
+    for name in names:
+        assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+    assert not os.path.exists("out.frames")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_a_signal_keeps_what_is_finished():
+    process = _started("--output=out")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signal.SIGINT
+    assert "of 8 frames; finished frames are kept, and the same command goes on after them" in said
+    assert len(os.listdir("out.frames/frames")) >= 2
+    assert not os.path.exists("out")

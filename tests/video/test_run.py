@@ -5,6 +5,7 @@ import os
 from fractions import Fraction
 
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("av")
@@ -75,7 +76,7 @@ def test_a_film_is_painted_and_its_sound_kept(folder):
     assert [frame.time for frame in painted] == [frame.time for frame in source]
     assert _packets(folder / "painted.mp4") == _packets(folder / "film.mp4")
     shown = pictures.to_uint8(pictures.read(folder / "last.png"))
-    assert np.abs(shown.astype(int) - painted[-1].picture).mean() < 4  # which was compressed
+    assert np.abs(shown.astype(int) - painted[-1].picture).mean() < 8  # which has half the colour
     assert [progress.step for progress, _ in itertools.groupby(seen, lambda each: each.step)]
     assert seen[0].work()[0] == 0
     assert all(before.done <= after.done for before, after in itertools.pairwise(seen))
@@ -172,24 +173,24 @@ def test_frames_flicker_less_than_pictures_of_their_own():
     film = town_film.make(5, 72, 96)
     settings = QUICK | {"size": 96, "steps": 40, "frame_steps": 8}
     style = pictures.read("sample:strokes")
-    alone = np.arange(1, 5)  # every frame a shot
     ways = {
-        "alone": {"cuts": alone, "fps": 1},
+        "alone": {"cuts": range(1, 5), "fps": 1},  # every frame a shot
         "begun": {"cuts": (), "temporal_weight": 0.0},
         "held": {"cuts": ()},
+        "tight": {"cuts": (), "temporal_weight": 1e9},
     }
     found = {
         way: 255 * _flicker(list(run.stylize_frames(film.frames, style[0], **settings, **options)), film)
         for way, options in ways.items()
     }
     print(found, "of", _flicker([frame.astype(float) for frame in film.frames], film))
-    assert found["held"] < 0.7 * found["begun"] < 0.7 * found["alone"]
+    assert found["tight"] < found["held"] < found["begun"] < 0.5 * found["alone"]
 
 
 def test_two_runs_of_one_film_do_not_meet(folder):
     with (
         work.locked(folder / "painted.mp4"),
-        pytest.raises(errors.InputError, match="another run is painting .*; wait for it"),
+        pytest.raises(errors.InputError, match=r"another run is painting .*; wait for it"),
     ):
         run.paint_film(_film(folder))
     assert sorted(os.listdir(folder)) == ["film.mp4"]
@@ -224,6 +225,17 @@ def _full_after(count):
         replace(*arguments, **options)
 
     return full
+
+
+@pytest.mark.slow
+def test_memory_stays_flat():
+    """Whatever the number of frames, once graphs are traced and caches filled."""
+    process, film, found = psutil.Process(), town_film.make(6, HEIGHT, WIDTH), []
+    painted = run.stylize_frames(itertools.islice(itertools.cycle(film.frames), 50), STYLE, cuts=(), **QUICK)
+    for _ in painted:
+        found.append(process.memory_info().rss)
+    assert len(found) == 50
+    assert found[-1] - found[9] < 20e6  # a frame that stays, with its flows, takes 1 MB
 
 
 def test_a_film_without_steps_is_recoloured(folder):
