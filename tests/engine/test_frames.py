@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from nst_tf import api, errors
 from nst_tf.config import presets
@@ -72,12 +71,8 @@ def test_a_frames_losses_have_the_earlier_frames(narrow_weights):
 
 
 def test_a_film_is_one_graph_however_many_earlier_frames_there_are(narrow_weights):
-    runs = [
-        _later(
-            narrow_weights, frames.Earlier(*map(np.concatenate, zip(*count * [(BEFORE, TRUST)], strict=True)))
-        )
-        for count in (1, 2, 3)
-    ]
+    several = [frames.Earlier(np.tile(BEFORE, (n, 1, 1, 1)), np.tile(TRUST, (n, 1, 1, 1))) for n in (1, 2, 3)]
+    runs = [_later(narrow_weights, earlier) for earlier in several]
     runs.append(_later(narrow_weights, content=BEFORE, temporal_weight=50.0, steps=7))
     counts = set()
     for run in runs:
@@ -107,7 +102,7 @@ def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow
     free = _later(narrow_weights, steps=5, temporal_weight=0.0)
     free.run()
     near, far = (np.abs(each.picture() - BEFORE[0]).mean() for each in (run, free))
-    assert near < 0.3 * far
+    assert near < 0.5 * far
 
 
 def test_in_luminance_the_loss_is_of_the_luminance(narrow_weights):
@@ -116,7 +111,7 @@ def test_in_luminance_the_loss_is_of_the_luminance(narrow_weights):
     assert float(run.step().temporal) < 1e-3
 
 
-def test_frames_are_painted_by_the_api(narrow_weights):
+def test_frames_are_painted_by_the_api():
     config = _config(temporal_weight=100.0, weights="builtin")
     described = {"content": {"name": "frame 1", "sha256": ""}}
     loaded = inputs.LoadedInputs(CONTENT, (STYLE,), BEFORE, None, None, None, described)
@@ -128,7 +123,7 @@ def test_frames_are_painted_by_the_api(narrow_weights):
 
 def _painted(film, style, weight, starts_warped):
     """Returns the frames of a film, painted with the built-in features."""
-    config = presets.get("gram", size=96, weights="builtin", precision="float32", steps=30)
+    config = presets.get("gram", size=96, weights="builtin", precision="float32", steps=20)
     config = config.replace(temporal_weight=weight)
     shared, found = frames.Film(), []
     for number, content in enumerate(film):
@@ -139,7 +134,7 @@ def _painted(film, style, weight, starts_warped):
             run = stylizer.Stylizer(
                 content,
                 [style],
-                frames.later_config(config, 10),
+                frames.later_config(config, 6),
                 init_image=moved,
                 frame=frames.Frame(shared, frames.Earlier(moved, reliability)),
             )
@@ -151,7 +146,9 @@ def _painted(film, style, weight, starts_warped):
 def test_a_warped_start_lessens_flicker_and_the_temporal_loss_more():
     film = films.pan(4, 72, 96)
     style = inputs.pictures.read("sample:strokes", "style")
-    ways = {"alone": (0.0, False), "warped start": (0.0, True), "temporal loss": (1e4, True)}
+    # About a hundredth of the first frame's loss for a mean square of one level.
+    ways = {"alone": (0.0, False), "warped start": (0.0, True), "temporal loss": (5e6, True)}
     found = {way: films.flicker(_painted(film, style, *options)) for way, options in ways.items()}
-    print({way: round(255 * value, 2) for way, value in found.items()}, "of", 255 * films.flicker(film))
-    assert found["temporal loss"] < 0.5 * found["warped start"] < 0.5 * found["alone"]
+    assert films.flicker(film) == 0
+    assert found["warped start"] < 0.5 * found["alone"]
+    assert found["temporal loss"] < 0.9 * found["warped start"]
