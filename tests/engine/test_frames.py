@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nst_tf import api, errors
 from nst_tf.config import presets
-from nst_tf.engine import frames, stylizer
+from nst_tf.engine import formulations, frames, stylizer
 from nst_tf.io import inputs
+from nst_tf.io.masks import Regions
 from nst_tf.losses.values import FrameLosses, Losses
 from tests import conftest
 from tests.support import films
@@ -91,6 +93,39 @@ def test_the_first_frame_of_a_film_is_the_still_picture(narrow_weights):
         run.run()
     np.testing.assert_array_equal(first.picture(), still.picture())
     assert isinstance(first.evaluate(), Losses)
+
+
+@pytest.mark.parametrize("with_regions", [False, True])
+def test_styles_are_looked_at_once_for_all_frames(narrow_weights, monkeypatch, with_regions):
+    """The targets are those of a run that is not of a film."""
+    halves = np.zeros((48, 64, 2), np.float32)
+    halves[:, :32, 0] = halves[:, 32:, 1] = 1
+    regions = Regions(("#0000ff", "#ff0000"), halves, (halves, halves)) if with_regions else None
+    changes: dict[str, Any] = {"neighbor_weight": 1e3, "neighbor_layers": ("relu1_1", "relu3_1")}
+    config, counts = frames.later_config(_config(**changes), 2), []
+    make = formulations.Formulation.style_parts
+
+    def counting(*arguments):
+        counts.append(arguments)
+        return make(*arguments)
+
+    monkeypatch.setattr(formulations.Formulation, "style_parts", counting)
+    film, earlier, found = frames.Film(), frames.Earlier(BEFORE, TRUST), []
+    for frame in (None, *[frames.Frame(film, earlier)] * 2):
+        run = stylizer.Stylizer(
+            CONTENT, [STYLE, BEFORE], config, narrow_weights, BEFORE, regions, frame=frame
+        )
+        found.append(run._targets.variables)
+    assert len(counts) == 1
+    for of_film in found[1:]:
+        pairs = zip(tf.nest.flatten(found[0].styles), tf.nest.flatten(of_film.styles), strict=True)
+        for one, other in pairs:
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            of_film.neighbors[0].vectors[0], found[0].neighbors[0].vectors[0], atol=1e-5
+        )
+    stylizer.Stylizer(CONTENT, [BEFORE], config, narrow_weights, BEFORE, frame=frames.Frame(film))
+    assert len(counts) == 2  # of another painting
 
 
 def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow_weights):
