@@ -93,10 +93,10 @@ class Formulation:
             parts: What `style_parts` returned for the styles, in their place; not with `split`.
             kept: At most one map of matches to keep, as for `Objective.matched`.
         """
-        contents, styles, masks, painted, queries = pictures
+        masks = pictures[2]
         num_regions = masks[0].shape[-1] if masks else 0
-        if parts is not None:
-            pictures = (contents, (), masks[:1], painted, queries)
+        if parts is not None:  # the content image's mask alone
+            pictures = (pictures[0], (), masks[:1], *pictures[3:])
         traced = self._traced_targets(
             (*map(len, pictures), len(kept)), num_regions, len(shares), bool(split), parts is not None
         )

@@ -1,4 +1,4 @@
-"""A picture as a frame of a film: the earlier frames that it is held to, and the config it is painted with."""
+"""A picture as a frame of a film: the earlier frames that it is held to, its config, what frames share."""
 
 import dataclasses
 from collections.abc import Sequence

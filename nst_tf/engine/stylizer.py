@@ -365,7 +365,7 @@ class Stylizer(tf.Module):
         return targets._replace(earlier=self._earlier_at(scale))
 
     def _style_parts(self, styles: Sequence[Tensor], masks: Sequence[Tensor]) -> StyleParts | None:
-        """Returns the styles' part of the targets where a film keeps it: at the last scale, which all share."""
+        """Returns the styles' part of the targets where a film keeps it: at the last scale, of all frames."""
         if self._film is None or not self.is_last_scale() or self._splits():
             return None
         if not styles or not self.config.style.weight:

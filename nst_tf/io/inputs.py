@@ -30,10 +30,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 # The pictures of which there is one at most, in the order of a manifest.
 _SINGLE = ("content", "init", "content_mask", "content_regions")
-_SAID = {
-    "style 2": "a second style",
-    "film": "earlier frames, which nst_tf video has",
-}  # where the name of a picture is no name of a flag
+# Where the name of what is needed is no name of a flag.
+_SAID = {"style 2": "a second style", "film": "earlier frames, which nst_tf video has"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -211,7 +211,7 @@ def nearest(queries: Tensor, query_regions: Tensor | None, mean: Tensor, keys: B
     """
     flat = tf.cast(tf.reshape(queries, [-1, queries.shape[-1]]) - mean, keys.columns.dtype)
     at_once = tf.maximum(1, _PRODUCTS_AT_ONCE // tf.maximum(1, tf.shape(keys.columns)[0]))
-    count = -(-tf.shape(flat)[0] // at_once)
+    count = tf.maximum(1, -(-tf.shape(flat)[0] // at_once))  # 1 for no cells: TensorFlow joins no empty list
 
     def of_part(number: Tensor) -> Tensor:
         rows = slice(number * at_once, (number + 1) * at_once)

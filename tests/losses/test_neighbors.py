@@ -210,7 +210,7 @@ def test_tiles_are_exact(narrow_weights, size):
 def test_matches_that_are_kept_are_not_looked_for(narrow_weights, tile):
     """The others are those that are found without any."""
     judge = _objective(narrow_weights, tile)
-    query, styles = _picture(3, 96, 80), [_picture(2), _picture(4)]
+    query, styles = _picture(3, 48, 40), [_picture(2, 24, 32), _picture(4, 24, 32)]
     anew = _targets(judge, styles, query).neighbors[0].index.numpy()
     kept = np.random.default_rng(7).integers(0, 100, anew.shape).astype(np.int32)
     kept[np.random.default_rng(8).random(anew.shape) < 0.5] = -1

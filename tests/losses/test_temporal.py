@@ -1,4 +1,4 @@
-"""The temporal loss against NumPy and finite differences; with tiles, in bfloat16, beside the other losses."""
+"""The temporal loss against NumPy and finite differences; with tiles, in bfloat16, beside other losses."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """A film whose motion is known: a picture panned by whole pixels."""
 
+import itertools
+
 import numpy as np
 
 from nst_tf.io import pictures
@@ -32,7 +34,7 @@ def warped(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def flicker(painted: list[np.ndarray]) -> float:
     """Returns the mean of c |x_t - warp(x_t-1)| over the pixels and channels of frames [1, H, W, 3]."""
     found = []
-    for before, now in zip(painted, painted[1:], strict=False):
+    for before, now in itertools.pairwise(painted):
         moved, reliability = warped(before)
         found.append(np.mean(reliability * np.abs(now - moved)))
     return float(np.mean(found))
