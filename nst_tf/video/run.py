@@ -7,9 +7,11 @@ been read.
 """
 
 import dataclasses
+import errno
 import hashlib
 import logging
 import math
+import os
 import pathlib
 import time
 import typing
@@ -454,6 +456,8 @@ def _write(film: Film, times: Sequence[Fraction], folder: work.WorkFolder) -> No
     if work.is_folder(film.output):
         folder.finish_folder(film.output)
         return
+    if os.path.lexists(film.output) and not film.overwrite:
+        raise FileExistsError(errno.EEXIST, "a file has appeared there meanwhile", str(film.output))
 
     def write(path: pathlib.Path) -> None:
         films.write(

@@ -253,6 +253,20 @@ def test_targets_of_several_frames():
     np.testing.assert_allclose(found.reliability[1][:, 8:], 0, atol=1e-6)
 
 
+def test_results_are_warped_sharply_and_mirrored_outside():
+    picture = np.random.default_rng(6).random((48, 64, 3)).astype(np.float32)
+    found = flow.warp_result(picture, constant(-3, 2))
+    wanted = np.pad(picture, ((0, 2), (3, 0), (0, 0)), mode="reflect")[2:, :-3]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    there_and_back = {
+        warp: warp(warp(picture, constant(0.5, 0)), constant(-0.5, 0))
+        for warp in (flow.warp, flow.warp_result)
+    }
+    kept = {warp: np.diff(each, axis=1).std() for warp, each in there_and_back.items()}
+    assert kept[flow.warp_result] > 1.5 * kept[flow.warp]
+    assert np.isfinite(flow.warp_result(picture, constant(1e9, -1e9))).all()
+
+
 def test_a_file_is_read_as_opencv_writes_it(tmp_path):
     field = np.random.default_rng(5).normal(0, 9, (13, 17, 2)).astype(np.float32)
     assert cv2.writeOpticalFlow(str(tmp_path / "a.flo"), field)

@@ -196,6 +196,15 @@ def test_two_runs_of_one_film_do_not_meet(folder):
     assert sorted(os.listdir(folder)) == ["film.mp4"]
 
 
+def test_a_film_that_appeared_meanwhile_is_left_alone(folder):
+    (folder / "painted.mp4").write_bytes(b"another")
+    with pytest.raises(OSError, match="a file has appeared there meanwhile"):
+        run.paint_film(_film(folder))
+    assert (folder / "painted.mp4").read_bytes() == b"another"
+    assert run.paint_film(_film(folder, overwrite=True)).outcome == "finished"
+    assert len(_painted(folder / "painted.mp4")) == 6
+
+
 def test_other_settings_do_not_go_on(folder):
     run.paint_film(_film(folder), lambda progress: progress.step == 1)
     with pytest.raises(errors.InputError, match="frames of another run: frame_steps was 2 and is 3"):
