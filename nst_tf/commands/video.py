@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import time
 import typing
 from collections.abc import Mapping, Sequence
@@ -123,6 +124,7 @@ def _paint(film: "Film") -> int:
         importlib.import_module("nst_tf.api")
         from nst_tf.video import run
 
+    terminal.say(f"{film.named.content}: reading it, to find its shots", sys.stderr)
     start = time.perf_counter()
     with terminal.RunWatch(run.FilmProgress.describe) as watch:
         made = run.paint_film(film, watch)

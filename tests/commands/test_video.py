@@ -120,7 +120,7 @@ def test_a_film_is_painted():
     code, said, err = command.answer(painting)
     assert code == 0, err
     assert said.startswith("out.mp4: 3 frames of 48 x 36 pixels in 1 shot, ")
-    assert err.startswith("frame 1 of 3, shot 1, 48 x 36")
+    assert err.startswith("film.mp4: reading it, to find its shots\nframe 1 of 3, shot 1, 48 x 36")
     assert " s a frame; about " in err
     assert sorted(os.listdir()) == ["film.mp4", "last.png", "out.mp4", "painting.jpg", "photo.png"]
     for again, message in ((painting, "preview: last.png"), ([*painting, "--preview="], "output: out.mp4")):
