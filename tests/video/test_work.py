@@ -1,5 +1,6 @@
 """The folder of finished frames: gone on with, refused, removed."""
 
+import math
 import os
 from fractions import Fraction
 from unittest import mock
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from nst_tf import errors
-from nst_tf.io import films
+from nst_tf.io import films, manifest
 from nst_tf.video import work
 from nst_tf.video.work import WorkFolder
 
@@ -179,3 +180,25 @@ def test_frames_can_be_the_result(tmp_path, there):
     folder.finish_folder(tmp_path / "painted")
     assert os.listdir(tmp_path) == ["painted"]
     assert os.listdir(tmp_path / "painted") == ["000001.png"]
+
+
+def test_frames_have_their_manifests(tmp_path):
+    folder = WorkFolder(tmp_path / "a.mp4", RECORD)
+    folder.put(
+        0, _picture(0), manifest.to_text({"config": {}, "losses": {"total": 0.1 + 0.2, "style": math.nan}})
+    )
+    folder.put(1, _picture(1))
+    assert folder.losses(0) == {"total": 0.1 + 0.2, "style": None}
+    assert folder.losses(1) == folder.losses(2) == {}
+
+
+def test_a_locked_folder_is_emptied_and_stays_locked(tmp_path):
+    with work.locked(tmp_path / "a.mp4"):
+        WorkFolder(tmp_path / "a.mp4", RECORD).put(0, _picture(0))
+        assert WorkFolder(tmp_path / "a.mp4", {**RECORD, "size": 1}, overwrite=True).get(0) is None
+        with (
+            pytest.raises(errors.InputError, match=r"another run is painting .*a\.mp4; wait for it"),
+            work.locked(tmp_path / "a.mp4"),
+        ):
+            pass
+    assert os.listdir(tmp_path) == ["a.mp4.frames"]
