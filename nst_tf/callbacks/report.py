@@ -33,7 +33,7 @@ class Recorder(Callback):
         for index, losses in enumerate(progress.losses, start=1):
             seconds = self._last - self._start + (now - self._last) * index / count
             step = progress.step - count + index
-            terms = losses[: len(Losses._fields)]  # see `TraceRow`
+            terms = Losses(*losses[: len(Losses._fields)])  # see `TraceRow`
             self.rows.append(TraceRow(progress.scale_index + 1, step, *terms, seconds))
         self._last = now
 

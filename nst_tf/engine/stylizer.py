@@ -86,7 +86,8 @@ class Stylizer(tf.Module):
             config = weights.suited(config)
         self.precision = runtime.resolve_precision(config.network.precision)
         self._given_weights, self._next_config = vgg_weights, next_config
-        self._film, self._earlier = (None, None) if frame is None else (frame.film, frame.earlier)
+        self._film = None if frame is None else frame.film
+        self._earlier = None if frame is None else frame.earlier
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
         self._inputs.check(self.scales[0])

@@ -1,5 +1,7 @@
 """Frames of a film: what they are held to, where they begin, what they share, how much they flicker."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from nst_tf import api, errors
 from nst_tf.config import presets
 from nst_tf.engine import formulations, frames, stylizer
-from nst_tf.io import inputs
+from nst_tf.io import inputs, pictures
 from nst_tf.io.masks import Regions
 from nst_tf.losses.values import FrameLosses, Losses
 from tests import conftest
@@ -31,6 +33,12 @@ def _later(narrow_weights, earlier=None, content=CONTENT, steps=3, **changes):
     return stylizer.Stylizer(
         content, [STYLE], config, narrow_weights, init_image=BEFORE, frame=frames.Frame(earlier=earlier)
     )
+
+
+def _temporal(losses):
+    """Returns what earlier frames add to the losses of a frame."""
+    assert isinstance(losses, FrameLosses)
+    return float(losses.temporal)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,7 @@ def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow
     config = _config(temporal_weight=1e6, init="given")
     earlier = frames.Frame(earlier=frames.Earlier(BEFORE, TRUST))
     run = stylizer.Stylizer(CONTENT, [STYLE], config, narrow_weights, init_image=BEFORE, frame=earlier)
-    assert float(run.step().temporal) < 1.0
+    assert _temporal(run.step()) < 1.0
     run.run()
     free = _later(narrow_weights, steps=5, temporal_weight=0.0)
     free.run()
@@ -142,7 +150,7 @@ def test_several_scales_are_each_held_to_the_earlier_frames_at_their_size(narrow
 def test_in_luminance_the_loss_is_of_the_luminance(narrow_weights):
     """The frame begins with the luminance of the earlier one, from which it does not differ."""
     run = _later(narrow_weights, color="luminance")
-    assert float(run.step().temporal) < 1e-3
+    assert _temporal(run.step()) < 1e-3
 
 
 def test_frames_are_painted_by_the_api():
@@ -151,15 +159,46 @@ def test_frames_are_painted_by_the_api():
     loaded = inputs.LoadedInputs(CONTENT, (STYLE,), BEFORE, None, None, None, described)
     earlier = frames.Earlier(BEFORE, TRUST)
     result = api.paint(loaded, frames.later_config(config, 3), frame=frames.Frame(earlier=earlier))
-    assert result.manifest["losses"]["temporal"] == result.losses.temporal > 0
+    assert result.manifest["losses"]["temporal"] == _temporal(result.losses) > 0
     assert len(result.trace) == 3
+
+
+# Paints frame after frame and prints the growth of the process' memory after the second one, in bytes.
+GROWTH = """
+import gc
+import numpy as np, psutil
+from nst_tf.config import presets
+from nst_tf.engine import frames, stylizer
+from tests import conftest
+style, *film = (conftest.smooth_picture(seed, 64, 64)[np.newaxis] for seed in range(31))
+def resident(): gc.collect(); return psutil.Process().memory_info().rss
+config = presets.get("gram", size=64, weights="builtin", precision="float32", temporal_weight=10.0)
+config, shared, before = frames.later_config(config, 2), frames.Film(), film[0]
+for number, content in enumerate(film):
+    earlier = frames.Earlier(np.tile(before, (1 + number % 3, 1, 1, 1)), np.ones([1 + number % 3, 64, 64, 1]))
+    frame = frames.Frame(shared, earlier)
+    run = stylizer.Stylizer(content, [style], config, init_image=before, frame=frame)
+    run.run()
+    before = run.picture()[np.newaxis]
+    if number == 2: start = resident()
+print(resident() - start)
+"""
+
+
+@pytest.mark.slow
+def test_a_film_is_painted_in_the_memory_of_its_first_frames():
+    command = [sys.executable, "-c", GROWTH]
+    finished = subprocess.run(command, cwd=conftest.ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert int(finished.stdout) < 20e6
 
 
 def _painted(film, style, weight, starts_warped):
     """Returns the frames of a film, painted with the built-in features."""
     config = presets.get("gram", size=96, weights="builtin", precision="float32", steps=20)
     config = config.replace(temporal_weight=weight)
-    shared, found = frames.Film(), []
+    shared = frames.Film()
+    found: list[np.ndarray] = []
     for number, content in enumerate(film):
         if number == 0 or not starts_warped:
             run = stylizer.Stylizer(content, [style], config, frame=frames.Frame(shared))
@@ -179,7 +218,7 @@ def _painted(film, style, weight, starts_warped):
 
 def test_a_warped_start_lessens_flicker_and_the_temporal_loss_more():
     film = films.pan(4, 72, 96)
-    style = inputs.pictures.read("sample:strokes", "style")
+    style = pictures.read("sample:strokes", "style")
     # About a hundredth of the first frame's loss for a mean square of one level.
     ways = {"alone": (0.0, False), "warped start": (0.0, True), "temporal loss": (5e6, True)}
     found = {way: films.flicker(_painted(film, style, *options)) for way, options in ways.items()}
