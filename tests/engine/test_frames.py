@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nst_tf import api, errors
 from nst_tf.config import presets
