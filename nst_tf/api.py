@@ -20,12 +20,12 @@ from nst_tf import errors, runtime
 from nst_tf.callbacks import report
 from nst_tf.callbacks.callback import Callback
 from nst_tf.config import config, presets, scales, settings
-from nst_tf.engine import checkpoints, color, formulations, images, memory, stylizer
+from nst_tf.engine import checkpoints, color, formulations, frames, images, memory, stylizer
 from nst_tf.engine.inputs import check, prepare
 from nst_tf.engine.progress import Progress, TraceRow
 from nst_tf.io import files, inputs, manifest, paths, pictures
 from nst_tf.losses.objective import loss_weights
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses, Losses
 from nst_tf.network import convolutions
 from nst_tf.network.weights import suited
 
@@ -35,7 +35,7 @@ class Result:
     """A finished picture and how it came about."""
 
     image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]; read-only
-    losses: Losses  # of `image`, as floats, weighted as the config weights them; NaN without steps
+    losses: AnyLosses  # of `image`, as floats, weighted as the config weights them; NaN without steps
     config: config.Config  # complete, with the precision and the weights that were used
     manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
     alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture
@@ -194,6 +194,7 @@ def paint(
     on_progress: Callable[[Progress], object] | None = None,
     callbacks: Sequence[Callback] = (),
     kept: checkpoints.Checkpoints | None = None,
+    frame: frames.Frame | None = None,
 ) -> Result:
     """Paints what `inputs.load` returned.
 
@@ -207,6 +208,8 @@ def paint(
         callbacks: As for `stylize`.
         kept: The run's checkpoints. What is there after a run that was not stopped is for the caller to
             remove, once the picture is where it should be.
+        frame: Where the picture is one of a film's frames. After the first of a shot they begin with an
+            earlier one's result, `loaded.init`; `frames.later_config` makes their config.
 
     Raises:
         InputError: As for `stylize`.
@@ -232,6 +235,7 @@ def paint(
                 regions=loaded.regions,
                 checkpoint=resumed,
                 next_config=plan.next_scale,
+                frame=frame,
             )
             del loaded
             made = _Run(run, callbacks, kept, origin).make(on_progress)
@@ -256,7 +260,7 @@ class _Made(NamedTuple):
     """What a run leaves, named as in `Result`; `weights` as in a manifest."""
 
     image: np.ndarray
-    losses: Losses
+    losses: AnyLosses
     config: config.Config
     weights: dict[str, str]
     trace: tuple[TraceRow, ...]

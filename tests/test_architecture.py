@@ -27,7 +27,7 @@ HEAVY = {*TENSORFLOW, "numpy", "PIL", "h5py", "tqdm"}
 LIGHT = {
     **dict.fromkeys(["nst_tf", "nst_tf.errors", "nst_tf.io.samples", *_modules("config", "commands")], HEAVY),
     **dict.fromkeys(["nst_tf.engine.progress", "nst_tf.losses.values"], HEAVY),
-    **dict.fromkeys(["nst_tf.client", "nst_tf.sweep", *_modules("io", "callbacks")], TENSORFLOW),
+    **dict.fromkeys(["nst_tf.client", "nst_tf.sweep", *_modules("io", "callbacks", "video")], TENSORFLOW),
     **{each: {*TENSORFLOW, "ray", "fsspec"} for each in _modules("batch")},
     "nst_tf.runtime": HEAVY,
 }

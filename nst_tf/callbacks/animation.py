@@ -5,7 +5,6 @@ changes most in the first steps of a scale. A rule of steps alone would have to 
 scales; change can be measured on the pictures themselves, whatever made them, also of a run that was stopped.
 """
 
-import contextlib
 import io
 import itertools
 import logging
@@ -13,15 +12,16 @@ import os
 import pathlib
 import tempfile
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from PIL import Image
 
-from nst_tf import errors, runtime
+from nst_tf import errors
 from nst_tf.callbacks import callback, figures
 from nst_tf.config.scales import Scale
-from nst_tf.io import files
+from nst_tf.io import files, films
 
 if typing.TYPE_CHECKING:
     from nst_tf.engine.progress import Progress
@@ -36,8 +36,6 @@ MAX_FRAMES, MAX_SIDE = 48, 480
 _FRAME_MS, _FIRST_MS, _LAST_MS = 80, 480, 2000
 
 _WEBP_QUALITY = 80  # Pillow's own default, named here since files depend on it
-# Of imageio-ffmpeg's scale from 0 to 10, whose default is 5: x264 drops strokes first.
-_MP4_QUALITY = 8
 
 
 class Animation(callback.Callback):
@@ -127,7 +125,7 @@ def check_format(path: pathlib.Path) -> None:
     if suffix not in _WRITERS:
         raise errors.unknown_name("animation format", path.suffix, _WRITERS)
     if suffix == ".mp4":
-        _ffmpeg()
+        films.library("animation", ", or use .webp or .gif")
 
 
 def even_changes(frames: Sequence[Image.Image], count: int) -> list[int]:
@@ -177,28 +175,20 @@ def _pillow(
 
 
 def _mp4(frames: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
-    """Returns an MP4 that every player and browser plays, by the ffmpeg that `imageio-ffmpeg` brings.
+    """Returns an MP4 that every player and browser plays.
 
     Raises:
         OSError: It could not be made.
     """
-    ffmpeg = _ffmpeg()
+    seconds = [Fraction(duration, 1000) for duration in durations]
+    times = itertools.accumulate(seconds, initial=Fraction(0))
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "video.mp4"
-        writer = ffmpeg.write_frames(
-            str(path),
-            frames[0].size,
-            fps=1000 / _FRAME_MS,
-            quality=_MP4_QUALITY,
-            macro_block_size=2,  # yuv420p, which all players know, halves colour
-            ffmpeg_log_level="error",
+        path = pathlib.Path(folder) / "film.mp4"
+        shown = (
+            films.Shown(time, duration, np.asarray(frame))
+            for time, duration, frame in zip(times, seconds, frames, strict=False)
         )
-        with _without_shield():
-            writer.send(None)
-        for frame, duration in zip(frames, durations, strict=True):
-            for _ in range(duration // _FRAME_MS):
-                writer.send(np.ascontiguousarray(frame))
-        writer.close()
+        films.write(path, shown, time_base=Fraction(1, 1000))
         return path.read_bytes()
 
 
@@ -208,42 +198,3 @@ _WRITERS: dict[str, Callable[[Sequence[Image.Image], Sequence[int]], bytes]] = {
     ".webp": _webp,
     ".mp4": _mp4,
 }
-
-
-@contextlib.contextmanager
-def _without_shield() -> Iterator[None]:
-    """Keeps imageio-ffmpeg from running Python between fork and exec as it starts ffmpeg.
-
-    It would shield ffmpeg from Ctrl-C, but may hang in a process with TensorFlow's and gRPC's threads. What
-    the user has set stays.
-    """
-    name = "IMAGEIO_FFMPEG_NO_PREVENT_SIGINT"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "1")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-
-
-def _ffmpeg() -> typing.Any:
-    """Returns the module `imageio_ffmpeg`, if it has an ffmpeg for this machine.
-
-    Raises:
-        InputError: It is not installed, or has none.
-    """
-    try:
-        import imageio_ffmpeg
-
-        imageio_ffmpeg.get_ffmpeg_exe()
-    except ImportError as error:
-        raise errors.InputError(
-            f"animation: .mp4 needs {error.name}: {runtime.install('video')}, or use .webp or .gif"
-        ) from None
-    except RuntimeError:
-        raise errors.InputError(
-            "animation: .mp4 needs ffmpeg, and imageio-ffmpeg has none for this machine: install it,"
-            " or use .webp or .gif"
-        ) from None
-    return imageio_ffmpeg

@@ -6,14 +6,15 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import TextIO
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from nst_tf.callbacks.callback import Callback
-from nst_tf.engine.progress import Progress, TimeLeft, TraceRow
+from nst_tf.engine.progress import Progress, Reported, TimeLeft, TraceRow
 from nst_tf.io import files
+from nst_tf.losses.values import Losses
 
 
 class Recorder(Callback):
@@ -32,7 +33,8 @@ class Recorder(Callback):
         for index, losses in enumerate(progress.losses, start=1):
             seconds = self._last - self._start + (now - self._last) * index / count
             step = progress.step - count + index
-            self.rows.append(TraceRow(progress.scale_index + 1, step, *losses, seconds))
+            terms = Losses(*losses[: len(Losses._fields)])  # see `TraceRow`
+            self.rows.append(TraceRow(progress.scale_index + 1, step, *terms, seconds))
         self._last = now
 
 
@@ -42,33 +44,38 @@ class ProgressBar:
     # Plain lines at about every tenth of a run: enough to see that it moves, few enough to keep.
     _LINES = 10
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        """Prepares a bar on a stream, by default standard error."""
-        self._stream = stream or sys.stderr
+    def __init__(self, stream: TextIO | None = None, describe: Callable[[Any], str] | None = None) -> None:
+        """Prepares a bar.
+
+        Args:
+            stream: Where to show it; None for standard error.
+            describe: (report) -> what to say of it; None for the steps and losses of a picture.
+        """
+        self._stream, self._describe = stream or sys.stderr, describe or _describe
         self._bar: tqdm | None = None
         self._next_line = 0.0
         self._time_left = TimeLeft()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Reported) -> None:
         """Shows a report; a stream that has gone away is no reason to end a run."""
         with contextlib.suppress(OSError, ValueError):
             self._show(progress)
 
-    def _show(self, progress: Progress) -> None:
+    def _show(self, progress: Reported) -> None:
         if self._stream.isatty():
             self._show_bar(progress)
         elif progress.step >= self._next_line or progress.step == progress.num_steps:
             self._next_line = progress.step + progress.num_steps / self._LINES
             left = self._time_left(progress)
             time_left = "" if left is None else f"; about {tqdm.format_interval(left)} left"
-            print(_describe(progress) + time_left, file=self._stream, flush=True)
+            print(self._describe(progress) + time_left, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Leaves the terminal's line."""
         if self._bar is not None:
             self._bar.close()
 
-    def _show_bar(self, progress: Progress) -> None:
+    def _show_bar(self, progress: Reported) -> None:
         done, total = progress.work()
         if self._bar is None:
             self._bar = tqdm(
@@ -81,7 +88,7 @@ class ProgressBar:
                 leave=False,
             )
         self._bar.total = total  # a server's client learns on the way how large later scales are
-        self._bar.set_postfix_str(_describe(progress), refresh=False)
+        self._bar.set_postfix_str(self._describe(progress), refresh=False)
         self._bar.update(done - self._bar.n)
 
 
@@ -93,10 +100,11 @@ def _describe(progress: Progress) -> str:
 
 
 def describe_losses(values: Iterable[float]) -> str:
-    """Returns the terms of a `Losses`, without their sum, for a person."""
-    _, content, style, total_variation = values
+    """Returns the terms of a `Losses` or `FrameLosses`, without their sum, for a person."""
+    _, content, style, total_variation, *temporal = values
     text = f"content {content:.3g}, style {style:.3g}"
-    return f"{text}, total variation {total_variation:.3g}" if total_variation else text
+    text = f"{text}, total variation {total_variation:.3g}" if total_variation else text
+    return f"{text}, earlier frames {temporal[0]:.3g}" if temporal else text
 
 
 def write_trace(rows: Iterable[TraceRow], path: str | os.PathLike[str]) -> None:

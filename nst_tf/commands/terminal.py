@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Self, TextIO
 
 from nst_tf import errors
 
 if typing.TYPE_CHECKING:
-    from nst_tf.engine.progress import Progress
+    from nst_tf.engine.progress import Reported
 
 # A user's mistake exits with what Python's own argument parser has for it.
 EXIT_FAILED, EXIT_MISTAKE = 1, 2
@@ -124,16 +124,16 @@ class RunWatch:
     removed.
     """
 
-    def __init__(self) -> None:
-        """Shows nothing yet."""
+    def __init__(self, describe: Callable[[Any], str] | None = None) -> None:
+        """Shows nothing yet; `describe` is as for a `ProgressBar`."""
         from nst_tf.callbacks import report
 
-        self.bar = report.ProgressBar()
+        self.bar = report.ProgressBar(describe=describe)
         self._writing = False
         self._number: int | None = None
         self._before: Mapping[int, Any] = {}
 
-    def __call__(self, progress: "Progress") -> bool:
+    def __call__(self, progress: "Reported") -> bool:
         """Shows a report; returns whether the run is to stop."""
         if not self._before and self._number is None:
             self._before = _handle(self._ask)

@@ -26,6 +26,7 @@ class Config:
     neighbors: settings.Neighbors
     regions: settings.Regions
     total_variation: settings.TotalVariation
+    temporal: settings.Temporal
     network: settings.Network
     start: settings.Start
     optimizer: settings.Optimizer

@@ -341,6 +341,17 @@ class TotalVariation(Group):
     weight: float = setting("total_variation_weight", "weight of the total variation")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Temporal(Group):
+    """How a frame of a film is held to the frames before it."""
+
+    weight: float = setting(
+        "temporal_weight",
+        "films: weight of how far a frame is from earlier ones, warped along the motion between them",
+        default=0.0,
+    )
+
+
 POOLING = Names(("max", "average", "average_rescaled", "l2"))
 PADDING = Names(("zeros", "replicate"))
 PRECISIONS = Names(("auto", "float32", "bfloat16"))
@@ -621,6 +632,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "neighbors": Neighbors,
     "regions": Regions,
     "total_variation": TotalVariation,
+    "temporal": Temporal,
     "network": Network,
     "start": Start,
     "optimizer": Optimizer,

@@ -19,8 +19,8 @@ from nst_tf.config import layers as vgg_layers
 from nst_tf.config.config import Config
 from nst_tf.engine import color, inputs, loop
 from nst_tf.engine.inputs import ANY_IMAGE
-from nst_tf.losses.objective import LossWeights, Masks, Objective, Outside, Targets
-from nst_tf.losses.values import Losses
+from nst_tf.losses.objective import LossWeights, Masks, Objective, Outside, StyleParts, Targets
+from nst_tf.losses.values import AnyLosses
 from nst_tf.network import weights
 from nst_tf.optimizers import lbfgs
 from nst_tf.tensors import Tensor
@@ -37,6 +37,7 @@ _OUTSIDE_OF_GRAPHS: dict[str, Any] = {
     **{"style_blend_weights": (), "style_scale": 1.0, "style_size": 0, "style_shape": "own"},
     **{"outside": "keep", "rate_pixels": 0, "weights": "auto"},
     **{"large_inputs": "reduced", "max_memory": "auto", "neighbor_content": 0.0},
+    "temporal_weight": 0.0,
 }
 
 
@@ -66,6 +67,7 @@ class Formulation:
             config, color.COLORS[config.color.mode], self.objective, loop.make_optimizer(config, 1)
         )
         self._traced_targets = functools.lru_cache(maxsize=8)(self._trace_targets)
+        self._traced_parts = functools.lru_cache(maxsize=8)(self._trace_parts)
         self.advance = tf.function(self._advance, autograph=False)
         self._traced_evaluate = tf.function(self._evaluate, autograph=False)
 
@@ -76,6 +78,8 @@ class Formulation:
         loss_weights: LossWeights,
         seed: int,
         split: tuple[int, int] | None = None,
+        parts: StyleParts | None = None,
+        kept: Sequence[Tensor] = (),
     ) -> Targets:
         """Returns the targets of one scale.
 
@@ -86,44 +90,63 @@ class Formulation:
             loss_weights: Of the terms.
             seed: Of everything random.
             split: Height and width of the picture in the pass of `splitting`; None in others.
+            parts: What `style_parts` returned for the styles, in their place; not with `split`.
+            kept: At most one map of matches to keep, as for `Objective.matched`.
         """
         masks = pictures[2]
         num_regions = masks[0].shape[-1] if masks else 0
-        traced = self._traced_targets(tuple(map(len, pictures)), num_regions, tuple(shares), bool(split))
+        if parts is not None:  # the content image's mask alone
+            pictures = (pictures[0], (), masks[:1], *pictures[3:])
+        traced = self._traced_targets(
+            (*map(len, pictures), len(kept)), num_regions, len(shares), bool(split), parts is not None
+        )
         size = tf.constant(split or (0, 0))
-        return traced(*map(list, pictures), loss_weights, tf.constant([seed, 0]), size)
+        known = [] if parts is None else [parts]
+        blend = tf.constant(shares, tf.float32)
+        return traced(
+            blend, *map(list, pictures), list(kept), known, loss_weights, tf.constant([seed, 0]), size
+        )
 
     def _trace_targets(
-        self, counts: tuple[int, ...], num_regions: int, shares: tuple[float, ...], is_split: bool
+        self,
+        counts: tuple[int, ...],
+        num_regions: int,
+        num_styles: int,
+        is_split: bool,
+        has_parts: bool,
     ) -> Any:
         """Returns the function that computes targets of these numbers of pictures, of any size.
 
-        Sizes are unknown and shares constant: TensorFlow rewrites graphs by what it knows, with other
-        rounding.
+        Sizes and shares are unknown: TensorFlow rewrites graphs by what it knows, with other rounding.
         """
-        contents, styles, masks, frames, queries = counts
+        contents, styles, masks, frames, queries, kept = counts
         specs = [
+            tf.TensorSpec([num_styles]),
             [ANY_IMAGE] * contents,
             [ANY_IMAGE] * styles,
             [tf.TensorSpec([1, None, None, num_regions])] * masks,
             [tf.TensorSpec([1, None, None, 1])] * frames,
             [ANY_IMAGE] * queries,
+            [tf.TensorSpec([1, None, None, num_styles], tf.int32)] * kept,
+            [self.objective.parts_spec(num_styles, num_regions)] * has_parts,
             LossWeights(*[tf.TensorSpec([])] * len(LossWeights._fields)),
             tf.TensorSpec([2], tf.int32),
             tf.TensorSpec([2], tf.int32),
         ]
-        make = functools.partial(self._make_targets, shares, is_split)
+        make = functools.partial(self._make_targets, is_split)
         return tf.function(make, specs, autograph=False)
 
     def _make_targets(
         self,
-        shares: Sequence[float],
         is_split: bool,
+        shares: Tensor,
         contents: Sequence[Tensor],
         styles: Sequence[Tensor],
         masks: Sequence[Tensor],
         frames: Sequence[Tensor],
         queries: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        parts: Sequence[StyleParts],
         loss_weights: LossWeights,
         seed: Tensor,
         size: Tensor,
@@ -139,12 +162,37 @@ class Formulation:
             query=queries[0] if queries else None,
             seed=seed,
             split=tuple(tf.unstack(size)) if is_split else None,
+            parts=parts[0] if parts else None,
+            kept=kept[0] if kept else None,
         )
+
+    def style_parts(self, styles: Sequence[Tensor], masks: Sequence[Tensor], seed: int) -> StyleParts:
+        """Returns the part of the targets that styles decide alone, for `targets`.
+
+        Args:
+            styles: [1, h, w, 3] each.
+            masks: Of their regions, [1, h, w, R] each; () without regions.
+            seed: Of everything random.
+        """
+        num_regions = masks[0].shape[-1] if masks else 0
+        traced = self._traced_parts(len(styles), num_regions)
+        found: StyleParts = traced(list(styles), list(masks), tf.constant([seed, 0]))
+        return found
+
+    def _trace_parts(self, num_styles: int, num_regions: int) -> Any:
+        """Returns the function that computes the parts of so many styles, of any size."""
+        of_mask = tf.TensorSpec([1, None, None, num_regions])
+        specs = [
+            [ANY_IMAGE] * num_styles,
+            [of_mask] * (num_styles if num_regions else 0),
+            tf.TensorSpec([2], tf.int32),
+        ]
+        return tf.function(self.objective.style_parts, specs, autograph=False)
 
     def _advance(
         self, image: tf.Variable, steps_done: tf.Variable, state: Any, targets: Any, num_steps: Tensor
     ) -> Tensor:
-        """Takes steps: assigns the variables, returns the `Losses` of each evaluation, [num_steps, 4]."""
+        """Takes steps: assigns the variables, returns the losses of each evaluation, [num_steps, columns]."""
         found, new_state, rows = self._algorithm.take_steps(
             image.value(), take_values(state), values(targets), num_steps, steps_done.value()
         )
@@ -153,7 +201,7 @@ class Formulation:
         assign(state, new_state)
         return rows
 
-    def evaluate(self, picture: Tensor, targets: Any) -> Losses:
+    def evaluate(self, picture: Tensor, targets: Any) -> AnyLosses:
         """Returns the losses of a picture that `Algorithm.picture` returned.
 
         Args:
@@ -162,10 +210,10 @@ class Formulation:
         """
         # Of unknown size: TensorFlow rewrites graphs of known sizes, with other rounding.
         traced = self._traced_evaluate.get_concrete_function(ANY_IMAGE, targets)
-        found: Losses = traced(picture, targets)
+        found: AnyLosses = traced(picture, targets)
         return found
 
-    def _evaluate(self, picture: Tensor, targets: Any) -> Losses:
+    def _evaluate(self, picture: Tensor, targets: Any) -> AnyLosses:
         return self._algorithm.evaluate(picture, values(targets))
 
 

@@ -13,13 +13,14 @@ import tensorflow as tf
 from nst_tf.config.config import Config
 from nst_tf.engine import color, images
 from nst_tf.engine.color import Reference
-from nst_tf.losses.objective import PIXEL_LEVELS, Objective, Outside, Targets, framed
-from nst_tf.losses.values import Losses
+from nst_tf.losses.objective import Objective, Outside, Targets, framed
+from nst_tf.losses.terms import PIXEL_LEVELS
+from nst_tf.losses.values import AnyLosses, FrameLosses, Losses
 from nst_tf.optimizers import pyramid, rules, wrappers
 from nst_tf.tensors import Tensor
 
-# (image, number of the step in this call, from 0) -> (Losses, gradient)
-ValueAndGradient = Callable[[Tensor, Tensor], tuple[Losses, Tensor]]
+# (image, number of the step in this call, from 0) -> (losses, gradient)
+ValueAndGradient = Callable[[Tensor, Tensor], tuple[AnyLosses, Tensor]]
 
 
 def minimize(
@@ -28,6 +29,7 @@ def minimize(
     image: Tensor,
     state: Any,
     num_steps: Tensor,
+    columns: Sequence[str] = Losses._fields,
 ) -> tuple[Tensor, Any, Tensor]:
     """Runs steps of an optimiser in one `tf.while_loop`.
 
@@ -35,14 +37,15 @@ def minimize(
     evaluation of losses and gradient.
 
     Args:
-        value_and_gradient: (image, number of the step in this call, from 0) -> (Losses, gradient).
+        value_and_gradient: (image, number of the step in this call, from 0) -> (losses, gradient).
         optimizer: The update rule.
         image: [1, H, W, 3], the image to evaluate first.
         state: The optimiser's state.
         num_steps: An integer or an int32 scalar.
+        columns: The fields of the losses.
 
     Returns:
-        The image to evaluate next, the state, and the `Losses` of each evaluation, [num_steps, 4].
+        The image to evaluate next, the state, and the losses of each evaluation, [num_steps, columns].
     """
 
     def step(index: Tensor, image: Tensor, state: Any, rows: Any) -> tuple[Any, ...]:
@@ -50,7 +53,7 @@ def minimize(
         image, state = optimizer.update(image, values.total, gradient, state)
         return index + 1, image, state, rows.write(index, tf.stack(values))
 
-    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(Losses._fields)])
+    rows = tf.TensorArray(tf.float32, size=num_steps, element_shape=[len(columns)])
     _, image, state, rows = tf.while_loop(
         lambda index, *_: index < num_steps,
         step,
@@ -130,11 +133,12 @@ class Algorithm:
         """
         targets = self.objective.prepared(targets)
 
-        def value_and_gradient(image: Tensor, index: Tensor) -> tuple[Losses, Tensor]:
+        def value_and_gradient(image: Tensor, index: Tensor) -> tuple[AnyLosses, Tensor]:
             values, gradient = self.objective.value_and_gradient(image, targets, steps_done + index)
             return values, self.color.project(gradient)
 
-        return minimize(value_and_gradient, self.optimizer, image, state, num_steps)
+        columns = (FrameLosses if targets.earlier else Losses)._fields
+        return minimize(value_and_gradient, self.optimizer, image, state, num_steps, columns)
 
     def next_image(
         self,
@@ -232,7 +236,7 @@ class Algorithm:
             picture = framed(picture, each)
         return tf.clip_by_value(picture, 0.0, 1.0)
 
-    def evaluate(self, picture: Tensor, targets: Targets) -> Losses:
+    def evaluate(self, picture: Tensor, targets: Targets) -> AnyLosses:
         """Returns the losses of a picture, as `picture` returns it, with the targets of its scale."""
         return self.objective.evaluate(self.color.to_loss_space(picture), targets)
 

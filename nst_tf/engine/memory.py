@@ -123,6 +123,10 @@ _MEAN_BYTES_PER_PIXEL = 500.0
 # banks 2.1, as the difference that neighbours made at 512 and 768 pixels.
 _HYPERCOLUMN_MAPS, _BANKS_BESIDE = 5.0, 2.1
 
+# For each pixel of a frame that is held to earlier ones: their target, picture and weight, its difference to
+# the frame and the gradient, and three earlier frames as they come, with their reliability. Counted.
+_EARLIER_BYTES_PER_PIXEL = 16 + 2 * 12 + 3 * 16
+
 # For each region and each pixel of the largest picture: masks and guides, before and after erosion, in
 # float32.
 _GUIDE_BYTES_PER_PIXEL = 16
@@ -464,6 +468,8 @@ def _parts(
     forward = in_network.forward + regions + of_neighbors
     step = in_network.step + regions + of_means + of_neighbors
     guides = pixels * num_regions * _GUIDE_BYTES_PER_PIXEL
+    if config.temporal.weight:
+        guides += own_pixels * _EARLIER_BYTES_PER_PIXEL
     pairs = own_pixels * _pair_bytes(config)
     if not config.memory.tile.isdecimal():
         # Temporary tensors of the optimiser fit into the memory that the network has freed.

@@ -3,13 +3,28 @@
 import time
 import typing
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nst_tf.config.scales import Scale
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses
 
 if typing.TYPE_CHECKING:
     import numpy as np
+
+
+class Reported(Protocol):
+    """What a progress bar shows: the progress of a run, or of a film."""
+
+    @property
+    def step(self) -> int:
+        """Those done, of `num_steps`."""
+
+    @property
+    def num_steps(self) -> int:
+        """Those in all."""
+
+    def work(self) -> tuple[int, int]:
+        """Returns (done, in all) in units that take equally long."""
 
 
 class Progress(NamedTuple):
@@ -19,7 +34,7 @@ class Progress(NamedTuple):
     scales: tuple[Scale, ...]
     step: int  # evaluations done, over all scales
     num_steps: int  # evaluations in all, over all scales
-    losses: tuple[Losses, ...]  # of the evaluations since the last report, as floats
+    losses: tuple[AnyLosses, ...]  # of the evaluations since the last report, as floats
     picture: Callable[[], "np.ndarray"]  # () -> the picture so far, [H, W, 3] float32 in [0, 1]
 
     def work(self) -> tuple[int, int]:
@@ -40,7 +55,7 @@ class TimeLeft:
         """Waits for the first report."""
         self._first: tuple[float, int] | None = None  # when it came, and the work done by then
 
-    def __call__(self, progress: Progress) -> float | None:
+    def __call__(self, progress: Reported) -> float | None:
         """Returns the seconds left after a report; None where nothing is known yet, or nothing is left."""
         now, (done, total) = time.perf_counter(), progress.work()
         first, before = self._first = self._first or (now, done)
@@ -48,7 +63,11 @@ class TimeLeft:
 
 
 class TraceRow(NamedTuple):
-    """One evaluation of the losses, weighted as the config weights them."""
+    """One evaluation of the losses, weighted as the config weights them.
+
+    What earlier frames of a film add to the total has no column: the file of a still picture would have it
+    too.
+    """
 
     scale: int  # from 1, the coarsest
     step: int  # from 1, over all scales

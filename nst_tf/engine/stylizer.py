@@ -15,13 +15,14 @@ import tensorflow as tf
 
 from nst_tf import errors, runtime
 from nst_tf.config.config import Config
-from nst_tf.config.scales import plan_scales
-from nst_tf.engine import color, formulations, inputs, loop
+from nst_tf.config.scales import Scale, plan_scales
+from nst_tf.engine import color, formulations, frames, inputs, loop
 from nst_tf.engine.checkpoints import Checkpoint
 from nst_tf.engine.progress import Progress
 from nst_tf.io.masks import Regions
-from nst_tf.losses.objective import Targets, loss_weights
-from nst_tf.losses.values import Losses
+from nst_tf.losses import temporal, values
+from nst_tf.losses.objective import StyleParts, Targets, loss_weights
+from nst_tf.losses.values import AnyLosses
 from nst_tf.network import weights
 from nst_tf.network.convolutions import resolve
 from nst_tf.tensors import Tensor
@@ -53,6 +54,7 @@ class Stylizer(tf.Module):
         regions: Regions | None = None,
         checkpoint: Checkpoint | None = None,
         next_config: Callable[[int], Config] | None = None,
+        frame: frames.Frame | None = None,
     ) -> None:
         """Prepares the first scale, or the one at which a checkpoint was written.
 
@@ -66,6 +68,8 @@ class Stylizer(tf.Module):
             checkpoint: Where to go on, of a run with this config and these pictures.
             next_config: (index of a scale that is about to begin) -> the config for it, which may differ in
                 how the run fits into memory.
+            frame: Where the run is one of a film's frames; one with earlier frames has an `init_image`, the
+                result of one of them, and is held to them where `config.temporal.weight` is above 0.
 
         Raises:
             InputError: A picture is missing or too small for the chosen layers, or the weights are missing or
@@ -82,6 +86,8 @@ class Stylizer(tf.Module):
             config = weights.suited(config)
         self.precision = runtime.resolve_precision(config.network.precision)
         self._given_weights, self._next_config = vgg_weights, next_config
+        self._film = None if frame is None else frame.film
+        self._earlier = None if frame is None else frame.earlier
         self._inputs = inputs.Inputs(content_image, style_images, config, regions)
         self.scales = plan_scales(config, *self._inputs.shaping_image.shape[1:3])
         self._inputs.check(self.scales[0])
@@ -103,11 +109,18 @@ class Stylizer(tf.Module):
         self._good_image: Any = None  # the last one known to have a finite loss
         self._bad_evaluations = 0  # evaluations in a row that were infinite or NaN
         self._targets = _Held(self._targets_of_scale(image))
-        self._state = _Held(self._algorithm.optimizer.init(image))
+        self._state = _Held(self._first_state(image))
         if checkpoint is not None:
             checkpoint.fill(self.state(), formulations.put)
             self._check_filled(checkpoint)
             self._steps_done.assign(checkpoint.steps_done)
+
+    def _first_state(self, image: Tensor) -> Any:
+        """Returns the optimiser's state before the first step."""
+        optimizer = self._algorithm.optimizer
+        state = optimizer.init(image)
+        # A frame that begins with an earlier one's result goes on as at a later scale: large shapes stay.
+        return state if self._earlier is None else optimizer.resize(state, *image.shape[1:3])
 
     def _check_filled(self, checkpoint: Checkpoint) -> None:
         """Checks what a checkpoint has put into the variables.
@@ -165,9 +178,9 @@ class Stylizer(tf.Module):
         """Returns whether the latest losses and the image were finite."""
         return not self._bad_evaluations
 
-    def step(self) -> Losses:
+    def step(self) -> AnyLosses:
         """Takes one step at the current scale: updates `image`, returns the losses before it."""
-        return Losses(*tf.unstack(self.advance(tf.constant(1))[0]))
+        return values.of_row(tf.unstack(self.advance(tf.constant(1))[0]))
 
     def advance(self, num_steps: Tensor) -> Tensor:
         """Takes several steps at the current scale.
@@ -176,7 +189,7 @@ class Stylizer(tf.Module):
             num_steps: An int32 scalar tensor, so that every number has the same graph.
 
         Returns:
-            The `Losses` of each evaluation, [num_steps, 4].
+            The losses of each evaluation, [num_steps, 4], or 5 where earlier frames count: `values.of_row`.
         """
         return self._formulation.advance(
             self.image, self._steps_done, self._state.variables, self._targets.variables, num_steps
@@ -195,10 +208,9 @@ class Stylizer(tf.Module):
             formulations.values(self._targets.variables).outside,
         )
 
-    def evaluate(self) -> Losses:
+    def evaluate(self) -> AnyLosses:
         """Returns the losses of `picture()`, as floats."""
-        values = self._formulation.evaluate(self._shown(), self._targets.variables)
-        return Losses(*(float(value) for value in values))
+        return values.of_row(map(float, self._formulation.evaluate(self._shown(), self._targets.variables)))
 
     def next_scale(self) -> None:
         """Moves on to the next scale: enlarges the picture so far and computes the targets of that size.
@@ -296,7 +308,7 @@ class Stylizer(tf.Module):
                 self.scales,
                 earlier + self.steps_done(),
                 total,
-                tuple(Losses(*map(float, row)) for row in rows),
+                tuple(values.of_row(map(float, row)) for row in rows),
                 self.picture,
             )
 
@@ -339,17 +351,34 @@ class Stylizer(tf.Module):
         pictures = self._inputs.at(scale)
         query = []
         if not self._splits():
-            query = self._algorithm.query(image, pictures[0], self.scale_index == 0, before)
+            is_first = self.scale_index == 0 and self._earlier is None
+            query = self._algorithm.query(image, pictures[0], is_first, before)
         targets = self._formulation.targets(
             (*pictures, query),
             self._inputs.shares,
             loss_weights(self.config),
             self.config.start.seed,
             (scale.height, scale.width) if self._splits() else None,
+            self._style_parts(pictures[1], pictures[2][1:]),
         )
         if self.is_last_scale():
             del self._inputs  # frees the memory of the input pictures
-        return targets
+        return targets._replace(earlier=self._earlier_at(scale))
+
+    def _style_parts(self, styles: Sequence[Tensor], masks: Sequence[Tensor]) -> StyleParts | None:
+        """Returns the styles' part of the targets where a film keeps it: at the last scale, of all frames."""
+        if self._film is None or not self.is_last_scale() or self._splits():
+            return None
+        if not styles or not self.config.style.weight:
+            return None
+        return self._film.style_parts(self._formulation, styles, masks, self.config.start.seed)
+
+    def _earlier_at(self, scale: Scale) -> tuple[temporal.Target, ...]:
+        """Returns what earlier frames want at a scale, if they count."""
+        weight = self.config.temporal.weight
+        if self._earlier is None or not weight:
+            return ()
+        return (self._earlier.target(self._algorithm.color, scale.height, scale.width, weight),)
 
 
 # Seconds between two reports: short enough for progress and Ctrl-C, long enough to take several short steps

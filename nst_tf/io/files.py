@@ -26,8 +26,8 @@ except ImportError:  # Windows, where a file in use cannot be removed either
     fcntl = None  # type: ignore[assignment]
 
 # The name of every temporary: this, and so many random bytes in hexadecimal.
-_PREFIX, _RANDOM_BYTES = ".nst_tf-", 8
-_NAME = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
+PREFIX, _RANDOM_BYTES = ".nst_tf-", 8
+_NAME = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{{2 * _RANDOM_BYTES}}}")
 
 # What a file system answers that cannot flush, which is no failure of writing.
 _NO_FLUSH = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
@@ -246,6 +246,56 @@ def temporary_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def locked_folder(path: pathlib.Path) -> Iterator[bool]:
+    """Makes a folder, unless it is there, and locks it: no other process has it at the same time.
+
+    The lock ends with the process, however that ends. Removes the folder at the end if nothing is in it.
+
+    Args:
+        path: Of the folder; where something else is there, or files cannot be locked, there is no lock.
+
+    Yields:
+        Whether it is this process's.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    handle = _taken_folder(path)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            if handle >= 0:
+                os.close(handle)
+
+
+def _taken_folder(path: pathlib.Path) -> int | None:
+    """Returns the handle of a folder, locked; -1 without a lock, None where another process has it."""
+    while True:
+        if os.path.lexists(path) and not os.path.isdir(path):
+            return -1
+        path.mkdir(exist_ok=True)
+        if fcntl is None:
+            return -1
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                return None
+            except OSError:  # a file system without locks
+                return handle
+            if os.path.samestat(os.fstat(handle), os.stat(path)):  # not removed before it was locked
+                return handle
+        except FileNotFoundError:
+            continue
+        os.close(handle)
+
+
 def move(temporary: pathlib.Path, path: pathlib.Path) -> None:
     """Moves a finished file of the same file system to `path`, in place of what is there, a link too.
 
@@ -281,7 +331,7 @@ def _flush(handle: int) -> None:
 def remove_abandoned(folder: pathlib.Path) -> None:
     """Removes the temporaries that processes left in a folder which have ended."""
     with contextlib.suppress(OSError):
-        for path in folder.glob(f"{_PREFIX}*"):
+        for path in folder.glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError):
                 if _NAME.fullmatch(path.name):  # another's name may begin like ours
                     _remove_if_abandoned(path)
@@ -333,7 +383,7 @@ def _locked_folder(parent: pathlib.Path) -> tuple[pathlib.Path, int | None]:
 
 
 def _new_name() -> str:
-    return f"{_PREFIX}{secrets.token_hex(_RANDOM_BYTES)}"
+    return f"{PREFIX}{secrets.token_hex(_RANDOM_BYTES)}"
 
 
 def _lock(handle: int) -> None:

@@ -26,10 +26,12 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "outside": ("content_mask", "content_regions"),
     "guide_erosion": ("content_mask", "content_regions"),
     "style_blend": ("style 2",),
+    "temporal_weight": ("film",),
 }
 # The pictures of which there is one at most, in the order of a manifest.
 _SINGLE = ("content", "init", "content_mask", "content_regions")
-_SAID = {"style 2": "a second style"}  # where the name of a picture is no name of a flag
+# Where the name of what is needed is no name of a flag.
+_SAID = {"style 2": "a second style", "film": "earlier frames, which nst_tf video has"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

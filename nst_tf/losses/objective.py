@@ -14,15 +14,12 @@ import tensorflow as tf
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import settings
 from nst_tf.config.config import Config
-from nst_tf.losses import guides, neighbors, splitting, style_statistics, terms
+from nst_tf.losses import guides, neighbors, splitting, style_statistics, temporal, terms
 from nst_tf.losses.neighbors import Matches, Wanted
 from nst_tf.losses.style_statistics import Moments
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses, FrameLosses, Losses
 from nst_tf.network import network, weights
 from nst_tf.tensors import Tensor
-
-# The published programs measure total variation and learning rates on the scale 0..255.
-PIXEL_LEVELS = 255.0
 
 
 class LossWeights(NamedTuple):
@@ -57,6 +54,7 @@ class Targets(NamedTuple):
     outside: tuple[Outside, ...]  # at most one; () if the whole picture is painted
     neighbors: tuple[Matches | Wanted, ...] = ()  # at most one
     split: tuple[splitting.Split, ...] = ()  # at most one, instead of the neighbours
+    earlier: tuple[temporal.Target, ...] = ()  # at most one, of a frame that is held to earlier ones
 
 
 def loss_weights(config: Config) -> LossWeights:
@@ -79,6 +77,14 @@ def framed(image: Tensor, outside: Outside) -> Tensor:
 
 # {style layer: moments, [R, ...] of one style or [K, R, ...] of several}
 StyleMoments = dict[str, Moments]
+
+
+class StyleParts(NamedTuple):
+    """The part of the targets that K style pictures decide alone, whatever the content image."""
+
+    moments: StyleMoments  # [K, R, ...] each
+    present: tuple[Tensor, ...]  # at most one, [K, R] bool, the regions of each; () for the whole picture
+    banks: tuple[neighbors.Bank, ...]  # of each; () without neighbours
 
 
 def stack_moments(moments: Sequence[StyleMoments]) -> StyleMoments:
@@ -199,6 +205,8 @@ class Objective:
         query: Tensor | None = None,
         seed: Tensor | None = None,
         split: tuple[Tensor, Tensor] | None = None,
+        parts: StyleParts | None = None,
+        kept: Tensor | None = None,
     ) -> Targets:
         """Returns the targets of a content image and of K style images.
 
@@ -215,44 +223,72 @@ class Objective:
             seed: [2] int32, of the places of the styles that are drawn; likewise.
             split: Height and width of the picture, for the pass that compares each layer by itself, which
                 has no query; None for hypercolumns.
+            parts: What `style_parts` returned for these style images, instead of them, without `split`.
+            kept: Matches to keep, as for `matched`.
         """
         styles = style_images if self._style_layers or self._neighbor_layers else ()
         contents = self.content_targets(content_image)
         weights = weights or loss_weights(self._config)
-        if not styles:
+        if not styles and parts is None:
             return Targets(contents, terms.StyleTargets({}, tf.zeros([0, 1])), weights, {}, outside)
-        each: list[StyleMoments] = []
-        for index, image in enumerate(styles):
-            # One picture after the other, with the memory of one.
-            with tf.control_dependencies(tf.nest.flatten((contents, each[-1:]))):
-                seen = tf.identity(image)
-            each.append(self.style_moments(seen, masks.styles[index] if masks else None))
-        moments = stack_moments(each)
+        style_masks = masks.styles if masks else ()
+        if parts is None:
+            # After the content image, with the memory of one picture.
+            with tf.control_dependencies(list(contents.values())):
+                images = [tf.identity(image) for image in styles]
+            parts = self.style_parts(images, style_masks, None if split else seed)
         shares = [1.0] * len(styles) if shares is None else shares
-        guided: dict[str, Tensor] = {}
-        present = None
-        if masks is not None:
-            present = tf.stack([guides.present(mask) for mask in masks.styles])
-            guided = self.guides(masks.content)
-        blend = region_shares(tf.convert_to_tensor(shares, tf.float32), present)
+        blend = region_shares(tf.convert_to_tensor(shares, tf.float32), *parts.present)
         matches: tuple[Matches, ...] = ()
         splits: tuple[splitting.Split, ...] = ()
-        if self._neighbor_layers and split is None:
-            with tf.control_dependencies(tf.nest.flatten(moments)):
-                matches = (self._matches(tf.identity(query), styles, masks, blend, seed),)
+        if parts.banks:
+            with tf.control_dependencies(tf.nest.flatten(parts.moments)):
+                query = tf.identity(query)
+            matches = (self._matches(query, parts.banks, masks, blend, kept),)
         elif self._neighbor_layers:
             splits = (self._split(split, styles, masks, blend, seed),)
-        if masks is not None:
-            blend = weighed_by_area(blend, masks.content)
-        aims = self.style_targets(moments, blend)
+        guided = self.guides(masks.content) if masks else {}
+        blend = weighed_by_area(blend, masks.content) if masks else blend
+        aims = self.style_targets(parts.moments, blend)
         return Targets(contents, aims, weights, guided, outside, matches, splits)
+
+    def style_parts(
+        self, styles: Sequence[Tensor], masks: Sequence[Tensor] = (), seed: Tensor | None = None
+    ) -> StyleParts:
+        """Returns the part of the targets that K style images decide alone.
+
+        Args:
+            styles: [1, h, w, 3] each.
+            masks: Of their regions, [1, h, w, R] each; () for one region, the whole picture.
+            seed: As for `targets`; None for no banks.
+        """
+        own = masks or [None] * len(styles)
+        each: list[StyleMoments] = []
+        for image, mask in zip(styles, own, strict=True):
+            # One picture after the other, with the memory of one.
+            with tf.control_dependencies(tf.nest.flatten(each[-1:])):
+                seen = tf.identity(image)
+            each.append(self.style_moments(seen, mask))
+        banks: list[neighbors.Bank] = []
+        searched = self._neighbor_layers and seed is not None
+        for number, (image, mask) in enumerate(zip(styles, own, strict=True) if searched else ()):
+            with tf.control_dependencies(tf.nest.flatten((each, banks[-1:]))):
+                seen = tf.identity(image)
+            banks.append(self.bank(seen, number, seed, mask))
+        present = (tf.stack([guides.present(mask) for mask in masks]),) if masks else ()
+        return StyleParts(stack_moments(each), present, tuple(banks))
 
     def _split(
         self, size: Any, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
     ) -> splitting.Split:
         """Returns the targets of the pass that compares each layer by itself.
 
-        Arguments as of `_matches`, with the height and width of the picture.
+        Args:
+            size: Height and width of the picture.
+            styles: [1, h, w, 3] each.
+            masks: Of regions; None for one region, the whole picture.
+            shares: [K, R], of the styles in each region.
+            seed: [2] int32.
         """
         config = self._config.neighbors
         count = min(config.vectors, splitting.MOST_VECTORS)
@@ -261,37 +297,39 @@ class Objective:
         return splitting.targets(self._network, drawing, size, styles, held, shares)
 
     def _matches(
-        self, query: Tensor, styles: Sequence[Tensor], masks: Masks | None, shares: Tensor, seed: Tensor
+        self,
+        query: Tensor,
+        banks: Sequence[neighbors.Bank],
+        masks: Masks | None,
+        shares: Tensor,
+        kept: Tensor | None,
     ) -> Matches:
         """Returns what the cells of a query are matched to in the styles.
 
         Args:
             query: [1, H, W, 3].
-            styles: [1, h, w, 3] each.
+            banks: Of the styles.
             masks: Of regions; None for one region, the whole picture.
             shares: [K, R], of the styles in each region.
-            seed: [2] int32.
+            kept: As for `matched`.
         """
-        banks: list[neighbors.Bank] = []
-        for number, image in enumerate(styles):
-            with tf.control_dependencies(tf.nest.flatten(banks[-1:])):  # one after the other
-                seen = tf.identity(image)
-            mask = None if masks is None else masks.styles[number]
-            banks.append(self.bank(seen, number, seed, mask))
         guide = self.cells(query, None if masks is None else masks.content)
-        index = self.matched(query, guide, banks)
+        index = self.matched(query, guide, banks, kept)
         vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
         if masks is not None:
             shares = neighbors.shares_of_banks(shares, banks)
         return Matches(vectors, index, neighbors.cell_shares(guide, shares))
 
-    def matched(self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank]) -> Tensor:
+    def matched(
+        self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank], kept: Tensor | None = None
+    ) -> Tensor:
         """Returns the index of the nearest hypercolumn in each of K banks, [1, h, w, K] int32.
 
         Args:
             query: [1, H, W, 3].
             guide: Of the query, as `cells` returns it.
             banks: Of the style pictures.
+            kept: [1, h, w, K] int32, the index where it is known, else -1; None where nothing is.
         """
         stride, regions = neighbors.whole(self._neighbor_layers), neighbors.regions(guide)
         keys = [neighbors.search_keys(bank, self._search_type) for bank in banks]  # once, not for each tile
@@ -299,7 +337,13 @@ class Objective:
 
         def found(features: network.Maps, part: network.Part, mean: Tensor) -> Tensor:
             queries, own = features[neighbors.NAME], part(neighbors.NAME, regions)
-            return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
+            if kept is None:
+                return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
+            known = tf.split(part(neighbors.NAME, kept), len(keys), axis=-1)
+            pairs = zip(known, keys, strict=True)
+            return tf.concat(
+                [neighbors.completed(each, queries, own, mean, key) for each, key in pairs], axis=-1
+            )
 
         def summed(features: network.Maps, _: network.Part) -> Tensor:
             return tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2])
@@ -399,6 +443,18 @@ class Objective:
             for layer, count in counts.items()
         }
 
+    def parts_spec(self, num_styles: int, num_regions: int) -> Any:
+        """Returns the `tf.TensorSpec`s of what `style_parts` returns; of no regions without masks."""
+        column, regions = tf.TensorSpec([None, self.num_column_channels()]), tf.TensorSpec([None], tf.int32)
+        present = tf.TensorSpec([num_styles, num_regions], tf.bool)
+        return StyleParts(
+            tf.nest.map_structure(
+                lambda spec: tf.TensorSpec([num_styles, *spec.shape]), self.moments_spec(num_regions or 1)
+            ),
+            (present,) if num_regions else (),
+            (neighbors.Bank(column, regions),) * (num_styles if self._neighbor_layers else 0),
+        )
+
     def style_moments(self, style_image: Tensor, mask: Tensor | None = None) -> StyleMoments:
         """Returns the moments of a style image [1, h, w, 3], for each region of its mask [1, h, w, R]."""
         guided = {} if mask is None else self.guides(mask)
@@ -428,18 +484,19 @@ class Objective:
         found = (neighbors.wanted(each) if isinstance(each, Matches) else each for each in targets.neighbors)
         return targets._replace(neighbors=tuple(found))
 
-    def evaluate(self, image: Tensor, targets: Targets) -> Losses:
+    def evaluate(self, image: Tensor, targets: Targets) -> AnyLosses:
         """Returns the weighted losses of an image, which has the size of the targets' content image."""
         statistics = self._network.sums(
             image,
             self._statistics_of(targets, tf.constant(0)),
             self._zeros(targets.content, targets.guides),
         )
-        return self._losses(statistics, self._variation(image), image, targets)
+        losses = self._losses(statistics, self._variation(image), image, targets)
+        return _with_temporal(losses, image, targets)
 
     def value_and_gradient(
         self, image: Tensor, targets: Targets, step: Tensor | None = None
-    ) -> tuple[Losses, Tensor]:
+    ) -> tuple[AnyLosses, Tensor]:
         """Returns the losses of an image and the gradient of their total, shaped as the image.
 
         The losses are those of the image composited with its surroundings, if the targets have any.
@@ -462,12 +519,14 @@ class Objective:
             lambda statistics: self._losses(statistics, variation, image, targets),
             self._zeros(targets.content, targets.guides),
         )
-        # Total variation does not depend on the network.
+        # Total variation and earlier frames do not depend on the network.
         if self._config.total_variation.weight:
             gradient += tape.gradient(weighted, image)
+        for target in targets.earlier:
+            gradient += temporal.gradient(image, target)
         for outside in targets.outside:
             gradient *= outside.mask
-        return values, gradient
+        return _with_temporal(values, image, targets), gradient
 
     def _losses(
         self, statistics: terms.Statistics, variation: Tensor, image: Tensor, targets: Targets
@@ -502,7 +561,7 @@ class Objective:
         config = self._config
         if not config.total_variation.weight:
             return tf.constant(0.0)
-        return terms.TOTAL_VARIATION[config.total_variation.formula](PIXEL_LEVELS * image)
+        return terms.TOTAL_VARIATION[config.total_variation.formula](terms.PIXEL_LEVELS * image)
 
     def _compared(
         self, moments: style_statistics.Moments, target: Mapping[str, Tensor], factor: Tensor
@@ -585,6 +644,14 @@ class Objective:
             layer: terms.LayerSize(float(self._network.channels(layer)), _pixels(image, layer), image_pixels)
             for layer in layers
         }
+
+
+def _with_temporal(losses: Losses, image: Tensor, targets: Targets) -> AnyLosses:
+    """Returns the losses of an image with that of the earlier frames in its targets, if there are any."""
+    if not targets.earlier:
+        return losses
+    found = temporal.loss(image, targets.earlier[0])
+    return FrameLosses(losses.total + found, *losses[1:], found)
 
 
 def _chosen(index: Tensor, maps: Sequence[Tensor]) -> Tensor:

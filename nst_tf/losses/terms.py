@@ -18,6 +18,10 @@ from nst_tf import tensors
 from nst_tf.config import settings
 from nst_tf.tensors import Tensor
 
+# The published programs measure pixels in the losses of the image itself, and learning rates, on the scale
+# 0..255.
+PIXEL_LEVELS = 255.0
+
 
 class Statistics(NamedTuple):
     """Sums over pixels; add those of several tiles field by field.

@@ -150,6 +150,10 @@ def _check(config: Config, limits: Limits) -> None:
             "normalize_activations: true; allowed: false, since a server's network cannot depend on a"
             " request's pictures"
         )
+    if config.temporal.weight:
+        raise errors.InputError(
+            f"temporal_weight: {config.temporal.weight:g}; allowed: 0, since a server paints single pictures"
+        )
     if config.splits_features():
         raise errors.InputError(
             "neighbor_split: true; allowed: false, since a server's graph takes all scales alike"

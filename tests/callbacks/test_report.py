@@ -9,7 +9,7 @@ import pytest
 from nst_tf.callbacks import report
 from nst_tf.config import scales
 from nst_tf.engine.progress import Progress, TraceRow
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import FrameLosses, Losses
 
 SCALES = (scales.Scale(48, 64, 6, 0.5), scales.Scale(96, 128, 4, 1.0))
 
@@ -96,3 +96,12 @@ def test_a_bar_at_a_terminal():
 def test_total_variation_is_shown_where_there_is_some(variation, shown):
     text = report.describe_losses(Losses(1.0, 2.0, 3.0, variation))
     assert ("total variation 5" in text) == shown
+    assert "earlier" not in text
+
+
+def test_what_earlier_frames_add_is_shown_and_is_no_part_of_a_trace():
+    losses = FrameLosses(10.0, 2.0, 3.0, 0.0, 5.0)
+    assert report.describe_losses(losses) == "content 2, style 3, earlier frames 5"
+    recorder = report.Recorder()
+    recorder.on_step(_progress(1)._replace(losses=(losses,)))
+    assert recorder.rows[0][2:6] == (10.0, 2.0, 3.0, 0.0)

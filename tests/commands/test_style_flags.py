@@ -98,6 +98,7 @@ MISTAKES = [
     ([*ONE, "--outside=kep", "--content_mask=mask.png"], "did you mean 'keep'"),
     ([*ONE, "--guide_erosion=1"], "guide_erosion: it does nothing without"),
     ([*MASKED, "--guide_erosion=-1"], "guide_erosion: -1.0"),
+    ([*ONE, "--temporal_weight=9"], "temporal_weight: it does nothing without earlier frames, which nst_tf"),
     ([*ONE, "--style_blend=targets"], "style_blend: it does nothing without a second style"),
     ([*ONE, "--steps=5,x"], "steps: 'x'; allowed: whole numbers, with commas"),
     ([*ONE, "--steps=5,6"], "as many as steps"),

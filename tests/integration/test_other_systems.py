@@ -13,7 +13,7 @@ from tests.support.command import FILES, QUICK
 _WITHOUT = """
 import os, platform, signal, sys
 import absl.flags, h5py, keras, numpy, PIL.Image, PIL.ImageCms, psutil, safetensors.numpy, tensorflow, tqdm
-import imageio_ffmpeg, matplotlib.pyplot, tensorboard
+import av, cv2, matplotlib.pyplot, tensorboard
 
 for name in ("resource", "fcntl", "pwd", "grp", "termios"):
     sys.modules[name] = None

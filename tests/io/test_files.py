@@ -239,6 +239,68 @@ def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == [f".nst_tf-{'0' * 16}", "file"]
 
 
+def test_a_folder_is_one_process_s_at_a_time(tmp_path):
+    folder = tmp_path / "a"
+    code = f"""
+import pathlib, time
+from nst_tf.io import files
+with files.locked_folder(pathlib.Path({str(folder)!r})) as is_free:
+    print(is_free, flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        with files.locked_folder(folder) as is_free:
+            assert not is_free
+        assert folder.is_dir()
+        process.kill()
+    with files.locked_folder(folder) as is_free:
+        assert is_free
+        (folder / "file").write_bytes(b"text")
+    assert os.listdir(folder) == ["file"]
+
+
+def test_a_folder_with_nothing_in_it_does_not_stay(tmp_path):
+    with files.locked_folder(tmp_path / "a") as is_free:
+        assert is_free
+        assert (tmp_path / "a").is_dir()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_was_removed_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
+    flock, calls = fcntl.flock, []
+
+    def late(handle, operation):
+        calls.append(handle)
+        if len(calls) == 1:
+            (tmp_path / "a").rmdir()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with files.locked_folder(tmp_path / "a") as is_free:
+        assert is_free
+        assert (tmp_path / "a").is_dir()
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("without", ["locks", "locks on this file system", "a folder"])
+def test_what_cannot_be_locked_is_used_as_it_is(tmp_path, monkeypatch, without):
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+
+    path = tmp_path / "a"
+    if without == "locks":
+        monkeypatch.setattr(files, "fcntl", None)
+    elif without == "a folder":
+        path.write_bytes(b"text")
+    else:
+        monkeypatch.setattr(fcntl, "flock", refused)
+    with files.locked_folder(path) as is_free:
+        assert is_free
+    assert path.exists() == (without == "a folder")
+
+
 @pytest.mark.parametrize("error", [1, 22, 95])
 def test_a_file_system_that_cannot_flush_or_lock_costs_nothing(tmp_path, monkeypatch, error):
     """EPERM, EINVAL, EOPNOTSUPP: as of network and USB drives."""

@@ -690,6 +690,7 @@ _OPTIONAL = ("color", "content_mask_bytes", "content_regions_bytes", "style_regi
         ({"init": "picture.png"}, LIMITS, "is a file"),
         ({"color": "only"}, LIMITS, "ask run for"),
         ({"normalize_activations": True}, LIMITS, "cannot depend on a request"),
+        ({"temporal_weight": 1.0}, LIMITS, "temporal_weight: 1; allowed: 0"),
         ({"size": 65}, LIMITS, "max_pixels"),
         ({"steps": 2_000_000}, LIMITS, "max_steps"),
         ({"history": 11}, LIMITS, "up to 10"),
