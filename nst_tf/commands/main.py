@@ -58,6 +58,8 @@ COMMANDS: Mapping[str, _Entry] = {
     ),
     "export": _Entry("writes the run as a SavedModel that TensorFlow Serving serves"),
     "request": _Entry("asks a server for a picture"),
+    # Without `keep_freed_memory`: a page waits for hours, and others need what it does not.
+    "page": _Entry("opens a page to paint in a browser", runtime.take_gpu_memory_as_needed),
 }
 
 _HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})

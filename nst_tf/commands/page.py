@@ -1,6 +1,7 @@
 """The command `page`: flags -> a page in the browser, until a signal ends it."""
 
-import pathlib
+import importlib.util
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 
@@ -94,3 +95,41 @@ def main(values: flags.FlagValues) -> int:
         except KeyboardInterrupt:
             terminal.say("the page is closed; its files are removed")
     return 0
+
+
+def _require_gradio() -> None:
+    """Finds out whether Gradio is there, without loading it.
+
+    Raises:
+        InputError: It is not.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise errors.InputError(f"page: needs Gradio, which is missing: {runtime.install('page')}")
+
+
+def _backend(server: str | None, limits: Limits) -> "Backend":
+    """Returns what paints, with its weights loaded or its address checked.
+
+    Raises:
+        InputError: The weights cannot be had, or the address cannot be used.
+    """
+    from nst_tf.page import backends
+
+    if server is not None:
+        backends.check_server(server)
+        return backends.Server(server, limits)
+    runtime.use_onednn()
+    runtime.use_tensorflow_backend()
+    with runtime.quiet():
+        backend = backends.Here(limits)
+        backend.load()
+    return backend
+
+
+def _exposed(host: str) -> str:
+    """Returns what it means to listen at an address without passwords; in red at a terminal."""
+    text = (
+        f"--host={host} without --password_file: whoever reaches this machine by the network can upload pictures"
+        " and have them painted, and take this machine's time and memory"
+    )
+    return f"\x1b[31m{text}\x1b[0m" if sys.stderr.isatty() else text

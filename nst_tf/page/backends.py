@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from nst_tf import client, errors
+from nst_tf import client, errors, runtime
+from nst_tf.config import presets
 from nst_tf.config.config import Config
 from nst_tf.engine import checkpoints
 from nst_tf.engine.progress import Progress, TimeLeft
@@ -73,6 +74,18 @@ class Here:
     # One run at a time: one whose browser has gone takes its last step while the next has its turn already.
     _device: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
+    def load(self) -> None:
+        """Loads TensorFlow and the default preset's weights, so that the first run begins at once.
+
+        Raises:
+            InputError: The weights cannot be had.
+        """
+        with runtime.tensorflow_backend():
+            from nst_tf import api
+        from nst_tf.engine import formulations
+
+        formulations.load_weights(api.suited(presets.get("default")))
+
     def paint(self, order: Order, checkpoint: pathlib.Path, report: Watch) -> Made:
         """Paints as `nst_tf.stylize` does.
 
@@ -117,6 +130,15 @@ class Here:
         self.limits.check(config, shaping.shape[1:3], [style.shape[1:3] for style in loaded.styles])
 
 
+def check_server(address: str) -> None:
+    """Checks the address of a model server.
+
+    Raises:
+        InputError: It is none, or a library is missing.
+    """
+    client.check_server(address)
+
+
 @dataclasses.dataclass(frozen=True)
 class Server:
     """Has a model server paint, a few steps in each call."""
@@ -135,9 +157,7 @@ class Server:
         errors.require(order.content is not None, "content", "none", "a photograph")
         config = order.config()
         content = pictures.read(order.content, "content")  # type: ignore[arg-type]
-        styles = [
-            pictures.read(style, errors.numbered("style", n)) for n, style in enumerate(order.styles)
-        ]
+        styles = [pictures.read(style, errors.numbered("style", n)) for n, style in enumerate(order.styles)]
         self.limits.check(config, content.shape[1:3], [style.shape[1:3] for style in styles])
 
         def watch(answer: client.Answer) -> bool:
@@ -157,4 +177,6 @@ class Server:
             **asked,
         )
         outcome = "finished" if answer.step == answer.num_steps else "stopped"
-        return Made(answer.image, answer.step or 0, outcome, lambda path, _: pictures.write(answer.image, path))
+        return Made(
+            answer.image, answer.step or 0, outcome, lambda path, _: pictures.write(answer.image, path)
+        )

@@ -90,9 +90,7 @@ def overrides(typed: Mapping[str, str | None]) -> dict[str, Any]:
     return {name: parse(name, text) for name, text in typed.items() if text is not None and text.strip()}
 
 
-def of_controls(
-    preset: str, *, content: float, stroke: float, size: float, color: str
-) -> dict[str, Any]:
+def of_controls(preset: str, *, content: float, stroke: float, size: float, color: str) -> dict[str, Any]:
     """Returns {setting: value} of the controls that stand open, without those that are the preset's own.
 
     Args:

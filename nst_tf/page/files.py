@@ -27,7 +27,7 @@ class Store:
         """Makes the folder, where only this user can read."""
         self._root = pathlib.Path(tempfile.mkdtemp(prefix="nst_tf-page-")).resolve()
         self.uploads, self.working = self._root / "uploads", self._root / "working"
-        self._sessions = self._root / "sessions"
+        self._sessions = self.uploads / "sessions"  # where Gradio serves files from
         for folder in (self.uploads, self.working, self._sessions):
             folder.mkdir()
         self._end = threading.Event()
@@ -60,6 +60,10 @@ class Store:
         errors.require(size <= max_mb * 1e6, name, f"{size / 1e6:.1f} MB", f"{max_mb} MB on this page")
         return found
 
+    def remove(self, folder: pathlib.Path) -> None:
+        """Removes the folder of a session."""
+        shutil.rmtree(folder, ignore_errors=True)
+
     def sweep(self, now: float | None = None) -> None:
         """Removes what was last used over an hour before a time, by default now."""
         oldest = (time.time() if now is None else now) - AGE_S
@@ -68,10 +72,14 @@ class Store:
                 with contextlib.suppress(OSError):  # it was removed meanwhile
                     if path.stat().st_mtime < oldest:
                         path.unlink()
-            if pathlib.Path(folder).parent not in (self._root, self._root.parent):
+            if pathlib.Path(folder).is_relative_to(self.uploads) and not self._is_own(folder):
                 with contextlib.suppress(OSError):  # something is in it
                     if os.stat(folder).st_mtime < oldest:
                         os.rmdir(folder)
+
+    def _is_own(self, folder: str) -> bool:
+        """Returns whether a folder is there as long as the page is."""
+        return pathlib.Path(folder) in (self.uploads, self._sessions)
 
     def keep_swept(self) -> None:
         """Sweeps every minute, in a thread of its own, until the page is closed."""

@@ -16,7 +16,9 @@ class Limits:
         InputError: A limit is below 1.
     """
 
-    max_pixels: int = 2048 * 2048  # of a result, and of a painting at the last scale: 8 GB whole, less in tiles
+    max_pixels: int = (
+        2048 * 2048
+    )  # of a result, and of a painting at the last scale: 8 GB whole, less in tiles
     max_steps: int = 6000  # of a run: what the longest preset takes
     max_upload_mb: int = 50  # of a file: a photograph of 24 megapixels as PNG
     max_queue: int = 16  # runs that wait

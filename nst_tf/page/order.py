@@ -46,6 +46,14 @@ class Order:
             style_regions=self.style_regions,
         )
 
+    def with_setting(self, name: str, text: str) -> "Order":
+        """Returns the order with another setting, as it was typed.
+
+        Raises:
+            InputError: As for `fields.parse`.
+        """
+        return dataclasses.replace(self, overrides={**self.overrides, name: fields.parse(name, text)})
+
     def going_on(self, picture: pathlib.Path, steps: int) -> "Order":
         """Returns the order of more steps from a picture, at its own size."""
         return self._from(picture, {"scales": (1.0,), "steps": (steps,)})

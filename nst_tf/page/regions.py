@@ -29,14 +29,17 @@ class Drawn(NamedTuple):
 
 
 def read(layers: Sequence[Image.Image], num_styles: int) -> Drawn:
-    """Returns the regions of strokes; where there are none is the first painting's.
+    """Returns the regions of strokes; what is not drawn on is the first painting's.
 
     Args:
-        layers: With alpha, all of the photograph's shape, from the lowest to the uppermost.
+        layers: With alpha, all of the photograph's shape, from the lowest to the uppermost. None: all paintings
+            go together, everywhere.
         num_styles: Paintings; strokes of a brush without one are the nearest brush's.
     """
+    if not layers:
+        return Drawn(None, tuple(range(num_styles)), ())
     palette = [*BRUSHES[:num_styles], KEEP]
-    found = np.zeros(layers[0].size[::-1], np.uint8) if layers else np.zeros((1, 1), np.uint8)
+    found = np.zeros(layers[0].size[::-1], np.uint8)
     for layer in layers:
         pixels = np.asarray(layer.convert("RGBA"))
         found = np.where(pixels[..., 3] >= _PAINTED, _nearest(pixels[..., :3], palette), found)
@@ -51,9 +54,7 @@ def read(layers: Sequence[Image.Image], num_styles: int) -> Drawn:
 
 def _nearest(pixels: np.ndarray, palette: Sequence[str]) -> np.ndarray:
     """Returns the index of the nearest colour of a palette for each pixel [H, W, 3] uint8."""
-    distances = [
-        np.sum((pixels.astype(np.int32) - np.array(_rgb(color))) ** 2, axis=-1) for color in palette
-    ]
+    distances = [np.sum((pixels.astype(np.int32) - np.array(_rgb(color))) ** 2, axis=-1) for color in palette]
     return np.argmin(distances, axis=0).astype(np.uint8)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from nst_tf import errors
 from nst_tf.io import manifest, pictures
 from nst_tf.losses.values import Losses
+from nst_tf.page import files
 from nst_tf.page.backends import Backend, Made, Report, Watch
 from nst_tf.page.order import Order
 
@@ -46,7 +47,7 @@ class Update(NamedTuple):
     seconds_left: float | None
 
 
-class _Left(Exception):
+class LeftError(Exception):
     """Nobody waits for a run any more."""
 
 
@@ -121,7 +122,7 @@ class Run:
     def _watch(self, report: Report) -> bool:
         """Takes a report; shows it if the last one is long enough ago. Returns whether to stop."""
         if self._is_left:
-            raise _Left
+            raise LeftError
         first = report.step - len(report.losses) + 1
         self._points += [(first + index, losses) for index, losses in enumerate(report.losses)]
         now = time.monotonic()
@@ -175,11 +176,15 @@ class Painted:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return *self.earlier, {"name": self.path.name, "sha256": digest}
 
-    def commands(self) -> list[str]:
-        """Returns the command lines that make it: one, after those of the pictures it was made from."""
+    def named(self) -> str:
+        """Returns its settings and steps, for a person."""
+        return f"{self.order.named()}; {self.steps} steps"
+
+    def command(self) -> str:
+        """Returns the command line that makes it: of a run that was stopped by way of its manifest."""
         if self.outcome == "finished":
-            return [self.order.command(self.path.name)]
-        return [self.order.repetition(self.path.name, f"again-{self.path.name}")]
+            return self.order.command(self.path.name)
+        return self.order.repetition(self.path.name, f"again-{self.path.name}")
 
 
 class Session:
@@ -295,7 +300,15 @@ class Session:
         self.current = self.history[number]
         return self.current
 
-    def add(self, made: Made, order: Order, points: Sequence[Point], chain: Sequence[Mapping[str, str]]) -> None:
+    def commands(self, painted: Painted) -> list[str]:
+        """Returns the command lines that make a picture: the last one, after those of what it begins with."""
+        start = painted.order.overrides.get("init")
+        before = [each for each in self.history if each.path == start]
+        return [*(line for each in before for line in self.commands(each)), painted.command()]
+
+    def add(
+        self, made: Made, order: Order, points: Sequence[Point], chain: Sequence[Mapping[str, str]]
+    ) -> None:
         """Keeps a picture as the latest of the history, and as the current one.
 
         Raises:
@@ -342,7 +355,8 @@ class Session:
         if resumed is not None:
             resumed.checkpoint.rename(checkpoint)
         run = Run(
-            lambda watch: self._backend.paint(order, checkpoint, watch), () if resumed is None else resumed.points
+            lambda watch: self._backend.paint(order, checkpoint, watch),
+            () if resumed is None else resumed.points,
         )
         self._run = run
         try:
@@ -354,3 +368,51 @@ class Session:
             self.used_at = time.monotonic()
             if resumed is not None and self.current is resumed and checkpoint.is_file():
                 checkpoint.rename(resumed.checkpoint)  # the run failed
+
+
+# Seconds without a run after which a session whose browser never said that it left is forgotten: its files are gone.
+_IDLE_S = files.AGE_S
+
+
+class Sessions:
+    """The sessions of a page by the name that Gradio gives to each tab."""
+
+    def __init__(self, backend: Backend, store: files.Store) -> None:
+        """Begins without any.
+
+        Args:
+            backend: What paints.
+            store: Of the page's files.
+        """
+        self.backend, self.store = backend, store
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> Session:
+        """Returns the session of a tab, a new one if it has none yet; forgets those idle for an hour."""
+        with self._lock:
+            now = time.monotonic()
+            for other, session in list(self._sessions.items()):
+                if session.is_idle() and now - session.used_at > _IDLE_S:
+                    del self._sessions[other]
+            if name not in self._sessions:
+                self._sessions[name] = Session(self.store.session_folder(), self.backend)
+            session = self._sessions[name]
+            session.used_at = now
+            return session
+
+    def end(self, name: str) -> None:
+        """Ends the session of a tab that is gone: its run stops and its files go."""
+        with self._lock:
+            session = self._sessions.pop(name, None)
+        if session is not None:
+            session.close()
+            self.store.remove(session.folder)
+
+    def close(self) -> None:
+        """Ends all sessions."""
+        for name in list(self._sessions):
+            self.end(name)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
