@@ -36,8 +36,8 @@ class Result:
 
     image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]; read-only
     losses: Losses  # of `image`, as floats, weighted as the config weights them; NaN without steps
-    # Complete, with the precision and the weights that were used; after "stopped" with the steps taken, so that
-    # a run with it makes this picture.
+    # Complete, with the precision and the weights that were used; after "stopped" with the steps taken, so
+    # that a run with it makes this picture.
     config: config.Config
     manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
     alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture

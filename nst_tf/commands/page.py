@@ -15,8 +15,8 @@ from nst_tf.page.limits import Limits
 if typing.TYPE_CHECKING:
     from nst_tf.page.backends import Backend
 
-INTRODUCTION = """Opens a page on this machine: drop a photograph and a painting, watch the picture come about, stop
-when it is good, take it home.
+INTRODUCTION = """Opens a page on this machine: drop a photograph and a painting, watch the picture come about,
+stop when it is good, take it home.
 
   nst_tf page                                        at http://127.0.0.1:7860, until Ctrl-C
   nst_tf page --host=0.0.0.0 --password_file=names   for others in the network, who log in
@@ -129,7 +129,7 @@ def _backend(server: str | None, limits: Limits) -> "Backend":
 def _exposed(host: str) -> str:
     """Returns what it means to listen at an address without passwords; in red at a terminal."""
     text = (
-        f"--host={host} without --password_file: whoever reaches this machine by the network can upload pictures"
-        " and have them painted, and take this machine's time and memory"
+        f"--host={host} without --password_file: whoever reaches this machine by the network can upload"
+        " pictures and have them painted, and take this machine's time and memory"
     )
     return f"\x1b[31m{text}\x1b[0m" if sys.stderr.isatty() else text

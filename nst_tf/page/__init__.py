@@ -1,5 +1,5 @@
 """Painting in a browser, on Gradio: `nst_tf page`. Read `layout.py` first.
 
-A line of code here may touch the api, sweeps and the client of model servers; Gradio is imported by `layout` and
-`server` alone, so that flags and tests of the rest need it not.
+A line of code here may touch the api, sweeps and the client of model servers. `session`, `backends` and what
+they use need no Gradio.
 """

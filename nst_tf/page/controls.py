@@ -30,16 +30,6 @@ _COLORS: Mapping[str, str] = settings.COLORS.table(
 _THE_PRESETS = "the preset's"
 
 
-class Upload(gr.Image):  # type: ignore[misc]
-    """A picture that a browser sends, which nothing opens before it is checked: Gradio's own would."""
-
-    is_template = True  # drawn as `gr.Image` is
-
-    def preprocess(self, payload: Any) -> str | None:
-        """Returns the path of the file."""
-        return None if payload is None else payload.path
-
-
 class Controls:
     """The controls, made where they stand in the page."""
 
@@ -56,22 +46,33 @@ class Controls:
     def add_pictures(self) -> None:
         """Adds the photograph and the paintings."""
         sources = ["upload", "clipboard", "webcam"]
-        self.photograph = Upload(
-            label="Photograph", type="filepath", image_mode=None, sources=sources, height=260, elem_id="photograph"
-        )  # fmt: skip
+        self.photograph = gr.Image(
+            label="Photograph", type="filepath", sources=sources, height=260, elem_id="photograph"
+        )
+        # Gradio's own would open the file, before it has been checked.
+        self.photograph.preprocess = _path_of
         self._add_sample("sample:town", "Take the sample photograph").click(
             lambda: _path("sample:town"), None, self.photograph, queue=False, api_visibility="private"
         )
         self.paintings = gr.Gallery(
-            label="Painting, or several", type="filepath", file_types=["image"], interactive=True,
-            sources=sources, columns=3, height=220, elem_id="paintings",
-        )  # fmt: skip
+            label="Painting, or several",
+            type="filepath",
+            file_types=["image"],
+            interactive=True,
+            sources=sources,
+            columns=3,
+            height=220,
+            elem_id="paintings",
+        )
         with gr.Row():
             for sample in ("sample:strokes", "sample:mosaic"):
                 self._add_sample(sample, f"Add the sample {sample.partition(':')[2]}").click(
                     lambda shown, sample=sample: [*(shown or ()), (_path(sample), None)],
-                    self.paintings, self.paintings, queue=False, api_visibility="private",
-                )  # fmt: skip
+                    self.paintings,
+                    self.paintings,
+                    queue=False,
+                    api_visibility="private",
+                )
 
     def _add_sample(self, sample: str, text: str) -> gr.Button:
         return gr.Button(text, size="sm", elem_id=sample.replace(":", "-"))
@@ -79,32 +80,48 @@ class Controls:
     def add_open(self) -> None:
         """Adds what people reach for first."""
         self.preset = gr.Dropdown(
-            [(f"{name}: {preset.character}", name) for name, preset in presets.PRESETS.items()],
+            list(presets.PRESETS),
             value="default",
             label="Preset",
+            info=presets.PRESETS["default"].character,
             elem_id="preset",
         )
         self.content = gr.Slider(
-            -2, 2, 0, step=0.25, label="How much of the photograph",
-            info="0: as the preset has it; each 1 more: five times as much weight", elem_id="content",
-        )  # fmt: skip
+            -2,
+            2,
+            0,
+            step=0.25,
+            label="How much of the photograph",
+            info="0: as the preset has it; each 1 more: five times as much weight",
+            elem_id="content",
+        )
         self.stroke = gr.Slider(
             0.25, 2, 1, step=0.05, label="Size of strokes", info="1: as in the painting", elem_id="stroke"
         )
         self.size = gr.Slider(
-            64, min(_LARGEST_SIDE, self._limits.max_pixels // 64), presets.DEFAULT.scales.size, step=32,
-            label="Size", info="longest side of the picture in pixels", elem_id="size",
-        )  # fmt: skip
+            64,
+            min(_LARGEST_SIDE, self._limits.max_pixels // 64),
+            presets.DEFAULT.scales.size,
+            step=32,
+            label="Size",
+            info="longest side of the picture in pixels",
+            elem_id="size",
+        )
         self.color = gr.Dropdown(
             [(text, name) for name, text in _COLORS.items()], value="style", label="Colours", elem_id="color"
         )
-        self.preset.change(self._of_preset, self.preset, [self.size, self.stroke, self.color],
-            queue=False, api_visibility="private")  # fmt: skip
+        self.preset.change(
+            self._of_preset,
+            self.preset,
+            [self.preset, self.size, self.stroke, self.color],
+            queue=False,
+            api_visibility="private",
+        )
 
-    def _of_preset(self, name: str) -> tuple[int, float, str]:
-        """Returns what a preset has for the other controls."""
-        chosen = presets.get(name)
-        return chosen.scales.size, chosen.style.scale, chosen.color.mode
+    def _of_preset(self, name: str) -> tuple[Any, int, float, str]:
+        """Returns a preset's character, and what it has for the other controls."""
+        chosen, told = presets.get(name), gr.Dropdown(info=presets.PRESETS[name].character)
+        return told, chosen.scales.size, chosen.style.scale, chosen.color.mode
 
     def add_presets(self) -> None:
         """Adds a thumbnail for each preset, which chooses it."""
@@ -120,10 +137,9 @@ class Controls:
             buttons=[],
             elem_id="presets",
         )
-        names = [name for _, name in shown]
 
         def chosen(event: gr.SelectData) -> str:
-            return names[event.index]
+            return there[event.index]
 
         gallery.select(chosen, None, self.preset, queue=False, api_visibility="private")
 
@@ -138,14 +154,20 @@ class Controls:
     def add_regions(self) -> None:
         """Adds the photograph with brushes."""
         gr.Markdown(
-            "Draw where which painting goes: the first brush is the first painting, and so on; what is not drawn on"
-            " is the first painting's. Black keeps the photograph as it is."
+            "Draw where which painting goes: the first brush is the first painting, and so on; what is not"
+            " drawn on is the first painting's. Black keeps the photograph as it is."
         )
         self.editor = gr.ImageEditor(
-            label="Regions of the photograph", type="pil", sources=[], transforms=[], layers=False,
+            label="Regions of the photograph",
+            type="pil",
+            sources=[],
+            transforms=[],
+            layers=False,
             brush=gr.Brush(colors=[*regions.BRUSHES, regions.KEEP], color_mode="fixed", default_size=40),
-            canvas_size=(_CANVAS_SIDE, _CANVAS_SIDE), format="png", elem_id="regions",
-        )  # fmt: skip
+            canvas_size=(_CANVAS_SIDE, _CANVAS_SIDE),
+            format="png",
+            elem_id="regions",
+        )
 
     def inputs(self) -> set[gr.components.Component]:
         """Returns the components whose values make an order."""
@@ -220,6 +242,11 @@ def _field(field: fields.Field) -> gr.components.Component:
             [(_THE_PRESETS, ""), *((each, each) for each in field.choices)], value="", **options
         )
     return gr.Textbox(placeholder=_THE_PRESETS, max_lines=1, **options)
+
+
+def _path_of(sent: Any) -> str | None:
+    """Returns the path of a file that a browser has sent."""
+    return None if sent is None else sent.path
 
 
 def _path(sample: str) -> str:

@@ -1,4 +1,4 @@
-"""The page's endpoints for programs: the same runs as its buttons', with names and values instead of controls."""
+"""The page's endpoints for programs: the runs of its buttons, with names and values instead of controls."""
 
 import pathlib
 from collections.abc import Callable, Iterator

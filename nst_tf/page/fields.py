@@ -18,8 +18,8 @@ _NAMES_ONLY = {"weights": settings.WEIGHTS, "init": settings.INITS}
 # What a field of a yes or no takes.
 _BOOLEANS = {"yes": True, "no": False}
 
-# The step of the control of the photograph's share, as a factor of the preset's content weight: at 5 houses are
-# clear that at 1 are broad strokes, and at 25 they have the photograph's colours (the README's figure).
+# The step of the control of the photograph's share, as a factor of the preset's content weight: at 5 houses
+# are clear that at 1 are broad strokes, and at 25 they have the photograph's colours (the README's figure).
 _CONTENT_BASE = 5.0
 
 

@@ -1,4 +1,4 @@
-"""What happens when a person clicks: a session's run is followed, and what there is to see goes into the page."""
+"""What happens when a person clicks: a session's run is followed; what there is to see goes into the page."""
 
 import contextlib
 import html
@@ -12,7 +12,6 @@ import pandas as pd
 
 from nst_tf import client, errors
 from nst_tf.callbacks import report
-from nst_tf.io import manifest
 from nst_tf.page.controls import Controls
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
@@ -170,8 +169,8 @@ class Handlers:
             shown.status: _status(_outcome(painted)),
             shown.losses: _curve(painted.points),
             shown.download: gr.DownloadButton(value=painted.path, interactive=True),
-            shown.files: [str(path) for path in _files(painted)],
-            shown.command: "\n".join(session.commands(painted)),
+            shown.files: gr.File([str(path) for path in _files(painted)], visible=True),
+            shown.command: gr.Code("\n".join(session.commands(painted)), visible=True),
             shown.history: [
                 (str(each.path), f"{number}: {each.named()}")
                 for number, each in enumerate(session.history, 1)

@@ -1,7 +1,7 @@
 """The layout of the page, and which click calls which handler. Needs Gradio.
 
-A run is a Gradio event of the group `_DEVICE`, of which one goes on at a time; the others wait in the queue. What
-takes no time does not queue. The endpoints for programs are in `endpoints.py`.
+A run is a Gradio event of the group `_DEVICE`, of which one goes on at a time; the others wait in the queue.
+What takes no time does not queue. The endpoints for programs are in `endpoints.py`.
 """
 
 import gradio as gr
@@ -24,6 +24,7 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
 CSS = """
 .nst-alert { color: #b91c1c; font-weight: 600; }
 .dark .nst-alert { color: #fca5a5; }
+#picture img { width: 100%; height: 100%; object-fit: contain; }
 """
 
 

@@ -69,8 +69,8 @@ class Order:
         """
         chosen = self.config()
         last = 2 if chosen.splits_features() else 1  # a pass that compares each layer by itself comes last
-        # One step at the present size: L-BFGS accepts its first image as it is, and the next scale then adds the
-        # detail that the photograph shows only there.
+        # One step at the present size: L-BFGS accepts its first image as it is, and the next scale then adds
+        # the detail that the photograph shows only there.
         way = {"scales": (max(size) / side, *(1.0,) * last), "steps": (1, *(steps,) * last), "size": side}
         if chosen.scales.aspect_ratio:
             way["aspect_ratio"] = chosen.scales.aspect_ratio
@@ -86,7 +86,7 @@ class Order:
         return ", ".join([self.preset, *listed])
 
     def command(self, output: str) -> str:
-        """Returns the command line that makes the same picture, with names of files in place of their paths."""
+        """Returns the command line that makes the same picture, with names of files instead of paths."""
         flags = {"preset": self.preset, **self.overrides}
         typed = [f"--content={_name(self.content)}"] if self.content is not None else []
         typed += [f"--style={_name(style)}" for style in self.styles]
@@ -118,7 +118,7 @@ def _named(value: Any) -> Any:
 
 
 def _name(path: pathlib.Path) -> str:
-    """Returns what a person types for a picture: its name, or of one of the package's own that of the sample."""
+    """Returns what a person types for a picture: its name, or that of the sample if it is one."""
     for sample in samples.FILES:
         own = samples.to_path(sample)
         if own.name == path.name and path.is_file() and filecmp.cmp(own, path, shallow=False):

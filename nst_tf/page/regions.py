@@ -1,4 +1,4 @@
-"""Regions drawn on a photograph: strokes of a few brushes -> a label picture, a flat colour for each painting."""
+"""Regions drawn on a photograph: strokes of a few brushes -> a label picture, a colour for each painting."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-# A brush for each painting, in their order, then the one that keeps the photograph. Hues as far apart as six can
-# be, so that a smoothed edge between two is nearer to one of them than to a third.
+# A brush for each painting, in their order. Hues as far apart as six can be, so that people tell them apart.
 BRUSHES = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0")
 # Black has no painting: the photograph's own pixels stay there.
 KEEP = "#000000"
@@ -15,8 +14,8 @@ KEEP = "#000000"
 # Alpha from which a pixel at the edge of a stroke counts as painted: half.
 _PAINTED = 128
 
-# Pixels a side of the window in which the most frequent label wins: the smoothed edge between two strokes is one to
-# two pixels wide, and may be nearest to a third brush.
+# Pixels a side of the window in which the most frequent label wins: the smoothed edge between two strokes is
+# one to two pixels wide, and may be nearest to a third brush.
 _WINDOW = 5
 
 
@@ -32,8 +31,8 @@ def read(layers: Sequence[Image.Image], num_styles: int) -> Drawn:
     """Returns the regions of strokes; what is not drawn on is the first painting's.
 
     Args:
-        layers: With alpha, all of the photograph's shape, from the lowest to the uppermost. None: all paintings
-            go together, everywhere.
+        layers: With alpha, all of the photograph's shape, from the lowest to the uppermost. Without any, all
+            paintings go together, everywhere.
         num_styles: Paintings; strokes of a brush without one are the nearest brush's.
     """
     if not layers:

@@ -52,7 +52,8 @@ def check_address(host: str, port: int) -> None:
             tried.bind(found[0][4])
     except (OSError, UnicodeError) as error:  # UnicodeError: a host's name that no name server takes
         raise errors.InputError(
-            f"port: {host}:{port} cannot be listened at: {errors.one_line(error)}; name another --port or --host"
+            f"port: {host}:{port} cannot be listened at: {errors.one_line(error)}; name another --port or"
+            " --host"
         ) from None
 
 
@@ -174,7 +175,7 @@ def _guard(limits: Limits) -> Any:
 
 
 class Guard:
-    """Refuses requests that are too large, before they are read, and those that would have the page fetch files."""
+    """Refuses requests that are too large, before they are read, and those that have the page fetch files."""
 
     def __init__(self, app: Any, most_bytes: int) -> None:
         """Takes the application, and the most bytes of a request."""

@@ -79,7 +79,7 @@ class Run:
         self._is_left = True
 
     def follow(self) -> Iterator[Update]:
-        """Yields what there is to see, each time the latest, until the run ends; leaves it if closed before."""
+        """Yields what there is to see, each time the latest, until the run ends; closed before, leaves it."""
         try:
             while True:
                 with self._news:
@@ -317,9 +317,15 @@ class Session:
         path = self._path(".png")
         made.save(path, chain)
         painted = Painted(
-            path, order, made.image.shape[:2], made.steps, made.outcome, tuple(points),
-            self._path(".checkpoint"), tuple(chain),
-        )  # fmt: skip
+            path,
+            order,
+            made.image.shape[:2],
+            made.steps,
+            made.outcome,
+            tuple(points),
+            self._path(".checkpoint"),
+            tuple(chain),
+        )
         self.history = [*self.history, painted][-_MOST_PICTURES:]
         self.current = painted
 
@@ -370,7 +376,8 @@ class Session:
                 checkpoint.rename(resumed.checkpoint)  # the run failed
 
 
-# Seconds without a run after which a session whose browser never said that it left is forgotten: its files are gone.
+# Seconds without a run after which a session is forgotten whose browser never said that it left: its files are
+# gone.
 _IDLE_S = files.AGE_S
 
 

@@ -5,16 +5,20 @@ import gradio as gr
 from nst_tf.config import presets, settings
 from nst_tf.page import fields
 
-# Steps of "Go on" and "Larger" unless a person says otherwise: with them the weave of the network's gradient does
-# not show at a scale that begins with a picture (the default preset's last scale).
+# Steps of "Go on" and "Larger" unless a person says otherwise: with them the weave of the network's gradient
+# does not show at a scale that begins with a picture (the default preset's last scale).
 _MORE_STEPS = presets.DEFAULT.scales.steps[-1]
+
+
+# Pixels of the preview in the page, whatever the size of the picture: what changes place cannot be watched.
+_PREVIEW_HEIGHT = 480
 
 
 class Shown:
     """The components, made where they stand in the page."""
 
     # Settings that pictures may be compared over.
-    comparable = [name for name in settings.SETTINGS if name not in fields.HELD_BACK]
+    comparable = tuple(name for name in settings.SETTINGS if name not in fields.HELD_BACK)
 
     def add_run(self) -> None:
         """Adds the buttons of a run and its picture."""
@@ -22,9 +26,14 @@ class Shown:
             self.paint = gr.Button("Paint", variant="primary", elem_id="paint", min_width=100)
             self.stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=100)
         self.preview = gr.Image(
-            label="Picture", interactive=False, buttons=["fullscreen"], format="jpeg", elem_id="picture",
+            label="Picture",
+            height=_PREVIEW_HEIGHT,
+            interactive=False,
+            buttons=["fullscreen"],
+            format="jpeg",
+            elem_id="picture",
             alt_text="The picture so far",
-        )  # fmt: skip
+        )
         self.status = gr.HTML(
             '<p role="status">Drop a photograph and a painting, then paint.</p>', elem_id="status"
         )
@@ -32,9 +41,14 @@ class Shown:
             self.go_on = gr.Button("Go on", elem_id="go-on", min_width=100)
             self.larger = gr.Button("Larger", elem_id="larger", min_width=100)
             self.steps = gr.Number(
-                _MORE_STEPS, label="More steps", info="of Go on and Larger", precision=0, minimum=1, elem_id="steps",
+                _MORE_STEPS,
+                label="More steps",
+                info="of Go on and Larger",
+                precision=0,
+                minimum=1,
+                elem_id="steps",
                 min_width=140,
-            )  # fmt: skip
+            )
 
     def add_results(self) -> None:
         """Adds what there is to see and to take home of a picture."""
@@ -44,7 +58,11 @@ class Shown:
                 label="Files: picture, manifest, regions", file_count="multiple", elem_id="files"
             )
             self.command = gr.Code(
-                label="The same as a command line", language="shell", interactive=False, elem_id="command"
+                label="The same as a command line",
+                language="shell",
+                interactive=False,
+                visible=False,
+                elem_id="command",
             )
         with gr.Tab("Before and after"):
             self.slider = gr.ImageSlider(
@@ -66,9 +84,13 @@ class Shown:
         with gr.Tab("This session"):
             gr.Markdown("Choose a picture to go on from it.")
             self.history = gr.Gallery(
-                label="Pictures of this session", columns=3, interactive=False, allow_preview=False, buttons=[],
+                label="Pictures of this session",
+                columns=3,
+                interactive=False,
+                allow_preview=False,
+                buttons=[],
                 elem_id="history",
-            )  # fmt: skip
+            )
 
     def add_comparison(self) -> None:
         """Adds the sheet of pictures that differ in one setting."""
@@ -78,9 +100,11 @@ class Shown:
                 self.comparable, value="content_weight", label="Setting", elem_id="compared"
             )
             self.compared_values = gr.Textbox(
-                "0.2,1,5", label="Its values", info="with commas; semicolons where values have commas",
+                "0.2,1,5",
+                label="Its values",
+                info="with commas; semicolons where values have commas",
                 elem_id="compared-values",
-            )  # fmt: skip
+            )
             self.compare = gr.Button("Compare", elem_id="compare")
         self.sheet = gr.Image(
             label="Comparison", interactive=False, buttons=["fullscreen", "download"], elem_id="sheet"
