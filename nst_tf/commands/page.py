@@ -15,8 +15,8 @@ from nst_tf.page.limits import Limits
 if typing.TYPE_CHECKING:
     from nst_tf.page.backends import Backend
 
-INTRODUCTION = """Opens a page on this machine: drop a photograph and a painting, watch the picture come about,
-stop when it is good, take it home.
+INTRODUCTION = """Opens a page on this machine: drop a photograph and a painting, watch the picture come
+about, stop when it is good, take it home.
 
   nst_tf page                                        at http://127.0.0.1:7860, until Ctrl-C
   nst_tf page --host=0.0.0.0 --password_file=names   for others in the network, who log in

@@ -125,9 +125,8 @@ class Controls:
 
     def add_presets(self) -> None:
         """Adds a thumbnail for each preset, which chooses it."""
-        shown = [
-            (str(thumbnails.path(name)), name) for name in presets.PRESETS if thumbnails.path(name).is_file()
-        ]
+        there = [name for name in presets.PRESETS if thumbnails.path(name).is_file()]
+        shown = [(str(thumbnails.path(name)), name) for name in there]
         gallery = gr.Gallery(
             shown,
             label="Presets",

@@ -1,4 +1,4 @@
-"""The files of a page: a folder that is removed at the end; what has not been used for an hour goes before."""
+"""The files of a page: a folder removed at the end; what has not been used for an hour goes before."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The session of one browser tab: its runs, each in a thread of its own, and the pictures that came of them."""
+"""The session of one browser tab: its runs, each in a thread, and the pictures that came of them."""
 
 import contextlib
 import dataclasses
@@ -357,6 +357,7 @@ class Session:
             raise errors.InputError("picture: another run of this page is on; wait for it, or stop it")
         self._count += 1
         self.used_at = time.monotonic()
+        self.folder.mkdir(exist_ok=True)  # an empty one goes after an hour
         checkpoint = self._path(".checkpoint")
         if resumed is not None:
             resumed.checkpoint.rename(checkpoint)
@@ -376,8 +377,8 @@ class Session:
                 checkpoint.rename(resumed.checkpoint)  # the run failed
 
 
-# Seconds without a run after which a session is forgotten whose browser never said that it left: its files are
-# gone.
+# Seconds without a run after which a session is forgotten whose browser never said that it left. Its files
+# are gone by then.
 _IDLE_S = files.AGE_S
 
 

@@ -55,7 +55,10 @@ class Shown:
         with gr.Tab("Take home"):
             self.download = gr.DownloadButton("Download the picture", interactive=False, elem_id="download")
             self.files = gr.File(
-                label="Files: picture, manifest, regions", file_count="multiple", elem_id="files"
+                label="Files: picture, manifest, regions",
+                file_count="multiple",
+                visible=False,
+                elem_id="files",
             )
             self.command = gr.Code(
                 label="The same as a command line",
@@ -97,7 +100,7 @@ class Shown:
         gr.Markdown("Two to four pictures with the settings above, but for one of them.")
         with gr.Row():
             self.compared = gr.Dropdown(
-                self.comparable, value="content_weight", label="Setting", elem_id="compared"
+                list(self.comparable), value="content_weight", label="Setting", elem_id="compared"
             )
             self.compared_values = gr.Textbox(
                 "0.2,1,5",
