@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from nst_tf import errors
@@ -142,8 +143,12 @@ class Run:
 
 
 def preview(image: pictures.Picture) -> Image.Image:
-    """Returns a picture no larger than a page shows it: an image [H, W, 3] in [0, 1], or a file."""
-    found = Image.fromarray(pictures.to_uint8(pictures.read(image)))
+    """Returns a picture no larger than a page shows it: an image [H, W, 3], or a file.
+
+    An image may be of a run that diverges: what is infinite or NaN is black.
+    """
+    levels = np.nan_to_num(image) if isinstance(image, np.ndarray) else pictures.read(image)
+    found = Image.fromarray(pictures.to_uint8(levels))
     found.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     return found
 

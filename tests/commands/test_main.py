@@ -15,7 +15,18 @@ import pytest
 from absl import flags
 
 from nst_tf import errors
-from nst_tf.commands import export, main, presets, reconstruct, request, run_flags, stylize, sweep, terminal
+from nst_tf.commands import (
+    export,
+    main,
+    page,
+    presets,
+    reconstruct,
+    request,
+    run_flags,
+    stylize,
+    sweep,
+    terminal,
+)
 from nst_tf.config.scales import Scale
 from nst_tf.engine.progress import Progress
 from nst_tf.losses.values import Losses
@@ -30,8 +41,9 @@ MODULES = {
     "reconstruct": reconstruct,
     "export": export,
     "request": request,
+    "page": page,
 }
-HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib", "gradio"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(conftest.ROOT)}
 NST_TF = [sys.executable, "-m", "nst_tf"]
 

@@ -62,10 +62,10 @@ def test_a_password_file_with_another_line_is_refused(tmp_path, text):
 
 
 def test_a_password_file_that_cannot_be_read_is_one_line(tmp_path):
-    with pytest.raises(errors.InputError, match="password_file: .* cannot be read: .*No such file"):
+    with pytest.raises(errors.InputError, match=r"password_file: .* cannot be read: .*No such file"):
         server.read_people(tmp_path / "nowhere")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
-    with pytest.raises(errors.InputError, match="password_file: .* cannot be read"):
+    with pytest.raises(errors.InputError, match=r"password_file: .* cannot be read"):
         server.read_people(tmp_path / "bytes")
 
 

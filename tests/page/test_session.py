@@ -1,4 +1,4 @@
-"""The session of a tab: runs that are followed, stopped and left, by a backend without a network; pictures."""
+"""The session of a tab: runs that are followed, stopped and left; its pictures. No network is needed."""
 
 import contextlib
 import dataclasses
@@ -38,7 +38,7 @@ class Fake:
                 time.sleep(self.step_s)
                 if step == self.fails_at:
                     raise errors.InputError("size: too large")
-                image = np.full((32, 48, 3), step / 100, np.float32)
+                image = np.full((32, 48, 3), step / 1000, np.float32)
                 losses = Losses(3.0 / step, 1.0 / step, 2.0 / step, 0.0)
                 if report(Report(step, self.steps, [losses], lambda image=image: image)):
                     checkpoint.write_text(str(step))
@@ -85,7 +85,7 @@ def test_a_run_is_followed_to_its_picture(store):
     assert [losses.total for _, losses in last.points] == [3.0 / step for step in range(1, 6)]
     painted = own.current
     assert (painted.outcome, painted.steps, painted.size) == ("finished", 5, (32, 48))
-    np.testing.assert_allclose(pictures.read(painted.path), 0.05, atol=0.5 / 255)
+    np.testing.assert_allclose(pictures.read(painted.path), 0.005, atol=0.5 / 255)
     assert own.history == [painted]
     assert own.is_idle()
 
@@ -94,6 +94,12 @@ def test_a_preview_is_no_larger_than_the_page_shows_it():
     shown = session.preview(np.zeros((900, 3000, 3), np.float32))
     assert max(shown.size) == 768
     assert session.preview(np.zeros((9, 30, 3), np.float32)).size == (30, 9)
+
+
+def test_a_run_that_diverges_is_shown():
+    image = np.full((4, 5, 3), np.nan, np.float32)
+    image[0, 0] = (0.5, 2.0, -np.inf)
+    assert session.preview(image).getpixel((0, 0)) == (128, 255, 0)
 
 
 def test_stop_keeps_the_picture_and_go_on_takes_its_run_to_the_end(store):
