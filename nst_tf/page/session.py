@@ -147,7 +147,8 @@ def preview(image: pictures.Picture) -> Image.Image:
 
     An image may be of a run that diverges: what is infinite or NaN is black.
     """
-    levels = np.nan_to_num(image) if isinstance(image, np.ndarray) else pictures.read(image)
+    is_image = isinstance(image, np.ndarray)
+    levels = np.nan_to_num(np.clip(image, 0.0, 1.0)) if is_image else pictures.read(image)
     found = Image.fromarray(pictures.to_uint8(levels))
     found.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     return found
