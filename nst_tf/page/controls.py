@@ -18,6 +18,7 @@ _LARGEST_SIDE = 4096
 
 # Of the regions' canvas: as fine as anybody draws with a finger, and quick in a phone's browser.
 _CANVAS_SIDE = 768
+_EDITOR_HEIGHT = 440  # pixels in the page: a browser without a graphics card draws more too slowly
 
 _COLORS: Mapping[str, str] = settings.COLORS.table(
     style="the painting's",
@@ -164,6 +165,7 @@ class Controls:
             layers=False,
             brush=gr.Brush(colors=[*regions.BRUSHES, regions.KEEP], color_mode="fixed", default_size=40),
             canvas_size=(_CANVAS_SIDE, _CANVAS_SIDE),
+            height=_EDITOR_HEIGHT,
             format="png",
             elem_id="regions",
         )
@@ -235,7 +237,8 @@ def _layers(value: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _field(field: fields.Field) -> gr.components.Component:
-    options = {"label": field.name, "info": field.help, "min_width": 260}
+    options: dict[str, Any] = {"label": field.name, "info": field.help, "min_width": 260}
+    options["elem_id"] = f"setting-{field.name}"
     if field.choices:
         return gr.Dropdown(
             [(_THE_PRESETS, ""), *((each, each) for each in field.choices)], value="", **options

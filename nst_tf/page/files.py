@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import threading
@@ -59,6 +60,10 @@ class Store:
             raise errors.InputError(f"{name}: deleted an hour after its last use; upload it again") from None
         errors.require(size <= max_mb * 1e6, name, f"{size / 1e6:.1f} MB", f"{max_mb} MB on this page")
         return found
+
+    def without_folders(self, text: str) -> str:
+        """Returns a message with the names of this page's files instead of their paths, for a browser."""
+        return re.sub(rf"{re.escape(str(self._root))}/(?:[^/\s]+/)*", "", text)
 
     def remove(self, folder: pathlib.Path) -> None:
         """Removes the folder of a session."""

@@ -144,14 +144,13 @@ class Handlers:
         try:
             yield
         except (errors.InputError, client.ServerError, OSError, MemoryError) as error:
-            raise gr.Error(
-                html.escape(errors.one_line(error)), duration=None, print_exception=False
-            ) from None
+            text = html.escape(self._sessions.store.without_folders(errors.one_line(error)))
+            raise gr.Error(text, duration=None, print_exception=False) from None
         except LeftError:
             raise gr.Error("this page was closed", print_exception=False) from None
-        except Exception as error:
+        except Exception:
             _LOG.exception("a run of the page failed")
-            text = html.escape(f"the run failed, which is a defect of this program: {errors.one_line(error)}")
+            text = "the run failed, which is a defect of this program; its log says where"
             raise gr.Error(text, duration=None, print_exception=False) from None
 
     def _of_update(self, update: Update) -> Change:

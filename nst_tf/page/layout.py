@@ -24,6 +24,7 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
 CSS = """
 .nst-alert { color: #b91c1c; font-weight: 600; }
 .dark .nst-alert { color: #fca5a5; }
+#status p { overflow-wrap: anywhere; }
 #picture img { width: 100%; height: 100%; object-fit: contain; }
 """
 
@@ -62,7 +63,8 @@ def build(sessions: Sessions, limits: Limits) -> gr.Blocks:
 
 def _connect(blocks: gr.Blocks, handlers: Handlers, controls: Controls, shown: Shown) -> None:
     """Connects clicks and handlers."""
-    private = {"api_visibility": "private"}
+    # A name of its own, or it would take the one of the endpoint for programs.
+    private = {"api_visibility": "private", "api_name": "button"}
     asked = controls.inputs()
     runs = [
         (shown.paint, handlers.paint, asked),

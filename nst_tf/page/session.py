@@ -183,8 +183,8 @@ class Painted:
         return *self.earlier, {"name": self.path.name, "sha256": digest}
 
     def named(self) -> str:
-        """Returns its settings and steps, for a person."""
-        return f"{self.order.named()}; {self.steps} steps"
+        """Returns its steps and settings, for a person."""
+        return f"{self.steps} steps; {self.order.named()}"
 
     def command(self) -> str:
         """Returns the command line that makes it: of a run that was stopped by way of its manifest."""
@@ -361,6 +361,7 @@ class Session:
         """Yields what there is to see of a run, then keeps its picture."""
         if self._is_closed or self._run is not None:
             raise errors.InputError("picture: another run of this page is on; wait for it, or stop it")
+        order.config()  # before anything is loaded
         self._count += 1
         self.used_at = time.monotonic()
         self.folder.mkdir(exist_ok=True)  # an empty one goes after an hour

@@ -57,12 +57,14 @@ class Shown:
             self.files = gr.File(
                 label="Files: picture, manifest, regions",
                 file_count="multiple",
+                interactive=False,
                 visible=False,
                 elem_id="files",
             )
             self.command = gr.Code(
                 label="The same as a command line",
                 language="shell",
+                wrap_lines=True,
                 interactive=False,
                 visible=False,
                 elem_id="command",
@@ -81,7 +83,7 @@ class Shown:
                 y="log10 of the loss",
                 color="term",
                 label="Losses by term",
-                height=260,
+                height=340,
                 elem_id="losses",
             )
         with gr.Tab("This session"):

@@ -54,6 +54,14 @@ def test_no_other_path_is_taken(store, tmp_path):
             store.accept(str(path), "photograph", 1)
 
 
+def test_messages_for_a_browser_have_no_folders(store):
+    path = store.session_folder() / "my picture 1.png"
+    text = f"content: {path} is no picture; nor is {_upload(store, 'b.png')}; /tmp/c.png is"
+    assert (
+        store.without_folders(text) == "content: my picture 1.png is no picture; nor is b.png; /tmp/c.png is"
+    )
+
+
 def test_what_is_too_large_or_gone_is_refused(store):
     path = _upload(store, size=1_000_001)
     with pytest.raises(errors.InputError, match=r"painting 2: 1\.0 MB; allowed: 1 MB on this page"):
