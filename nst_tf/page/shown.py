@@ -10,6 +10,13 @@ from nst_tf.page import fields
 _MORE_STEPS = presets.DEFAULT.scales.steps[-1]
 
 
+# {term of the loss: its colour's name and code}, told apart by people who see few colours, too (Okabe and Ito).
+_COLORS = {
+    "content": ("blue", "#0072b2"),
+    "style": ("orange", "#e69f00"),
+    "total_variation": ("green", "#009e73"),
+}
+
 # Pixels of the preview in the page, whatever the size of the picture: what changes place cannot be watched.
 _PREVIEW_HEIGHT = 480
 
@@ -82,7 +89,9 @@ class Shown:
                 x="step",
                 y="log10 of the loss",
                 color="term",
-                label="Losses by term",
+                # The legend that Vega draws below the curve does not always fit into the page.
+                label=f"Losses: {', '.join(f'{term} {name}' for term, (name, _) in _COLORS.items())}",
+                color_map={term: code for term, (_, code) in _COLORS.items()},
                 height=340,
                 elem_id="losses",
             )

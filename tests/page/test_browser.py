@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("gradio")
-playwright = pytest.importorskip("playwright.sync_api")
-
 import nst_tf
 from nst_tf.io import manifest, pictures, samples
-from nst_tf.page import backends, server, session
+from nst_tf.page import backends, session
 from nst_tf.page.limits import Limits
 from tests.page.test_session import Fake
+
+pytest.importorskip("gradio")
+playwright = pytest.importorskip("playwright.sync_api")
+server = pytest.importorskip("nst_tf.page.server")
 
 CHROMIUM = shutil.which("chromium") or ""
 
@@ -29,18 +30,16 @@ pytestmark = [
 ]
 
 # Enough for a machine that does much else at the same time.
-TIMEOUT_MS = 240_000
+TIMEOUT_MS = 120_000
 
 DESKTOP, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 
 
 class Switch:
-    """A backend that passes what it is asked for to another."""
+    """A backend that passes what it is asked for to another, `to`."""
 
     takes_pictures = True
-
-    def __init__(self):
-        self.to = Fake()
+    to: backends.Backend = Fake()
 
     def paint(self, order, checkpoint, report):
         return self.to.paint(order, checkpoint, report)
@@ -99,6 +98,7 @@ class Tab:
     """A tab, and what a person does in it."""
 
     def __init__(self, tab, shots: pathlib.Path):
+        """Takes Playwright's page, and the folder for screenshots."""
         self.tab, self._shots, self._count = tab, shots, 0
 
     def shot(self, name, whole=True):
@@ -203,7 +203,7 @@ def test_the_whole_way(tab_of, backend, tmp_path):
     assert "--content=sample:town" in command
     # The picture before it, which its manifest names by hash, from the history.
     own.tab.get_by_role("tab", name="This session").click()
-    own.click("#history button:nth-of-type(2)")
+    own.click("#history .thumbnail-item >> nth=1")
     own.wait_for("Finished after 90 steps")
     with own.tab.expect_download() as download:
         own.click("#download")
@@ -247,7 +247,7 @@ def test_regions_are_drawn(tab_of, backend):
     own.tab.wait_for_timeout(3000)
     own.click("#regions [aria-label=Color]")
     own.tab.wait_for_timeout(500)
-    own.click("#regions button.color:nth-of-type(2)")
+    own.click("#regions button.color >> nth=1")
     own.tab.locator("#regions canvas").first.evaluate("element => element.scrollIntoView({block: 'center'})")
     box = own.tab.locator("#regions canvas").first.bounding_box()
     middle = box["y"] + box["height"] / 2
