@@ -114,6 +114,10 @@ class Run:
     def _run(self) -> None:
         try:
             self._made = self._paint(self._watch)
+        except (LeftError, errors.InputError) as error:
+            # Without the frames, whose pictures would stay in memory with it.
+            error.__context__ = None
+            self._error = error.with_traceback(None)
         except BaseException as error:  # `made` raises it
             self._error = error
         with self._news:

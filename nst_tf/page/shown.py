@@ -10,7 +10,7 @@ from nst_tf.page import fields
 _MORE_STEPS = presets.DEFAULT.scales.steps[-1]
 
 
-# {term of the loss: its colour's name and code}, told apart by people who see few colours, too (Okabe and Ito).
+# {term of the loss: its colour's name and code}: those of Okabe and Ito, which most people tell apart.
 _COLORS = {
     "content": ("blue", "#0072b2"),
     "style": ("orange", "#e69f00"),

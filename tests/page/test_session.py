@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -201,6 +202,26 @@ def test_a_run_that_nobody_follows_ends_within_a_step(store):
     assert backend.ended.wait(5)
     assert own.current is None
     assert own.is_idle()
+
+
+def test_a_run_that_is_left_keeps_no_picture_in_memory(store):
+    class Holding(Fake):
+        def paint(self, order, checkpoint, report):
+            large = np.zeros((4, 4))
+            held.append(weakref.ref(large))
+            return super().paint(order, checkpoint, report)
+
+    held: list[weakref.ref] = []
+    backend = Holding(steps=10_000, step_s=0.01)
+    own = _session(store, backend)
+    updates = own.paint(ORDER)
+    next(updates)
+    run = own._run
+    updates.close()
+    assert backend.ended.wait(5)
+    while not run._has_ended:
+        time.sleep(0.01)
+    assert held[0]() is None  # while the run is still there
 
 
 def test_a_session_whose_browser_is_gone_ends_its_run(store):
