@@ -97,7 +97,14 @@ class Controls:
             elem_id="content",
         )
         self.stroke = gr.Slider(
-            0.25, 2, 1, step=0.05, label="Size of strokes", info="1: as in the painting", elem_id="stroke"
+            0.25,
+            2,
+            1,
+            step=0.05,
+            label="Size of strokes",
+            info="1: as in the painting",
+            visible=self._takes_all,
+            elem_id="stroke",
         )
         self.size = gr.Slider(
             64,
@@ -231,7 +238,7 @@ class Controls:
 
 
 def _layers(value: Mapping[str, Any] | None) -> list[Any]:
-    """Returns the strokes of the editor, none of which there need be."""
+    """Returns the strokes of the editor, if there are any."""
     layers = [] if value is None else value.get("layers") or []
     return [layer for layer in layers if layer.getextrema()[-1][1]]
 

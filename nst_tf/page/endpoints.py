@@ -10,7 +10,7 @@ from nst_tf import errors
 from nst_tf.page import fields
 from nst_tf.page.handlers import Handlers
 from nst_tf.page.limits import Limits
-from nst_tf.page.order import Order
+from nst_tf.page.order import MORE_STEPS, Order
 from nst_tf.page.session import Session, Sessions, Update
 
 
@@ -40,12 +40,12 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> 
 
         return _run(handlers, session, begin)
 
-    def go_on(request: gr.Request, steps: int = 30) -> tuple[dict, dict]:
+    def go_on(request: gr.Request, steps: int = MORE_STEPS) -> tuple[dict, dict]:
         """Takes a run that was stopped to its end, or more steps from a finished picture."""
         session = sessions.of(str(request.session_hash))
         return _run(handlers, session, lambda: session.go_on(steps))
 
-    def larger(request: gr.Request, steps: int = 30) -> tuple[dict, dict]:
+    def larger(request: gr.Request, steps: int = MORE_STEPS) -> tuple[dict, dict]:
         """Paints the latest picture at the next size."""
         session = sessions.of(str(request.session_hash))
         return _run(handlers, session, lambda: session.larger(handlers.next_side(session), steps))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-# A brush for each painting, in their order. Hues as far apart as six can be, so that people tell them apart.
+# A brush for each painting, in their order. Six hues that differ most.
 BRUSHES = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0")
 # Black has no painting: the photograph's own pixels stay there.
 KEEP = "#000000"

@@ -2,12 +2,9 @@
 
 import gradio as gr
 
-from nst_tf.config import presets, settings
+from nst_tf.config import settings
 from nst_tf.page import fields
-
-# Steps of "Go on" and "Larger" unless a person says otherwise: with them the weave of the network's gradient
-# does not show at a scale that begins with a picture (the default preset's last scale).
-_MORE_STEPS = presets.DEFAULT.scales.steps[-1]
+from nst_tf.page.order import MORE_STEPS
 
 
 # {term of the loss: its colour's name and code}: those of Okabe and Ito, which most people tell apart.
@@ -17,7 +14,7 @@ _COLORS = {
     "total_variation": ("green", "#009e73"),
 }
 
-# Pixels of the preview in the page, whatever the size of the picture: what changes place cannot be watched.
+# Pixels of the preview in the page, whatever the size of the picture: what moves cannot be watched.
 _PREVIEW_HEIGHT = 480
 
 
@@ -48,7 +45,7 @@ class Shown:
             self.go_on = gr.Button("Go on", elem_id="go-on", min_width=100)
             self.larger = gr.Button("Larger", elem_id="larger", min_width=100)
             self.steps = gr.Number(
-                _MORE_STEPS,
+                MORE_STEPS,
                 label="More steps",
                 info="of Go on and Larger",
                 precision=0,
@@ -125,7 +122,7 @@ class Shown:
         )
 
     def outputs(self) -> list[gr.components.Component]:
-        """Returns the components that a run changes."""
+        """Returns the components in which a run shows something."""
         return [
             *(self.preview, self.status, self.losses, self.download, self.files, self.command),
             *(self.history, self.slider, self.sheet),

@@ -241,7 +241,7 @@ def test_a_session_whose_browser_is_gone_ends_its_run(store):
     assert len(sessions) == 0
 
 
-def test_sessions_are_apart_and_idle_ones_are_forgotten(store):
+def test_each_tab_has_a_session_and_idle_ones_are_forgotten(store):
     sessions = session.Sessions(Fake(), store)
     one, two = sessions.of("one"), sessions.of("two")
     assert one.folder != two.folder
