@@ -12,8 +12,8 @@ from nst_tf.config.config import Config
 from nst_tf.io import inputs, samples
 from nst_tf.page import fields
 
-# Steps of a run that goes on from a picture, unless a person says otherwise: with them the weave of the network's
-# gradient does not show at a scale that begins with a picture (the default preset's last scale).
+# Steps of a run that goes on from a picture, unless a person says otherwise: with them the weave of the
+# network's gradient does not show at a scale that begins with a picture (the default preset's last scale).
 MORE_STEPS = presets.DEFAULT.scales.steps[-1]
 
 # Settings that say at which sizes, and from where, a run begins: a run that goes on has its own.

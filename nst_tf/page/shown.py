@@ -6,7 +6,6 @@ from nst_tf.config import settings
 from nst_tf.page import fields
 from nst_tf.page.order import MORE_STEPS
 
-
 # {term of the loss: its colour's name and code}: those of Okabe and Ito, which most people tell apart.
 _COLORS = {
     "content": ("blue", "#0072b2"),
