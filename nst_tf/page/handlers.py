@@ -28,6 +28,7 @@ _LARGER = 2
 
 # More pictures than four side by side are too small to compare, and take long.
 _FEWEST_COMPARED, _MOST_COMPARED = 2, 4
+_COMPARED_SIDE = 384  # pixels of the longest side on the sheet: four fill a wide screen
 
 
 class Handlers:
@@ -96,7 +97,8 @@ class Handlers:
         if axis is not None:
             painted = session.history[-len(axis.values) :]
             cells = [sweep.Shown(preview(each.path)) for each in painted]
-            yield {shown.sheet: sweep.sheet(cells, None, axis._replace(values=axis.values[: len(cells)]))}
+            columns = axis._replace(values=axis.values[: len(cells)])
+            yield {shown.sheet: sweep.sheet(cells, None, columns, _COMPARED_SIDE)}
 
     def select(self, event: gr.SelectData, request: gr.Request) -> Change:
         """Makes a picture of the history the current one."""

@@ -68,6 +68,8 @@ class Shown:
                 label="The same as a command line",
                 language="shell",
                 wrap_lines=True,
+                lines=2,
+                max_lines=8,
                 interactive=False,
                 visible=False,
                 elem_id="command",

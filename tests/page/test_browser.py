@@ -248,12 +248,13 @@ def test_regions_are_drawn(tab_of, backend):
     own.click("#regions [aria-label=Color]")
     own.tab.wait_for_timeout(500)
     own.click("#regions button.color >> nth=1")
+    own.click("#regions [aria-label=Color]")
     own.tab.locator("#regions canvas").first.evaluate("element => element.scrollIntoView({block: 'center'})")
     box = own.tab.locator("#regions canvas").first.bounding_box()
-    middle = box["y"] + box["height"] / 2
-    own.tab.mouse.move(box["x"] + box["width"] * 0.3, middle)
+    water = box["y"] + box["height"] * 0.68  # below the brushes to choose from
+    own.tab.mouse.move(box["x"] + box["width"] * 0.5, water)
     own.tab.mouse.down()
-    own.tab.mouse.move(box["x"] + box["width"] * 0.7, middle, steps=3)
+    own.tab.mouse.move(box["x"] + box["width"] * 0.8, water, steps=3)
     own.tab.mouse.up()
     own.tab.wait_for_timeout(2000)
     own.shot("drawn", whole=False)
