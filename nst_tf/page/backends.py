@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -81,10 +81,10 @@ class Here:
             InputError: The weights cannot be had.
         """
         with runtime.tensorflow_backend():
-            from nst_tf import api
-        from nst_tf.engine import formulations
+            from nst_tf.engine import formulations
+            from nst_tf.network.weights import suited
 
-        formulations.load_weights(api.suited(presets.get("default")))
+        formulations.load_weights(suited(presets.get("default")))
 
     def paint(self, order: Order, checkpoint: pathlib.Path, report: Watch) -> Made:
         """Paints as `nst_tf.stylize` does.
@@ -164,7 +164,9 @@ class Server:
             step, num_steps = answer.step or 0, answer.num_steps or 0
             return report(Report(step, num_steps, [answer.losses], lambda: answer.image))
 
-        asked = {name: order.overrides.get(name) for name in ("color", "outside", "style_blend_weights")}
+        asked: dict[str, Any] = {
+            name: order.overrides.get(name) for name in ("color", "outside", "style_blend_weights")
+        }
         answer = client.request_stylization(
             self.address,
             content,

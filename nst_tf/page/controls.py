@@ -138,7 +138,7 @@ class Controls:
         gallery = gr.Gallery(
             shown,
             label="Presets",
-            columns=6,
+            columns=4,
             interactive=False,
             allow_preview=False,
             buttons=[],

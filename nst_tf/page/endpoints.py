@@ -1,7 +1,7 @@
 """The page's endpoints for programs: the runs of its buttons, with names and values instead of controls."""
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -11,7 +11,7 @@ from nst_tf.page import fields
 from nst_tf.page.handlers import Handlers
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import MORE_STEPS, Order
-from nst_tf.page.session import Session, Sessions, Update
+from nst_tf.page.session import Session, Sessions, Updates
 
 
 def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> None:
@@ -34,7 +34,7 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> 
         """Paints; settings are {name of a flag: its value as typed}. Returns the picture and its manifest."""
         session = sessions.of(str(request.session_hash))
 
-        def begin() -> Iterator[Update]:
+        def begin() -> Updates:
             order = _order(sessions, limits, content, styles, preset, settings or {})
             return session.paint(order)
 
@@ -59,7 +59,7 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> 
     gr.api(stop, api_name="stop", queue=False)
 
 
-def _run(handlers: Handlers, session: Session, begin: Callable[[], Iterator[Update]]) -> tuple[dict, dict]:
+def _run(handlers: Handlers, session: Session, begin: Callable[[], Updates]) -> tuple[dict, dict]:
     """Returns the picture of a run and its manifest, as files that a client fetches."""
     with handlers.telling():
         for _ in begin():
@@ -70,7 +70,7 @@ def _run(handlers: Handlers, session: Session, begin: Callable[[], Iterator[Upda
 
 
 def _sent(path: pathlib.Path) -> dict[str, Any]:
-    return gr.FileData(path=str(path), orig_name=path.name).model_dump()  # type: ignore[attr-defined]
+    return gr.FileData(path=str(path), orig_name=path.name).model_dump()
 
 
 def _order(

@@ -15,7 +15,7 @@ from nst_tf.callbacks import report
 from nst_tf.page.controls import Controls
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
-from nst_tf.page.session import LeftError, Painted, Point, Session, Sessions, Update, preview
+from nst_tf.page.session import LeftError, Painted, Point, Session, Sessions, Update, Updates, preview
 from nst_tf.page.shown import Shown
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Handlers:
         session, shown = self._session(request), self._shown
         axis = None
 
-        def begin() -> Iterator[Update]:
+        def begin() -> Updates:
             nonlocal axis
             flag, listed = values[shown.compared], values[shown.compared_values] or ""
             axis = sweep.parse_axis("compare", f"{flag}={listed}", shown.comparable)
@@ -104,7 +104,7 @@ class Handlers:
         """Makes a picture of the history the current one."""
         session = self._session(request)
         with self.telling():
-            painted = session.select(int(event.index))  # type: ignore[arg-type]
+            painted = session.select(int(event.index))
         return self._of_picture(session, painted)
 
     def canvas(self, photograph: str | None) -> Any:
@@ -125,7 +125,7 @@ class Handlers:
         errors.require(steps and steps >= 1, "more steps", steps, "1 and above")
         return round(steps)
 
-    def _run(self, session: Session, begin: Callable[[], Iterator[Update]]) -> Iterator[Change]:
+    def _run(self, session: Session, begin: Callable[[], Updates]) -> Iterator[Change]:
         """Yields what changes in the page while a run goes on, and after it."""
         if not session.take_turn():
             yield {self._shown.status: _status("Stopped before it began.")}

@@ -67,7 +67,7 @@ def read_people(path: pathlib.Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:  # ValueError: no text
         raise errors.InputError(f"password_file: {path} cannot be read: {errors.one_line(error)}") from None
-    people = {}
+    people: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         name, found, password = line.partition(":")
         if line.strip() and not (found and name.strip() and password):

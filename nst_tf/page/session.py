@@ -7,7 +7,7 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,9 @@ class Update(NamedTuple):
     seconds_left: float | None
 
 
+Updates = Generator[Update, None, None]  # which are closed where nobody waits for more
+
+
 class LeftError(Exception):
     """Nobody waits for a run any more."""
 
@@ -79,7 +82,7 @@ class Run:
         """Has the run end after the present step, without a picture."""
         self._is_left = True
 
-    def follow(self) -> Iterator[Update]:
+    def follow(self) -> Updates:
         """Yields what there is to see, each time the latest, until the run ends; closed before, leaves it."""
         try:
             while True:
@@ -151,8 +154,10 @@ def preview(image: pictures.Picture) -> Image.Image:
 
     An image may be of a run that diverges: what is infinite or NaN is black.
     """
-    is_image = isinstance(image, np.ndarray)
-    levels = np.nan_to_num(np.clip(image, 0.0, 1.0)) if is_image else pictures.read(image)
+    if isinstance(image, np.ndarray):
+        levels = np.nan_to_num(np.clip(image, 0.0, 1.0))
+    else:
+        levels = pictures.read(image)
     found = Image.fromarray(pictures.to_uint8(levels))
     found.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     return found
@@ -240,7 +245,7 @@ class Session:
         wanted, self._is_waiting = self._is_waiting, False
         return wanted
 
-    def paint(self, order: Order) -> Iterator[Update]:
+    def paint(self, order: Order) -> Updates:
         """Paints; afterwards `current` is the picture.
 
         Raises:
@@ -248,7 +253,7 @@ class Session:
         """
         yield from self._follow(order, ())
 
-    def go_on(self, steps: int) -> Iterator[Update]:
+    def go_on(self, steps: int) -> Updates:
         """Takes a run that was stopped to its end, or more steps from a picture that was finished.
 
         Args:
@@ -264,7 +269,7 @@ class Session:
         self._require_start()
         yield from self._follow(before.order.going_on(before.path, steps), before.chain())
 
-    def larger(self, side: int, steps: int) -> Iterator[Update]:
+    def larger(self, side: int, steps: int) -> Updates:
         """Paints the picture anew at a larger size, which begins with the picture.
 
         Args:
@@ -280,7 +285,7 @@ class Session:
         errors.require(side > now, "larger", f"{side} pixels", f"more than the picture has, {now}")
         yield from self._follow(before.order.larger(before.path, before.size, side, steps), before.chain())
 
-    def compare(self, orders: Sequence[Order]) -> Iterator[tuple[int, Update]]:
+    def compare(self, orders: Sequence[Order]) -> Generator[tuple[int, Update], None, None]:
         """Paints several pictures, one after the other; afterwards they are the latest of the history.
 
         Args:
@@ -361,7 +366,7 @@ class Session:
 
     def _follow(
         self, order: Order, chain: Sequence[Mapping[str, str]], resumed: Painted | None = None
-    ) -> Iterator[Update]:
+    ) -> Updates:
         """Yields what there is to see of a run, then keeps its picture."""
         if self._is_closed or self._run is not None:
             raise errors.InputError("picture: another run of this page is on; wait for it, or stop it")

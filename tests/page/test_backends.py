@@ -49,8 +49,8 @@ def order(store):
     )
 
 
-def _session(store, limits=None):
-    return session.Session(store.session_folder(), backends.Here(limits or Limits()))
+def _session(store, limits=None, backend=None):
+    return session.Session(store.session_folder(), backend or backends.Here(limits or Limits()))
 
 
 class _Stopping:
@@ -102,7 +102,7 @@ def test_a_result_says_nothing_of_where_and_with_what_the_photograph_was_taken(s
 
 
 def test_stop_go_on_and_larger_with_their_manifests(store, order):
-    own = session.Session(store.session_folder(), _Stopping(backends.Here(Limits()), 6))
+    own = _session(store, backend=_Stopping(backends.Here(Limits()), 6))
     _follow(own.paint(order))
     stopped = own.current
     assert stopped.outcome == "stopped"
@@ -136,6 +136,7 @@ def test_regions_give_each_painting_its_place(store, order):
     strokes.paste(regions.KEEP, (32, 0, 64, 24))
     drawn = regions.read([strokes], 2)
     path = store.session_folder() / "regions.png"
+    assert drawn.labels is not None
     drawn.labels.save(path)
     styles = (order.styles[0], order.styles[0].with_name("other.jpg"))
     with_regions = Order(
@@ -185,7 +186,7 @@ def test_a_model_server_paints_in_parts_and_a_stopped_run_goes_on(store, order):
         overrides={"size": 64, "steps": 25, "seed": 3},
     )
     backend = backends.Server(f"http://127.0.0.1:{port}", Limits())
-    own = session.Session(store.session_folder(), _Stopping(backend, 10))
+    own = _session(store, backend=_Stopping(backend, 10))
     _follow(own.paint(asked))
     assert (own.current.outcome, own.current.steps) == ("stopped", 10)
     _follow(own.go_on(5))

@@ -172,7 +172,7 @@ def test_the_whole_way(tab_of, backend, tmp_path):
     own.set("#size", 64)
     own.setting("steps", 90)
     own.click("#paint")
-    previews = set()
+    previews: set[str | None] = set()
     own.wait_for(r"Step \d+ of 90")
     while len(previews) < 3:
         previews.add(own.preview())
@@ -180,8 +180,9 @@ def test_the_whole_way(tab_of, backend, tmp_path):
         own.tab.wait_for_timeout(50)
     own.shot("painting")
     own.click("#stop")
-    steps = int(re.search(r"after (\d+) steps: 64 x 48", own.wait_for("Stopped after"))[1])
-    assert steps < 90
+    stopped = re.search(r"after (\d+) steps: 64 x 48", own.wait_for("Stopped after"))
+    assert stopped is not None
+    assert int(stopped[1]) < 90
     own.shot("stopped")
     own.click("#go-on")
     own.wait_for("Finished after 90 steps: 64 x 48 pixels")

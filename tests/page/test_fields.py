@@ -1,5 +1,7 @@
 """The fields of the page: what may be typed into them, and what it means."""
 
+from typing import Any
+
 import pytest
 from absl import flags
 
@@ -85,7 +87,7 @@ def test_empty_fields_set_nothing():
 def test_controls_as_the_preset_has_them_set_nothing():
     for name in presets.PRESETS:
         own = presets.get(name)
-        shown = {"stroke": own.style.scale, "size": own.scales.size, "color": own.color.mode}
+        shown: dict[str, Any] = {"stroke": own.style.scale, "size": own.scales.size, "color": own.color.mode}
         assert fields.of_controls(name, content=0, **shown) == {}
 
 
