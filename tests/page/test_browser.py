@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 # Enough for a machine that does much else at the same time.
-TIMEOUT_MS = 120_000
+TIMEOUT_MS = 300_000
 
 DESKTOP, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 844}
 
