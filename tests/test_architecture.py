@@ -29,6 +29,8 @@ LIGHT = {
     **dict.fromkeys(["nst_tf.engine.progress", "nst_tf.losses.values"], HEAVY),
     **dict.fromkeys(["nst_tf.client", "nst_tf.sweep", *_modules("io", "callbacks")], TENSORFLOW),
     "nst_tf.runtime": HEAVY,
+    "nst_tf.page.limits": HEAVY,
+    **dict.fromkeys([f"nst_tf.page.{name}" for name in ("backends", "server", "session")], TENSORFLOW),
 }
 
 

@@ -6,9 +6,6 @@ import socket
 import pytest
 
 from nst_tf import errors
-
-pytest.importorskip("gradio")
-
 from nst_tf.page import server
 
 
