@@ -36,7 +36,9 @@ class Result:
 
     image: np.ndarray  # [H, W, 3] float32 sRGB in [0, 1]; read-only
     losses: AnyLosses  # of `image`, as floats, weighted as the config weights them; NaN without steps
-    config: config.Config  # complete, with the precision and the weights that were used
+    # Complete, with the precision and the weights that were used; after "stopped" with the steps taken, so
+    # that a run with it makes this picture.
+    config: config.Config
     manifest: dict[str, Any] = dataclasses.field(repr=False)  # how it came about; see `manifest`
     alpha: np.ndarray | None = dataclasses.field(repr=False)  # [H, W] in [0, 1], of the content picture
     trace: tuple[TraceRow, ...] = dataclasses.field(repr=False)  # one row for each evaluation
@@ -220,7 +222,8 @@ def paint(
     resumed = None if kept is None else kept.resumed
     if resumed is not None:
         resumed.check(origin)
-    planned = scales.plan_scales(chosen, *_shaping(loaded).shape[1:3])
+    shape = _shaping(loaded).shape[1:3]
+    planned = scales.plan_scales(chosen, *shape)
     if resumed is not None:
         resumed.check_scales(planned)
     plan = _planned(chosen, loaded, resumed)
@@ -241,6 +244,9 @@ def paint(
             made = _Run(run, callbacks, kept, origin).make(on_progress)
         else:
             made = _recolor(chosen, loaded, callbacks)
+    if made.outcome == "stopped":
+        taken = scales.steps_taken(made.config, *shape, len(made.trace))
+        made = made._replace(config=made.config.replace(steps=taken))
     losses = made.losses._asdict() if made.trace else {}
     alpha = _resized_alpha(alpha, *made.image.shape[:2])
     return Result(

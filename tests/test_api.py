@@ -116,6 +116,23 @@ def test_progress_may_stop_the_run():
     np.testing.assert_allclose(result.losses, judged, rtol=1e-4)
 
 
+@pytest.mark.parametrize("stop", [1, 5, 8, 11])
+def test_the_manifest_of_a_stopped_run_repeats_its_picture(stop):
+    options = {"size": 48, "scales": (0.5, 0.75, 1.0), "steps": (6, 4, 4), **QUICK}
+    stopped = nst_tf.stylize(
+        CONTENT,
+        STYLE,
+        on_progress=lambda at: at.step >= stop,
+        callbacks=[_EveryStep()],
+        **options,
+    )
+    assert (stopped.outcome, len(stopped.trace)) == ("stopped", stop)
+    repeated = nst_tf.stylize(CONTENT, STYLE, preset=stopped.config)
+    assert (repeated.outcome, len(repeated.trace)) == ("finished", stop)
+    np.testing.assert_array_equal(repeated.image, stopped.image)
+    assert repeated.manifest == stopped.manifest
+
+
 def test_stylizer_is_public_and_steps():
     run = nst_tf.Stylizer(CONTENT[np.newaxis], [STYLE[np.newaxis]], nst_tf.get_config("gram", **QUICK))
     before = run.image.numpy()

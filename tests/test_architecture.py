@@ -30,6 +30,8 @@ LIGHT = {
     **dict.fromkeys(["nst_tf.client", "nst_tf.sweep", *_modules("io", "callbacks", "video")], TENSORFLOW),
     **{each: {*TENSORFLOW, "ray", "fsspec"} for each in _modules("batch")},
     "nst_tf.runtime": HEAVY,
+    "nst_tf.page.limits": HEAVY,
+    **dict.fromkeys([f"nst_tf.page.{name}" for name in ("backends", "server", "session")], TENSORFLOW),
 }
 
 

@@ -60,6 +60,8 @@ COMMANDS: Mapping[str, _Entry] = {
     "batch": _Entry("paints many pictures, on this machine or on a cluster, and goes on where it was"),
     "export": _Entry("writes the run as a SavedModel that TensorFlow Serving serves"),
     "request": _Entry("asks a server for a picture"),
+    # Without `keep_freed_memory`: a page waits for hours, and others need what it does not.
+    "page": _Entry("opens a page to paint in a browser", runtime.take_gpu_memory_as_needed),
 }
 
 _HELP_FLAGS = frozenset({"-h", "-help", "--help", "-?", "--helpshort", "--helpfull"})

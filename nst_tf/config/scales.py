@@ -143,6 +143,23 @@ def all_scales(
     return found
 
 
+def steps_taken(config: Config, height: int, width: int, done: int) -> tuple[int, ...]:
+    """Returns the `steps` of a config by which a run ends where one was stopped.
+
+    Args:
+        config: Of the run that was stopped.
+        height: Of the content image.
+        width: Of the content image.
+        done: The steps that it took, over all scales; 1 at least.
+    """
+    taken = []
+    rule = size_rule(config)
+    for scale, is_used in all_scales(config, rule, config.scales.steps, height, width, NUMBERS):
+        taken.append(min(done, scale.num_steps) if is_used else 0)
+        done -= taken[-1]
+    return tuple(taken)
+
+
 def style_size(config: Config, scale: Scale, height: int, width: int) -> tuple[int, int]:
     """Returns the size (height, width) of a style picture at a scale.
 

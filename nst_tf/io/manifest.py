@@ -11,7 +11,7 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,16 @@ def make(
     }
 
 
+def with_earlier(manifest: Mapping[str, Any], earlier: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Returns the manifest of a picture that was made from earlier ones.
+
+    Args:
+        manifest: As `make` returns it.
+        earlier: {"name", "sha256"} of the files of these pictures, the first one first.
+    """
+    return {**manifest, "earlier": [dict(each) for each in earlier]}
+
+
 def to_values(chosen: config.Config) -> dict[str, Any]:
     """Returns the preset's name and every setting, of files the name alone; `to_config` reads them."""
     values = {"preset": chosen.preset} | chosen.to_settings()
@@ -126,7 +136,8 @@ def parse(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def wrong_part(manifest: Mapping[str, Any]) -> str | None:
     """Returns the name of a part beside the config that is not as this program writes it; None if all are."""
-    return next((part for part in _PARTS if part in manifest and not _PARTS[part](manifest[part])), None)
+    checks = {**_PARTS, "earlier": lambda value: isinstance(value, list) and all(map(_is_entry, value))}
+    return next((part for part in checks if part in manifest and not checks[part](manifest[part])), None)
 
 
 def _text_of_file(path: pathlib.Path) -> str:

@@ -19,6 +19,11 @@ FILES: Mapping[str, str] = {
 }
 
 
+def folder() -> pathlib.Path:
+    """Returns the folder of the package's own pictures."""
+    return _FOLDER
+
+
 def to_path(picture: str | os.PathLike[str], name: str = "picture") -> pathlib.Path:
     """Returns the path of a picture file: the package's own for a sample, otherwise what came.
 

@@ -18,6 +18,7 @@ from nst_tf import errors
 from nst_tf.commands import (
     export,
     main,
+    page,
     presets,
     reconstruct,
     request,
@@ -42,8 +43,12 @@ MODULES = {
     "video": video,
     "export": export,
     "request": request,
+    "page": page,
 }
-HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib", "av", "cv2"}
+HEAVY = {
+    *("tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib", "av", "cv2"),
+    "gradio",
+}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(conftest.ROOT)}
 NST_TF = [sys.executable, "-m", "nst_tf"]
 

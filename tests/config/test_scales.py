@@ -38,6 +38,28 @@ def test_scales_without_steps_are_left_out():
     assert [s.num_steps for s in plan] == [3, 4]
 
 
+@pytest.mark.parametrize(
+    ("done", "steps"),
+    [
+        (1, (1, 0, 0)),
+        (100, (100, 0, 0)),
+        (130, (100, 30, 0)),
+        (239, (100, 80, 59)),
+        (240, (100, 80, 60)),
+    ],
+)
+def test_the_steps_of_a_run_that_was_stopped(done, steps):
+    assert scales.steps_taken(GRAM, 768, 1024, done) == steps
+
+
+def test_a_run_that_was_stopped_gives_no_steps_to_scales_that_it_did_not_use():
+    # At 64 pixels the coarsest scale is left out, and its 100 steps go to the next.
+    small = apply_overrides(GRAM, {"size": 64, "min_scale": 0})
+    assert scales.steps_taken(small, 64, 64, 150) == (0, 150, 0)
+    repeated = apply_overrides(small, {"steps": (0, 150, 0)})
+    assert [(s.height, s.num_steps) for s in scales.plan_scales(repeated, 64, 64)] == [(32, 150), (64, 0)]
+
+
 def test_a_result_too_small_for_the_deepest_layer_is_refused():
     with pytest.raises(errors.InputError, match="needs 16 a side"):
         scales.plan_scales(apply_overrides(GRAM, {"size": 64}), 1, 4000)

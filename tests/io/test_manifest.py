@@ -51,6 +51,21 @@ def test_one_that_was_written_before_the_config_had_groups_still_loads():
     assert manifest.make(expected, {}, {}, {})["config"].keys() == {*found["config"], *later}
 
 
+def test_it_names_the_earlier_pictures_of_a_chain(tmp_path):
+    earlier = [{"name": f"picture-{n}.png", "sha256": str(n) * 64} for n in (1, 2)]
+    made = manifest.with_earlier(MADE, earlier)
+    (tmp_path / "a.json").write_text(manifest.to_text(made))
+    found = manifest.read(tmp_path / "a.json")
+    assert (found["earlier"], found["config"]) == (earlier, json.loads(manifest.to_text(MADE))["config"])
+
+
+@pytest.mark.parametrize("earlier", [{}, ["picture-1.png"], [{"name": "picture-1.png"}], 3])
+def test_a_chain_that_is_none_is_refused(earlier, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({**MADE, "earlier": earlier}))
+    with pytest.raises(errors.InputError, match="its 'earlier' is not as this program writes it"):
+        manifest.read(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_it_travels_inside_the_picture(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"

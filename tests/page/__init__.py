@@ -1,0 +1,1 @@
+"""Tests of `nst_tf.page`."""

@@ -1,0 +1,98 @@
+"""The files of a page: what is taken, what is removed."""
+
+import os
+import time
+
+import pytest
+
+from nst_tf import errors
+from nst_tf.io import samples
+from nst_tf.page import files
+
+
+@pytest.fixture
+def store():
+    store = files.Store()
+    yield store
+    store.close()
+
+
+def _upload(store, name="a.png", size=1000):
+    path = store.uploads / "hash" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\0" * size)
+    return path
+
+
+def _age(path, seconds):
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_only_this_user_can_read_the_folder_and_it_goes_with_the_page(store):
+    root = store.uploads.parent
+    assert root.stat().st_mode & 0o777 == 0o700
+    assert list(store.working.iterdir()) == []
+    store.close()
+    assert not root.exists()
+
+
+def test_an_upload_and_a_sample_are_taken(store):
+    assert store.accept(str(_upload(store)), "photograph", 1) == store.uploads / "hash" / "a.png"
+    town = samples.to_path("sample:town")
+    assert store.accept(str(town), "photograph", 1) == town
+
+
+def test_no_other_path_is_taken(store, tmp_path):
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(b"secret")
+    link = store.uploads / "link.png"
+    link.symlink_to(outside)
+    up = store.uploads / ".." / ".." / tmp_path.name / "secret.png"
+    for path in ("/etc/passwd", outside, link, up, "secret.png", store.working, ""):
+        with pytest.raises(errors.InputError, match="photograph: not a file of this page; upload"):
+            store.accept(str(path), "photograph", 1)
+
+
+def test_messages_for_a_browser_have_no_folders(store):
+    path = store.session_folder() / "my picture 1.png"
+    text = f"content: {path} is no picture; nor is {_upload(store, 'b.png')}; /tmp/c.png is"
+    assert (
+        store.without_folders(text) == "content: my picture 1.png is no picture; nor is b.png; /tmp/c.png is"
+    )
+
+
+def test_what_is_too_large_or_gone_is_refused(store):
+    path = _upload(store, size=1_000_001)
+    with pytest.raises(errors.InputError, match=r"painting 2: 1\.0 MB; allowed: 1 MB on this page"):
+        store.accept(path, "painting 2", 1)
+    path.unlink()
+    with pytest.raises(errors.InputError, match="painting: deleted an hour after its last use; upload it"):
+        store.accept(path, "painting", 1)
+
+
+def test_what_was_not_used_for_an_hour_is_removed(store):
+    old, new = _upload(store, "old.png"), _upload(store, "new.png")
+    session = store.session_folder()
+    (session / "picture-1.png").write_bytes(b"picture")
+    for path in (old, session / "picture-1.png", session):
+        _age(path, files.AGE_S + 1)
+    store.sweep()
+    assert not old.exists()
+    assert list(session.iterdir()) == []
+    assert new.exists()
+    store.sweep(time.time() + files.AGE_S + 1)
+    assert not session.exists()
+    assert store.working.is_dir()
+    assert store.session_folder().is_dir()
+
+
+def test_use_keeps_a_file_for_another_hour(store):
+    path = _upload(store)
+    _age(path, files.AGE_S + 1)
+    store.accept(path, "photograph", 1)
+    store.sweep()
+    assert path.exists()
+    store.sweep(time.time() + files.AGE_S + 1)
+    assert not path.exists()
+    assert store.uploads.is_dir()
