@@ -222,8 +222,8 @@ def paint(
     resumed = None if kept is None else kept.resumed
     if resumed is not None:
         resumed.check(origin)
-    shape = _shaping(loaded).shape[1:3]
-    planned = scales.plan_scales(chosen, *shape)
+    height, width = _shaping(loaded).shape[1:3]
+    planned = scales.plan_scales(chosen, height, width)
     if resumed is not None:
         resumed.check_scales(planned)
     plan = _planned(chosen, loaded, resumed)
@@ -245,7 +245,7 @@ def paint(
         else:
             made = _recolor(chosen, loaded, callbacks)
     if made.outcome == "stopped":
-        taken = scales.steps_taken(made.config, *shape, len(made.trace))
+        taken = scales.steps_taken(made.config, height, width, len(made.trace))
         made = made._replace(config=made.config.replace(steps=taken))
     losses = made.losses._asdict() if made.trace else {}
     alpha = _resized_alpha(alpha, *made.image.shape[:2])

@@ -51,7 +51,8 @@ class ProgressBar:
             stream: Where to show it; None for standard error.
             describe: (report) -> what to say of it; None for the steps and losses of a picture.
         """
-        self._stream, self._describe = stream or sys.stderr, describe or _describe
+        self._stream = stream or sys.stderr
+        self._describe: Callable[[Any], str] = describe or _describe
         self._bar: tqdm | None = None
         self._next_line = 0.0
         self._time_left = TimeLeft()

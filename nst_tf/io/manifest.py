@@ -136,8 +136,13 @@ def parse(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def wrong_part(manifest: Mapping[str, Any]) -> str | None:
     """Returns the name of a part beside the config that is not as this program writes it; None if all are."""
-    checks = {**_PARTS, "earlier": lambda value: isinstance(value, list) and all(map(_is_entry, value))}
+    checks = {**_PARTS, "earlier": _is_chain}
     return next((part for part in checks if part in manifest and not checks[part](manifest[part])), None)
+
+
+def _is_chain(value: object) -> bool:
+    """Returns whether a part is the list of earlier pictures."""
+    return isinstance(value, list) and all(map(_is_entry, value))
 
 
 def _text_of_file(path: pathlib.Path) -> str:

@@ -17,7 +17,7 @@ from nst_tf.config.config import Config
 from nst_tf.engine import checkpoints
 from nst_tf.engine.progress import Progress, TimeLeft
 from nst_tf.io import inputs, manifest, pictures
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
 
@@ -27,7 +27,7 @@ class Report(NamedTuple):
 
     step: int
     num_steps: int
-    losses: Sequence[Losses]  # of the steps since the last report
+    losses: Sequence[AnyLosses]  # of the steps since the last report
     picture: Callable[[], np.ndarray]  # () -> the picture so far, [H, W, 3] in [0, 1]
     seconds_left: float | None = None  # None where nothing is known
 

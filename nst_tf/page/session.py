@@ -15,7 +15,7 @@ from PIL import Image
 
 from nst_tf import errors
 from nst_tf.io import manifest, pictures
-from nst_tf.losses.values import Losses
+from nst_tf.losses.values import AnyLosses
 from nst_tf.page import files
 from nst_tf.page.backends import Backend, Made, Report, Watch
 from nst_tf.page.order import Order
@@ -34,7 +34,7 @@ _MOST_POINTS = 400
 # Pictures that a session knows: more than anybody scrolls through, few enough to keep no memory.
 _MOST_PICTURES = 100
 
-Point = tuple[int, Losses]  # a step, counted from 1, and its losses
+Point = tuple[int, AnyLosses]  # a step, counted from 1, and its losses
 
 
 class Update(NamedTuple):

@@ -151,7 +151,7 @@ class FrameRun:
         from nst_tf.engine.frames import Frame as OfFilm
 
         content = np.divide(frame.picture, 255, dtype=np.float32)[np.newaxis]
-        described = self._inputs.descriptions | manifest.describe_inputs({"content": frame.picture})
+        described = {**self._inputs.descriptions, **manifest.describe_inputs({"content": frame.picture})}
         earlier = self._earlier(frame) if self._past and self._settings.config.takes_steps() else None
         loaded = dataclasses.replace(
             self._inputs,

@@ -47,7 +47,8 @@ def weights(tmp_path_factory):
 def folder(tmp_path, monkeypatch, weights):
     """The folder that sweeps run in, with a photograph and two paintings of other shapes."""
     for seed, (name, *size) in enumerate([("photo.png", 48, 64), ("one.jpg", 64, 48), ("two.jpg", 48, 48)]):
-        Image.fromarray(np.uint8(255 * conftest.smooth_picture(seed, *size))).save(tmp_path / name)
+        pixels = (255 * conftest.smooth_picture(seed, *size)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NST_TF_WEIGHTS", str(weights))
     return tmp_path

@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     for number, place in enumerate(["set/one"] * 6 + ["set/two"] * 6 + ["mixed"] * 2):
         (root / place).mkdir(parents=True, exist_ok=True)
-        pixels = np.uint8(255 * conftest.smooth_picture(number, 44, 60))
+        pixels = (255 * conftest.smooth_picture(number, 44, 60)).astype(np.uint8)
         Image.fromarray(pixels).save(root / place / f"{number:02}.png")
     return root
 

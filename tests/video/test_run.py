@@ -3,6 +3,7 @@
 import itertools
 import os
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,7 +23,13 @@ from tests.support import sample_films, town_film
 HEIGHT, WIDTH = 48, 64
 STYLE = conftest.smooth_picture(3, 48, 48)
 # A run of the first layers of the built-in features.
-QUICK = {"preset": "gram", "weights": "builtin", "precision": "float32", "size": 64, "steps": 6}
+QUICK: dict[str, Any] = {
+    "preset": "gram",
+    "weights": "builtin",
+    "precision": "float32",
+    "size": 64,
+    "steps": 6,
+}
 QUICK |= {"frame_steps": 2, **conftest.SHALLOW}
 
 
