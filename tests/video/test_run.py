@@ -180,7 +180,7 @@ def test_frames_flicker_less_than_pictures_of_their_own():
     film = town_film.make(5, 72, 96)
     settings = QUICK | {"size": 96, "steps": 40, "frame_steps": 8}
     style = pictures.read("sample:strokes")
-    ways = {
+    ways: dict[str, dict[str, Any]] = {
         "alone": {"cuts": range(1, 5), "fps": 1},  # every frame a shot
         "begun": {"cuts": (), "temporal_weight": 0.0},
         "held": {"cuts": ()},
