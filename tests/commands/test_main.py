@@ -15,7 +15,18 @@ import pytest
 from absl import flags
 
 from nst_tf import errors
-from nst_tf.commands import export, main, presets, reconstruct, request, run_flags, stylize, sweep, terminal
+from nst_tf.commands import (
+    batch,
+    export,
+    main,
+    presets,
+    reconstruct,
+    request,
+    run_flags,
+    stylize,
+    sweep,
+    terminal,
+)
 from nst_tf.config.scales import Scale
 from nst_tf.engine.progress import Progress
 from nst_tf.losses.values import Losses
@@ -28,10 +39,11 @@ MODULES = {
     "presets": presets,
     "sweep": sweep,
     "reconstruct": reconstruct,
+    "batch": batch,
     "export": export,
     "request": request,
 }
-HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib", "ray"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(conftest.ROOT)}
 NST_TF = [sys.executable, "-m", "nst_tf"]
 
@@ -71,6 +83,7 @@ def test_help_is_quick_and_complete(command):
     assert f"\n  {terminal.program(command)} " in finished.stdout or command == "presets"
     not_shown = {
         "sweep": run_flags.OF_ONE_RUN,
+        "batch": batch.REFUSED,
         "reconstruct": {
             *(*run_flags.OF_ONE_RUN, "config", "content_mask", "content_regions", "style_regions", "outside"),
             *("guide_erosion", "style_blend", "style_blend_weights", "content_layers", "content_weight"),
@@ -230,6 +243,7 @@ TYPOS = {
     "presets": ("--preset=x", None),  # it has no flag
     "sweep": ("--colums=x", "columns"),
     "reconstruct": ("--otput=x", "output"),
+    "batch": ("--max_failure=1", "max_failures"),
     "export": ("--precison=x", "precision"),
     "request": ("--pogress=x", "progress"),
 }
