@@ -33,7 +33,7 @@ _NAME = "batch"
 
 # Flags about one picture or one run, for which this command has its own or no use.
 _OTHER = ("content", "output")
-_REFUSED = tuple(name for name in run_flags.OF_ONE_RUN if name not in ("bit_depth", "checkpoint_every"))
+REFUSED = tuple(name for name in run_flags.OF_ONE_RUN if name not in ("bit_depth", "checkpoint_every"))
 
 _PICTURES = ("content", "style", "styles", "output", "names")
 _MACHINES = ("address", "actors", "max_failures")
@@ -108,7 +108,7 @@ def groups() -> Mapping[str, Sequence[str]]:
         "Flags of the pictures": [*_PICTURES, "overwrite"],
         "Flags of the machines": _MACHINES,
         "Flags of model servers, which paint instead": _SERVERS,
-        **run_flags.groups(without={*own, "overwrite", *_REFUSED}),
+        **run_flags.groups(without={*own, "overwrite", *REFUSED}),
     }
 
 
@@ -130,7 +130,7 @@ def _batch(values: flags.FlagValues) -> int:
     from nst_tf.batch import progress, rows, run
     from nst_tf.io import inputs
 
-    run_flags.refuse(values, _REFUSED, "a batch has many runs")
+    run_flags.refuse(values, REFUSED, "a batch has many runs")
     for name, what in (("content", "FILES"), ("output", "FOLDER")):
         if values[name].value in (None, "", [""]):
             raise errors.InputError(f"--{name}={what} is missing; --help explains")

@@ -57,7 +57,7 @@ COMMANDS: Mapping[str, _Entry] = {
         "draws what each layer keeps of a photograph and a painting", runtime.prepare_memory
     ),
     "video": _Entry("paints a film without flicker, and goes on where it was", runtime.prepare_memory),
-    "batch": _Entry("paints many pictures, on this machine or on a cluster, and goes on where it was"),
+    "batch": _Entry("paints many pictures, on one machine or a cluster"),
     "export": _Entry("writes the run as a SavedModel that TensorFlow Serving serves"),
     "request": _Entry("asks a server for a picture"),
     # Without `keep_freed_memory`: a page waits for hours, and others need what it does not.

@@ -16,6 +16,7 @@ from absl import flags
 
 from nst_tf import errors
 from nst_tf.commands import (
+    batch,
     export,
     main,
     page,
@@ -41,6 +42,7 @@ MODULES = {
     "sweep": sweep,
     "reconstruct": reconstruct,
     "video": video,
+    "batch": batch,
     "export": export,
     "request": request,
     "page": page,
@@ -48,6 +50,7 @@ MODULES = {
 HEAVY = {
     *("tensorflow", "keras", "numpy", "PIL", "h5py", "tqdm", "requests", "grpc", "matplotlib", "av", "cv2"),
     "gradio",
+    "ray",
 }
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(conftest.ROOT)}
 NST_TF = [sys.executable, "-m", "nst_tf"]
@@ -89,6 +92,7 @@ def test_help_is_quick_and_complete(command):
     not_shown = {
         "sweep": run_flags.OF_ONE_RUN,
         "video": {*run_flags.OF_ONE_RUN, "init"},
+        "batch": batch.REFUSED,
         "reconstruct": {
             *(*run_flags.OF_ONE_RUN, "config", "content_mask", "content_regions", "style_regions", "outside"),
             *("guide_erosion", "style_blend", "style_blend_weights", "content_layers", "content_weight"),
@@ -249,6 +253,7 @@ TYPOS = {
     "sweep": ("--colums=x", "columns"),
     "reconstruct": ("--otput=x", "output"),
     "video": ("--framesteps=x", "frame_steps"),
+    "batch": ("--max_failure=1", "max_failures"),
     "export": ("--precison=x", "precision"),
     "request": ("--pogress=x", "progress"),
 }
