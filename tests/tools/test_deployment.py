@@ -31,6 +31,7 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from nst_tf.serving import export
 from tests import conftest
 from tests.support import predictions
 
@@ -43,8 +44,6 @@ PROBES = 3
 
 TOKEN = "the-key"
 
-# GB, from the table in the README of nst_tf/serving: 1.9 for 1024 x 768 pixels in float32.
-PICTURE_GB, MODEL_GB = 1.9 * 1024 / 768, 1.0
 
 
 def _flag(name):
@@ -92,8 +91,13 @@ def test_as_many_pictures_are_let_through_as_the_replicas_paint():
 
 
 def test_a_replica_has_memory_for_its_pictures():
+    """Of the default limit's size, by the figures in the README of nst_tf/serving."""
+    assert export.DEFAULT_MAX_PIXELS == 1024 * 1024
+    readme = (conftest.ROOT / "nst_tf" / "serving" / "README.md").read_text()
+    (picture_gb,) = map(float, re.findall(r"^\| 1024 x 1024 pixels \| ([\d.]+) GB \|", readme, re.MULTILINE))
+    (model_gb,) = map(float, re.findall(r"beside the loaded model's ([\d.]+) GB", readme))
     (memory_gb,), (each,) = _numbers(r"memory: (\d+)g", COMPOSE), _numbers(r"max_conns=(\d+)", NGINX)
-    assert MODEL_GB + 2 * each * PICTURE_GB <= memory_gb  # by both protocols
+    assert model_gb + 2 * each * picture_gb <= memory_gb  # by both protocols
 
 
 def test_what_is_published_is_shielded():
