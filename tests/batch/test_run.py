@@ -72,6 +72,7 @@ def test_a_folder_with_two_bad_files_and_once_more(folder):
     assert not os.listdir("painted/.nst_tf-batch")
 
 
+@pytest.mark.slow
 def test_pictures_that_kill_their_worker(folder):
     batches.write_photographs(folder / "photos", 6)
     _rename({"photo01": "kills-once", "photo02": "kills-always", "photo03": "large"})
@@ -93,6 +94,7 @@ def test_a_batch_ends_after_so_many_failures(folder):
     assert len(pathlib.Path("painted/failed.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_too_often(folder, monkeypatch):
     """The batch ends; the next one begins with those that killed none, and comes to its end."""
     batches.write_photographs(folder / "photos", 6)
@@ -107,6 +109,7 @@ def test_workers_that_are_killed_too_often(folder, monkeypatch):
     assert counts["failed"] == 3
 
 
+@pytest.mark.slow
 def test_in_python(folder):
     batches.write_photographs(folder / "photos", 2)
     wanted: list[Any] = [

@@ -148,6 +148,7 @@ def test_settings_that_the_model_has(name):
         servers.check(_rows(), chosen, servers.Access(addresses=("http://127.0.0.1:1",)))
 
 
+@pytest.mark.slow
 def test_servers_that_are_asked_by_a_batch(two, folder):
     del folder
     found: list[Any] = []

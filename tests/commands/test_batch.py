@@ -58,6 +58,7 @@ def test_no_such_cluster(folder):
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.slow
 def test_a_list_is_painted_as_each_of_its_rows_alone(folder, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the number of threads decides the last bits
     table = [

@@ -217,6 +217,7 @@ def _painted(film, style, weight, starts_warped):
     return found
 
 
+@pytest.mark.slow
 def test_a_warped_start_lessens_flicker_and_the_temporal_loss_more():
     film = films.pan(4, 72, 96)
     style = pictures.read("sample:strokes", "style")

@@ -194,6 +194,7 @@ def _until(condition, seconds=30):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_ends_its_run_within_seconds(page, fake, folder):
     fake.steps, fake.step_s = 10**9, 0.01
     before = len(page.sessions)
@@ -205,6 +206,7 @@ def test_a_client_that_goes_away_ends_its_run_within_seconds(page, fake, folder)
     _until(lambda: len(page.sessions) == before)
 
 
+@pytest.mark.slow
 def test_one_run_at_a_time_and_a_queue_that_has_an_end(page, fake, folder, client_of):
     fake.steps, fake.step_s = 10**9, 0.01
     clients = [client_of(page) for _ in range(3)]

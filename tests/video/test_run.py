@@ -74,6 +74,7 @@ def _decoded(painted):
     return [pictures.to_uint8(pictures.read(file)) for file in sorted(painted.iterdir())]
 
 
+@pytest.mark.slow
 def test_a_film_is_painted_and_its_sound_kept(folder):
     seen = []
     made = run.paint_film(_film(folder, preview=folder / "last.png"), lambda progress: seen.append(progress))
@@ -176,6 +177,7 @@ def _flicker(painted, film):
     return np.mean(found)
 
 
+@pytest.mark.slow
 def test_frames_flicker_less_than_pictures_of_their_own():
     film = town_film.make(5, 72, 96)
     settings = QUICK | {"size": 96, "steps": 40, "frame_steps": 8}
