@@ -44,7 +44,8 @@ MAX_HISTORY = 10
 _LARGEST_TENSOR_BYTES = 2**31 - 1
 _BYTES_PER_PICTURE_PIXEL = 12  # three float32 channels
 
-# A picture of 1024 x 1024 pixels takes up to 4.6 GB of a server's memory; the longest preset takes 6000 steps.
+# A picture of 1024 x 1024 pixels takes up to 4.6 GB of a server's memory; the longest preset takes 6000
+# steps.
 DEFAULT_MAX_PIXELS = 1024 * 1024
 DEFAULT_MAX_STEPS = 6000
 

@@ -45,7 +45,6 @@ PROBES = 3
 TOKEN = "the-key"
 
 
-
 def _flag(name):
     """Returns the whole number of a flag of the server."""
     return int(re.findall(rf"^ +- --{name}=(\d+)$", COMPOSE, re.MULTILINE)[0])
