@@ -254,6 +254,7 @@ TYPOS = {
     "reconstruct": ("--otput=x", "output"),
     "video": ("--framesteps=x", "frame_steps"),
     "batch": ("--max_failure=1", "max_failures"),
+    "page": ("--max_pixel=1", "max_pixels"),
     "export": ("--precison=x", "precision"),
     "request": ("--pogress=x", "progress"),
 }
