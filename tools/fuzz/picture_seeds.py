@@ -31,12 +31,19 @@ _OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"compression": name}
         for name in (
             *(None, "tiff_lzw", "tiff_deflate", "packbits", "jpeg", "group3", "group4", "lzma", "zstd"),
-            "webp",
         )
     ),
     "WEBP": ({}, {"lossless": True}),
     "JPEG2000": ({}, {"tile_size": (8, 8)}),
     "TGA": ({}, {"compression": "tga_rle"}),
+}
+
+
+# What libtiff compresses in these ways. Pillow 12.3 corrupts memory where libtiff refuses a mode.
+_MODES_OF_TIFF = {
+    "jpeg": ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"),
+    "group3": ("1",),
+    "group4": ("1",),
 }
 
 
@@ -52,7 +59,7 @@ def _made() -> dict[str, tuple[bytes, ...]]:
     found: dict[str, list[bytes]] = {}
     for format_name in sorted(set(Image.SAVE) - _NOT_WRITTEN):
         for options in _OPTIONS.get(format_name, ({},)):
-            for mode in MODES:
+            for mode in _MODES_OF_TIFF.get(options.get("compression", ""), MODES):
                 if data := _saved(picture(mode), format_name, **options):
                     found.setdefault(format_name, []).append(data)
     for format_name, data in (*_with_extras(), *_animated(), *_unwritten(), *_of_the_package()):
