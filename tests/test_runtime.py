@@ -145,7 +145,7 @@ def test_every_extra_that_a_message_names_is_one():
     for path in (conftest.ROOT / "nst_tf").rglob("*.py"):
         named |= set(re.findall(r"runtime\.install\(['\"](\w+)['\"]\)", path.read_text()))
         assert "pip install '" not in path.read_text() or path.name == "runtime.py"
-    assert named == {"plot", "serving", "tensorboard", "video"}
+    assert named == {"batch", "page", "plot", "serving", "tensorboard", "video"}
     assert named <= set(setup["options.extras_require"])
 
 

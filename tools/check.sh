@@ -16,9 +16,11 @@ python=.venv/bin/python
 # Coverage, which slows Python by a third, on demand: tools/check.sh --cov
 # What takes long and rarely breaks, too: tools/check.sh --slow
 # In the order that tests/conftest.py gives them, the longest first.
+# A process that crashes ends the tests: xdist 3.8 starts another and then waits for ever.
 # One thread each for arithmetic, which is little: two times two on two cores wait for each other.
 if [ "${1:-}" = --slow ]; then
   shift
   set -- -m "slow or not slow" "$@"
 fi
-TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"
+TF_NUM_INTRAOP_THREADS=1 "$python" -m pytest --numprocesses=2 --max-worker-restart=0 --dist=loadfile \
+  --no-loadscope-reorder "$@"

@@ -46,7 +46,7 @@ def test_one_that_was_written_before_the_config_had_groups_still_loads():
     expected = presets.get("crowsonkb", weights="builtin", precision="float32", large_inputs="whole")
     found = manifest.read(path)
     assert manifest.to_config(found, path) == expected
-    later = {"large_inputs", "max_memory", "pyramid_levels", "detail_content_weight"}
+    later = {"large_inputs", "max_memory", "pyramid_levels", "detail_content_weight", "temporal_weight"}
     later |= {field.metadata["name"] for field in dataclasses.fields(settings.Neighbors)}
     assert manifest.make(expected, {}, {}, {})["config"].keys() == {*found["config"], *later}
 

@@ -28,6 +28,7 @@ class Fake:
     takes_pictures: bool = True
     step_s: float = 0.0
     fails_at: int = -1
+    waits_at: int = -1  # a step after which it does nothing until it is stopped
     orders: list = dataclasses.field(default_factory=list)
     ended: threading.Event = dataclasses.field(default_factory=threading.Event)
 
@@ -42,7 +43,10 @@ class Fake:
                     raise errors.InputError("size: too large")
                 image = np.full((32, 48, 3), step / 1000, np.float32)
                 losses = Losses(3.0 / step, 1.0 / step, 2.0 / step, 0.0)
-                if report(Report(step, self.steps, [losses], functools.partial(np.copy, image))):
+                made = Report(step, self.steps, [losses], functools.partial(np.copy, image))
+                while not (is_stopped := report(made)) and step == self.waits_at:
+                    time.sleep(0.01)
+                if is_stopped:
                     checkpoint.write_text(str(step))
                     return self._made(image, step, "stopped")
             return self._made(image, self.steps, "finished")
@@ -105,7 +109,7 @@ def test_a_run_that_diverges_is_shown():
 
 
 def test_stop_keeps_the_picture_and_go_on_takes_its_run_to_the_end(store):
-    backend = Fake(steps=6)
+    backend = Fake(steps=6, waits_at=2)
     own = _session(store, backend)
     for update in own.paint(ORDER):
         if update.step >= 2:
@@ -168,7 +172,7 @@ def test_without_a_picture_there_is_nothing_to_go_on_from(store):
 
 
 def test_a_server_goes_on_with_stopped_runs_only(store):
-    own = _session(store, Fake(takes_pictures=False))
+    own = _session(store, Fake(takes_pictures=False, waits_at=2))
     for _ in own.paint(ORDER):
         own.stop()
     _all(own.go_on(3))
@@ -178,7 +182,7 @@ def test_a_server_goes_on_with_stopped_runs_only(store):
 
 
 def test_a_failed_run_leaves_the_pictures_and_the_session_as_they_were(store):
-    backend = Fake(steps=6)
+    backend = Fake(steps=6, waits_at=2)
     own = _session(store, backend)
     for update in own.paint(ORDER):
         if update.step >= 2:

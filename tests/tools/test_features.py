@@ -572,6 +572,14 @@ def test_pictures_that_are_too_small_to_be_measured_are_refused(tmp_path):
     ):
         comparison.check_size([(wide, wide)], 64)
     comparison.check_size([(wide, wide)], 96)
-    with pytest.raises(tf.errors.OpError):
-        comparison.Metric("random").distances(*[conftest.smooth_picture(1, 42, 62)] * 3)
-    comparison.Metric("random").distances(*[conftest.smooth_picture(1, 64, 96)] * 3)
+    assert not _has_distances(42, 62)
+    assert _has_distances(64, 96)
+
+
+def _has_distances(height, width):
+    picture = conftest.smooth_picture(1, height, width)
+    try:
+        found = comparison.Metric("random").distances(picture, picture, picture)
+    except tf.errors.OpError:  # some kernels refuse a layer without a cell, some return NaN
+        return False
+    return bool(np.isfinite(found).all())
