@@ -81,7 +81,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("state", SAME)
+@pytest.mark.parametrize(
+    "state", [pytest.param(name, marks=pytest.mark.slow if "tape" in name else ()) for name in SAME]
+)
 def test_a_state_changes_no_picture(state, usual):
     with SAME[state]():
         np.testing.assert_array_equal(_paint(), usual)

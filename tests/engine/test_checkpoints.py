@@ -83,7 +83,7 @@ def _stop_after(run, steps):
         run.step()
 
 
-@pytest.mark.parametrize("steps", [1, 5, 7])
+@pytest.mark.parametrize("steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 7))])
 @pytest.mark.parametrize("name", FORMULATIONS)
 def test_a_run_goes_on_bit_for_bit(narrow_weights, tmp_path, name, steps):
     config, path = _config(**FORMULATIONS[name]), tmp_path / "checkpoint"

@@ -174,7 +174,13 @@ def test_a_choice_that_only_the_graph_knows_is_that_choice(index):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("root", settings.COLOR_ROOTS)
+@pytest.mark.parametrize(
+    "root",
+    [
+        pytest.param(root, marks=() if root == settings.COLOR_ROOTS[0] else pytest.mark.slow)
+        for root in settings.COLOR_ROOTS
+    ],
+)
 @pytest.mark.parametrize("name", settings.COLORS)
 def test_one_graph_serves_all_sizes(name, root, tmp_path):
     """As a model server would run it: saved, loaded, with pictures of other sizes."""

@@ -161,7 +161,7 @@ def test_those_used_last_are_kept_and_others_freed(narrow_weights):
 @pytest.mark.parametrize(
     "options",
     [
-        {"convolution": "winograd"},
+        pytest.param({"convolution": "winograd"}, marks=pytest.mark.slow),
         pytest.param({"convolution": "direct", "tile": "32"}, marks=pytest.mark.slow),
         {"convolution": "direct", "style_statistics": "wasserstein"},
     ],

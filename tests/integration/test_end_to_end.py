@@ -62,6 +62,7 @@ def test_a_photograph_and_a_painting_make_a_picture(folder):
     assert float(rows[-1]["total"]) < float(rows[0]["total"])
 
 
+@pytest.mark.slow
 def test_without_weights_to_download_it_still_makes_its_picture(folder):
     """A proxy that refuses every connection stands for a machine with no way to Keras' download.
 
@@ -413,6 +414,7 @@ def test_a_run_that_diverges_saves_the_last_good_picture_and_names_the_cause(fol
     assert Image.open(folder / "p.png").size == (1000, 600)
 
 
+@pytest.mark.slow
 def test_a_manifest_makes_the_same_file_again(folder, monkeypatch):
     """Whatever the process: the first picture is made in one of its own."""
     monkeypatch.chdir(folder)

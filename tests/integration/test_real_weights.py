@@ -25,7 +25,7 @@ def test_every_published_preset_has_an_oracle():
 
 
 @pytest.mark.parametrize("preset", oracle.FORMULAS)
-@pytest.mark.parametrize("kind", ["real", "random"])
+@pytest.mark.parametrize("kind", ["real", pytest.param("random", marks=pytest.mark.slow)])
 def test_every_preset_equals_its_oracle(kind, preset, request):
     """Content, style and total variation separately, on Keras' own VGG19."""
     path = str(request.getfixturevalue(f"{kind}_weights"))
@@ -35,7 +35,8 @@ def test_every_preset_equals_its_oracle(kind, preset, request):
     np.testing.assert_allclose(found.total, sum(expected), rtol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["gram", pytest.param("gatys_pytorch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["gram", "gatys_pytorch"])
 def test_losses_fall_with_the_real_weights(preset, real_weights):
     path = str(real_weights)
     content, style = (conftest.smooth_picture(seed, 80, 96) for seed in (2, 3))

@@ -52,10 +52,8 @@ def _killed(folder, moment, number, *arguments):
     return subprocess.run(process, cwd=folder, capture_output=True, text=True, env=command.environment())
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [pytest.param(name, marks=() if "half" in name else pytest.mark.slow) for name in killed.MOMENTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", killed.MOMENTS)
 def test_a_run_killed_while_it_writes_goes_on(folder, whole, moment):
     """The second checkpoint is being written; the next run is killed at its picture."""
     (folder / "out.png").write_bytes(whole["out.png"][:100])  # what was there before stays until the end

@@ -228,7 +228,10 @@ def test_weights_in_a_file_are_found_where_the_environment_says(tmp_path):
     assert manifest.find_weights(presets.DEFAULT, "elsewhere.h5") == presets.DEFAULT
 
 
-@pytest.mark.parametrize("color", settings.COLORS)
+@pytest.mark.parametrize(
+    "color",
+    [pytest.param(name, marks=() if name == "style" else pytest.mark.slow) for name in settings.COLORS],
+)
 def test_the_same_manifest_makes_the_same_picture_bit_for_bit(tmp_path, color):
     options: dict[str, Any] = {
         **conftest.SHALLOW,

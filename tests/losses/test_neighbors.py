@@ -323,6 +323,7 @@ RUN: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_matches_anew_at_each_scale_and_in_bfloat16_too():
     content, style = (conftest.smooth_picture(seed, 48, 64) for seed in (1, 2))
     result = nst_tf.stylize(content, style, **RUN)

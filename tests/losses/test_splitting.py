@@ -196,6 +196,7 @@ def _pictures():
     return [conftest.smooth_picture(seed, 102, 136) for seed in (1, 2)]
 
 
+@pytest.mark.slow
 def test_the_last_scale_lowers_its_own_loss(whole):
     last = [row.style for row in whole.trace if row.scale == 3]
     assert len(last) == 6

@@ -182,7 +182,7 @@ GUIDED: dict[str, tuple[tuple[int, int], int, dict[str, Any]]] = {
 @pytest.mark.parametrize(
     "statistic",
     [
-        pytest.param(name, marks=() if name in ("gram_relative", "wasserstein") else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "gram_relative" else pytest.mark.slow)
         for name in STYLE_STATISTICS
     ],
 )

@@ -98,7 +98,8 @@ def test_few_channels_are_left_to_onednn_the_other_way_round(monkeypatch):
 
 
 @pytest.mark.usefixtures("everywhere")
-@pytest.mark.parametrize("tile", [pytest.param(0, marks=pytest.mark.slow), 32])
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", [0, 32])
 def test_an_objective_has_the_same_loss_and_gradient(narrow_weights, tile):
     (losses, gradient), (expected_losses, expected) = (
         gradients.of_objective(narrow_weights, tile, convolution=way, pooling="average")

@@ -77,8 +77,8 @@ def _blend(styles=(served.STYLE, OTHER_STYLE), weights=(3.0, 7.0), color="style"
 @pytest.mark.parametrize(
     "color",
     [
-        *("style", "match"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "statistics")),
+        "match",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("style", "luminance", "statistics")),
     ],
 )
 def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
@@ -135,7 +135,7 @@ def _local_run(narrow_weights, mask=None, regions=None, style_regions=None, **ch
 @pytest.mark.parametrize(
     ("given", "changes"),
     [
-        ({}, {}),
+        pytest.param({}, {}, marks=pytest.mark.slow),
         ({"mask": MASK}, {"color": "match"}),
         pytest.param({"mask": MASK[::2, ::2]}, {"outside": "free"}, marks=pytest.mark.slow),
         (

@@ -17,6 +17,8 @@ from nst_tf.serving.settings import KINDS, Limits
 from tests import conftest
 from tests.support import served
 
+pytestmark = pytest.mark.slow  # of the same code as test_export's, by another objective
+
 # Fewer places than STYLE has with its rotations at the last scale, and more than OTHER_STYLE has.
 CONFIG = presets.get(
     served.CONFIG,
@@ -62,7 +64,6 @@ def test_a_served_picture_is_the_local_one(server, narrow_weights):
     assert np.abs(without.picture() - run.picture()).max() > 0.05
 
 
-@pytest.mark.slow
 def test_a_request_has_its_own_seed_of_places(server, narrow_weights):
     changes = {"size": 60, "seed": 5}
     run = _local(narrow_weights, steps=7, **changes)
@@ -72,7 +73,6 @@ def test_a_request_has_its_own_seed_of_places(server, narrow_weights):
     assert other["image_bytes"][0] != answer["image_bytes"][0]
 
 
-@pytest.mark.slow
 def test_pixels_in_and_out(server, narrow_weights):
     content, style = (conftest.smooth_picture(seed, *size) for seed, size in ((5, (40, 44)), (6, (30, 60))))
     run = stylizer.Stylizer(
@@ -83,7 +83,7 @@ def test_pixels_in_and_out(server, narrow_weights):
     np.testing.assert_array_equal(answer["image"][0], run.picture())
 
 
-@pytest.mark.parametrize("color", [pytest.param("style", marks=pytest.mark.slow), "luminance"])
+@pytest.mark.parametrize("color", ["style", "luminance"])
 def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     """Their banks differ in size."""
     styles, weights = (served.STYLE, OTHER_STYLE), (3.0, 7.0)

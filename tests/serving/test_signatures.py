@@ -79,7 +79,8 @@ def test_both_protocols_bring_the_local_picture(settings, addresses, local_pictu
 OTHER_STYLE = served.decode(served.encode(conftest.smooth_picture(7, 40, 60)))
 
 
-@pytest.mark.parametrize("color", [pytest.param(None, marks=pytest.mark.slow), "luminance"])
+@pytest.mark.slow
+@pytest.mark.parametrize("color", [None, "luminance"])
 def test_both_protocols_bring_the_local_picture_of_several_styles(color, addresses, narrow_weights):
     weights = (0.1, 0.7)  # which float32 rounds
     chosen = presets.get(served.CONFIG, style_blend_weights=weights, color=color or served.CONFIG.color.mode)

@@ -480,6 +480,7 @@ def test_quantisation_errs_by_half_a_level_at_most():
     assert np.all(levels[..., 3] == 0)
 
 
+@pytest.mark.slow
 def test_calibration_is_exact_and_changes_nothing_but_the_size(narrow_weights):
     arrays = {conv: narrow_weights.arrays[conv] for conv in vgg_layers.kernel_shapes(["relu5_2"])}
     measured = packing.mean_squares(arrays, "signed")
@@ -515,7 +516,11 @@ def test_a_packed_file_is_read_by_the_package(narrow_weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "targets"), [("imagenet", packing.IMAGENET_MEAN_SQUARES), ("builtin", packing.TARGETS)]
+    ("source", "targets"),
+    [
+        pytest.param("imagenet", packing.IMAGENET_MEAN_SQUARES, marks=pytest.mark.slow),
+        ("builtin", packing.TARGETS),
+    ],
 )
 def test_features_have_the_sizes_that_presets_are_made_for(source, targets, request):
     """The constants are from the samples before they were JPEG, which changes sizes by less than 2 %.
