@@ -1,7 +1,7 @@
 """Batches on Ray, painted by an engine that copies photographs: what comes of them whatever happens."""
 
-import contextlib
 import collections
+import contextlib
 import itertools
 import json
 import os
