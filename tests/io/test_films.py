@@ -221,9 +221,9 @@ def test_sound_whose_times_go_back_is_left_out(tmp_path, suffix):
 def test_sound_with_a_damaged_header_is_refused_before_a_run(tmp_path):
     sample_films.write(tmp_path / "a.mp4", sample_films.moving(2), sound="aac")
     data = (tmp_path / "a.mp4").read_bytes()
-    # The decoder's own header, after the tag and length of its descriptor: of a rate that there is not.
-    at = data.index(b"\x05\x80\x80\x80", data.index(b"esds")) + 5
-    (tmp_path / "b.mp4").write_bytes(data[:at] + b"\x16\x90" + data[at + 2 :])
+    # What the decoder is told of the sound begins with this tag.
+    at = data.index(b"\x04\x80\x80\x80", data.index(b"esds"))
+    (tmp_path / "b.mp4").write_bytes(data[:at] + bytes(24) + data[at + 24 :])
     with pytest.raises(errors.InputError, match=r"\.mkv cannot hold .*; write a folder of frames"):
         films.check(tmp_path / "c.mkv", films.Encoding(), films.Sound(tmp_path / "b.mp4"))
 
