@@ -307,12 +307,13 @@ def _full_after(count):
 def test_a_still_film_neither_darkens_nor_fades():
     """The weakness that Ruder and others name: over many frames brightness and contrast drift."""
     still = town_film.make(1, 64, 96).frames[0]
-    settings = QUICK | {"size": 96, "steps": 40, "frame_steps": 3}
+    settings = QUICK | {"size": 96, "steps": 40, "frame_steps": 6}
     film = itertools.repeat(still, 100)
     found = [255 * picture for picture in run.stylize_frames(film, "sample:strokes", cuts=(), **settings)]
     assert len(found) == 100
     drift = [found[-1].mean() - found[0].mean(), found[-1].std() - found[0].std()]
-    print(drift, [(round(float(f.mean()), 2), round(float(f.std()), 2)) for f in found[::11]])
+    print(drift)
+    assert np.abs(found[1] - found[0]).max() > 1  # frames are painted
     assert np.abs(drift).max() < 1
 
 
