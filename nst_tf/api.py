@@ -10,7 +10,7 @@ import functools
 import numbers
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -226,7 +226,7 @@ def paint(
     planned = scales.plan_scales(chosen, height, width)
     if resumed is not None:
         resumed.check_scales(planned)
-    plan = _planned(chosen, loaded, resumed)
+    plan = _planned(chosen, loaded, resumed, {} if frame is None else frame.fitted)
     alpha, dpi = loaded.alpha, loaded.dpi
     with _within_memory(plan.config, planned[resumed.scale_index if resumed else 0]):
         if chosen.takes_steps():
@@ -404,19 +404,29 @@ def _recolor(chosen: config.Config, loaded: inputs.LoadedInputs, callbacks: Sequ
 
 
 def _planned(
-    chosen: config.Config, loaded: inputs.LoadedInputs, resumed: checkpoints.Checkpoint | None
+    chosen: config.Config,
+    loaded: inputs.LoadedInputs,
+    resumed: checkpoints.Checkpoint | None,
+    fitted: Mapping[str, Any],
 ) -> memory.Plan:
-    """Returns the plan of a run's memory."""
+    """Returns the plan of a run's memory.
+
+    Args:
+        chosen: The config.
+        loaded: The pictures.
+        resumed: The checkpoint of a run that goes on.
+        fitted: As for `frames.Frame`.
+    """
     check(loaded.content, loaded.styles, chosen, loaded.init)
     styles = [image.shape[1:3] for image in loaded.styles]
     num_regions = 0 if loaded.regions is None else len(loaded.regions.colors)
     sizes = memory.Inputs(_shaping(loaded).shape[1:3], styles, num_regions)
     precision = runtime.resolve_precision(chosen.network.precision)
     if resumed is None:
-        return memory.Plan(chosen, precision, sizes)
-    fitted = resumed.fitted(chosen)
-    precision = runtime.resolve_precision(fitted.network.precision)
-    return memory.Plan(chosen, precision, sizes, resumed.scale_index, fitted)
+        return memory.Plan(chosen, precision, sizes, fitted=chosen.replace(**fitted) if fitted else None)
+    before = resumed.fitted(chosen)
+    precision = runtime.resolve_precision(before.network.precision)
+    return memory.Plan(chosen, precision, sizes, resumed.scale_index, before)
 
 
 def _shaping(loaded: inputs.LoadedInputs) -> np.ndarray:

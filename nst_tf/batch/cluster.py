@@ -31,16 +31,28 @@ _STARTS = 3
 # Seconds in which a machine is reached, if at all: a packet that was lost is sent again after 1 and 3.
 _REACHED_S = 5.0
 
+# How often Ray starts a worker again that was killed: more kills than that in one worker's share say that
+# settings and machine do not go together, and the next run goes on.
+MOST_RESTARTS = 20
+
+# How often Ray gives a call to a worker again. It counts each attempt to reach one, about one a second, in
+# the half minute until it knows that a machine is lost. In a batch, `tries.decide` counts how often a row
+# kills a worker.
+MOST_RETRIES = 200
+
 # Rows and outcomes take some kilobytes each, and what does not fit goes to a disk; Ray takes 75 MB at least.
 _STORE_BYTES = 2**28
 
 
 class BatchError(RuntimeError):
-    """The batch cannot go on; the message is one line."""
+    """The batch, or the film, cannot go on; the message is one line."""
 
 
-def load() -> "types.ModuleType":
+def load(name: str = "batch") -> "types.ModuleType":
     """Returns Ray.
+
+    Args:
+        name: What needs it, for the error message.
 
     Raises:
         InputError: It is not installed.
@@ -51,7 +63,7 @@ def load() -> "types.ModuleType":
             import ray.data
     except ImportError as error:
         raise errors.InputError(
-            f"batch: Ray is missing ({errors.one_line(error)}): {runtime.install('batch')}"
+            f"{name}: Ray is missing ({errors.one_line(error)}): {runtime.install('batch')}"
         ) from None
     loaded: types.ModuleType = ray
     return loaded
@@ -198,3 +210,9 @@ def _quiet() -> Iterator[None]:
 def machines() -> list[dict[str, float]]:
     """Returns what each machine of the cluster has: "CPU", "GPU", "memory" and other resources."""
     return [dict(each["Resources"]) for each in load().nodes() if each["Alive"]]
+
+
+def last_line(error: Exception) -> str:
+    """Returns what an error says in the end: Ray's have tracebacks of the workers in them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from nst_tf import errors, runtime
-from nst_tf.batch import outcomes, storage, tries
+from nst_tf.batch import calls, outcomes, storage, tries
 from nst_tf.batch.rows import Row, Settings
 from nst_tf.callbacks import figures
 from nst_tf.config.config import Config
@@ -385,12 +385,7 @@ class Local:
             share: The bytes that a run may take; None for most of what is free.
             onednn: Whether TensorFlow may compute by oneDNN where it does not unasked.
         """
-        if threads:
-            os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # what a person has set stays
-        runtime.prepare_memory()
-        if onednn:
-            runtime.use_onednn()
-        runtime.use_tensorflow_backend()
+        calls.prepare_process(threads, onednn)
         self._share = share
 
     def weights(self, config: Config) -> str:

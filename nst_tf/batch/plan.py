@@ -2,11 +2,15 @@
 
 import dataclasses
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_tf import errors
 from nst_tf.config.config import Config
+
+if typing.TYPE_CHECKING:
+    from nst_tf.engine import memory
 
 # The photograph that memory is planned for, a square of 12 megapixels: cameras' usual size, and the shape
 # with the most pixels for its longest side.
@@ -43,15 +47,19 @@ class Plan:
         return f"{at_once}, with {share}{f' and {self.memory / 1e9:.1f} GB' if self.memory else ''} each"
 
 
-def needed_memory(configs: Sequence[Config]) -> float:
-    """Returns about how many bytes a worker takes for the largest picture of some runs; loads TensorFlow."""
+def needed_memory(configs: Sequence[Config], inputs: "memory.Inputs | None" = None) -> float:
+    """Returns about how many bytes a worker takes for the largest picture of some runs; loads TensorFlow.
+
+    Args:
+        configs: Of the runs.
+        inputs: The sizes of their pictures; None where nobody knows them.
+    """
     from nst_tf import runtime
     from nst_tf.engine import memory
 
-    found = []
+    found, inputs = [], inputs or memory.Inputs(_PHOTOGRAPH, [_PHOTOGRAPH])
     for config in configs:
         precision = runtime.resolve_precision(config.network.precision)
-        inputs = memory.Inputs(_PHOTOGRAPH, [_PHOTOGRAPH])
         try:
             found.append(memory.peak(config, precision, inputs))
         except errors.InputError:  # too small for its layers, which its own pictures may not be

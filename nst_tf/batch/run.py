@@ -14,14 +14,6 @@ from nst_tf.config import config as configs
 from nst_tf.config import layers as vgg_layers
 from nst_tf.network import weights
 
-# How often Ray starts a worker again that was killed: more kills than that in one worker's share say that
-# settings and machine do not go together, and the next batch goes on.
-_MOST_RESTARTS = 20
-
-# How often Ray gives a row to a worker again. It counts each attempt to reach one, about one a second, in the
-# half minute until it knows that a machine is lost. `tries.decide` counts how often a row kills a worker.
-_MOST_RETRIES = 200
-
 # One row waits at each worker, so that none is idle between two; more would wait for one worker at the end.
 _IN_FLIGHT = 2
 
@@ -218,8 +210,8 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
             max_concurrent_calls_per_actor=workers.at_once,
             enable_true_multi_threading=workers.at_once > 1,
         ),
-        max_restarts=_MOST_RESTARTS,
-        max_task_retries=_MOST_RETRIES,
+        max_restarts=cluster.MOST_RESTARTS,
+        max_task_retries=cluster.MOST_RETRIES,
         **plan.resources(workers),
     )
     try:
@@ -227,13 +219,7 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
             for text, thumbnail in zip(batch[painting.OUTCOME], batch[painting.THUMBNAIL], strict=True):
                 yield painting.to_outcome(text, thumbnail)
     except Exception as error:  # Ray's, whatever it is: what rows do raises nothing
-        raise BatchError(f"the workers could not go on: {_last_line(error)}") from None
-
-
-def _last_line(error: Exception) -> str:
-    """Returns what an error says in the end: Ray's have tracebacks of the workers in them."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        raise BatchError(f"the workers could not go on: {cluster.last_line(error)}") from None
 
 
 def beside(options: Options) -> tuple[str, str]:

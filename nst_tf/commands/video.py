@@ -1,5 +1,6 @@
 """The command `video`: flags -> a `Film`, checked before TensorFlow is loaded -> the painted film."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -14,13 +15,14 @@ from nst_tf import errors, runtime
 from nst_tf.commands import run_flags, terminal
 
 if typing.TYPE_CHECKING:
-    from nst_tf.video.run import Film, Made
+    from nst_tf.video.film import Film, Made, Survey
 
 INTRODUCTION = """Paints a film like a painting, without flicker.
 
   nst_tf video --content=film.mp4 --style=painting.jpg --output=painted.mp4
   nst_tf video ... --start=1:30 --duration=10 --size=512
   nst_tf video ... --style=one.jpg,two.jpg --style_times=0,5    mixed in between
+  nst_tf video ... --address=local    its shots side by side
   nst_tf video --content=frames --fps=24 --style=painting.jpg --output=painted    folders of pictures
 
 The first frame of each shot is painted as a still picture, later ones begin with the one before, moved along
@@ -75,6 +77,16 @@ def define(values: flags.FlagValues) -> None:
         1,
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "address",
+        None,
+        "paint shots side by side, on Ray: local is this machine alone; a running cluster is auto, or"
+        " HOST:PORT",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "actors", None, "shots at a time [as many as memory and cores allow]", 1, flag_values=values
+    )
     for name, text in _CHANGED.items():
         values[name].help = text
 
@@ -83,6 +95,7 @@ def groups() -> Mapping[str, Sequence[str]]:
     """Returns {heading: flags below it}."""
     return {
         "Flags of the film": [*_TEXTS, *_DEFAULTS, "quality", "frame_steps"],
+        "Flags of the machines": ["address", "actors"],
         **run_flags.groups(without=_REFUSED),
     }
 
@@ -96,12 +109,13 @@ def main(values: flags.FlagValues) -> int:
     terminal.hide_tensorflow_warnings()
     with runtime.quiet():
         film = to_film(values)
+        from nst_tf.video.shots import BatchError
     try:
         return _paint(film)
     except KeyboardInterrupt as interrupt:
         terminal.complain(_NAME, f"interrupted; {_WAY_ON}")
         return terminal.interrupted_code(interrupt)
-    except OSError as error:
+    except (OSError, BatchError) as error:
         terminal.complain(_NAME, f"{errors.one_line(error)}; {_WAY_ON}")
         return terminal.EXIT_FAILED
 
@@ -122,12 +136,12 @@ def _paint(film: "Film") -> int:
     terminal.show_warnings()
     with runtime.quiet():
         importlib.import_module("nst_tf.api")
+        from nst_tf.video import film as films
         from nst_tf.video import run
 
-    terminal.say(f"{film.named.content}: reading it, to find its shots", sys.stderr)
-    start = time.perf_counter()
-    with terminal.RunWatch(run.FilmProgress.describe) as watch:
-        made = run.paint_film(film, watch)
+    start, known = time.perf_counter(), _read(film)
+    with terminal.RunWatch(films.FilmProgress.describe) as watch:
+        made = run.paint_film(film, watch, known)
     seconds = time.perf_counter() - start
     if made.outcome == "stopped":
         terminal.complain(_NAME, f"stopped after {made.frames} of {made.num_frames} frames; {_WAY_ON}")
@@ -140,6 +154,20 @@ def _paint(film: "Film") -> int:
             " smaller weights or a smaller learning rate may help",
         )
     return terminal.EXIT_FAILED if made.diverged else 0
+
+
+def _read(film: "Film") -> "Survey":
+    """Reads a film once, and shows how far that is.
+
+    Raises:
+        InputError: It has no frames, or one cannot be read.
+    """
+    from nst_tf.callbacks import report
+    from nst_tf.video.film import Reading, survey
+
+    terminal.say(f"{film.named.content}: reading it, to find its shots", sys.stderr)
+    with contextlib.closing(report.ProgressBar(describe=Reading.describe)) as bar:
+        return survey(film, bar)
 
 
 def _summary(film: "Film", made: "Made", seconds: float) -> str:
@@ -156,20 +184,25 @@ def to_film(values: flags.FlagValues) -> "Film":
         InputError: A value is not allowed, the film cannot be read, or the result not be written.
     """
     from nst_tf.io import films
-    from nst_tf.video import cuts, flow, frames, run
+    from nst_tf.video import cuts, flow, frames, painting, shots
+    from nst_tf.video.film import Film
 
     run_flags.refuse(values, _REFUSED, "a film has many pictures")
     if not values["content"].value:
         raise errors.InputError("--content=FILE is missing: which film? --help explains")
     still = run_flags.to_run(values)
     times = _style_times(values, len(still.paths.styles))
-    settings = run.settings(still.config, still.overrides, values["frame_steps"].value, times)
+    settings = painting.settings(still.config, still.overrides, values["frame_steps"].value, times)
     content, flows = run_flags.to_path(values, "content"), run_flags.to_path(values, "flow")
     assert content is not None  # as was checked
     if flows is not None and not os.path.isdir(flows):
         raise errors.InputError(f"flow: there is no folder {flows}")
     flow.library()
-    film = run.Film(
+    address, actors = values["address"].value, values["actors"].value
+    if address is None and actors is not None:
+        raise errors.InputError("actors: shots at a time, on Ray; add --address=local, or a cluster's")
+    shots.check(address)
+    film = Film(
         frames.of(content, _part(values)),
         still.paths,
         still.overrides,
@@ -180,6 +213,8 @@ def to_film(values: flags.FlagValues) -> "Film":
         flows,
         values["overwrite"].value,
         run_flags.to_path(values, "preview"),
+        address,
+        actors or 0,
     )
     _check_written(film)
     return film

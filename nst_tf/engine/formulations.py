@@ -79,7 +79,6 @@ class Formulation:
         seed: int,
         split: tuple[int, int] | None = None,
         parts: StyleParts | None = None,
-        kept: Sequence[Tensor] = (),
     ) -> Targets:
         """Returns the targets of one scale.
 
@@ -91,21 +90,18 @@ class Formulation:
             seed: Of everything random.
             split: Height and width of the picture in the pass of `splitting`; None in others.
             parts: What `style_parts` returned for the styles, in their place; not with `split`.
-            kept: At most one map of matches to keep, as for `Objective.matched`.
         """
         masks = pictures[2]
         num_regions = masks[0].shape[-1] if masks else 0
         if parts is not None:  # the content image's mask alone
             pictures = (pictures[0], (), masks[:1], *pictures[3:])
         traced = self._traced_targets(
-            (*map(len, pictures), len(kept)), num_regions, len(shares), bool(split), parts is not None
+            tuple(map(len, pictures)), num_regions, len(shares), bool(split), parts is not None
         )
         size = tf.constant(split or (0, 0))
         known = [] if parts is None else [parts]
         blend = tf.constant(shares, tf.float32)
-        return traced(
-            blend, *map(list, pictures), list(kept), known, loss_weights, tf.constant([seed, 0]), size
-        )
+        return traced(blend, *map(list, pictures), known, loss_weights, tf.constant([seed, 0]), size)
 
     def _trace_targets(
         self,
@@ -119,7 +115,7 @@ class Formulation:
 
         Sizes and shares are unknown: TensorFlow rewrites graphs by what it knows, with other rounding.
         """
-        contents, styles, masks, frames, queries, kept = counts
+        contents, styles, masks, frames, queries = counts
         specs = [
             tf.TensorSpec([num_styles]),
             [ANY_IMAGE] * contents,
@@ -127,7 +123,6 @@ class Formulation:
             [tf.TensorSpec([1, None, None, num_regions])] * masks,
             [tf.TensorSpec([1, None, None, 1])] * frames,
             [ANY_IMAGE] * queries,
-            [tf.TensorSpec([1, None, None, num_styles], tf.int32)] * kept,
             [self.objective.parts_spec(num_styles, num_regions)] * has_parts,
             LossWeights(*[tf.TensorSpec([])] * len(LossWeights._fields)),
             tf.TensorSpec([2], tf.int32),
@@ -145,7 +140,6 @@ class Formulation:
         masks: Sequence[Tensor],
         frames: Sequence[Tensor],
         queries: Sequence[Tensor],
-        kept: Sequence[Tensor],
         parts: Sequence[StyleParts],
         loss_weights: LossWeights,
         seed: Tensor,
@@ -163,7 +157,6 @@ class Formulation:
             seed=seed,
             split=tuple(tf.unstack(size)) if is_split else None,
             parts=parts[0] if parts else None,
-            kept=kept[0] if kept else None,
         )
 
     def style_parts(self, styles: Sequence[Tensor], masks: Sequence[Tensor], seed: int) -> StyleParts:

@@ -1,7 +1,8 @@
 """A picture as a frame of a film: the earlier frames that it is held to, its config, what frames share."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -91,6 +92,8 @@ class Frame:
 
     film: Film = dataclasses.field(default_factory=Film)
     earlier: Earlier | None = None  # None for the first frame of a shot, which begins as a still picture
+    # {setting: value} by which the frame before was fitted into memory, while that fits; {} to fit this one.
+    fitted: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def later_config(config: Config, num_steps: int) -> Config:

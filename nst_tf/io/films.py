@@ -82,8 +82,11 @@ _LEAST_RATE, _MOST_RATE = 1, 240
 # Of a film that is written to find out whether it can be; libx265 takes no smaller ones.
 _SMALL = (64, 64)
 
+# Packets of sound in that film: of some damaged headers a format complains with the first of them.
+_TRIED = 8
+
 # The formats in which a picture lasts up to the next in the order of decoding, so that the last packet in
-# that order has to make up for what is shown after it.
+# that order has to make up for what is shown after it; and in which no two packets of sound begin together.
 _BY_DECODING = frozenset(("mp4", "mov"))
 
 # Apple's players want HEVC by this name.
@@ -158,7 +161,9 @@ def opened(path: pathlib.Path) -> "InputContainer":
     Raises:
         av.FFmpegError: It is in no format that is read.
     """
-    return library().open(_address(path), options={"format_whitelist": ",".join(_READ)})
+    options = {"format_whitelist": ",".join(_READ)}
+    # Titles may be in any encoding; nothing here reads them.
+    return library().open(_address(path), options=options, metadata_errors="replace")
 
 
 def _address(path: pathlib.Path) -> str:
@@ -190,11 +195,16 @@ def check(path: pathlib.Path, encoding: Encoding, sound: Sound | None = None, na
             ) from None
         try:
             if sound is not None:
-                _add_sound(output, stack.enter_context(opened(sound.path)))
+                source = stack.enter_context(opened(sound.path))
+                heard = _copied(source, _add_sound(output, source), sound, output.format.name in _BY_DECODING)
+                for _, packet in itertools.islice(heard, _TRIED):
+                    output.mux(packet)
             output.start_encoding()
+            output.close()
         except (ValueError, av.FFmpegError):
+            other = "a folder of frames" if suffix == ".mkv" else ".mkv"
             raise errors.InputError(
-                f"{name}: {path.suffix} cannot hold the film's sound, which is copied as it is; write .mkv"
+                f"{name}: {path.suffix} cannot hold the film's sound, which is copied as it is; write {other}"
             ) from None
 
 
@@ -225,14 +235,15 @@ def write(
     try:
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(_created(path))
+            is_by_decoding = output.format.name in _BY_DECODING
             stream = _add_pictures(output, encoding, size, first.duration)
             stream.codec_context.time_base = time_base
             heard: Iterator[_Timed] = iter(())
             if sound is not None:
                 source = stack.enter_context(opened(sound.path))
-                heard = _copied(source, _add_sound(output, source), sound)
+                heard = _copied(source, _add_sound(output, source), sound, is_by_decoding)
             all_shown = itertools.chain([first], pictures)
-            seen = _encoded(stream, all_shown, output.format.name in _BY_DECODING)
+            seen = _encoded(stream, all_shown, is_by_decoding)
             # Side by side, so that neither waits in memory for the other.
             for _, packet in heapq.merge(heard, seen, key=lambda timed: timed.time):
                 output.mux(packet)
@@ -277,13 +288,24 @@ def _add_sound(output: "OutputContainer", source: "InputContainer") -> dict[int,
     return {stream.index: output.add_stream_from_template(stream) for stream in source.streams.audio}
 
 
-def _copied(source: "InputContainer", streams: Mapping[int, "Stream"], sound: Sound) -> Iterator[_Timed]:
-    """Yields packets of sound as they are, with times of the new film."""
+def _copied(
+    source: "InputContainer", streams: Mapping[int, "Stream"], sound: Sound, is_by_decoding: bool
+) -> Iterator[_Timed]:
+    """Yields packets of sound as they are, with times of the new film.
+
+    Those of a damaged file whose times go back are left out: no format takes them.
+
+    Args:
+        source: The other film.
+        streams: The new film's, by the index that they have there.
+        sound: Which part is wanted.
+        is_by_decoding: Whether the format is one of `_BY_DECODING`.
+    """
     if not streams:
         return
     if sound.start is not None:
         source.seek(math.floor(sound.start * _MICROSECONDS))
-    ended = set()
+    ended, latest = set(), dict.fromkeys(streams, -math.inf)
     for packet in _demuxed(source):
         if packet.dts is None:  # the empty one at the end
             continue
@@ -293,7 +315,8 @@ def _copied(source: "InputContainer", streams: Mapping[int, "Stream"], sound: So
             ended.add(index)
             if len(ended) == len(streams):
                 return
-        elif sound.start is None or time >= sound.start:
+        elif (sound.start is None or time >= sound.start) and packet.dts >= latest[index]:
+            latest[index] = packet.dts + is_by_decoding
             ticks = round(sound.origin / packet.time_base)
             packet.pts, packet.dts = packet.pts - ticks, packet.dts - ticks
             packet.stream = streams[index]

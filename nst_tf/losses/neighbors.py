@@ -26,9 +26,6 @@ _PRODUCTS_AT_ONCE = 2**25
 # What keeps a division by the length of a hypercolumn without any feature finite.
 _SMALLEST = 1e-12
 
-# A mean of reliabilities of 1 is not less, whatever the rounding.
-_ALL_TRUSTED = 1 - 1e-5
-
 # The name of hypercolumns among a network's layers.
 NAME = "hypercolumns"
 
@@ -246,46 +243,6 @@ def nearest(queries: Tensor, query_regions: Tensor | None, mean: Tensor, keys: B
         parallel_iterations=1,
     )
     return tf.reshape(found.concat(), tf.concat([tf.shape(queries)[:-1], [1]], axis=0))
-
-
-def completed(kept: Tensor, queries: Tensor, query_regions: Tensor, mean: Tensor, keys: Bank) -> Tensor:
-    """Returns `nearest` for the cells without an index that is kept, [1, h, w, 1] int32.
-
-    Args:
-        kept: [1, h, w, 1] int32, an index in the bank or -1; one of another region does not count.
-        queries: As for `nearest`.
-        query_regions: Likewise.
-        mean: Likewise.
-        keys: Likewise.
-    """
-    same = tf.equal(tf.gather(keys.regions, tf.maximum(kept, 0)), query_regions)
-    kept = tf.where((kept >= 0) & same, kept, -1)
-    open_cells = tf.where(kept[..., 0] < 0)
-
-    def rows(cells: Tensor) -> Tensor:
-        return tf.gather_nd(cells, open_cells)[tf.newaxis, :, tf.newaxis]
-
-    found = nearest(rows(queries), rows(query_regions), mean, keys)
-    return tf.tensor_scatter_nd_update(kept, open_cells, found[0, :, 0])
-
-
-def carried(index: Tensor, flow: Tensor, reliability: Tensor) -> Tensor:
-    """Returns the index of the places that the cells of a frame come from in an earlier one, for `completed`.
-
-    Args:
-        index: [1, h, w, K] int32, of the earlier frame.
-        flow: [1, H, W, 2], from each pixel of the frame to its place in the earlier one: x and y in pixels.
-        reliability: [1, H, W, 1] in [0, 1]: a cell with a pixel below 1 has -1.
-    """
-    rows, columns = tf.shape(index)[1], tf.shape(index)[2]
-    pooled = tf.nn.avg_pool2d(tf.concat([flow, reliability], axis=-1), GRID, GRID, "VALID")
-    moved, trusted = tf.split(pooled[0, :rows, :columns], [2, 1], axis=-1)
-    own = tf.stack(tf.meshgrid(tf.range(columns), tf.range(rows)), axis=-1)
-    there = own + tf.cast(tf.round(moved / GRID), tf.int32)
-    inside = tf.reduce_all((there >= 0) & (there < tf.stack([columns, rows])), axis=-1, keepdims=True)
-    last = tf.stack([columns, rows]) - 1
-    found = tf.gather_nd(index[0], tf.clip_by_value(there, 0, last)[..., ::-1])
-    return tf.where(inside & (trusted > _ALL_TRUSTED), found, -1)[tf.newaxis]
 
 
 def wanted_of_style(vectors: Tensor, index: Tensor, shares: Tensor) -> Wanted:

@@ -206,7 +206,6 @@ class Objective:
         seed: Tensor | None = None,
         split: tuple[Tensor, Tensor] | None = None,
         parts: StyleParts | None = None,
-        kept: Tensor | None = None,
     ) -> Targets:
         """Returns the targets of a content image and of K style images.
 
@@ -224,7 +223,6 @@ class Objective:
             split: Height and width of the picture, for the pass that compares each layer by itself, which
                 has no query; None for hypercolumns.
             parts: What `style_parts` returned for these style images, instead of them, without `split`.
-            kept: Matches to keep, as for `matched`.
         """
         styles = style_images if self._style_layers or self._neighbor_layers else ()
         contents = self.content_targets(content_image)
@@ -244,7 +242,7 @@ class Objective:
         if parts.banks:
             with tf.control_dependencies(tf.nest.flatten(parts.moments)):
                 query = tf.identity(query)
-            matches = (self._matches(query, parts.banks, masks, blend, kept),)
+            matches = (self._matches(query, parts.banks, masks, blend),)
         elif self._neighbor_layers:
             splits = (self._split(split, styles, masks, blend, seed),)
         guided = self.guides(masks.content) if masks else {}
@@ -302,7 +300,6 @@ class Objective:
         banks: Sequence[neighbors.Bank],
         masks: Masks | None,
         shares: Tensor,
-        kept: Tensor | None,
     ) -> Matches:
         """Returns what the cells of a query are matched to in the styles.
 
@@ -311,25 +308,21 @@ class Objective:
             banks: Of the styles.
             masks: Of regions; None for one region, the whole picture.
             shares: [K, R], of the styles in each region.
-            kept: As for `matched`.
         """
         guide = self.cells(query, None if masks is None else masks.content)
-        index = self.matched(query, guide, banks, kept)
+        index = self.matched(query, guide, banks)
         vectors = tuple(neighbors.unit(bank.columns)[tf.newaxis, :, tf.newaxis] for bank in banks)
         if masks is not None:
             shares = neighbors.shares_of_banks(shares, banks)
         return Matches(vectors, index, neighbors.cell_shares(guide, shares))
 
-    def matched(
-        self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank], kept: Tensor | None = None
-    ) -> Tensor:
+    def matched(self, query: Tensor, guide: Tensor, banks: Sequence[neighbors.Bank]) -> Tensor:
         """Returns the index of the nearest hypercolumn in each of K banks, [1, h, w, K] int32.
 
         Args:
             query: [1, H, W, 3].
             guide: Of the query, as `cells` returns it.
             banks: Of the style pictures.
-            kept: [1, h, w, K] int32, the index where it is known, else -1; None where nothing is.
         """
         stride, regions = neighbors.whole(self._neighbor_layers), neighbors.regions(guide)
         keys = [neighbors.search_keys(bank, self._search_type) for bank in banks]  # once, not for each tile
@@ -337,13 +330,7 @@ class Objective:
 
         def found(features: network.Maps, part: network.Part, mean: Tensor) -> Tensor:
             queries, own = features[neighbors.NAME], part(neighbors.NAME, regions)
-            if kept is None:
-                return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
-            known = tf.split(part(neighbors.NAME, kept), len(keys), axis=-1)
-            pairs = zip(known, keys, strict=True)
-            return tf.concat(
-                [neighbors.completed(each, queries, own, mean, key) for each, key in pairs], axis=-1
-            )
+            return tf.concat([neighbors.nearest(queries, own, mean, each) for each in keys], axis=-1)
 
         def summed(features: network.Maps, _: network.Part) -> Tensor:
             return tf.reduce_sum(features[neighbors.NAME], axis=[0, 1, 2])

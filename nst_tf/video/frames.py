@@ -50,6 +50,10 @@ _HAS_INDEX = frozenset(("mov", "matroska"))
 # it.
 _EARLIER = 1
 
+# How many times as wide as high a pixel may be, or as high as wide: twice is what lenses squeeze by, so that
+# more than this is damage, and its picture could be of any size.
+_MOST_ASPECT = 8
+
 _MICROSECONDS = 10**6  # FFmpeg's unit for times of a whole file
 
 
@@ -101,6 +105,7 @@ class Frames(Protocol):
 
     time_base: Fraction  # which the times are multiples of
     sound: films.Sound | None  # what is heard beside them
+    about: int  # how many there are, or roughly; 0 where nobody knows
 
     def __iter__(self) -> Iterator[Frame]:
         """Yields the frames.
@@ -151,16 +156,19 @@ class Folder:
             raise errors.InputError(
                 f"{name}: the folder {path} has no pictures: {', '.join(sorted(_PICTURES))}"
             )
+        self.about = len(list(self._chosen()))
 
     def __iter__(self) -> Iterator[Frame]:
         """As `Frames` has it."""
-        return _checked(self._frames(), self.path, self.name)
+        read = ((time, pictures.to_uint8(pictures.read(file, self.name))) for time, file in self._chosen())
+        return _checked(read, self.path, self.name)
 
-    def _frames(self) -> Iterator[tuple[Fraction, np.ndarray]]:
+    def _chosen(self) -> Iterator[tuple[Fraction, pathlib.Path]]:
+        """Yields the files of the part that is wanted, and when they are shown."""
         for index, file in enumerate(self._files):
             time = index * self.time_base - self.part.start
             if time >= 0 and (self.part.duration is None or time < self.part.duration):
-                yield time, pictures.to_uint8(pictures.read(file, self.name))
+                yield time, file
 
 
 def _natural(path: pathlib.Path) -> list[tuple[str, int]]:
@@ -182,6 +190,7 @@ class Film:
         with self._opened() as container:
             stream = self._stream(container)
             self.time_base = 1 / part.fps if part.fps else stream.time_base
+            self.about = _about(container, stream, part)
             self._origin = _origin(stream, container)
             begin = self._origin + part.start
             end = None if part.duration is None else begin + part.duration
@@ -280,7 +289,7 @@ class Film:
         except av.FFmpegError as error:
             self._say(f"cannot be read to its end: {error.strerror}; what can be read is painted")
             empty = av.Packet()
-            empty.stream = stream
+            empty.stream, empty.time_base = stream, stream.time_base
             yield empty  # on which the decoder gives the frames that it holds back
 
     def _check_end(self, container: "InputContainer", end: Fraction) -> None:
@@ -306,6 +315,16 @@ def _family(container: "InputContainer") -> str:
     return str(container.format.name).split(",")[0]
 
 
+def _about(container: "InputContainer", stream: "VideoStream", part: Part) -> int:
+    """Returns about how many frames a part of a film has, by its header; 0 where that does not say."""
+    if not container.duration or not stream.average_rate:
+        return 0
+    seconds = Fraction(container.duration, _MICROSECONDS) - part.start
+    seconds = seconds if part.duration is None else min(seconds, part.duration)
+    rate = stream.average_rate if part.fps is None else min(stream.average_rate, part.fps)
+    return max(0, round(seconds * rate))
+
+
 def _origin(stream: "VideoStream", container: "InputContainer") -> Fraction:
     """Returns when a film starts, in its file's time: with its first packet of all, as players have it.
 
@@ -329,6 +348,8 @@ class _Converter:
             aspect: Width over height of its pixels; None or 0 where they are square.
         """
         self._turn, self._aspect = _turn(first), aspect or 1
+        if not 1 / _MOST_ASPECT <= self._aspect <= _MOST_ASPECT:
+            self._aspect = 1
         self._reformatter = films.library().video.reformatter.VideoReformatter()
 
     def picture(self, frame: "VideoFrame") -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from nst_tf import errors
 from nst_tf.io import files, films, manifest, pictures
 
-_SUFFIX, _RECORD, _FRAMES = ".frames", "run.json", "frames"
+_SUFFIX, _RECORD, _FRAMES, _PICTURE = ".frames", "run.json", "frames", ".png"
 
 # What names in the folder begin with: also those of a film that is half written, and of temporaries.
 _OURS = (_FRAMES, _RECORD, "film.", files.PREFIX)
@@ -122,13 +122,17 @@ class WorkFolder:
         except errors.InputError:  # damaged, by whatever: it is painted again
             return None
 
-    def losses(self, index: int) -> Mapping[str, Any]:
-        """Returns {term: value} of a finished frame by its manifest; {} where it has none."""
+    def made(self, index: int) -> Mapping[str, Any]:
+        """Returns the manifest of a finished frame; {} where it has none."""
         try:
-            found: Mapping[str, Any] = manifest.read(self._file(index))["losses"]
+            return manifest.read(self._file(index))
         except errors.InputError:
             return {}
-        return found
+
+    def finished(self) -> set[int]:
+        """Returns the indices of the frames that are there, whole or damaged."""
+        stems = (name.removesuffix(_PICTURE) for name in os.listdir(self._frames) if name.endswith(_PICTURE))
+        return {int(stem) - 1 for stem in stems if stem.isdecimal()}
 
     def put(self, index: int, picture: np.ndarray, text: str | None = None) -> np.ndarray:
         """Keeps a finished frame; returns it as it is kept, which is what `get` returns.
@@ -192,7 +196,7 @@ class WorkFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _file(self, index: int) -> pathlib.Path:
-        return self._frames / f"{index + 1:06d}.png"
+        return self._frames / f"{index + 1:06d}{_PICTURE}"
 
 
 def rounded(picture: np.ndarray) -> np.ndarray:

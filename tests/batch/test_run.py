@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -14,7 +15,8 @@ import psutil
 import pytest
 import ray
 
-from nst_tf.batch import cluster, outcomes, rows, run
+from nst_tf import errors
+from nst_tf.batch import calls, cluster, outcomes, plan, rows, run
 from tests import conftest
 from tests.support import batches
 
@@ -100,14 +102,31 @@ def test_workers_that_are_killed_too_often(folder, monkeypatch):
     """The batch ends; the next one begins with those that killed none, and comes to its end."""
     batches.write_photographs(folder / "photos", 6)
     _rename({f"photo{number:02d}": f"a-kills-always{number}" for number in range(3)})
-    monkeypatch.setattr(run, "_MOST_RESTARTS", 1)
+    monkeypatch.setattr(cluster, "MOST_RESTARTS", 1)
     with pytest.raises(cluster.BatchError, match="the workers could not go on"):
         _batch(actors=1)
-    monkeypatch.setattr(run, "_MOST_RESTARTS", 20)
+    monkeypatch.setattr(cluster, "MOST_RESTARTS", 20)
     counts, found, _ = _batch(actors=1)
     of_others = [each.status for each in found if "kills" not in each.content]
     assert set(of_others) <= {"done", "skipped"}
     assert counts["failed"] == 3
+
+
+@pytest.mark.slow
+def test_calls_of_workers_that_die(folder):
+    """A call whose worker was killed is made again; mistakes come back as they were raised."""
+    items = ["one", "kills", "two"]
+    two = plan.Plan(2, 1, 0, 0.0)
+    found = calls.each(functools.partial(batches.Called, str(folder)), items, two, onednn=False, poll_s=0.05)
+    made = list(found)
+    assert sorted(filter(None, made)) == ["kills", "one", "two"]
+    assert None in made  # there was time to look
+    one = plan.Plan(1, 1, 0, 0.0)
+    with pytest.raises(errors.InputError, match="mistaken: a mistake"):
+        list(calls.each(functools.partial(batches.Called, "."), ["mistake"], one, onednn=False, poll_s=1))
+    with pytest.raises(cluster.BatchError, match=r"could not go on: ZeroDivisionError") as failed:
+        list(calls.each(functools.partial(batches.Called, "."), ["defect"], one, onednn=False, poll_s=1))
+    assert len(str(failed.value).splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import subprocess
 import time
 from fractions import Fraction
 
+import psutil
 import pytest
 from absl import flags
 
@@ -86,6 +87,8 @@ def test_steps_and_weights_of_frames():
         ("--fps=0", "fps: 0; allowed"),
         ("--cuts=1,then", "cuts: 'then'"),
         ("--style_times=0,5", "style_times: 0, 5 for 1 styles"),
+        ("--actors=2", "actors: shots at a time, on Ray; add --address=local"),
+        ("--normalize_activations=true", "normalize_activations: true; allowed: false"),
         ("--flow=none", "flow: there is no folder none"),
         ("--save_every=5", "save_every: a film has many pictures"),
         ("--init=noise", "init: a film has many pictures"),
@@ -159,6 +162,33 @@ def test_a_film_whose_process_was_killed_goes_on_bit_for_bit(folder):
     for name in names:
         assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     assert not os.path.exists("out.frames")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_shots_side_by_side_make_the_same_film(folder):
+    """With as many threads, whose number decides the last bits of sums."""
+    pytest.importorskip("ray")
+    for output, own in (("alone.mp4", []), ("side.mp4", ["--address=local", "--actors=2"])):
+        arguments = [*FLAGS, "--cuts=0.16", f"--output={output}", *own]
+        made = command.run(folder, "video", *arguments, TF_NUM_INTRAOP_THREADS="1")
+        assert (made.returncode, made.stdout.partition(" in ")[2][:7]) == (0, "2 shots"), made.stderr
+    assert (folder / "side.mp4").read_bytes() == (folder / "alone.mp4").read_bytes()
+    assert not os.path.exists("side.mp4.frames")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_a_signal_ends_the_workers_too():
+    pytest.importorskip("ray")
+    process = _started("--output=out", "--cuts=0.16", "--address=local", "--actors=2")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 128 + signal.SIGINT
+    assert "of 8 frames; finished frames are kept, and the same command goes on after them" in said
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert sorted(os.listdir()) == ["film.mp4", "out.frames", "painting.jpg", "photo.png"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from tests.support import odd_readers
 
 # Inputs of each reader: some of its most frequent damages, in a second or two.
 COUNTS = {"pictures": 250, "labels": 150, "manifests": 400, "weights": 400, "checkpoints": 300, "flags": 300}
+COUNTS |= {"films": 150}
 FIRST = 200  # two pictures before are bombs, which take seconds: they are left to the campaign
 
 

@@ -204,6 +204,30 @@ def test_sound_that_a_format_cannot_hold_is_refused(tmp_path):
     films.check(tmp_path / "b.mkv", films.Encoding("vp9"), films.Sound(tmp_path / "a.mkv"))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_whose_times_go_back_is_left_out(tmp_path, suffix):
+    """Two recordings in one file, one after the other."""
+    pictures = sample_films.moving(25)
+    sample_films.write(tmp_path / "a.ts", pictures, sound="mp2")
+    expected, _ = _packets(tmp_path / "a.ts")
+    (tmp_path / "b.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
+    made = tmp_path / f"c{suffix}"
+    films.write(made, _shown(pictures), time_base=FPS, sound=films.Sound(tmp_path / "b.ts"))
+    copied, times = _packets(made)
+    assert copied[: len(expected)] == expected
+    assert all(one <= other for one, other in itertools.pairwise(times))
+
+
+def test_sound_with_a_damaged_header_is_refused_before_a_run(tmp_path):
+    sample_films.write(tmp_path / "a.mp4", sample_films.moving(2), sound="aac")
+    data = (tmp_path / "a.mp4").read_bytes()
+    # What the decoder is told of the sound begins with this tag.
+    at = data.index(b"\x04\x80\x80\x80", data.index(b"esds"))
+    (tmp_path / "b.mp4").write_bytes(data[:at] + bytes(24) + data[at + 24 :])
+    with pytest.raises(errors.InputError, match=r"\.mkv cannot hold .*; write a folder of frames"):
+        films.check(tmp_path / "c.mkv", films.Encoding(), films.Sound(tmp_path / "b.mp4"))
+
+
 @pytest.mark.parametrize("quality", [-1, 52, 18.5])
 def test_a_quality_outside_its_range_is_refused(quality):
     with pytest.raises(errors.InputError, match=r"quality: .*51"):

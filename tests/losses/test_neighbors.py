@@ -206,44 +206,6 @@ def test_tiles_are_exact(narrow_weights, size):
     assert np.linalg.norm(of_tiles[1] - gradient) <= 1e-5 * np.linalg.norm(gradient)
 
 
-@pytest.mark.parametrize("tile", [0, 32])
-def test_matches_that_are_kept_are_not_looked_for(narrow_weights, tile):
-    """The others are those that are found without any."""
-    judge = _objective(narrow_weights, tile)
-    query, styles = _picture(3, 48, 40), [_picture(2, 24, 32), _picture(4, 24, 32)]
-    anew = _targets(judge, styles, query).neighbors[0].index.numpy()
-    kept = np.random.default_rng(7).integers(0, 100, anew.shape).astype(np.int32)
-    kept[np.random.default_rng(8).random(anew.shape) < 0.5] = -1
-    found = _targets(judge, styles, query, kept=tf.constant(kept)).neighbors[0].index.numpy()
-    np.testing.assert_array_equal(found, np.where(kept < 0, anew, kept))
-    whole = _targets(judge, styles, query, kept=tf.constant(anew)).neighbors[0].index
-    np.testing.assert_array_equal(whole, anew)
-
-
-def test_a_match_of_another_region_is_not_kept(narrow_weights):
-    judge = _objective(narrow_weights, style_rotations=False)
-    query, style = _picture(1, 48, 64), _picture(2, 48, 64)
-    halves = np.zeros((1, 48, 64, 2), np.float32)
-    halves[:, :, :32, 0] = halves[:, :, 32:, 1] = 1
-    masks = Masks(tf.constant(halves), (tf.constant(halves),))
-    anew = _targets(judge, [style], query, masks=masks).neighbors[0].index.numpy()
-    swapped = _targets(judge, [style], query, masks=masks, kept=tf.constant(anew[:, :, ::-1].copy()))
-    np.testing.assert_array_equal(swapped.neighbors[0].index, anew)
-
-
-def test_matches_are_carried_along_the_motion():
-    index = np.random.default_rng(9).integers(0, 100, (1, 6, 8, 2)).astype(np.int32)
-    flow = np.zeros((1, 27, 34, 2), np.float32)  # more pixels than whole cells
-    flow[..., 0], flow[..., 1] = 8.9, -4.2  # from two cells to the right, one above
-    trusted = np.ones((1, 27, 34, 1), np.float32)
-    trusted[0, 9, 6] = 0.99
-    found = neighbors.carried(tf.constant(index), tf.constant(flow), tf.constant(trusted)).numpy()
-    expected = np.full_like(index, -1)
-    expected[:, 1:, :-2] = index[:, :-1, 2:]
-    expected[0, 2, 1] = -1
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_banks_are_drawn_by_the_seed_without_repetition(narrow_weights):
     judge = _objective(narrow_weights, style_vectors=40)
     style, query = _picture(2), _picture(1)

@@ -253,11 +253,16 @@ def _remux(path, other):
         av.open(str(path)) as source,
         av.open(str(other), "w", container_options={"movflags": "+faststart"}) as output,
     ):
-        stream = output.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                output.mux(packet)
+        _copy_pictures(source, output)
+
+
+def _copy_pictures(source, output):
+    """Copies the packets of a film's pictures into another."""
+    stream = output.add_stream_from_template(source.streams.video[0])
+    for packet in source.demux(video=0):
+        if packet.dts is not None:
+            packet.stream = stream
+            output.mux(packet)
 
 
 def test_times_that_go_back_are_said(tmp_path, caplog):
@@ -265,6 +270,36 @@ def test_times_that_go_back_are_said(tmp_path, caplog):
     (tmp_path / "b.ts").write_bytes((tmp_path / "a.ts").read_bytes() * 2)
     assert len(list(frames.of(tmp_path / "b.ts"))) == 5
     assert "times go back; they are left out" in caplog.text
+
+
+def test_a_title_in_another_encoding_is_no_reason(tmp_path):
+    sample_films.write(tmp_path / "a.mp4", sample_films.moving(2))
+    with (
+        av.open(str(tmp_path / "a.mp4")) as source,
+        av.open(str(tmp_path / "b.mkv"), "w") as output,
+    ):
+        output.metadata["title"] = "Grün"
+        _copy_pictures(source, output)
+    data = (tmp_path / "b.mkv").read_bytes()
+    assert "Grün".encode() in data
+    (tmp_path / "b.mkv").write_bytes(data.replace("Grün".encode(), "Grün ".encode("latin-1")))
+    assert len(list(frames.of(tmp_path / "b.mkv"))) == 2
+
+
+def test_pixels_of_a_shape_that_no_film_has_are_square(tmp_path):
+    for aspect, width in ((Fraction(2), 128), (Fraction(1000), 64), (Fraction(1, 1000), 64)):
+        sample_films.write(tmp_path / "a.mov", sample_films.moving(1), codec="mpeg4", aspect=aspect)
+        (read,) = frames.of(tmp_path / "a.mov")
+        assert read.picture.shape == (48, width, 3)
+
+
+def test_how_many_frames_there_are_is_known_roughly(tmp_path):
+    sample_films.write(tmp_path / "a.mp4", sample_films.moving(50))
+    for part, count in (({}, 50), ({"start": 1}, 25), ({"duration": 1, "fps": Fraction(5)}, 5)):
+        found = frames.of(tmp_path / "a.mp4", frames.Part(**part))
+        assert (found.about, len(list(found))) == (count, count)
+    sample_films.write(tmp_path / "a.ivf", sample_films.moving(5), codec="libvpx-vp9")
+    assert frames.of(tmp_path / "a.ivf").about in (0, 5)
 
 
 def test_a_damaged_middle_is_said_and_passed_over(tmp_path, caplog):

@@ -1,7 +1,9 @@
 """The run of a film: where frames begin, what they are held to, resumed runs, one graph for all frames."""
 
+import dataclasses
 import itertools
 import os
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -14,9 +16,10 @@ pytest.importorskip("cv2")
 
 from nst_tf import api, errors, video
 from nst_tf.config import presets
-from nst_tf.engine import formulations
+from nst_tf.engine import formulations, memory
 from nst_tf.io import inputs, pictures
-from nst_tf.video import flow, frames, run, work
+from nst_tf.video import film as films
+from nst_tf.video import flow, frames, painting, run, shots, work
 from tests import conftest
 from tests.support import sample_films, town_film
 
@@ -41,20 +44,19 @@ def _film(folder, output="painted.mp4", cuts=(), **changes):
     """The film of a folder's `film.mp4`, to be painted quickly."""
     settings = {name: changes.pop(name) for name in ("style_times",) if name in changes}
     frame_steps = changes.pop("frame_steps", QUICK["frame_steps"])
-    overwrite, preview = changes.pop("overwrite", False), changes.pop("preview", None)
+    own = {name: changes.pop(name) for name in ("overwrite", "preview", "address") if name in changes}
     styles = changes.pop("styles", [STYLE])
     overrides = _changes(**changes)
     config = presets.get(QUICK["preset"], **overrides)
-    chosen = run.settings(config, overrides, frame_steps, settings.get("style_times", ()))
-    return run.Film(
+    chosen = painting.settings(config, overrides, frame_steps, settings.get("style_times", ()))
+    return films.Film(
         frames.of(folder / "film.mp4"),
         inputs.InputPaths(styles=styles),
         overrides,
         chosen,
         folder / output,
         cuts=cuts,
-        overwrite=overwrite,
-        preview=preview,
+        **own,
     )
 
 
@@ -78,7 +80,7 @@ def _decoded(painted):
 def test_a_film_is_painted_and_its_sound_kept(folder):
     seen = []
     made = run.paint_film(_film(folder, preview=folder / "last.png"), lambda progress: seen.append(progress))
-    assert made == run.Made("finished", 6, 6, 1, (HEIGHT, WIDTH), 0)
+    assert made == films.Made("finished", 6, 6, 1, (HEIGHT, WIDTH), 0)
     assert sorted(os.listdir(folder)) == ["film.mp4", "last.png", "painted.mp4"]
     source, painted = (list(frames.of(folder / name)) for name in ("film.mp4", "painted.mp4"))
     assert [frame.time for frame in painted] == [frame.time for frame in source]
@@ -125,17 +127,73 @@ def test_a_cut_starts_anew(folder):
         np.testing.assert_array_equal(painted, pictures.to_uint8(expected))
 
 
+@pytest.mark.parametrize(("about", "expected"), [(6, 6), (4, 6), (0, 12)])
+def test_how_far_a_film_has_been_read_is_told(folder, monkeypatch, about, expected):
+    """By the header, which may be wrong, or say nothing."""
+    monkeypatch.setattr(films, "_REPORT_S", 0.0)
+    film, seen = _film(folder, cuts=None), list[films.Reading]()
+    film.frames.about = about
+    films.survey(film, seen.append)
+    assert [each.step for each in seen] == [1, 2, 3, 4, 5, 6]
+    assert seen[-1].work() == (6, expected)
+    assert seen[2].describe() == "3 frames read"
+
+
+def test_shots_painted_by_themselves_make_the_film(folder):
+    """As workers paint them, each a process of its own: here in another order, and after an interruption."""
+    run.paint_film(_film(folder, "whole", cuts=CUTS))
+    side = _film(folder, "side", cuts=CUTS)
+    run.paint_film(side, lambda progress: progress.step == 1)
+    known = films.survey(side)
+    loaded = painting.load(side.named, known.picture, side.settings.config, side.changed)
+    paint = shots._Painter(side, known, loaded, str(folder))
+    assert [paint(shot) for shot in reversed(shots._shots(known))] == [0, 0, 0]
+    found = _decoded(folder / "side.frames" / "frames")
+    for one, other in zip(found, _decoded(folder / "whole"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # Nothing is left that would need Ray.
+    assert run.paint_film(dataclasses.replace(side, address="local")).outcome == "finished"
+
+
+# Of a film of six frames, three shots.
+CUTS = [Fraction(1, 25), Fraction(4, 25)]
+
+
+def test_without_ray_shots_are_painted_one_by_one(monkeypatch):
+    shots.check(None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(errors.InputError, match=r"address: Ray is missing .*pip install") as found:
+        shots.check("local")
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_a_film_keeps_the_tile_of_its_first_frame(folder, monkeypatch):
+    """Whatever is free by the next one; after an interruption too."""
+    tiles, fit = [], memory.fit
+
+    def fitted(config, *arguments):
+        tiles.append(config.memory.tile)
+        return fit(config.replace(tile="32"), *arguments) if config.memory.tile == "auto" else config
+
+    monkeypatch.setattr(memory, "fit", fitted)
+    run.paint_film(_film(folder, "painted"), lambda progress: progress.step == 2)
+    run.paint_film(_film(folder, "painted"))
+    assert tiles[0] == "auto"
+    assert set(tiles[1:]) == {"32"}
+    assert len(tiles) >= 6
+
+
 def test_later_frames_trace_nothing(folder, monkeypatch):
     """Whatever their number, their styles' shares and the number of earlier frames."""
     counts = []
-    inner = run.FrameRun.paint
+    inner = painting.FrameRun.paint
 
     def counting(self, *arguments):
         result = inner(self, *arguments)
         counts.append(_traced())
         return result
 
-    monkeypatch.setattr(run.FrameRun, "paint", counting)
+    monkeypatch.setattr(painting.FrameRun, "paint", counting)
     styles = [STYLE, conftest.smooth_picture(4, 48, 48)]
     times = [Fraction(-1), Fraction(1)]
     run.paint_film(_film(folder, "painted", styles=styles, style_times=times))
@@ -246,6 +304,20 @@ def _full_after(count):
 
 
 @pytest.mark.slow
+def test_a_still_film_neither_darkens_nor_fades():
+    """The weakness that Ruder and others name: over many frames brightness and contrast drift."""
+    still = town_film.make(1, 64, 96).frames[0]
+    settings = QUICK | {"size": 96, "steps": 40, "frame_steps": 6}
+    film = itertools.repeat(still, 100)
+    found = [255 * picture for picture in run.stylize_frames(film, "sample:strokes", cuts=(), **settings)]
+    assert len(found) == 100
+    drift = [found[-1].mean() - found[0].mean(), found[-1].std() - found[0].std()]
+    print(drift)
+    assert np.abs(found[1] - found[0]).max() > 1  # frames are painted
+    assert np.abs(drift).max() < 1
+
+
+@pytest.mark.slow
 def test_memory_stays_flat():
     """Whatever the number of frames, once graphs are traced and caches filled."""
     process, film, found = psutil.Process(), town_film.make(6, HEIGHT, WIDTH), []
@@ -270,6 +342,7 @@ def test_a_film_without_steps_is_recoloured(folder):
         ({"style_times": (0, 1)}, "style_times: 0, 1 for 1 styles"),
         ({"style_times": (0,), "style_blend_weights": (1.0,)}, "style_times say how styles are mixed"),
         ({"stepps": 1}, "stepps"),
+        ({"normalize_activations": True}, "normalize_activations: true; allowed: false"),
     ],
 )
 def test_mistakes_in_python_get_one_line(changes, message):

@@ -188,8 +188,9 @@ def test_frames_have_their_manifests(tmp_path):
         0, _picture(0), manifest.to_text({"config": {}, "losses": {"total": 0.1 + 0.2, "style": math.nan}})
     )
     folder.put(1, _picture(1))
-    assert folder.losses(0) == {"total": 0.1 + 0.2, "style": None}
-    assert folder.losses(1) == folder.losses(2) == {}
+    assert folder.made(0)["losses"] == {"total": 0.1 + 0.2, "style": None}
+    assert folder.made(1) == folder.made(2) == {}
+    assert folder.finished() == {0, 1}
 
 
 def test_a_locked_folder_is_emptied_and_stays_locked(tmp_path):

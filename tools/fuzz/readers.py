@@ -1,21 +1,24 @@
 """The package's readers, each with what makes its inputs."""
 
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fuzz import checkpoints, command_lines, manifests, pictures, weights
+from fuzz import checkpoints, command_lines, films, manifests, pictures, weights
 from fuzz.inputs import Input
 from fuzz.outcomes import Reader
 from nst_tf.callbacks import animation
 from nst_tf.config import presets
 from nst_tf.config.scales import Scale
 from nst_tf.engine import checkpoints as product_checkpoints
+from nst_tf.io import films as product_films
 from nst_tf.io import manifest, masks
 from nst_tf.io import pictures as product_pictures
 from nst_tf.network import weights as product_weights
+from nst_tf.video import frames
 
 
 def _picture(given: Input, folder: pathlib.Path) -> object:
@@ -67,11 +70,28 @@ def _checkpoint(given: Input, folder: pathlib.Path) -> object:
     return found.fitted(config)
 
 
+# Frames that are read of a film; one that is damaged may say that there are many.
+_MOST_FRAMES = 50
+
+
+def _film(given: Input, folder: pathlib.Path) -> object:
+    """Reads a film as a run does, and writes its first frame with its sound."""
+    found = frames.of(given.write(folder))
+    read = list(itertools.islice(found, _MOST_FRAMES))
+    output, encoding = folder / "painted.mkv", product_films.Encoding()
+    product_films.check(output, encoding, found.sound)
+    picture = read[0].picture[:64, :64]  # a result may be smaller, and is no larger than its flag says
+    shown = [product_films.Shown(read[0].time, found.time_base, picture)]
+    product_films.write(output, shown, time_base=found.time_base, encoding=encoding, sound=found.sound)
+    return read
+
+
 READERS: Mapping[str, Reader] = {
     "pictures": Reader(pictures.make, _picture),
     "labels": Reader(pictures.make, _labels),
     "manifests": Reader(manifests.make, _manifest),
     "weights": Reader(weights.make, _weights),
     "checkpoints": Reader(checkpoints.make, _checkpoint),
+    "films": Reader(films.make, _film),
     "flags": Reader(command_lines.make, command_lines.read, command_lines.stopped_before_painting),
 }
