@@ -13,7 +13,7 @@ import pathlib
 import posixpath
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -56,17 +56,9 @@ class Report:
         while len(self._shown) > _MOST_PICTURES or self._shown_bytes > _MOST_BYTES:
             self._shown_bytes -= len(heapq.heappop(self._shown)[1].thumbnail)
 
-    def write(self, put: Callable[[str, bytes], object]) -> None:
-        """Writes the page and the list of failures, as far as the batch has come.
-
-        Args:
-            put: (name, contents) -> writes a file of the folder, whole or not at all.
-
-        Raises:
-            OSError: `put` cannot.
-        """
-        put(outcomes.FAILURES, outcomes.failures(self._failed))
-        put(NAME, self.page().encode("utf-8"))
+    def files(self) -> dict[str, bytes]:
+        """Returns {name: contents} of the list of failures and of the page, as far as the batch has come."""
+        return {outcomes.FAILURES: outcomes.failures(self._failed), NAME: self.page().encode("utf-8")}
 
     def page(self) -> str:
         """Returns the page."""

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import logging
+import math
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +16,8 @@ from nst_tf.config import config as configs
 from nst_tf.config import layers as vgg_layers
 from nst_tf.network import weights
 
+_LOG = logging.getLogger(__name__)
+
 # How often Ray starts a worker again that was killed: more kills than that in one worker's share say that
 # settings and machine do not go together, and the next batch goes on.
 _MOST_RESTARTS = 20
@@ -22,8 +26,13 @@ _MOST_RESTARTS = 20
 # half minute until it knows that a machine is lost. `tries.decide` counts how often a row kills a worker.
 _MOST_RETRIES = 200
 
-# One row waits at each worker, so that none is idle between two; more would wait for one worker at the end.
+# One block of rows waits at each worker, so that none is idle between two; more would wait for one worker at
+# the end.
 _IN_FLIGHT = 2
+
+# Blocks for each worker, at least: at the end one may have two that others wait for, so 4 % of its time. And
+# rows of a block, at most: of a worker that is killed, a block's rows are looked at again.
+_BLOCKS, _MOST_ROWS = 50, 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +96,7 @@ def paint(
     options: Options,
     on_outcome: Callable[[outcomes.Outcome], object],
     tell: Callable[[str], object] = str,
-) -> None:
+) -> bool:
     """Paints the pictures of rows, and writes the report beside them.
 
     Args:
@@ -97,9 +106,11 @@ def paint(
         on_outcome: Called with what came of each row, in the order in which it comes.
         tell: Called with a line about the workers.
 
+    Returns:
+        Whether the report is there; what could not be written is a warning.
+
     Raises:
         BatchError: The workers do not start or keep dying, or more pictures failed than are allowed.
-        OSError: The report cannot be written.
     """
     folder, run = storage.absolute(options.folder, "output"), secrets.token_hex(8)
     made, failed = report.Report(folder, len(planned)), 0
@@ -117,7 +128,20 @@ def paint(
         tries.forget(folder, run)  # which no picture is to blame for
         raise
     finally:
-        made.write(lambda name, contents: storage.write(storage.joined(folder, name), contents))
+        are_there = [_put(storage.joined(folder, name), text) for name, text in made.files().items()]
+    return all(are_there)
+
+
+def _put(path: str, contents: bytes) -> bool:
+    """Writes a file, in place of that of the batch before; returns whether it could be written."""
+    try:
+        storage.write(path, contents)
+    except OSError as error:
+        _LOG.warning("%s", storage.unwritten(error))
+        with contextlib.suppress(OSError):  # that of the batch before, which would be taken for it
+            storage.remove(path)
+        return False
+    return True
 
 
 def _outcomes(
@@ -208,7 +232,7 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
         return
     ray = cluster.load()
     items = [{painting.ROW: row.to_json()} for row in planned]
-    mapped = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    mapped = ray.data.from_items(items, override_num_blocks=_blocks(len(items), workers)).map_batches(
         painting.Worker,
         fn_constructor_args=(job,),
         batch_size=1,
@@ -228,6 +252,12 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
                 yield painting.to_outcome(text, thumbnail)
     except Exception as error:  # Ray's, whatever it is: what rows do raises nothing
         raise BatchError(f"the workers could not go on: {_last_line(error)}") from None
+
+
+def _blocks(count: int, workers: plan.Plan) -> int:
+    """Returns in how many blocks Ray hands out so many rows."""
+    rows_each = count // (_BLOCKS * workers.actors * workers.at_once)
+    return math.ceil(count / min(max(1, rows_each), _MOST_ROWS))
 
 
 def _last_line(error: Exception) -> str:

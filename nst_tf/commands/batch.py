@@ -150,17 +150,19 @@ def _batch(values: flags.FlagValues) -> int:
         shown.add(outcome)
 
     try:
-        run.paint(planned, chosen, options, on_outcome, lambda line: terminal.say(line, sys.stderr))
+        is_told = run.paint(planned, chosen, options, on_outcome, lambda line: terminal.say(line, sys.stderr))
     except run.BatchError as error:
         terminal.complain(_NAME, f"{error}; the same command does what is left")
         return terminal.EXIT_FAILED
     finally:
         shown.end()
     page, failures = run.beside(options)
-    terminal.say(page)
+    if is_told:
+        terminal.say(page)
     if failed:
-        terminal.complain(_NAME, f"{failed} of {len(planned)} pictures failed: {failures}")
-    return terminal.EXIT_FAILED if failed else 0
+        where = f": {failures}" if is_told else ""
+        terminal.complain(_NAME, f"{failed} of {len(planned)} pictures failed{where}")
+    return terminal.EXIT_FAILED if failed or not is_told else 0
 
 
 def _common(values: flags.FlagValues) -> "Common":
