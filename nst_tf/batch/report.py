@@ -20,8 +20,9 @@ from tqdm import tqdm
 from nst_tf import errors
 from nst_tf.batch import outcomes
 
-# The page's name, beside the outputs.
+# The page's name, beside the outputs, and those of all files about a batch.
 NAME = "report.html"
+FILES = (outcomes.FAILURES, NAME)
 
 # What a page shows at most, so that it stays below 12 MB: a thumbnail has some 8 KB, and base64 a third more.
 _MOST_PICTURES, _MOST_BYTES, _MOST_FAILURES = 1000, 8_000_000, 1000

@@ -96,7 +96,7 @@ def paint(
     options: Options,
     on_outcome: Callable[[outcomes.Outcome], object],
     tell: Callable[[str], object] = str,
-) -> bool:
+) -> dict[str, str]:
     """Paints the pictures of rows, and writes the report beside them.
 
     Args:
@@ -107,7 +107,7 @@ def paint(
         tell: Called with a line about the workers.
 
     Returns:
-        Whether the report is there; what could not be written is a warning.
+        {name: path} of the report's files; without one that could not be written, which is a warning.
 
     Raises:
         BatchError: The workers do not start or keep dying, or more pictures failed than are allowed.
@@ -128,8 +128,8 @@ def paint(
         tries.forget(folder, run)  # which no picture is to blame for
         raise
     finally:
-        are_there = [_put(storage.joined(folder, name), text) for name, text in made.files().items()]
-    return all(are_there)
+        written = [name for name, text in made.files().items() if _put(storage.joined(folder, name), text)]
+    return {name: storage.joined(options.folder, name) for name in written}
 
 
 def _put(path: str, contents: bytes) -> bool:
@@ -264,11 +264,6 @@ def _last_line(error: Exception) -> str:
     """Returns what an error says in the end: Ray's have tracebacks of the workers in them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def beside(options: Options) -> tuple[str, str]:
-    """Returns where the report and the list of failures are."""
-    return storage.joined(options.folder, report.NAME), storage.joined(options.folder, outcomes.FAILURES)
 
 
 def stylize_all(

@@ -137,7 +137,8 @@ def test_a_disk_fills_up(folder):
     assert set(failed) == names - done
     assert all("could not be written: No space left on device" in why for why in failed.values())
     assert pathlib.Path("first.code").read_text() == "1\n"
-    assert f"{len(failed)} of 20 pictures failed" in first.splitlines()[-1]
+    failures = os.path.join("painted", "failed.jsonl")
+    assert first.splitlines()[-1].endswith(f"{len(failed)} of 20 pictures failed: {failures}")
     assert "Traceback" not in first
     assert f"{len(failed)} done, {len(done)} skipped, 0 failed" in second
     assert (_whole("second"), _failed("second")) == (names, {})

@@ -1,6 +1,7 @@
 """Batches on Ray, painted by an engine that copies photographs: what comes of them whatever happens."""
 
 import collections
+import errno
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import psutil
 import pytest
 import ray
 
-from nst_tf.batch import cluster, outcomes, rows, run
+from nst_tf.batch import cluster, outcomes, rows, run, storage
 from tests import conftest
 from tests.support import batches
 
@@ -92,6 +93,30 @@ def test_a_batch_ends_after_so_many_failures(folder):
     with pytest.raises(cluster.BatchError, match="failed, more than --max_failures=2"):
         _batch(max_failures=2)
     assert len(pathlib.Path("painted/failed.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_report_that_finds_no_room(folder, monkeypatch, caplog):
+    batches.write_photographs(folder / "photos", 2)
+    common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
+    planned = rows.plan(["photos"], common)
+    os.mkdir("painted")
+    pathlib.Path("painted/failed.jsonl").write_text("of the batch before")
+    write = storage.write
+
+    def full(path, contents):
+        if path.endswith("failed.jsonl"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        write(path, contents)
+
+    monkeypatch.setattr(storage, "write", full)
+    options = run.Options(folder="painted", make_engine=batches.Copying)
+    written = run.paint(planned, SETTINGS, options, str)
+    assert written == {"report.html": os.path.join("painted", "report.html")}
+    assert "2 done" in pathlib.Path("painted/report.html").read_text()
+    assert not os.path.exists("painted/failed.jsonl")
+    assert caplog.messages == [
+        f"{folder / 'painted' / 'failed.jsonl'} could not be written: No space left on device"
+    ]
 
 
 @pytest.mark.slow
