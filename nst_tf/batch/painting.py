@@ -141,7 +141,7 @@ class Worker:
             seconds=time.perf_counter() - start,
             tries=task.count,
             why=why,
-            thumbnail=task.thumbnail,
+            thumbnail=task.thumbnail if row.number < outcomes.MOST_SHOWN else b"",
         )
 
 

@@ -24,8 +24,8 @@ from nst_tf.batch import outcomes
 NAME = "report.html"
 FILES = (outcomes.FAILURES, NAME)
 
-# What a page shows at most, so that it stays below 12 MB: a thumbnail has some 8 KB, and base64 a third more.
-_MOST_PICTURES, _MOST_BYTES, _MOST_FAILURES = 1000, 8_000_000, 1000
+# What a page shows at most, so that it stays below 12 MB: base64 makes thumbnails larger by a third.
+_MOST_BYTES, _MOST_FAILURES = 8_000_000, 1000
 
 
 class Report:
@@ -52,9 +52,11 @@ class Report:
             self._failed.append(outcome)
             return
         self._painting_s += outcome.seconds if outcome.status == "done" else 0.0
+        if outcome.number >= outcomes.MOST_SHOWN:
+            return
         heapq.heappush(self._shown, (-outcome.number, outcome))
         self._shown_bytes += len(outcome.thumbnail)
-        while len(self._shown) > _MOST_PICTURES or self._shown_bytes > _MOST_BYTES:
+        while self._shown_bytes > _MOST_BYTES:
             self._shown_bytes -= len(heapq.heappop(self._shown)[1].thumbnail)
 
     def files(self) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ import collections
 import errno
 import itertools
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -14,7 +15,7 @@ import psutil
 import pytest
 import ray
 
-from nst_tf.batch import cluster, outcomes, rows, run, storage
+from nst_tf.batch import cluster, outcomes, plan, rows, run, storage
 from tests import conftest
 from tests.support import batches
 
@@ -85,6 +86,35 @@ def test_pictures_that_kill_their_worker(folder):
     assert (by_name["kills-always"].status, by_name["kills-always"].tries) == ("failed", 2)
     assert "killed each time" in by_name["kills-always"].why
     assert told[1].startswith("3 left by tries that were cut short: one picture at a time")
+
+
+@pytest.mark.slow
+def test_each_row_is_told_once_where_a_block_has_several(folder, monkeypatch):
+    """Ray gives the block of a worker that was killed to another; what it has told is not told again."""
+    batches.write_photographs(folder / "photos", 24)
+    _rename({"photo04": "kills-once", "photo13": "kills-always", "photo15": "large"})
+    monkeypatch.setattr(run, "_blocks", lambda count, _: math.ceil(count / 6))
+    counts, found, _ = _batch()
+    assert sorted(each.number for each in found) == list(range(24))
+    assert counts["failed"] == 1
+    # Of the rows before one that kills, those whose outcomes were on their way are found painted.
+    assert counts["done"] + counts.get("skipped", 0) == 23
+    assert counts.get("skipped", 0) <= 8
+
+
+@pytest.mark.parametrize(
+    ("rows_in_all", "actors", "at_once", "expected"),
+    [
+        (1, 1, 1, 1),
+        (24, 2, 1, 24),
+        (199, 2, 1, 199),
+        (1000, 2, 1, 100),
+        (10**6, 1000, 1, 50_000),
+        (10**4, 1, 8, 400),
+    ],
+)
+def test_blocks_of_rows(rows_in_all, actors, at_once, expected):
+    assert run._blocks(rows_in_all, plan.Plan(actors, 1, 0, 0.0, at_once)) == expected
 
 
 def test_a_batch_ends_after_so_many_failures(folder):
