@@ -59,6 +59,34 @@ def _kill_midway(process, generator):
     return was_running
 
 
+CONNECTED = """
+import time
+from nst_tf.batch import cluster
+
+with cluster.connected(None):
+    print(1, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_batch_ends_what_a_killed_one_has_left():
+    with subprocess.Popen(
+        [sys.executable, "-c", CONNECTED], env=command.environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    _, left = psutil.wait_procs(left, timeout=5)
+    print("after 5 s:", [each.name() for each in left])
+    with cluster.connected(None):
+        started = psutil.Process().children(recursive=True)
+        _, left = psutil.wait_procs(left, timeout=5)
+        assert not left
+        assert all(each.is_running() for each in started), "and not its own"
+
+
 def test_killed_ten_times(folder, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the number of threads decides the last bits
     names = batches.write_photographs(folder / "photos", 14)

@@ -110,7 +110,7 @@ def test_each_row_is_told_once_where_a_block_has_several(folder, monkeypatch):
         (199, 2, 1, 199),
         (1000, 2, 1, 100),
         (10**6, 1000, 1, 50_000),
-        (10**4, 1, 8, 400),
+        (10**4, 1, 8, 500),
     ],
 )
 def test_blocks_of_rows(rows_in_all, actors, at_once, expected):
