@@ -166,7 +166,7 @@ class Disk:
         """Puts the disk under a folder."""
         self.folder, self.size = folder, size
         monkeypatch.setattr(files, "_flush", self._flush)
-        monkeypatch.setattr(storage.shutil, "disk_usage", self._usage)
+        monkeypatch.setattr(shutil, "disk_usage", self._usage)
 
     def free(self):
         return self.size - sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())

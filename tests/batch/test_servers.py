@@ -168,6 +168,13 @@ def test_servers_that_are_asked_by_a_batch(two, folder):
     assert sum(len(model.calls) for model, _ in two) == 6
 
 
+def _address(process):
+    """Returns the address that a stand-in says."""
+    found = re.search("gRPC at (.*),", process.stdout.readline())
+    assert found
+    return f"grpc://{found[1]}"
+
+
 @pytest.fixture
 def stand_ins(tmp_path, narrow_weights):
     """Two stand-ins for TensorFlow Serving, with a narrow model: [(process, address)]."""
@@ -190,7 +197,7 @@ def stand_ins(tmp_path, narrow_weights):
             )
             started.append(stack.enter_context(process))
             stack.callback(process.kill)
-        yield [(each, f"grpc://{re.search('gRPC at (.*),', each.stdout.readline())[1]}") for each in started]
+        yield [(each, _address(each)) for each in started]
 
 
 @pytest.mark.slow
