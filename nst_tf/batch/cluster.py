@@ -12,6 +12,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import psutil
+
 from nst_tf import errors, runtime
 from nst_tf.io import files
 
@@ -42,6 +44,10 @@ MOST_RETRIES = 200
 
 # Rows and outcomes take some kilobytes each, and what does not fit goes to a disk; Ray takes 75 MB at least.
 _STORE_BYTES = 2**28
+
+
+# Of Ray Data: a block of outcomes is sent once it has more bytes than this, which each outcome has.
+_CONTEXT = {"enable_progress_bars": False, "target_max_block_size": 1}
 
 
 class BatchError(RuntimeError):
@@ -168,8 +174,30 @@ def _folder() -> Iterator[str]:
     """Makes a folder for Ray's sockets and logs, which takes them along when it goes."""
     # A short path: that of a socket in it has some 100 bytes at most, and macOS' own folder half of them.
     parent = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
+    _end_orphans(parent)
     with files.temporary_folder(pathlib.Path(parent)) as folder:
         yield str(folder)
+
+
+def _end_orphans(parent: str) -> None:
+    """Ends what commands that were killed have left of their Ray: its agents look for it for a minute or two.
+
+    Args:
+        parent: The folder in which such commands have had their folders.
+    """
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"].startswith("ray::") and _is_orphan(process, parent):
+                process.kill()
+
+
+def _is_orphan(process: psutil.Process, parent: str) -> bool:
+    """Returns whether a process of Ray's has its files in a folder of ours, and nobody who started it."""
+    starter = process.parent()
+    if starter is not None and starter.name() == "raylet":
+        return False
+    ours = os.path.join(os.path.realpath(parent), files.PREFIX)
+    return any(file.path.startswith(ours) for file in process.open_files())
 
 
 @contextlib.contextmanager
@@ -186,12 +214,14 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Ray's own lines off the terminal, and its progress bars."""
+    """Keeps Ray's own lines off the terminal, and has Ray Data send outcomes as they come."""
     from ray.data import DataContext
     from ray.util.annotations import RayDeprecationWarning
 
     context = DataContext.get_current()
-    shown, context.enable_progress_bars = context.enable_progress_bars, False
+    before = {name: getattr(context, name) for name in _CONTEXT}
+    for name, value in _CONTEXT.items():
+        setattr(context, name, value)
     loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
     levels = [logger.level for logger in loggers]
     try:
@@ -202,7 +232,8 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore", RayDeprecationWarning)
             yield
     finally:
-        context.enable_progress_bars = shown
+        for name, value in before.items():
+            setattr(context, name, value)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

@@ -12,6 +12,10 @@ STATUSES = ("done", "skipped", "failed")
 # The longest side of an outcome's thumbnail, in pixels: 20 pictures fill a laptop's screen.
 THUMBNAIL_SIDE = 192
 
+# Rows, from the first on, whose pictures a report shows; a thumbnail of some 8 KB for each of a million would
+# keep the machine busy that writes it.
+MOST_SHOWN = 1000
+
 # The name of the list of failures, beside the outputs.
 FAILURES = "failed.jsonl"
 
@@ -28,7 +32,7 @@ class Outcome:
     seconds: float
     tries: int
     why: str = ""  # of a picture that failed
-    thumbnail: bytes = b""  # a JPEG, its longest side at most `THUMBNAIL_SIDE`; may be empty
+    thumbnail: bytes = b""  # a JPEG, its longest side at most `THUMBNAIL_SIDE`; empty from `MOST_SHOWN` on
 
 
 def failures(outcomes: Iterable[Outcome]) -> bytes:

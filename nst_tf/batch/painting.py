@@ -4,6 +4,7 @@ It runs in a process of its own, an actor of Ray's. TensorFlow is loaded for the
 painted.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -14,7 +15,7 @@ import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -103,6 +104,7 @@ class Worker:
         """Makes the engine, which may set up the process."""
         self._job = job
         self._engine = job.make_engine()
+        self._room = storage.Room()
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
         """Returns what came of rows.
@@ -119,15 +121,17 @@ class Worker:
 
     def outcome(self, row: Row) -> outcomes.Outcome:
         """Returns what came of a row; raises nothing."""
-        start, task = time.perf_counter(), _Task(row, self._job, self._engine)
+        start, task = time.perf_counter(), _Task(row, self._job, self._engine, self._room)
+        failure = None
         try:
             status, why = task.run()
         except Exception as error:  # of one picture, and the others go on
-            status, why = "failed", _why(error)
+            status, why, failure = "failed", _why(error), error
             if not isinstance(error, errors.InputError | OSError):
                 _LOG.exception("%s", row.said())
         if status != POSTPONED:
             task.forget()
+        self._room.heed(failure, row.output)  # once the marker is gone, which took some
         return outcomes.Outcome(
             number=row.number,
             content=row.content,
@@ -137,7 +141,7 @@ class Worker:
             seconds=time.perf_counter() - start,
             tries=task.count,
             why=why,
-            thumbnail=task.thumbnail,
+            thumbnail=task.thumbnail if row.number < outcomes.MOST_SHOWN else b"",
         )
 
 
@@ -151,7 +155,7 @@ def _why(error: Exception) -> str:
     """Returns why a picture failed, in a line."""
     line = errors.one_line(error)
     if isinstance(error, OSError):
-        return f"output: it could not be written: {line}"
+        return f"output: {storage.unwritten(error)}"
     return line if isinstance(error, errors.InputError) else f"{type(error).__name__}: {line}"
 
 
@@ -163,9 +167,9 @@ class _Task:
         thumbnail: Of the picture, a JPEG; empty where there is none.
     """
 
-    def __init__(self, row: Row, job: Job, engine: Engine) -> None:
+    def __init__(self, row: Row, job: Job, engine: Engine, room: storage.Room) -> None:
         self.count, self.thumbnail = 0, b""
-        self._row, self._job, self._engine = row, job, engine
+        self._row, self._job, self._engine, self._room = row, job, engine, room
         self._marker = tries.Marker(job.folder, row.output)
 
     def run(self) -> tuple[str, str]:
@@ -225,6 +229,7 @@ class _Task:
 
     def _paint(self, ready: Ready) -> tuple[str, str]:
         """Paints and writes; returns as `run` does."""
+        self._room.check(self._row.output)
         self.count += 1
         self._marker.write(tries.Try(self._job.run, _node(), self.count, ready.smaller))
         kept = self._checkpoints(ready)
@@ -271,23 +276,43 @@ class _Task:
         return found if found.weights["sha256"] == self._engine.weights(chosen) else None
 
     def _write(self, painted: Painted) -> None:
-        """Writes the picture, then its manifest.
+        """Writes the picture and its manifest.
 
         Raises:
-            OSError: One cannot be written.
+            OSError: One cannot be written, and neither is there.
         """
         output, depth = self._row.output, self._job.bit_depth
         if not storage.is_url(output):
-            os.makedirs(storage.parent(output), exist_ok=True)
-            painted.save_picture(files.Place(output, self._job.overwrite or self.count > 1), bit_depth=depth)
-            painted.save_manifest(output)
+            with storage.naming(output):
+                os.makedirs(storage.parent(output), exist_ok=True)
+                place = files.Place(output, self._job.overwrite or self.count > 1)
+                painted.save_picture(place, bit_depth=depth)
+            with self._or_no_picture():
+                painted.save_manifest(output)
             return
         with tempfile.TemporaryDirectory(prefix="nst_tf-") as folder:
             made = pathlib.Path(folder, storage.name_of(output))
-            painted.save_picture(made, bit_depth=depth)
-            painted.save_manifest(made)
+            with storage.naming(folder):
+                painted.save_picture(made, bit_depth=depth)
+                painted.save_manifest(made)
             storage.write(output, made.read_bytes())
-            storage.write(_beside(output), manifest.sidecar(made).read_bytes())
+            with self._or_no_picture():
+                storage.write(_beside(output), manifest.sidecar(made).read_bytes())
+
+    @contextlib.contextmanager
+    def _or_no_picture(self) -> Iterator[None]:
+        """Removes the picture if its manifest cannot be written, by which a next batch would know it.
+
+        Raises:
+            OSError: It cannot.
+        """
+        try:
+            with storage.naming(_beside(self._row.output)):
+                yield
+        except OSError:
+            with contextlib.suppress(OSError):
+                storage.remove(self._row.output)
+            raise
 
 
 def _ready(row: Row, chosen: Settings) -> Ready:

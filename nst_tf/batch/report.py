@@ -13,18 +13,19 @@ import pathlib
 import posixpath
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
 from nst_tf import errors
 from nst_tf.batch import outcomes
 
-# The page's name, beside the outputs.
+# The page's name, beside the outputs, and those of all files about a batch.
 NAME = "report.html"
+FILES = (outcomes.FAILURES, NAME)
 
-# What a page shows at most, so that it stays below 12 MB: a thumbnail has some 8 KB, and base64 a third more.
-_MOST_PICTURES, _MOST_BYTES, _MOST_FAILURES = 1000, 8_000_000, 1000
+# What a page shows at most, so that it stays below 12 MB: base64 makes thumbnails larger by a third.
+_MOST_BYTES, _MOST_FAILURES = 8_000_000, 1000
 
 
 class Report:
@@ -51,22 +52,16 @@ class Report:
             self._failed.append(outcome)
             return
         self._painting_s += outcome.seconds if outcome.status == "done" else 0.0
+        if outcome.number >= outcomes.MOST_SHOWN:
+            return
         heapq.heappush(self._shown, (-outcome.number, outcome))
         self._shown_bytes += len(outcome.thumbnail)
-        while len(self._shown) > _MOST_PICTURES or self._shown_bytes > _MOST_BYTES:
+        while self._shown_bytes > _MOST_BYTES:
             self._shown_bytes -= len(heapq.heappop(self._shown)[1].thumbnail)
 
-    def write(self, put: Callable[[str, bytes], object]) -> None:
-        """Writes the page and the list of failures, as far as the batch has come.
-
-        Args:
-            put: (name, contents) -> writes a file of the folder, whole or not at all.
-
-        Raises:
-            OSError: `put` cannot.
-        """
-        put(outcomes.FAILURES, outcomes.failures(self._failed))
-        put(NAME, self.page().encode("utf-8"))
+    def files(self) -> dict[str, bytes]:
+        """Returns {name: contents} of the list of failures and of the page, as far as the batch has come."""
+        return {outcomes.FAILURES: outcomes.failures(self._failed), NAME: self.page().encode("utf-8")}
 
     def page(self) -> str:
         """Returns the page."""

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import logging
+import math
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,8 +16,15 @@ from nst_tf.config import config as configs
 from nst_tf.config import layers as vgg_layers
 from nst_tf.network import weights
 
-# One row waits at each worker, so that none is idle between two; more would wait for one worker at the end.
+_LOG = logging.getLogger(__name__)
+
+# One block of rows waits at each worker, so that none is idle between two; more would wait for one worker at
+# the end.
 _IN_FLIGHT = 2
+
+# Blocks for each worker, at least: at the end one may have two that others wait for, so 4 % of its time. And
+# rows of a block, at most: of a worker that is killed, a block's rows are looked at again.
+_BLOCKS, _MOST_ROWS = 50, 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +88,7 @@ def paint(
     options: Options,
     on_outcome: Callable[[outcomes.Outcome], object],
     tell: Callable[[str], object] = str,
-) -> None:
+) -> dict[str, str]:
     """Paints the pictures of rows, and writes the report beside them.
 
     Args:
@@ -89,9 +98,11 @@ def paint(
         on_outcome: Called with what came of each row, in the order in which it comes.
         tell: Called with a line about the workers.
 
+    Returns:
+        {name: path} of the report's files; without one that could not be written, which is a warning.
+
     Raises:
         BatchError: The workers do not start or keep dying, or more pictures failed than are allowed.
-        OSError: The report cannot be written.
     """
     folder, run = storage.absolute(options.folder, "output"), secrets.token_hex(8)
     made, failed = report.Report(folder, len(planned)), 0
@@ -109,7 +120,20 @@ def paint(
         tries.forget(folder, run)  # which no picture is to blame for
         raise
     finally:
-        made.write(lambda name, contents: storage.write(storage.joined(folder, name), contents))
+        written = [name for name, text in made.files().items() if _put(storage.joined(folder, name), text)]
+    return {name: storage.joined(options.folder, name) for name in written}
+
+
+def _put(path: str, contents: bytes) -> bool:
+    """Writes a file, in place of that of the batch before; returns whether it could be written."""
+    try:
+        storage.write(path, contents)
+    except OSError as error:
+        _LOG.warning("%s", storage.unwritten(error))
+        with contextlib.suppress(OSError):  # that of the batch before, which would be taken for it
+            storage.remove(path)
+        return False
+    return True
 
 
 def _outcomes(
@@ -200,7 +224,7 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
         return
     ray = cluster.load()
     items = [{painting.ROW: row.to_json()} for row in planned]
-    mapped = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+    mapped = ray.data.from_items(items, override_num_blocks=_blocks(len(items), workers)).map_batches(
         painting.Worker,
         fn_constructor_args=(job,),
         batch_size=1,
@@ -222,9 +246,10 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
         raise BatchError(f"the workers could not go on: {cluster.last_line(error)}") from None
 
 
-def beside(options: Options) -> tuple[str, str]:
-    """Returns where the report and the list of failures are."""
-    return storage.joined(options.folder, report.NAME), storage.joined(options.folder, outcomes.FAILURES)
+def _blocks(count: int, workers: plan.Plan) -> int:
+    """Returns in how many blocks Ray hands out so many rows."""
+    rows_each = count // (_BLOCKS * workers.actors * workers.at_once)
+    return math.ceil(count / min(max(1, rows_each), _MOST_ROWS))
 
 
 def stylize_all(

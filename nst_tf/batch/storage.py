@@ -4,11 +4,14 @@ A path is a text: an absolute local path, a URL, or the name of a sample. fsspec
 """
 
 import contextlib
+import errno
 import glob
+import math
 import os
 import pathlib
 import posixpath
 import secrets
+import shutil
 import typing
 from collections.abc import Iterator
 
@@ -29,6 +32,9 @@ _PICTURES = frozenset(
 # Stores whose files appear once they are whole: objects, put in one request or in parts that are joined at
 # the end.
 _WHOLE = frozenset(["s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "memory"])
+
+# What a full disk answers, and one of which no more is a person's.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _SCHEME = "://"
 _LOCAL = f"file{_SCHEME}"
@@ -210,9 +216,10 @@ def write(path: str, contents: bytes) -> None:
         OSError: It cannot be written.
     """
     if not is_url(path):
-        os.makedirs(parent(path), exist_ok=True)
-        with files.replacing(path) as file:
-            file.write(contents)
+        with naming(path):
+            os.makedirs(parent(path), exist_ok=True)
+            with files.replacing(path) as file:
+                file.write(contents)
         return
     with _failing(path):
         system, place = _opened(path)
@@ -281,11 +288,63 @@ def _failing(path: str) -> Iterator[None]:
         OSError: Something failed.
     """
     try:
-        yield
+        with naming(path):
+            yield
     except OSError:
         raise
     except Exception as error:
-        raise OSError(f"{path}: {_why(error)}") from None
+        raise OSError(errno.EIO, _why(error), path) from None
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Has the error of a file that cannot be written name it: that of a full disk does not.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or errors.one_line(error), path) from None
+
+
+class Room:
+    """Room on the disks of outputs: where one was full, nothing more is painted until more of it is free."""
+
+    def __init__(self) -> None:
+        """Knows of no disk that is full."""
+        self._too_little = -1.0  # bytes that were free
+
+    def check(self, path: str) -> None:
+        """Checks that a file may find room.
+
+        Raises:
+            OSError: No more is free than when another found none.
+        """
+        if self._too_little >= 0 and _free(path) <= self._too_little:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def heed(self, error: Exception | None, path: str) -> None:
+        """Takes into account why a file was not written, if it was not."""
+        is_full = isinstance(error, OSError) and error.errno in _FULL
+        if is_full and (free := _free(path)) < math.inf:
+            self._too_little = free
+
+
+def _free(path: str) -> float:
+    """Returns how many bytes are free where a file is to be; infinity where nobody knows."""
+    try:
+        return math.inf if is_url(path) else shutil.disk_usage(parent(path)).free
+    except OSError:
+        return math.inf
+
+
+def unwritten(error: OSError) -> str:
+    """Returns which file could not be written and why."""
+    if error.filename is None:
+        return f"it could not be written: {errors.one_line(error)}"
+    return f"{error.filename} could not be written: {error.strerror}"
 
 
 def _why(error: Exception) -> str:

@@ -127,7 +127,7 @@ def main(values: flags.FlagValues) -> int:
 
 def _batch(values: flags.FlagValues) -> int:
     """Paints; returns the exit code."""
-    from nst_tf.batch import progress, rows, run
+    from nst_tf.batch import outcomes, progress, report, rows, run
     from nst_tf.io import inputs
 
     run_flags.refuse(values, REFUSED, "a batch has many runs")
@@ -150,17 +150,18 @@ def _batch(values: flags.FlagValues) -> int:
         shown.add(outcome)
 
     try:
-        run.paint(planned, chosen, options, on_outcome, lambda line: terminal.say(line, sys.stderr))
+        written = run.paint(planned, chosen, options, on_outcome, lambda line: terminal.say(line, sys.stderr))
     except run.BatchError as error:
         terminal.complain(_NAME, f"{error}; the same command does what is left")
         return terminal.EXIT_FAILED
     finally:
         shown.end()
-    page, failures = run.beside(options)
-    terminal.say(page)
+    if report.NAME in written:
+        terminal.say(written[report.NAME])
     if failed:
-        terminal.complain(_NAME, f"{failed} of {len(planned)} pictures failed: {failures}")
-    return terminal.EXIT_FAILED if failed else 0
+        listed = f": {written[outcomes.FAILURES]}" if outcomes.FAILURES in written else ""
+        terminal.complain(_NAME, f"{failed} of {len(planned)} pictures failed{listed}")
+    return terminal.EXIT_FAILED if failed or len(written) < len(report.FILES) else 0
 
 
 def _common(values: flags.FlagValues) -> "Common":

@@ -1,12 +1,13 @@
 """Files that appear whole or not at all: made under a temporary name in the same folder, then renamed.
 
-A process that is killed leaves a temporary. The next one that writes to the folder removes it: temporaries in
-use are locked, and the lock ends with its process.
+A process that is killed leaves a temporary. The next one removes it when it first writes to the folder:
+temporaries in use are locked, and the lock ends with its process.
 """
 
 import contextlib
 import copy
 import errno
+import functools
 import os
 import pathlib
 import re
@@ -138,7 +139,7 @@ def replacing(path: str | os.PathLike[str], outdated: Sequence[str] = ()) -> Ite
         OSError: The file cannot be written.
     """
     place = Place.of(path)
-    remove_abandoned(place.path.parent)
+    _tidy(os.path.abspath(place.path.parent))
     temporary, handle = _locked_file(place.folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -236,7 +237,7 @@ def temporary_folder(parent: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
         OSError: It cannot be made.
     """
-    remove_abandoned(parent)
+    _tidy(os.path.abspath(parent))
     folder, handle = _locked_folder(parent)
     try:
         yield folder
@@ -326,6 +327,14 @@ def _flush(handle: int) -> None:
     except OSError as error:
         if error.errno not in _NO_FLUSH:
             raise
+
+
+@functools.lru_cache(
+    maxsize=4096
+)  # to list a folder of a million files for each takes longer than to write it
+def _tidy(folder: str) -> None:
+    """Removes what is abandoned in a folder, once in a process."""
+    remove_abandoned(pathlib.Path(folder))
 
 
 def remove_abandoned(folder: pathlib.Path) -> None:

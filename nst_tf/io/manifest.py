@@ -4,6 +4,7 @@ Holds names of files, never their folders: a manifest travels with its picture.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -272,10 +273,12 @@ def find_weights(chosen: config.Config, elsewhere: str | None) -> config.Config:
 
 def versions() -> dict[str, str]:
     """Returns {package: version} of what decides a picture's last bits."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
-            found[package] = "unknown"
-    return found
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+@functools.cache  # to find it takes a millisecond
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from its folder, not installed
+        return "unknown"

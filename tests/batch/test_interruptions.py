@@ -1,4 +1,4 @@
-"""Batches that are killed, lose a machine, or paint for long: slow, for each starts Ray and TensorFlow."""
+"""Batches that are killed, lose a machine, fill a disk, or paint for long: slow, for each starts Ray."""
 
 import collections
 import contextlib
@@ -59,6 +59,34 @@ def _kill_midway(process, generator):
     return was_running
 
 
+CONNECTED = """
+import time
+from nst_tf.batch import cluster
+
+with cluster.connected(None):
+    print(1, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_batch_ends_what_a_killed_one_has_left():
+    with subprocess.Popen(
+        [sys.executable, "-c", CONNECTED], env=command.environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    _, left = psutil.wait_procs(left, timeout=5)
+    print("after 5 s:", [each.name() for each in left])
+    with cluster.connected(None):
+        started = psutil.Process().children(recursive=True)
+        _, left = psutil.wait_procs(left, timeout=5)
+        assert not left
+        assert all(each.is_running() for each in started), "and not its own"
+
+
 def test_killed_ten_times(folder, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the number of threads decides the last bits
     names = batches.write_photographs(folder / "photos", 14)
@@ -88,6 +116,62 @@ def test_killed_ten_times(folder, monkeypatch):
     expected = {f"{name}.png{end}" for name in names for end in ("", ".json")}
     assert left == {*expected, ".nst_tf-batch", "failed.jsonl", "report.html"}
     assert not os.listdir("painted/.nst_tf-batch")
+
+
+# What a shell does with two batches: one onto a small disk, and one once there is more room.
+FULL_DISK = """
+mkdir painted
+mount -t tmpfs -o size={room} none painted
+code=0; "$@" >first.out 2>first.err || code=$?
+echo $code >first.code
+cp -a painted first
+mount -o remount,size=10m painted
+"$@" >second.out 2>second.err
+cp -a painted second
+"""
+
+
+def _run_on_a_full_disk(room):
+    """Runs both batches in a mount namespace of their own, with a disk of so many bytes for the first."""
+    own = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
+    if subprocess.run([*own, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode:
+        pytest.skip("there are no mount namespaces")
+    batch = [*own, FULL_DISK.format(room=room), "sh", *command.command("batch", *FLAGS)]
+    subprocess.run(batch, env=command.environment(), check=True)
+
+
+def _failed(folder):
+    """Returns {name of the photograph: why it failed} of the list in a folder."""
+    lines = pathlib.Path(folder, "failed.jsonl").read_text().splitlines()
+    return {pathlib.Path(each["content"]).stem: each["why"] for each in map(json.loads, lines)}
+
+
+def _whole(folder):
+    """Returns the names of the pictures in a folder where nothing else is, each with its manifest."""
+    names = {path.name for path in pathlib.Path(folder).iterdir()} - {"failed.jsonl", "report.html"}
+    pictures = {name.removesuffix(".png") for name in names if name.endswith(".png")}
+    assert names == {".nst_tf-batch", *(f"{name}.png{end}" for name in pictures for end in ("", ".json"))}
+    assert not os.listdir(pathlib.Path(folder, ".nst_tf-batch"))
+    return pictures
+
+
+def test_a_disk_fills_up(folder):
+    names = set(batches.write_photographs(folder / "photos", 20))
+    _run_on_a_full_disk(room=200_000)
+    first, second = (pathlib.Path(f"{name}.err").read_text() for name in ("first", "second"))
+    print(first, second, sep="\n")
+    done, failed = _whole("first"), _failed("first")
+    assert 5 <= len(done) < 20
+    assert set(failed) == names - done
+    assert all("could not be written: No space left on device" in why for why in failed.values())
+    assert pathlib.Path("first.code").read_text() == "1\n"
+    failures = os.path.join("painted", "failed.jsonl")
+    assert first.splitlines()[-1].endswith(f"{len(failed)} of 20 pictures failed: {failures}")
+    assert "Traceback" not in first
+    assert f"{len(failed)} done, {len(done)} skipped, 0 failed" in second
+    assert (_whole("second"), _failed("second")) == (names, {})
+    for name in done:
+        assert filecmp.cmp(f"first/{name}.png", f"second/{name}.png", shallow=False)
 
 
 def _added(machines, **options):

@@ -2,9 +2,11 @@
 
 import collections
 import contextlib
+import errno
 import functools
 import itertools
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -16,7 +18,7 @@ import pytest
 import ray
 
 from nst_tf import errors
-from nst_tf.batch import calls, cluster, outcomes, plan, rows, run
+from nst_tf.batch import calls, cluster, outcomes, plan, rows, run, storage
 from tests import conftest
 from tests.support import batches
 
@@ -89,12 +91,65 @@ def test_pictures_that_kill_their_worker(folder):
     assert told[1].startswith("3 left by tries that were cut short: one picture at a time")
 
 
+@pytest.mark.slow
+def test_each_row_is_told_once_where_a_block_has_several(folder, monkeypatch):
+    """Ray gives the block of a worker that was killed to another; what it has told is not told again."""
+    batches.write_photographs(folder / "photos", 24)
+    _rename({"photo04": "kills-once", "photo13": "kills-always", "photo15": "large"})
+    monkeypatch.setattr(run, "_blocks", lambda count, _: math.ceil(count / 6))
+    counts, found, _ = _batch()
+    assert sorted(each.number for each in found) == list(range(24))
+    assert counts["failed"] == 1
+    # Of the rows before one that kills, those whose outcomes were on their way are found painted.
+    assert counts["done"] + counts.get("skipped", 0) == 23
+    assert counts.get("skipped", 0) <= 8
+
+
+@pytest.mark.parametrize(
+    ("rows_in_all", "actors", "at_once", "expected"),
+    [
+        (1, 1, 1, 1),
+        (24, 2, 1, 24),
+        (199, 2, 1, 199),
+        (1000, 2, 1, 100),
+        (10**6, 1000, 1, 50_000),
+        (10**4, 1, 8, 500),
+    ],
+)
+def test_blocks_of_rows(rows_in_all, actors, at_once, expected):
+    assert run._blocks(rows_in_all, plan.Plan(actors, 1, 0, 0.0, at_once)) == expected
+
+
 def test_a_batch_ends_after_so_many_failures(folder):
     batches.write_photographs(folder / "photos", 12)
     _rename({f"photo{number:02d}": f"defect{number:02d}" for number in range(12)})
     with pytest.raises(cluster.BatchError, match="failed, more than --max_failures=2"):
         _batch(max_failures=2)
     assert len(pathlib.Path("painted/failed.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_report_that_finds_no_room(folder, monkeypatch, caplog):
+    batches.write_photographs(folder / "photos", 2)
+    common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
+    planned = rows.plan(["photos"], common)
+    os.mkdir("painted")
+    pathlib.Path("painted/failed.jsonl").write_text("of the batch before")
+    write = storage.write
+
+    def full(path, contents):
+        if path.endswith("failed.jsonl"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        write(path, contents)
+
+    monkeypatch.setattr(storage, "write", full)
+    options = run.Options(folder="painted", make_engine=batches.Copying)
+    written = run.paint(planned, SETTINGS, options, str)
+    assert written == {"report.html": os.path.join("painted", "report.html")}
+    assert "2 done" in pathlib.Path("painted/report.html").read_text()
+    assert not os.path.exists("painted/failed.jsonl")
+    assert caplog.messages == [
+        f"{folder / 'painted' / 'failed.jsonl'} could not be written: No space left on device"
+    ]
 
 
 @pytest.mark.slow

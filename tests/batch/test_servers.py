@@ -5,16 +5,22 @@ import json
 import os
 import pathlib
 import re
+import signal
+import subprocess
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nst_tf import errors
 from nst_tf.batch import painting, rows, run, servers
 from nst_tf.config import presets
+from nst_tf.io import pictures
 from nst_tf.serving import transports
+from tests import conftest
 from tests.serving import test_client as plain
-from tests.support import batches
+from tests.support import batches, command
 
 SETTINGS = rows.Settings("gram", {"size": 64, "steps": 9, "color": "luminance"})
 
@@ -160,3 +166,65 @@ def test_servers_that_are_asked_by_a_batch(two, folder):
     assert [each.status for each in made] == ["done"] * 6
     assert all(model.calls for model, _ in two)
     assert sum(len(model.calls) for model, _ in two) == 6
+
+
+def _address(process):
+    """Returns the address that a stand-in says."""
+    found = re.search("gRPC at (.*),", process.stdout.readline())
+    assert found
+    return f"grpc://{found[1]}"
+
+
+@pytest.fixture
+def stand_ins(tmp_path, narrow_weights):
+    """Two stand-ins for TensorFlow Serving, with a narrow model: [(process, address)]."""
+    from nst_tf.serving import export
+    from nst_tf.serving.settings import Limits
+    from tests.support import served
+
+    model = tmp_path / "models" / "nst"
+    export.export(served.CONFIG, model, limits=Limits(64 * 64, 100_000), vgg_weights=narrow_weights)
+    serve = [sys.executable, str(conftest.ROOT / "tools/local_server/serve.py"), f"--model_base_path={model}"]
+    with contextlib.ExitStack() as stack:
+        started = []
+        for _ in range(2):
+            process = subprocess.Popen(
+                [*serve, "--port=0", "--rest_api_port=0"],
+                env=command.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield [(each, _address(each)) for each in started]
+
+
+@pytest.mark.slow
+def test_a_server_goes_away_midway(stand_ins, folder):
+    """It hangs with what it was asked, and is then killed: the other one paints that too."""
+    from tests.support import served
+
+    batches.write_photographs(folder / "photos", 16)
+    (lost, _), (_, stays) = stand_ins
+    access = servers.Access(addresses=tuple(address for _, address in stand_ins))
+    chosen, options = rows.Settings(served.CONFIG), run.Options(folder="painted", access=access)
+    found = []
+
+    def on_outcome(outcome):
+        found.append(outcome)
+        if len(found) == 2:
+            lost.send_signal(signal.SIGSTOP)
+        if len(found) == 8:  # by now it has as many as it gets at a time
+            lost.kill()
+
+    planned = _rows()
+    run.paint(planned, run.check(planned, chosen, options), options, on_outcome)
+    assert [each.why for each in found if each.status != "done"] == []
+    assert sorted(each.number for each in found) == list(range(16))
+    print([f"{each.seconds:.1f} s" for each in found])
+    engine = servers.Access(addresses=(stays,))()
+    for row in planned[::5]:
+        ready = painting.Ready(painting._ready(row, chosen).paths, chosen.config(row), {})
+        alone = pictures.to_uint8(engine.paint(ready).image)
+        np.testing.assert_array_equal(alone, pictures.to_uint8(pictures.read(row.output)[0]))

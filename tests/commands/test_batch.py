@@ -7,7 +7,9 @@ import pathlib
 
 import pytest
 
+from nst_tf.batch import run
 from nst_tf.io import pictures
+from tests.batch import test_outcomes
 from tests.support import batches, command
 
 PAINT = ["--style=sample:strokes", "--output=painted"]
@@ -49,6 +51,29 @@ def test_a_mistake(mistake):
     assert err.startswith("nst_tf batch: ")
     assert message in err
     assert not os.path.exists("painted")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("there", [["failed.jsonl", "report.html"], ["failed.jsonl"], ["report.html"], []])
+def test_what_is_said_at_the_end_where_files_about_the_batch_cannot_be_written(there, monkeypatch):
+    def paint(*arguments):
+        on_outcome = arguments[3]
+        on_outcome(test_outcomes.failed(0))
+        return {name: f"painted/{name}" for name in there}
+
+    monkeypatch.setattr(run, "paint", paint)
+    code, out, err = command.answer(["batch", "--content=photos", *PAINT, *command.QUICK])
+    assert (code, out) == (1, "painted/report.html\n" if "report.html" in there else "")
+    listed = ": painted/failed.jsonl" if "failed.jsonl" in there else ""
+    assert err.splitlines()[-1] == f"nst_tf batch: 1 of 2 pictures failed{listed}"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("there", [["failed.jsonl", "report.html"], ["failed.jsonl"], ["report.html"], []])
+def test_the_exit_code_says_whether_files_about_the_batch_are_there(there, monkeypatch):
+    monkeypatch.setattr(run, "paint", lambda *_: dict.fromkeys(there, ""))
+    code, _, _ = command.answer(["batch", "--content=photos", *PAINT, *command.QUICK])
+    assert code == (0 if len(there) == 2 else 1)
 
 
 def test_no_such_cluster(folder):
