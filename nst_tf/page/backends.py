@@ -130,21 +130,14 @@ class Here:
         self.limits.check(config, shaping.shape[1:3], [style.shape[1:3] for style in loaded.styles])
 
 
-def check_server(address: str) -> None:
-    """Checks the address of a model server.
-
-    Raises:
-        InputError: It is none, or a library is missing.
-    """
-    client.check_server(address)
-
-
 @dataclasses.dataclass(frozen=True)
 class Server:
     """Has a model server paint, a few steps in each call."""
 
     address: str
     limits: Limits
+    # How it is asked, as arguments of `client.request_stylization`; headers hold secrets.
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     takes_pictures: bool = False  # a run on a server starts as its model does
 
     def paint(self, order: Order, checkpoint: pathlib.Path, report: Watch) -> Made:
@@ -177,6 +170,7 @@ class Server:
             on_progress=watch,
             checkpoint=checkpoint,
             **asked,
+            **self.options,
         )
         outcome = "finished" if answer.step == answer.num_steps else "stopped"
         return Made(
