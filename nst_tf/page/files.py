@@ -11,6 +11,7 @@ import time
 
 from nst_tf import errors
 from nst_tf.io import samples
+from nst_tf.io.files import temporary_folder
 
 # An hour, after which nobody is expected to come back for a picture; and how often that is looked after.
 AGE_S, _EVERY_S = 3600.0, 60.0
@@ -25,8 +26,11 @@ class Store:
     """
 
     def __init__(self) -> None:
-        """Makes the folder, where only this user can read."""
-        self._root = pathlib.Path(tempfile.mkdtemp(prefix="nst_tf-page-")).resolve()
+        """Makes the folder, where only this user can read; removes those of pages that were killed."""
+        self._ending = contextlib.ExitStack()
+        system = pathlib.Path(tempfile.gettempdir()).resolve()
+        self._root = self._ending.enter_context(temporary_folder(system))
+        self._root.chmod(0o700)  # before anything is in it
         self.uploads, self.working = self._root / "uploads", self._root / "working"
         self._sessions = self.uploads / "sessions"  # where Gradio serves files from
         for folder in (self.uploads, self.working, self._sessions):
@@ -97,4 +101,4 @@ class Store:
     def close(self) -> None:
         """Removes everything."""
         self._end.set()
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._ending.close()

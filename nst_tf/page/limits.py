@@ -21,6 +21,7 @@ class Limits:
     )  # of a result, and of a painting at the last scale: 8 GB whole, less in tiles
     max_steps: int = 6000  # of a run: what the longest preset takes
     max_upload_mb: int = 50  # of a file: a photograph of 24 megapixels as PNG
+    max_hourly_mb: int = 500  # uploads of an address: ten of the largest files, fifty of a telephone's
     max_queue: int = 16  # runs that wait
 
     def __post_init__(self) -> None:

@@ -95,11 +95,11 @@ def test_it_serves_until_a_signal_and_leaves_nothing(tmp_path):
             assert process.stdout.readline() == f"http://127.0.0.1:{port}/: paint there; Ctrl-C ends it\n"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
                 assert b"a photograph, painted like a painting" in answer.read()
-            assert [name for name in os.listdir(tmp_path) if name.startswith("nst_tf-page-")]
+            assert [name for name in os.listdir(tmp_path) if name.startswith(".nst_tf-")]
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=60)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
     assert (process.returncode, out, err) == (0, "the page is closed; its files are removed\n", "")
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("nst_tf-page-")]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".nst_tf-")]

@@ -1,6 +1,11 @@
 """The files of a page: what is taken, what is removed."""
 
+import contextlib
 import os
+import pathlib
+import subprocess
+import sys
+import tempfile
 import time
 
 import pytest
@@ -8,6 +13,7 @@ import pytest
 from nst_tf import errors
 from nst_tf.io import samples
 from nst_tf.page import files
+from tests.support import command as running
 
 
 @pytest.fixture
@@ -35,6 +41,48 @@ def test_only_this_user_can_read_the_folder_and_it_goes_with_the_page(store):
     assert list(store.working.iterdir()) == []
     store.close()
     assert not root.exists()
+
+
+# A page's folder with a picture in it, in a process that then waits.
+_PAGE = """
+from nst_tf.page import files
+store = files.Store()
+(store.uploads / "photo.jpg").write_bytes(b"a face")
+print(store.uploads.parent, flush=True)
+input()
+"""
+
+
+def test_what_a_killed_page_left_goes_with_the_next_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    other = tmp_path / ".nst_tf-holiday" / "mine.png"
+    other.parent.mkdir()
+    other.write_bytes(b"another's")
+    environment = running.environment(TMPDIR=str(tmp_path))
+    with contextlib.ExitStack() as ending:
+        pages = [
+            ending.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _PAGE],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=environment,
+                )
+            )
+            for _ in range(2)
+        ]
+        for page in pages:
+            ending.callback(page.kill)
+        killed, alive = (pathlib.Path(page.stdout.readline().strip()) for page in pages)
+        pages[0].kill()
+        pages[0].wait()
+        assert (killed / "uploads" / "photo.jpg").exists()
+        store = files.Store()
+        assert not killed.exists()
+        assert (alive / "uploads" / "photo.jpg").exists()
+        store.close()
+    assert other.exists()
 
 
 def test_an_upload_and_a_sample_are_taken(store):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 import time
 
 import httpx
@@ -162,7 +163,9 @@ def test_only_files_of_the_page_are_served(page, tmp_path):
     assert os.listdir() == []  # the process works in an empty folder
     for path in ("/etc/passwd", tmp_path / "secret.png", "../sessions", "/proc/self/environ"):
         assert httpx.get(f"{base}{path}").status_code in (403, 404), path
-    assert httpx.get(f"{base}https://example.org/a.png").status_code == 403
+    for elsewhere in ("file=https://example.org/a.png", "%66ile=https%3A//example.org/a.png"):
+        answer = httpx.get(f"{page.address}gradio_api/{elsewhere}", follow_redirects=False)
+        assert (answer.status_code, answer.text) == (403, "this page fetches nothing from elsewhere")
     assert httpx.get(f"{base}{samples.to_path('sample:town')}").status_code == 200
 
 
@@ -232,7 +235,7 @@ def test_sessions_see_their_own_pictures_only(page, fake, folder, client_of):
 
 
 def test_with_passwords_nothing_is_open_to_others_and_the_folder_goes_with_the_page(folder, client_of):
-    before = (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS)
+    before = (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS, tempfile.gettempdir())
     with _page(Fake(), people={"ann": "secret"}) as page:
         for path in ("config", "gradio_api/info", f"gradio_api/file={samples.to_path('sample:town')}"):
             assert httpx.get(f"{page.address}{path}").status_code in (401, 403), path
@@ -242,7 +245,7 @@ def test_with_passwords_nothing_is_open_to_others_and_the_folder_goes_with_the_p
         root = page.sessions.store.uploads.parent
         assert root.is_dir()
     assert not root.exists()
-    assert (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS) == before
+    assert (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS, tempfile.gettempdir()) == before
 
 
 def test_the_page_names_no_other_host(page):
