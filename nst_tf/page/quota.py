@@ -53,5 +53,5 @@ class Quota:
         return taken
 
     def give_back(self, taken: Upload) -> None:
-        """Counts an upload no more, whose files were not kept."""
+        """Counts an upload no more, which was not let in."""
         self._uploads.remove(taken)

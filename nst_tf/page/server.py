@@ -34,7 +34,7 @@ _ELSEWHERE = re.compile(r"/gradio_api/(?:file|proxy)=+(?:\w+:|//)", re.IGNORECAS
 
 # Where files are uploaded to.
 _UPLOAD = re.compile(r"/gradio_api/upload/?\Z")
-_OK = 200
+_NOT_LOGGED_IN = 401
 
 
 def is_loopback(host: str) -> bool:
@@ -209,15 +209,13 @@ class Guard:
             await _refuse(send, *refusal)
 
     async def _upload(self, scope: Any, receive: Any, send: Any) -> Refusal | None:
-        """Passes an upload on, and counts it if it was kept; returns the refusal of one that is too much."""
+        """Passes an upload on and counts it; returns the refusal of one that is too much."""
         sender, _ = scope["client"] or ("", 0)
         taken = self._quota.take(sender, _length(scope))
         if taken is None:
             most = self._limits.max_hourly_mb
-            return (
-                429,
-                f"too much was uploaded within an hour; this page takes {most} MB; wait, then try again",
-            )
+            text = f"too much was uploaded within an hour; this page takes {most} MB; wait, then try again"
+            return 429, text
         status = 0
 
         async def watched(message: Any) -> None:
@@ -228,7 +226,7 @@ class Guard:
         try:
             await self._app(scope, receive, watched)
         finally:
-            if status != _OK:
+            if status == _NOT_LOGGED_IN:  # of all others something may have been kept
                 self._quota.give_back(taken)
         return None
 

@@ -20,7 +20,7 @@ def test_an_address_has_its_bytes_within_an_hour_and_others_have_theirs():
     assert counted.take("ann", 1) is None
 
 
-def test_an_upload_that_was_refused_after_all_does_not_count():
+def test_an_upload_that_was_not_let_in_does_not_count():
     counted, _ = _quota(100)
     taken = counted.take("ann", 100)
     assert taken is not None
