@@ -32,6 +32,7 @@ _NAME = "page"
 _LIMITS: Mapping[str, str] = {
     "max_pixels": "the most pixels of a picture, and of a painting at the picture's size",
     "max_steps": "the most steps of a run",
+    "max_frames": "the most frames of a film",
     "max_upload_mb": "the largest file that is taken, in megabytes",
     "max_hourly_mb": "the most that an address may upload within an hour, in megabytes",
     "max_queue": "the most runs that wait for their turn",

@@ -6,8 +6,9 @@ What takes no time does not queue. The endpoints for programs are in `endpoints.
 
 import gradio as gr
 
-from nst_tf.page import endpoints
+from nst_tf.page import endpoints, film
 from nst_tf.page.controls import Controls
+from nst_tf.page.film_part import FilmPart
 from nst_tf.page.handlers import Handlers
 from nst_tf.page.limits import Limits
 from nst_tf.page.session import Sessions
@@ -24,7 +25,7 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
 CSS = """
 .nst-alert { color: #b91c1c; font-weight: 600; }
 .dark .nst-alert { color: #fca5a5; }
-#status p { overflow-wrap: anywhere; }
+#status p, #film-status p { overflow-wrap: anywhere; }
 #picture img { width: 100%; height: 100%; object-fit: contain; }
 """
 
@@ -38,6 +39,7 @@ def build(sessions: Sessions, limits: Limits) -> gr.Blocks:
     """
     here = sessions.backend.takes_pictures
     controls, shown = Controls(limits, here), Shown()
+    filmed = FilmPart(limits) if here and film.is_there() else None
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
         gr.Markdown(f"# {TITLE}")
         with gr.Row():
@@ -53,38 +55,50 @@ def build(sessions: Sessions, limits: Limits) -> gr.Blocks:
             controls.add_regions()
         with gr.Accordion("Compare settings", open=False, visible=here):
             shown.add_comparison()
+        if filmed is not None:
+            with gr.Accordion("Film: a short one", open=False):
+                filmed.add()
         with gr.Accordion("All other settings", open=False, visible=here):
             controls.add_folded()
-        handlers = Handlers(sessions, limits, controls, shown)
-        _connect(blocks, handlers, controls, shown)
-        endpoints.add(sessions, limits, handlers, _DEVICE)
+        handlers = Handlers(sessions, limits, controls, shown, filmed)
+        _connect(blocks, handlers, controls, shown, filmed)
+        endpoints.add(sessions, limits, handlers, _DEVICE, with_films=filmed is not None)
     return blocks
 
 
-def _connect(blocks: gr.Blocks, handlers: Handlers, controls: Controls, shown: Shown) -> None:
+def _connect(
+    blocks: gr.Blocks, handlers: Handlers, controls: Controls, shown: Shown, filmed: FilmPart | None
+) -> None:
     """Connects clicks and handlers."""
     # A name of its own, or it would take the one of the endpoint for programs.
     private = {"api_visibility": "private", "api_name": "button"}
-    asked = controls.inputs()
+    asked, seen = controls.inputs(), shown.outputs()
+    picture = (shown.status, shown.preview)  # where a run says that it waits, and where it is seen
     runs = [
-        (shown.paint, handlers.paint, asked),
-        (shown.go_on, handlers.go_on, shown.steps),
-        (shown.larger, handlers.larger, shown.steps),
-        (shown.compare, handlers.compare, {*asked, shown.compared, shown.compared_values}),
+        (shown.paint, handlers.paint, asked, seen, picture),
+        (shown.go_on, handlers.go_on, shown.steps, seen, picture),
+        (shown.larger, handlers.larger, shown.steps, seen, picture),
+        (shown.compare, handlers.compare, {*asked, shown.compared, shown.compared_values}, seen, picture),
     ]
-    for button, handler, inputs in runs:
-        button.click(handlers.wait, None, shown.status, queue=False, show_progress="hidden", **private).then(
+    stops = [shown.stop]
+    if filmed is not None:
+        inputs, frame = {*asked, *filmed.inputs()}, (filmed.status, filmed.preview)
+        runs.append((filmed.paint, handlers.film, inputs, filmed.outputs(), frame))
+        stops.append(filmed.stop)
+    for button, handler, inputs, outputs, (status, preview) in runs:
+        button.click(handlers.wait, None, status, queue=False, show_progress="hidden", **private).then(
             handler,
             inputs,
-            shown.outputs(),
+            outputs,
             concurrency_id=_DEVICE,
             concurrency_limit=1,
             trigger_mode="once",
             show_progress="minimal",
-            show_progress_on=[shown.preview],
+            show_progress_on=[preview],
             **private,
         )
-    shown.stop.click(handlers.stop, None, None, queue=False, show_progress="hidden", **private)
+    for stop in stops:
+        stop.click(handlers.stop, None, None, queue=False, show_progress="hidden", **private)
     shown.history.select(
         handlers.select, None, shown.outputs(), queue=False, show_progress="hidden", **private
     )

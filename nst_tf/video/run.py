@@ -335,6 +335,7 @@ class Film:
     flow: pathlib.Path | None = None  # a folder of flow; None to estimate it
     overwrite: bool = False
     preview: pathlib.Path | None = None  # where to write the latest frame
+    part: pathlib.Path | None = None  # the film so far, written where a run is stopped; None for none
 
 
 class FilmProgress(NamedTuple):
@@ -347,6 +348,7 @@ class FilmProgress(NamedTuple):
     seconds: float | None  # that the latest frame took; None before there is one
     done: int  # evaluated pixels
     total: int
+    picture: Callable[[], np.ndarray] | None = None  # () -> the frame so far; None before its first step
 
     def work(self) -> tuple[int, int]:
         """Returns (done, in all) in evaluated pixels."""
@@ -421,6 +423,8 @@ def paint_film(film: Film, on_progress: Callable[[FilmProgress], object] | None 
         made = _Painting(film, survey, run, folder).paint(on_progress)
         if made.outcome == "finished":
             _write(film, survey.times, folder)
+        elif film.part is not None and made.frames:
+            _write_part(film, survey.times, folder, made.frames)
     return made
 
 
@@ -459,16 +463,29 @@ def _write(film: Film, times: Sequence[Fraction], folder: work.WorkFolder) -> No
     if os.path.lexists(film.output) and not film.overwrite:
         raise FileExistsError(errno.EEXIST, "a file has appeared there meanwhile", str(film.output))
 
-    def write(path: pathlib.Path) -> None:
-        films.write(
-            path,
-            folder.shown(times),
-            time_base=film.frames.time_base,
-            encoding=film.encoding,
-            sound=film.frames.sound,
-        )
+    folder.finish(film.output, lambda path: _encode(film, path, folder.shown(times), film.frames.sound))
 
-    folder.finish(film.output, write)
+
+def _write_part(film: Film, times: Sequence[Fraction], folder: work.WorkFolder, count: int) -> None:
+    """Makes a film of the first frames, fewer than all; they stay.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    assert film.part is not None
+    sound = film.frames.sound
+    if sound is not None:
+        sound = dataclasses.replace(sound, end=sound.origin + times[count])
+    _encode(film, film.part, folder.shown(times[:count]), sound)
+
+
+def _encode(film: Film, path: pathlib.Path, shown: Iterable[films.Shown], sound: films.Sound | None) -> None:
+    """Writes frames as a film.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    films.write(path, shown, time_base=film.frames.time_base, encoding=film.encoding, sound=sound)
 
 
 class _Painting:
@@ -510,7 +527,9 @@ class _Painting:
         start = time.perf_counter()
         if on_progress(self._progress(0)):
             return False
-        result = self._run.paint(frame, lambda progress: on_progress(self._progress(progress.work()[0])))
+        result = self._run.paint(
+            frame, lambda progress: on_progress(self._progress(progress.work()[0], progress.picture))
+        )
         if result.outcome == "stopped":
             return False
         self._diverged += result.outcome == "diverged"
@@ -520,8 +539,8 @@ class _Painting:
         self._seconds = time.perf_counter() - start
         return True
 
-    def _progress(self, done: int) -> FilmProgress:
-        """Returns the progress of the film after so many evaluated pixels of a frame."""
+    def _progress(self, done: int, picture: Callable[[], np.ndarray] | None = None) -> FilmProgress:
+        """Returns the progress of the film after so many evaluated pixels of a frame, which it may show."""
         return FilmProgress(
             self._finished,
             len(self._survey.times),
@@ -530,6 +549,7 @@ class _Painting:
             self._seconds,
             self._done + done,
             self._total,
+            picture,
         )
 
     def _show(self, picture: np.ndarray) -> None:
