@@ -351,9 +351,7 @@ def test_a_film_is_painted(tab_of, backend, tmp_path):
     own.shot("film-stopped")
     own.click("#paint-film")
     own.wait_for("Finished: 6 frames of 96 x 72 pixels", "#film-status")
-    own.tab.wait_for_function(
-        "() => { const film = document.querySelector('#painted-film video'); return film && film.duration > 0.4; }"
-    )
+    own.tab.wait_for_function("() => document.querySelector('#painted-film video')?.duration > 0.4")
     own.shot("film-painted")
     assert "--duration=4 --fps=12" in own.tab.locator("#film-command").inner_text()
     phone = tab_of(PHONE, "dark")
@@ -367,11 +365,11 @@ def test_a_film_is_painted(tab_of, backend, tmp_path):
 def test_an_upload_too_much_is_said(tab_of, backend, monkeypatch):
     backend.to = Fake(steps=3)
     own = tab_of()
-    monkeypatch.setattr(quota, "MOST_UPLOADS", 0)
-    own.tab.set_input_files("#photograph input[type=file]", _sample("town"))
-    own.tab.get_by_text("too much was uploaded within an hour").first.wait_for()
-    own.shot("quota", whole=False)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(quota, "MOST_UPLOADS", 0)
+        own.tab.set_input_files("#photograph input[type=file]", _sample("town"))
+        own.tab.get_by_text("too much was uploaded within an hour").first.wait_for()
+        own.shot("quota", whole=False)
     own.samples()
     own.click("#paint")
     own.wait_for("Finished after 3 steps")
