@@ -189,9 +189,14 @@ def check(path: pathlib.Path, encoding: Encoding, sound: Sound | None = None, na
                 f" codec of {', '.join(CODECS)}"
             ) from None
         try:
+            heard: Iterator[_Timed] = iter(())
             if sound is not None:
-                _add_sound(output, stack.enter_context(opened(sound.path)))
+                source = stack.enter_context(opened(sound.path))
+                heard = _copied(source, _add_sound(output, source), sound)
             output.start_encoding()
+            for _, packet in itertools.islice(heard, 1):  # at which alone MP4 refuses some PCM
+                output.mux(packet)
+            output.close()
         except (ValueError, av.FFmpegError):
             raise errors.InputError(
                 f"{name}: {path.suffix} cannot hold the film's sound, which is copied as it is; write .mkv"

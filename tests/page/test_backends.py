@@ -205,7 +205,7 @@ def test_a_model_server_paints_in_parts_and_a_stopped_run_goes_on(store, order):
 def test_a_model_server_is_asked_as_the_page_was_told_to(store, order):
     asked = dataclasses.replace(order, overrides={"size": 64})
     secret = "open-sesame-open"
-    with test_access.SERVE["http"](answer=(403, f"no {secret}")) as server:
+    with test_access._rest(answer=(403, f"no {secret}")) as server:
         backend = backends.Server(server.address, Limits(), {"headers": {"x-key": secret}})
         with pytest.raises(errors.InputError, match="wants a login other than x-key sent") as refused:
             _follow(_session(store, backend=backend).paint(asked))

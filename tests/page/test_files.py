@@ -53,6 +53,11 @@ input()
 """
 
 
+def _line(process):
+    """Returns the first line that a process prints."""
+    return process.stdout.readline().strip()
+
+
 def test_what_a_killed_page_left_goes_with_the_next_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     other = tmp_path / ".nst_tf-holiday" / "mine.png"
@@ -74,7 +79,7 @@ def test_what_a_killed_page_left_goes_with_the_next_and_nothing_else(tmp_path, m
         ]
         for page in pages:
             ending.callback(page.kill)
-        killed, alive = (pathlib.Path(page.stdout.readline().strip()) for page in pages)
+        killed, alive = (pathlib.Path(_line(page)) for page in pages)
         pages[0].kill()
         pages[0].wait()
         assert (killed / "uploads" / "photo.jpg").exists()
