@@ -64,6 +64,7 @@ def client_of(tmp_path):
         yield connect
 
 
+@pytest.mark.slow
 def test_a_program_has_a_film_painted(folder, client_of):
     pytest.importorskip("av")
     pytest.importorskip("cv2")
