@@ -69,7 +69,7 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str, wit
     ) -> dict:
         """Paints a film, or goes on with it where it was stopped; returns the film, or the frames so far."""
         session = sessions.of(str(request.session_hash))
-        with handlers.telling():
+        with handlers.telling({}):
             order = _order(sessions, limits, content, styles, preset, settings or {})
             for _ in session.paint_film(FilmOrder(order=order, start=start, duration=duration, fps=fps)):
                 pass
@@ -83,7 +83,7 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str, wit
 
 def _run(handlers: Handlers, session: Session, begin: Callable[[], Updates]) -> tuple[dict, dict]:
     """Returns the picture of a run and its manifest, as files that a client fetches."""
-    with handlers.telling():
+    with handlers.telling({}):
         for _ in begin():
             pass
     assert session.current is not None

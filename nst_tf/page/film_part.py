@@ -30,9 +30,8 @@ class FilmPart:
         """Adds the controls, the buttons and what they show."""
         most = self._limits.max_frames
         gr.Markdown(
-            f"A short film, up to {most} frames, with the paintings and settings above instead of the"
-            " photograph. It keeps its sound. Stop keeps the frames so far; to paint the same film once more"
-            " goes on after them."
+            f"Paints a short film, up to {most} frames, with the paintings and settings above, and keeps its"
+            " sound. **Stop** keeps a film of the frames so far; **Paint the film** then goes on after them."
         )
         with gr.Row():
             with gr.Column(min_width=300):
@@ -40,13 +39,15 @@ class FilmPart:
                 # Gradio's own may convert it, before it has been checked.
                 self.source.preprocess = path_of
                 with gr.Row():
-                    self.start = _number(0, "Begin", "seconds of the film before it", "film-start")
+                    self.start = _number(0, "Begin (s)", "film-start")
                     duration = min(DURATION_S, most / FPS)
-                    self.duration = _number(duration, "Length", "seconds", "film-duration")
-                    self.fps = _number(FPS, "Frames a second", "at most", "film-fps")
+                    self.duration = _number(duration, "Length (s)", "film-duration")
+                    self.fps = _number(FPS, "Frames a second", "film-fps")
                 with gr.Row():
-                    self.paint = gr.Button("Paint the film", variant="primary", elem_id="paint-film")
-                    self.stop = gr.Button("Stop", variant="stop", elem_id="stop-film")
+                    self.paint = gr.Button(
+                        "Paint the film", variant="primary", elem_id="paint-film", min_width=100
+                    )
+                    self.stop = gr.Button("Stop", variant="stop", elem_id="stop-film", min_width=100)
             with gr.Column(min_width=300):
                 self.status = gr.HTML(
                     '<p role="status">Drop a film and a painting, then paint the film.</p>',
@@ -73,6 +74,8 @@ class FilmPart:
                     label="The whole film as a command line",
                     language="shell",
                     wrap_lines=True,
+                    lines=2,
+                    max_lines=8,
                     interactive=False,
                     visible=False,
                     elem_id="film-command",
@@ -123,8 +126,8 @@ class FilmPart:
         }
 
 
-def _number(value: float, label: str, info: str, name: str) -> gr.Number:
-    return gr.Number(value, label=label, info=info, minimum=0, elem_id=name, min_width=90)
+def _number(value: float, label: str, name: str) -> gr.Number:
+    return gr.Number(value, label=label, minimum=0, elem_id=name, min_width=140)
 
 
 def outcome(painted: PaintedFilm) -> str:
@@ -133,9 +136,7 @@ def outcome(painted: PaintedFilm) -> str:
     height, width = made.size
     text = f"Finished: {made.num_frames} frames of {width} x {height} pixels."
     if painted.is_stopped():
-        text = (
-            f"Stopped after {made.frames} of {made.num_frames} frames; to paint the film goes on after them."
-        )
+        text = f"Stopped after {made.frames} of {made.num_frames} frames; Paint the film goes on after them."
     if made.diverged:
         text += (
             f" The loss of {made.diverged} frames became infinite or NaN: they are the last good pictures."

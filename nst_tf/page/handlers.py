@@ -3,6 +3,7 @@
 import contextlib
 import html
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ _LARGER = 2
 # More pictures than four side by side are too small to compare, and take long.
 _FEWEST_COMPARED, _MOST_COMPARED = 2, 4
 _COMPARED_SIDE = 384  # pixels of the longest side on the sheet: four fill a wide screen
+
+
+# What the page calls the pictures that elsewhere have the names of flags.
+_SAID = {"content": "photograph", "style": "painting"}
 
 
 class Handlers:
@@ -175,19 +180,25 @@ class Handlers:
             raise
 
     @contextlib.contextmanager
-    def telling(self) -> Iterator[None]:
-        """Turns an error into one that Gradio shows: its line where it is a person's mistake."""
+    def telling(self, said: Mapping[str, str] = _SAID) -> Iterator[None]:
+        """Turns an error into one that Gradio shows: its line where it is a person's mistake.
+
+        Args:
+            said: {what a line begins with: what it says here instead}.
+        """
         try:
             yield
         except (errors.InputError, client.ServerError, OSError, MemoryError) as error:
             text = html.escape(self._sessions.store.without_folders(errors.one_line(error)))
-            raise gr.Error(text, duration=None, print_exception=False) from None
+            for name, instead in said.items():
+                text = re.sub(rf"^{name}(?= \d+:|:)", instead, text)
+            raise gr.Error(text, print_exception=False) from None
         except LeftError:
             raise gr.Error("this page was closed", print_exception=False) from None
         except Exception:
             _LOG.exception("a run of the page failed")
             text = "the run failed, which is a defect of this program; its log says where"
-            raise gr.Error(text, duration=None, print_exception=False) from None
+            raise gr.Error(text, print_exception=False) from None
 
     def _of_update(self, update: Update) -> Change:
         return {

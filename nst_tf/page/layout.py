@@ -20,13 +20,27 @@ TITLE = "nst_tf: a photograph, painted like a painting"
 _DEVICE = "device"
 
 # A page of its own fonts would ask another server for them.
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+# Its greys and oranges are darker than Gradio's: WCAG wants a contrast of 4.5 to 1.
+THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_800",
+    button_cancel_background_fill="#b91c1c",
+    button_cancel_background_fill_hover="#991b1b",
+    button_cancel_background_fill_dark="#b91c1c",
+    button_cancel_background_fill_hover_dark="#991b1b",
+)
 
 CSS = """
 .nst-alert { color: #b91c1c; font-weight: 600; }
 .dark .nst-alert { color: #fca5a5; }
 #status p, #film-status p { overflow-wrap: anywhere; }
-#picture img { width: 100%; height: 100%; object-fit: contain; }
+#picture img, #frame img { width: 100%; height: 100%; object-fit: contain; }
+#history .caption-label { white-space: normal; max-width: 100%; left: 0; }
+#losses .role-legend { display: none; }
 """
 
 
@@ -56,7 +70,7 @@ def build(sessions: Sessions, limits: Limits) -> gr.Blocks:
         with gr.Accordion("Compare settings", open=False, visible=here):
             shown.add_comparison()
         if filmed is not None:
-            with gr.Accordion("Film: a short one", open=False):
+            with gr.Accordion("Film: a short one, frame by frame", open=False):
                 filmed.add()
         with gr.Accordion("All other settings", open=False, visible=here):
             controls.add_folded()

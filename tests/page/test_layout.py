@@ -48,7 +48,7 @@ def test_a_page_by_a_server_has_no_control_that_servers_do_not_heed(store):
 
 def test_films_are_there_where_their_libraries_are(store, monkeypatch):
     monkeypatch.setattr(film, "is_there", lambda: True)
-    assert {"Film", "Begin", "Length", "Frames a second"} <= set(_shown(store, Fake()))
+    assert {"Film", "Begin (s)", "Length (s)", "Frames a second"} <= set(_shown(store, Fake()))
     monkeypatch.setattr(film, "is_there", lambda: False)
     assert "Film" not in _shown(store, Fake())
 
