@@ -15,6 +15,7 @@ from nst_tf import errors
 from nst_tf.config.config import Config
 from nst_tf.engine.progress import TimeLeft
 from nst_tf.io import films, pictures
+from nst_tf.page import fields
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
 from nst_tf.page.runs import Report, Watch
@@ -88,7 +89,9 @@ class FilmOrder:
     def command(self, output: str) -> str:
         """Returns the command line that makes the same film, with names of files instead of paths."""
         times = {"start": self.start, "duration": self.duration, "fps": self.fps}
-        more = [f"--{name}={value:g}" for name, value in times.items() if value or name != "start"]
+        more = [
+            f"--{name}={fields.to_text(value)}" for name, value in times.items() if value or name != "start"
+        ]
         return self.order.command(output, ("nst_tf", "video"), more)
 
 
@@ -149,7 +152,7 @@ def paint(
                 latest[0] = progress.picture()
             return latest[0]
 
-        _use(film)
+        _use(source.path, work.place(output))
         step, num_steps, text = progress.step, progress.num_steps, progress.describe()
         return report(Report(step, num_steps, (), picture, left(progress), text))
 
@@ -173,9 +176,8 @@ def _leave_out_sound(source: frames.Film, output: pathlib.Path) -> bool:
     return False
 
 
-def _use(film: run.Film) -> None:
+def _use(source: pathlib.Path, folder: pathlib.Path) -> None:
     """Has the files of a run count as used now: it may take over an hour."""
-    folder = work.place(film.output)
-    for path in (*(path for _, path in film.named.files()), *folder.rglob("*")):
+    for path in (source, *folder.rglob("*")):
         with contextlib.suppress(OSError):
             os.utime(path)
