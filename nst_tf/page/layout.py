@@ -41,6 +41,7 @@ CSS = """
 #picture img, #frame img { width: 100%; height: 100%; object-fit: contain; }
 #history .caption-label { white-space: normal; max-width: 100%; left: 0; }
 #losses .role-legend { display: none; }
+#command .cm-scroller, #film-command .cm-scroller { min-height: 0 !important; }
 """
 
 
