@@ -36,6 +36,11 @@ class Store:
         for folder in (self.uploads, self.working, self._sessions):
             folder.mkdir()
         self._end = threading.Event()
+        self._kept: frozenset[pathlib.Path] = frozenset()
+
+    def keep(self) -> None:
+        """Keeps the uploads that are there as long as the page: Gradio's copies of what stands on it."""
+        self._kept = frozenset(self.uploads.rglob("*"))
 
     def session_folder(self) -> pathlib.Path:
         """Returns a new folder for the pictures of a session."""
@@ -79,11 +84,11 @@ class Store:
         for folder, _, names in os.walk(self._root, topdown=False):
             for path in (pathlib.Path(folder, name) for name in names):
                 with contextlib.suppress(OSError):  # it was removed meanwhile
-                    if path.stat().st_mtime < oldest:
+                    if path not in self._kept and _used_at(path) < oldest:
                         path.unlink()
             if pathlib.Path(folder).is_relative_to(self.uploads) and not self._is_own(folder):
                 with contextlib.suppress(OSError):  # something is in it
-                    if os.stat(folder).st_mtime < oldest:
+                    if _used_at(folder) < oldest:
                         os.rmdir(folder)
 
     def _is_own(self, folder: str) -> bool:
@@ -102,3 +107,9 @@ class Store:
         """Removes everything."""
         self._end.set()
         self._ending.close()
+
+
+def _used_at(path: str | os.PathLike[str]) -> float:
+    """Returns when a file was last changed or named: a copy may have the time of what it is a copy of."""
+    status = os.stat(path)
+    return max(status.st_mtime, status.st_ctime)

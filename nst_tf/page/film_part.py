@@ -47,7 +47,7 @@ class FilmPart:
                     self.paint = gr.Button(
                         "Paint the film", variant="primary", elem_id="paint-film", min_width=100
                     )
-                    self.stop = gr.Button("Stop", variant="stop", elem_id="stop-film", min_width=100)
+                    self.stop = gr.Button("Stop", variant="stop", elem_id="stop-film")
             with gr.Column(min_width=300):
                 self.status = gr.HTML(
                     '<p role="status">Drop a film and a painting, then paint the film.</p>',

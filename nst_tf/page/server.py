@@ -128,6 +128,7 @@ class Page:
         from nst_tf.page import layout
 
         blocks = layout.build(self.sessions, self._limits)
+        store.keep()
         self._ending.callback(blocks.close, verbose=False)
         _, self.address, _ = blocks.queue(max_size=self._limits.max_queue).launch(
             server_name=self._host,

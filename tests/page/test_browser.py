@@ -389,6 +389,7 @@ def test_a_phone_has_all_of_it_on_its_width(tab_of, backend, scheme):
     desk = tab_of(DESKTOP, scheme)
     desk.samples()
     desk.fold("Presets")
+    desk.tab.wait_for_function("() => document.querySelector('#presets img')?.naturalWidth > 0")
     desk.tab.wait_for_timeout(1500)
     desk.shot(f"desktop-{scheme}")
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import shlex
 import time
 from fractions import Fraction
@@ -194,11 +193,12 @@ def test_a_film_that_nobody_waits_for_ends_and_its_frames_go_with_the_next(store
 
 def test_files_of_a_run_that_takes_over_an_hour_stay(store):
     order, own = _order(store), _session(store)
-    updates = own.paint_film(order)
-    next(updates)
-    then = time.time() - files.AGE_S - 1
-    os.utime(order.order.content, (then, then))
-    for _ in updates:
-        pass
-    store.sweep()
+    with contextlib.closing(own.paint_film(order)) as updates:
+        next(updates)
+        time.sleep(0.05)
+        then = time.time()
+        for _ in updates:
+            pass
+    store.sweep(then + files.AGE_S)
     assert order.order.content.exists()
+    assert not order.order.styles[0].exists()  # which is read at the beginning

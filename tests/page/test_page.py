@@ -194,6 +194,15 @@ def test_only_files_of_the_page_are_served(page, tmp_path):
     assert httpx.get(f"{base}{samples.to_path('sample:town')}").status_code == 200
 
 
+def test_thumbnails_stay_as_long_as_the_page(page):
+    config = httpx.get(f"{page.address}config").json()
+    (gallery,) = (each for each in config["components"] if each["props"].get("elem_id") == "presets")
+    shown = [each["image"]["url"] for each in gallery["props"]["value"]]
+    assert len(shown) >= 8
+    page.sessions.store.sweep(time.time() + 2 * 3600)
+    assert {httpx.get(each).status_code for each in shown} == {200}
+
+
 def test_large_uploads_are_refused(page, folder, client_of):
     for size in (1_500_000, 3_000_000):  # by Gradio, file by file; and by the page, before anything is read
         sent = {"files": ("a.png", b"\0" * size)}
