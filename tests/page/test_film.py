@@ -133,6 +133,11 @@ def _distance(one, other):
     return np.abs(np.subtract(one, other, dtype=float)).mean()
 
 
+def _film(own):
+    """Returns the latest film of a session."""
+    return own.film
+
+
 class _Stopping(backends.Here):
     """Stops its first film after two frames."""
 
@@ -148,12 +153,12 @@ def test_a_film_is_painted_stopped_and_gone_on_with(store, monkeypatch):
     updates = list(own.paint_film(order))
     assert updates[0].picture.size == (WIDTH, HEIGHT)
     assert updates[0].text == "frame 1 of 4, shot 1, 64 x 48"
-    stopped = own.film
+    stopped = _film(own)
     assert (stopped.made.outcome, stopped.made.frames) == ("stopped", 2)
     assert len(_frames(stopped.path)) == 2
     assert _has_sound(stopped.path)
     assert min(update.step for update in own.paint_film(order)) == 2
-    whole = own.film
+    whole = _film(own)
     assert (whole.made.outcome, whole.made.frames, whole.output) == ("finished", 4, stopped.output)
     assert whole.path == whole.output
     assert len(_frames(whole.path)) == 4
@@ -163,8 +168,8 @@ def test_a_film_is_painted_stopped_and_gone_on_with(store, monkeypatch):
     # H.264 keeps a frame as well as it keeps the frames after it.
     assert _distance(_frames(whole.path)[0], _frames(stopped.path)[0]) < 4
     assert _distance(_frames(whole.path)[0], _frames(order.order.content)[0]) > 8
-    with contextlib.closing(own.paint_film(order)) as updates:
-        assert next(updates).step == 0  # from the beginning
+    with contextlib.closing(own.paint_film(order)) as more:
+        assert next(more).step == 0  # from the beginning
 
 
 def test_sound_that_mp4_cannot_hold_is_left_out(store):
