@@ -7,6 +7,7 @@ from nst_tf.serving.client import (
     Answer,
     ServerError,
     Settings,
+    check_call,
     check_server,
     request_stylization,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "Losses",
     "ServerError",
     "Settings",
+    "check_call",
     "check_server",
     "request_stylization",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from absl import flags
 
 from nst_tf import errors, runtime
-from nst_tf.commands import terminal
+from nst_tf.commands import server_flags, terminal
 from nst_tf.io import paths
 from nst_tf.page.limits import Limits
 
@@ -22,7 +22,8 @@ about, stop when it is good, take it home.
   nst_tf page --host=0.0.0.0 --password_file=names   for others in the network, who log in
   nst_tf page --server=grpc://localhost:8500         painted by a model server
 
-The password file has a line NAME:PASSWORD for each person.
+The password file has a line NAME:PASSWORD for each person. A server behind a gateway may want TLS and a key,
+which comes from the environment and is never shown: see --header and --ca_file.
 """
 
 _NAME = "page"
@@ -31,7 +32,9 @@ _NAME = "page"
 _LIMITS: Mapping[str, str] = {
     "max_pixels": "the most pixels of a picture, and of a painting at the picture's size",
     "max_steps": "the most steps of a run",
+    "max_frames": "the most frames of a film",
     "max_upload_mb": "the largest file that is taken, in megabytes",
+    "max_hourly_mb": "the most that an address may upload within an hour, in megabytes",
     "max_queue": "the most runs that wait for their turn",
 }
 
@@ -50,12 +53,8 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "password_file", None, "a file with a line NAME:PASSWORD for each person", flag_values=values
     )
-    flags.DEFINE_string(
-        "server",
-        None,
-        "paint by a model server: grpc://HOST:8500 or http://HOST:8501; with TLS, grpcs://HOST or https://HOST",
-        flag_values=values,
-    )
+    server_flags.define(values)
+    values["server"].help = f"paint by a model server: {values['server'].help}"
     usual = Limits()
     for name, text in _LIMITS.items():
         default = getattr(usual, name)
@@ -65,8 +64,9 @@ def define(values: flags.FlagValues) -> None:
 def groups() -> Mapping[str, Sequence[str]]:
     """Returns {heading: flags below it}."""
     return {
-        "Flags of the page": ("host", "port", "password_file", "server"),
+        "Flags of the page": ("host", "port", "password_file"),
         "Flags that bound what one person may ask for": tuple(_LIMITS),
+        "Flags of a model server that paints": server_flags.NAMES,
     }
 
 
@@ -84,10 +84,10 @@ def main(values: flags.FlagValues) -> int:
     file = values["password_file"].value
     people = {} if file is None else server.read_people(paths.typed(file, "password_file"))
     server.check_address(host, port)
-    backend = _backend(values["server"].value, limits)
+    terminal.show_warnings()
+    backend = _backend(values, limits)
     if not people and not server.is_loopback(host):
         terminal.complain(_NAME, _exposed(host))
-    terminal.show_warnings()
     with server.Page(backend, limits, host, port, people) as page:
         terminal.say(f"{page.address}: paint there; Ctrl-C ends it")
         try:
@@ -107,17 +107,21 @@ def _require_gradio() -> None:
         raise errors.InputError(f"page: needs Gradio, which is missing: {runtime.install('page')}")
 
 
-def _backend(server: str | None, limits: Limits) -> "Backend":
-    """Returns what paints, with its weights loaded or its address checked.
+def _backend(values: flags.FlagValues, limits: Limits) -> "Backend":
+    """Returns what paints, with its weights loaded or its address and headers checked.
 
     Raises:
-        InputError: The weights cannot be had, or the address cannot be used.
+        InputError: The weights cannot be had, or a flag of the server cannot be used.
     """
+    from nst_tf import client
     from nst_tf.page import backends
 
-    if server is not None:
-        backends.check_server(server)
-        return backends.Server(server, limits)
+    server_flags.refuse_without_server(values)
+    address = values["server"].value
+    if address is not None:
+        options = server_flags.options(values)
+        client.check_call(address, **options)
+        return backends.Server(address, limits, options)
     runtime.use_onednn()
     runtime.use_tensorflow_backend()
     with runtime.quiet():

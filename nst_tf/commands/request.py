@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from nst_tf import errors, runtime
-from nst_tf.commands import terminal
+from nst_tf.commands import server_flags, terminal
 from nst_tf.config import presets
 from nst_tf.config.scales import Scale
 from nst_tf.config.settings import COLORS, OUTSIDES
@@ -48,9 +48,6 @@ _NAME = "request"
 
 # The flags by type, with their help; in brackets what `serving.client` has where they are not given.
 _STRINGS: Mapping[str, str] = {
-    "server": "grpc://HOST:8500 or http://HOST:8501; with TLS, grpcs://HOST or https://HOST",
-    "ca_file": "with TLS: a PEM file of the certificates to trust [those of gRPC, of requests]",
-    "model": "the model's name on the server",
     "content": "the photograph: a picture file",
     "color": f"whose colours: {', '.join(COLORS)} [the model's own choice]",
     "content_mask": "a grey picture of the photograph's shape: style only where white",
@@ -61,7 +58,6 @@ _STRINGS: Mapping[str, str] = {
     "previews": "a folder for the picture after every call; implies --progress",
 }
 _INTEGERS: Mapping[str, str] = {
-    "version": "the model's version; the newest unless given",
     "size": "the result's longest side in pixels",
     "num_steps": "steps in all",
     "seed": "seed of everything random",
@@ -71,14 +67,14 @@ _FLOATS: Mapping[str, str] = {
     "content_weight": "weight of the content loss",
     "style_weight": "weight of the style loss",
     "total_variation_weight": "weight of the total variation",
-    "timeout_s": "seconds without an answer after which to give up a call [600]",
 }
 
 
 def define(values: flags.FlagValues) -> None:
     """Defines the command's flags."""
+    server_flags.define(values)
     for name, text in _STRINGS.items():
-        flags.DEFINE_string(name, "nst" if name == "model" else None, text, flag_values=values)
+        flags.DEFINE_string(name, None, text, flag_values=values)
     for name, text in _INTEGERS.items():
         flags.DEFINE_integer(name, None, text, flag_values=values)
     for name, text in _FLOATS.items():
@@ -87,13 +83,6 @@ def define(values: flags.FlagValues) -> None:
         "style",
         None,
         "the painting: a picture file; several with commas, or the flag several times",
-        flag_values=values,
-    )
-    flags.DEFINE_multi_string(
-        "header",
-        None,
-        "a header to send, such as a key: NAME=VALUE, with a $VARIABLE of the environment in the value, in"
-        " single quotes: 'authorization=Bearer $TOKEN'; several: the flag several times",
         flag_values=values,
     )
     flags.DEFINE_float(
@@ -131,7 +120,7 @@ def define(values: flags.FlagValues) -> None:
 def groups() -> Mapping[str, Sequence[str]]:
     """Returns {heading: flags below it}."""
     return {
-        "Flags of the server": ("server", "model", "version", "timeout_s", "header", "ca_file"),
+        "Flags of the server": server_flags.NAMES,
         "Flags of the pictures": ("content", "style", "output", "overwrite"),
         "Flags of the run": (
             *("preset", "size", "num_steps", "seed"),
@@ -168,7 +157,7 @@ def main(values: flags.FlagValues) -> int:
 def _request(values: flags.FlagValues) -> int:
     """Checks everything that can be checked early, asks, writes, says where the picture is."""
     from nst_tf.io import inputs
-    from nst_tf.serving import access, client
+    from nst_tf.serving import client
 
     terminal.show_warnings()
     # Of requests that are repeated urllib3 says something in words of its own.
@@ -178,14 +167,12 @@ def _request(values: flags.FlagValues) -> int:
         "style_blend_weights": _weights(values["style_blend_weights"].value),
         "style_regions": inputs.listed("style_regions", values["style_regions"].value or []),
         "settings": _settings(values, len(styles)),
-        **{name: values[name].value for name in ("color", "outside", "model", "version")},
+        **{name: values[name].value for name in ("color", "outside")},
         **{name: _path(values, name) for name in _REGIONS if values[name].value},
-        "headers": access.headers_from_environment(values["header"].value or ()),
-        "ca_file": _path(values, "ca_file") if values["ca_file"].value is not None else None,
+        **server_flags.options(values),
     }
-    options |= {
-        name: values[name].value for name in ("steps_now", "timeout_s") if values[name].value is not None
-    }
+    if values["steps_now"].value is not None:
+        options["steps_now"] = values["steps_now"].value
     kept = _kept(values)
     place = _check(values, styles, kept is not None and kept.resumed is not None)
     with runtime.quiet():

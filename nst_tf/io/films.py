@@ -194,12 +194,13 @@ def check(path: pathlib.Path, encoding: Encoding, sound: Sound | None = None, na
                 f" codec of {', '.join(CODECS)}"
             ) from None
         try:
+            heard: Iterator[_Timed] = iter(())
             if sound is not None:
                 source = stack.enter_context(opened(sound.path))
                 heard = _copied(source, _add_sound(output, source), sound, output.format.name in _BY_DECODING)
-                for _, packet in itertools.islice(heard, _TRIED):
-                    output.mux(packet)
             output.start_encoding()
+            for _, packet in itertools.islice(heard, _TRIED):  # at which alone MP4 refuses some PCM
+                output.mux(packet)
             output.close()
         except (ValueError, av.FFmpegError):
             other = "a folder of frames" if suffix == ".mkv" else ".mkv"

@@ -1,6 +1,6 @@
 """The two ways in which a page has a picture painted: in this process by the api, or by a model server.
 
-Each has `paint(order, checkpoint, report)`, which calls `report` on the way and returns what was made.
+Each has `paint` and `film`, which call `report` on the way and return what was made.
 """
 
 import dataclasses
@@ -17,19 +17,11 @@ from nst_tf.config.config import Config
 from nst_tf.engine import checkpoints
 from nst_tf.engine.progress import Progress, TimeLeft
 from nst_tf.io import inputs, manifest, pictures
-from nst_tf.losses.values import AnyLosses
+from nst_tf.page import film
+from nst_tf.page.film import FilmOrder, PaintedFilm
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
-
-
-class Report(NamedTuple):
-    """How far a run is."""
-
-    step: int
-    num_steps: int
-    losses: Sequence[AnyLosses]  # of the steps since the last report
-    picture: Callable[[], np.ndarray]  # () -> the picture so far, [H, W, 3] in [0, 1]
-    seconds_left: float | None = None  # None where nothing is known
+from nst_tf.page.runs import Report, Watch
 
 
 class Made(NamedTuple):
@@ -42,9 +34,6 @@ class Made(NamedTuple):
     save: Callable[[pathlib.Path, Sequence[Mapping[str, str]]], None]
 
 
-Watch = Callable[[Report], bool]  # -> whether to stop
-
-
 class Backend(Protocol):
     """A way to have a picture painted."""
 
@@ -53,7 +42,7 @@ class Backend(Protocol):
         """Whether a run may begin from a picture."""
 
     def paint(self, order: Order, checkpoint: pathlib.Path, report: Watch) -> Made:
-        """Paints.
+        """Paints a picture.
 
         Args:
             order: What is asked for.
@@ -63,6 +52,9 @@ class Backend(Protocol):
         Raises:
             InputError: Something that was asked for cannot be used.
         """
+
+    def film(self, order: FilmOrder, output: pathlib.Path, part: pathlib.Path, report: Watch) -> PaintedFilm:
+        """Paints a film; arguments and errors as for `film.paint`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +86,11 @@ class Here:
         """
         with self._device:
             return self._paint(order, checkpoint, report)
+
+    def film(self, order: FilmOrder, output: pathlib.Path, part: pathlib.Path, report: Watch) -> PaintedFilm:
+        """Paints a film; arguments and errors as for `film.paint`."""
+        with self._device:
+            return film.paint(order, self.limits, output, part, report)
 
     def _paint(self, order: Order, checkpoint: pathlib.Path, report: Watch) -> Made:
         from nst_tf import api
@@ -130,21 +127,14 @@ class Here:
         self.limits.check(config, shaping.shape[1:3], [style.shape[1:3] for style in loaded.styles])
 
 
-def check_server(address: str) -> None:
-    """Checks the address of a model server.
-
-    Raises:
-        InputError: It is none, or a library is missing.
-    """
-    client.check_server(address)
-
-
 @dataclasses.dataclass(frozen=True)
 class Server:
     """Has a model server paint, a few steps in each call."""
 
     address: str
     limits: Limits
+    # How it is asked, as arguments of `client.request_stylization`; headers hold secrets.
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
     takes_pictures: bool = False  # a run on a server starts as its model does
 
     def paint(self, order: Order, checkpoint: pathlib.Path, report: Watch) -> Made:
@@ -177,8 +167,18 @@ class Server:
             on_progress=watch,
             checkpoint=checkpoint,
             **asked,
+            **self.options,
         )
         outcome = "finished" if answer.step == answer.num_steps else "stopped"
         return Made(
             answer.image, answer.step or 0, outcome, lambda path, _: pictures.write(answer.image, path)
         )
+
+    def film(self, order: FilmOrder, output: pathlib.Path, part: pathlib.Path, report: Watch) -> PaintedFilm:
+        """Refuses: model servers paint no films.
+
+        Raises:
+            InputError: In any case.
+        """
+        del order, output, part, report
+        raise errors.InputError("film: a model server paints pictures only; use nst_tf video")

@@ -51,11 +51,11 @@ class Controls:
             label="Photograph", type="filepath", sources=sources, height=260, elem_id="photograph"
         )
         # Gradio's own would open the file, before it has been checked.
-        self.photograph.preprocess = _path_of
+        self.photograph.preprocess = path_of
         self._add_sample("sample:town", "Take the sample photograph").click(
             lambda: _path("sample:town"), None, self.photograph, queue=False, api_visibility="private"
         )
-        self.paintings = gr.Gallery(
+        self.gallery = gr.Gallery(
             label="Painting, or several",
             type="filepath",
             file_types=["image"],
@@ -69,8 +69,8 @@ class Controls:
             for sample in ("sample:strokes", "sample:mosaic"):
                 self._add_sample(sample, f"Add the sample {sample.partition(':')[2]}").click(
                     lambda shown, sample=sample: [*(shown or ()), (_path(sample), None)],
-                    self.paintings,
-                    self.paintings,
+                    self.gallery,
+                    self.gallery,
                     queue=False,
                     api_visibility="private",
                 )
@@ -181,7 +181,7 @@ class Controls:
         """Returns the components whose values make an order."""
         named = {
             self.photograph,
-            self.paintings,
+            self.gallery,
             self.preset,
             self.content,
             self.stroke,
@@ -203,26 +203,10 @@ class Controls:
         Raises:
             InputError: A value is not allowed, or a picture cannot be used.
         """
-        most = self._limits.max_upload_mb
-        sent = [path for path, _ in values[self.paintings] or ()]
         errors.require(values[self.photograph], "photograph", "none", "one: upload it, or take the sample")
-        errors.require(sent, "painting", "none", "one or more: upload them, or add a sample")
-        errors.require(
-            len(sent) <= len(regions.BRUSHES),
-            "painting",
-            f"{len(sent)} pictures",
-            f"up to {len(regions.BRUSHES)}",
-        )
-        styles = [store.accept(path, errors.numbered("painting", n), most) for n, path in enumerate(sent)]
-        content = store.accept(values[self.photograph], "photograph", most)
-        chosen = fields.of_controls(
-            values[self.preset],
-            content=values[self.content],
-            stroke=values[self.stroke],
-            size=values[self.size],
-            color=values[self.color],
-        )
-        chosen |= fields.overrides({name: values[field] for name, field in self.fields.items()})
+        styles = self.paintings(values, store)
+        content = store.accept(values[self.photograph], "photograph", self._limits.max_upload_mb)
+        chosen = self.chosen(values)
         drawn = regions.read(_layers(values[self.editor]), len(styles))
         errors.require(drawn.used, "regions", "all of it black", "some of it for a painting")
         if drawn.labels is not None:
@@ -230,11 +214,47 @@ class Controls:
         return Order(
             content=content,
             styles=tuple(styles[index] for index in drawn.used),
-            preset=values[self.preset],
+            preset=self.preset_of(values),
             overrides=chosen,
             regions=None if drawn.labels is None else regions_to,
             style_regions=drawn.colors,
         )
+
+    def paintings(
+        self, values: Mapping[gr.components.Component, Any], store: files.Store
+    ) -> tuple[pathlib.Path, ...]:
+        """Returns the paintings; arguments as for `order`.
+
+        Raises:
+            InputError: There are none, too many, or one cannot be used.
+        """
+        sent = [path for path, _ in values[self.gallery] or ()]
+        errors.require(sent, "painting", "none", "one or more: upload them, or add a sample")
+        most = len(regions.BRUSHES)
+        errors.require(len(sent) <= most, "painting", f"{len(sent)} pictures", f"up to {most}")
+        bytes_mb = self._limits.max_upload_mb
+        return tuple(
+            store.accept(path, errors.numbered("painting", n), bytes_mb) for n, path in enumerate(sent)
+        )
+
+    def preset_of(self, values: Mapping[gr.components.Component, Any]) -> str:
+        """Returns the name of the preset."""
+        return str(values[self.preset])
+
+    def chosen(self, values: Mapping[gr.components.Component, Any]) -> dict[str, Any]:
+        """Returns {setting: value} of those that are not the preset's own.
+
+        Raises:
+            InputError: One is not allowed.
+        """
+        chosen = fields.of_controls(
+            values[self.preset],
+            content=values[self.content],
+            stroke=values[self.stroke],
+            size=values[self.size],
+            color=values[self.color],
+        )
+        return chosen | fields.overrides({name: values[field] for name, field in self.fields.items()})
 
 
 def _layers(value: Mapping[str, Any] | None) -> list[Any]:
@@ -253,7 +273,7 @@ def _field(field: fields.Field) -> gr.components.Component:
     return gr.Textbox(placeholder=_THE_PRESETS, max_lines=1, **options)
 
 
-def _path_of(sent: Any) -> str | None:
+def path_of(sent: Any) -> str | None:
     """Returns the path of a file that a browser has sent."""
     return None if sent is None else sent.path
 

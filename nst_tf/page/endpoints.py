@@ -7,14 +7,16 @@ from typing import Any
 import gradio as gr
 
 from nst_tf import errors
-from nst_tf.page import fields
+from nst_tf.page import fields, film_part
+from nst_tf.page.film import FilmOrder
 from nst_tf.page.handlers import Handlers
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import MORE_STEPS, Order
-from nst_tf.page.session import Session, Sessions, Updates
+from nst_tf.page.runs import Updates
+from nst_tf.page.session import Session, Sessions
 
 
-def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> None:
+def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str, with_films: bool) -> None:
     """Adds the endpoints to the page that is being built.
 
     Args:
@@ -22,6 +24,7 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> 
         limits: Of what one person may ask for.
         handlers: Of the buttons.
         device: The concurrency group of all runs.
+        with_films: Whether films can be painted.
     """
 
     def paint(
@@ -54,14 +57,33 @@ def add(sessions: Sessions, limits: Limits, handlers: Handlers, device: str) -> 
         """Stops the session's run, whose picture so far is then its answer."""
         sessions.of(str(request.session_hash)).stop()
 
-    for run in (paint, go_on, larger):
+    def film(
+        content: dict,
+        styles: list[dict],
+        request: gr.Request,
+        preset: str = "default",
+        settings: dict | None = None,
+        start: float = 0,
+        duration: float = film_part.DURATION_S,
+        fps: float = film_part.FPS,
+    ) -> dict:
+        """Paints a film, or goes on with it where it was stopped; returns the film, or the frames so far."""
+        session = sessions.of(str(request.session_hash))
+        with handlers.telling({}):
+            order = _order(sessions, limits, content, styles, preset, settings or {})
+            for _ in session.paint_film(FilmOrder(order=order, start=start, duration=duration, fps=fps)):
+                pass
+        assert session.film is not None
+        return {} if session.film.path is None else _sent(session.film.path)
+
+    for run in (paint, go_on, larger, *([film] if with_films else [])):
         gr.api(run, api_name=run.__name__, concurrency_id=device, concurrency_limit=1)
     gr.api(stop, api_name="stop", queue=False)
 
 
 def _run(handlers: Handlers, session: Session, begin: Callable[[], Updates]) -> tuple[dict, dict]:
     """Returns the picture of a run and its manifest, as files that a client fetches."""
-    with handlers.telling():
+    with handlers.telling({}):
         for _ in begin():
             pass
     assert session.current is not None

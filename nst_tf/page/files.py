@@ -11,6 +11,7 @@ import time
 
 from nst_tf import errors
 from nst_tf.io import samples
+from nst_tf.io.files import temporary_folder
 
 # An hour, after which nobody is expected to come back for a picture; and how often that is looked after.
 AGE_S, _EVERY_S = 3600.0, 60.0
@@ -25,13 +26,21 @@ class Store:
     """
 
     def __init__(self) -> None:
-        """Makes the folder, where only this user can read."""
-        self._root = pathlib.Path(tempfile.mkdtemp(prefix="nst_tf-page-")).resolve()
+        """Makes the folder, where only this user can read; removes those of pages that were killed."""
+        self._ending = contextlib.ExitStack()
+        system = pathlib.Path(tempfile.gettempdir()).resolve()
+        self._root = self._ending.enter_context(temporary_folder(system))
+        self._root.chmod(0o700)  # before anything is in it
         self.uploads, self.working = self._root / "uploads", self._root / "working"
         self._sessions = self.uploads / "sessions"  # where Gradio serves files from
         for folder in (self.uploads, self.working, self._sessions):
             folder.mkdir()
         self._end = threading.Event()
+        self._kept: frozenset[pathlib.Path] = frozenset()
+
+    def keep(self) -> None:
+        """Keeps the uploads that are there as long as the page: Gradio's copies of what stands on it."""
+        self._kept = frozenset(self.uploads.rglob("*"))
 
     def session_folder(self) -> pathlib.Path:
         """Returns a new folder for the pictures of a session."""
@@ -75,11 +84,11 @@ class Store:
         for folder, _, names in os.walk(self._root, topdown=False):
             for path in (pathlib.Path(folder, name) for name in names):
                 with contextlib.suppress(OSError):  # it was removed meanwhile
-                    if path.stat().st_mtime < oldest:
+                    if path not in self._kept and _used_at(path) < oldest:
                         path.unlink()
             if pathlib.Path(folder).is_relative_to(self.uploads) and not self._is_own(folder):
                 with contextlib.suppress(OSError):  # something is in it
-                    if os.stat(folder).st_mtime < oldest:
+                    if _used_at(folder) < oldest:
                         os.rmdir(folder)
 
     def _is_own(self, folder: str) -> bool:
@@ -97,4 +106,10 @@ class Store:
     def close(self) -> None:
         """Removes everything."""
         self._end.set()
-        shutil.rmtree(self._root, ignore_errors=True)
+        self._ending.close()
+
+
+def _used_at(path: str | os.PathLike[str]) -> float:
+    """Returns when a file was last changed or named: a copy may have the time of what it is a copy of."""
+    status = os.stat(path)
+    return max(status.st_mtime, status.st_ctime)

@@ -3,6 +3,7 @@
 import contextlib
 import html
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,13 @@ import pandas as pd
 
 from nst_tf import client, errors
 from nst_tf.callbacks import report
+from nst_tf.page import film_part
 from nst_tf.page.controls import Controls
+from nst_tf.page.film_part import FilmPart
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
-from nst_tf.page.session import LeftError, Painted, Point, Session, Sessions, Update, Updates, preview
+from nst_tf.page.runs import LeftError, Point, Update, Updates, preview
+from nst_tf.page.session import Painted, Session, Sessions
 from nst_tf.page.shown import Shown
 
 _LOG = logging.getLogger(__name__)
@@ -31,12 +35,19 @@ _FEWEST_COMPARED, _MOST_COMPARED = 2, 4
 _COMPARED_SIDE = 384  # pixels of the longest side on the sheet: four fill a wide screen
 
 
+# What the page calls the pictures that elsewhere have the names of flags.
+_SAID = {"content": "photograph", "style": "painting"}
+
+
 class Handlers:
     """The functions that Gradio calls; those that yield are runs, one at a time for all sessions."""
 
-    def __init__(self, sessions: Sessions, limits: Limits, controls: Controls, shown: Shown) -> None:
-        """Takes what they work on."""
+    def __init__(
+        self, sessions: Sessions, limits: Limits, controls: Controls, shown: Shown, film: FilmPart | None
+    ) -> None:
+        """Takes what they work on; no part for films where none can be painted."""
         self._sessions, self._limits, self._controls, self._shown = sessions, limits, controls, shown
+        self._film = film
 
     def wait(self, request: gr.Request) -> str:
         """Says that a run waits for its turn."""
@@ -100,6 +111,22 @@ class Handlers:
             columns = axis._replace(values=axis.values[: len(cells)])
             yield {shown.sheet: sweep.sheet(cells, None, columns, _COMPARED_SIDE)}
 
+    def film(self, values: Values, request: gr.Request) -> Iterator[Change]:
+        """Paints a film."""
+        session, part = self._session(request), self._film
+        assert part is not None
+
+        def begin() -> Updates:
+            return session.paint_film(part.order(values, self._controls, self._sessions.store))
+
+        before = session.film
+        for update in self._followed(session, begin, part.status):
+            if isinstance(update, Update):
+                update = {part.preview: update.picture, part.status: _status(_describe(update))}
+            yield update
+        if session.film is not None and session.film is not before:
+            yield {part.status: _status(film_part.outcome(session.film)), **part.of_film(session.film)}
+
     def select(self, event: gr.SelectData, request: gr.Request) -> Change:
         """Makes a picture of the history the current one."""
         session = self._session(request)
@@ -126,34 +153,52 @@ class Handlers:
         return round(steps)
 
     def _run(self, session: Session, begin: Callable[[], Updates]) -> Iterator[Change]:
-        """Yields what changes in the page while a run goes on, and after it."""
-        if not session.take_turn():
-            yield {self._shown.status: _status("Stopped before it began.")}
-            return
-        try:
-            with self.telling(), contextlib.closing(begin()) as updates:
-                for update in updates:
-                    yield self._of_update(update)
-        except gr.Error as error:
-            yield {self._shown.status: _status(str(error.message), failed=True)}
-            raise
+        """Yields what changes in the page while a picture is painted, and after it."""
+        for update in self._followed(session, begin, self._shown.status):
+            yield self._of_update(update) if isinstance(update, Update) else update
         if session.current is not None:
             yield self._of_picture(session, session.current)
 
+    def _followed(
+        self, session: Session, begin: Callable[[], Updates], status: gr.components.Component
+    ) -> Iterator[Update | Change]:
+        """Yields what there is to see of a run; or what changes where there is nothing.
+
+        Args:
+            session: Whose run it is.
+            begin: Starts it.
+            status: Where it is said why there is nothing to see.
+        """
+        if not session.take_turn():
+            yield {status: _status("Stopped before it began.")}
+            return
+        try:
+            with self.telling(), contextlib.closing(begin()) as updates:
+                yield from updates
+        except gr.Error as error:
+            yield {status: _status(str(error.message), failed=True)}
+            raise
+
     @contextlib.contextmanager
-    def telling(self) -> Iterator[None]:
-        """Turns an error into one that Gradio shows: its line where it is a person's mistake."""
+    def telling(self, said: Mapping[str, str] = _SAID) -> Iterator[None]:
+        """Turns an error into one that Gradio shows: its line where it is a person's mistake.
+
+        Args:
+            said: {what a line begins with: what it says here instead}.
+        """
         try:
             yield
         except (errors.InputError, client.ServerError, OSError, MemoryError) as error:
             text = html.escape(self._sessions.store.without_folders(errors.one_line(error)))
-            raise gr.Error(text, duration=None, print_exception=False) from None
+            for name, instead in said.items():
+                text = re.sub(rf"^{name}(?= \d+:|:)", instead, text)
+            raise gr.Error(text, print_exception=False) from None
         except LeftError:
             raise gr.Error("this page was closed", print_exception=False) from None
         except Exception:
             _LOG.exception("a run of the page failed")
             text = "the run failed, which is a defect of this program; its log says where"
-            raise gr.Error(text, duration=None, print_exception=False) from None
+            raise gr.Error(text, print_exception=False) from None
 
     def _of_update(self, update: Update) -> Change:
         return {
@@ -196,7 +241,8 @@ def _status(text: str, failed: bool = False) -> str:
 def _describe(update: Update) -> str:
     """Returns how far a run is, for a person."""
     height, width = update.size
-    text = f"Step {update.step} of {update.num_steps}, {width} x {height} pixels"
+    text = update.text[:1].upper() + update.text[1:]
+    text = text or f"Step {update.step} of {update.num_steps}, {width} x {height} pixels"
     if update.points:
         text += f"; {report.describe_losses(update.points[-1][1])}"
     return text if update.seconds_left is None else f"{text}; about {update.seconds_left:.0f} s left"

@@ -21,6 +21,8 @@ class Limits:
     )  # of a result, and of a painting at the last scale: 8 GB whole, less in tiles
     max_steps: int = 6000  # of a run: what the longest preset takes
     max_upload_mb: int = 50  # of a file: a photograph of 24 megapixels as PNG
+    max_hourly_mb: int = 500  # uploads of an address: ten of the largest files, fifty of a telephone's
+    max_frames: int = 96  # of a film: four seconds of a cinema's, eight of a cartoon's
     max_queue: int = 16  # runs that wait
 
     def __post_init__(self) -> None:
@@ -46,6 +48,18 @@ class Limits:
         self.check_pixels("size", *planned[-1][:2])
         for style in styles:
             self.check_pixels("style_scale", *scales.style_size(config, planned[-1], *style))
+
+    def check_frames(self, count: int, duration: float, fps: float) -> None:
+        """Checks how many frames of a film are wanted.
+
+        Raises:
+            InputError: Too many.
+        """
+        if count > self.max_frames:
+            raise errors.InputError(
+                f"film: {duration:g} s of {fps:g} frames a second, {count} frames; allowed on this page:"
+                f" {self.max_frames}"
+            )
 
     def check_pixels(self, name: str, height: int, width: int) -> None:
         """Checks a size that a setting asks for.

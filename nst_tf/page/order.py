@@ -4,7 +4,7 @@ import dataclasses
 import filecmp
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_tf.config import presets
@@ -89,15 +89,21 @@ class Order:
         listed = [f"{name}={fields.to_text(_named(value))}" for name, value in self.overrides.items()]
         return ", ".join([self.preset, *listed])
 
-    def command(self, output: str) -> str:
-        """Returns the command line that makes the same picture, with names of files instead of paths."""
+    def command(self, output: str, program: Sequence[str] = ("nst_tf",), more: Sequence[str] = ()) -> str:
+        """Returns the command line that makes the same picture, with names of files instead of paths.
+
+        Args:
+            output: The name of the picture.
+            program: What is called.
+            more: Other flags.
+        """
         flags = {"preset": self.preset, **self.overrides}
         typed = [f"--content={_name(self.content)}"] if self.content is not None else []
         typed += [f"--style={_name(style)}" for style in self.styles]
         typed += [f"--content_regions={_name(self.regions)}"] if self.regions is not None else []
         typed += [f"--style_regions={','.join(self.style_regions)}"] if self.style_regions else []
         typed += [_flag(name, _named(value)) for name, value in flags.items() if (name, value) != _DEFAULT]
-        return shlex.join(["nst_tf", *typed, f"--output={output}"])
+        return shlex.join([*program, *typed, *more, f"--output={output}"])
 
     def repetition(self, picture: str, output: str) -> str:
         """Returns the command line that makes a picture again from its manifest."""

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Mapping
 from typing import Any, Self
@@ -18,6 +19,7 @@ from nst_tf.io import samples
 from nst_tf.page import files, thumbnails
 from nst_tf.page.backends import Backend
 from nst_tf.page.limits import Limits
+from nst_tf.page.quota import Quota
 from nst_tf.page.session import Sessions
 
 # The most pixels of a picture that is read: what the largest cameras make. Pillow refuses what has twice
@@ -28,7 +30,11 @@ _MOST_READ = 128_000_000
 _BESIDE_FILES = 2**20
 
 # What Gradio would fetch for a browser that names it, and what it passes on to other pages.
-_ELSEWHERE = re.compile(rb"/gradio_api/(?:file|proxy)=+(?:\w+:|//)", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"/gradio_api/(?:file|proxy)=+(?:\w+:|//)", re.IGNORECASE)
+
+# Where files are uploaded to.
+_UPLOAD = re.compile(r"/gradio_api/upload/?\Z")
+_NOT_LOGGED_IN = 401
 
 
 def is_loopback(host: str) -> bool:
@@ -122,6 +128,7 @@ class Page:
         from nst_tf.page import layout
 
         blocks = layout.build(self.sessions, self._limits)
+        store.keep()
         self._ending.callback(blocks.close, verbose=False)
         _, self.address, _ = blocks.queue(max_size=self._limits.max_queue).launch(
             server_name=self._host,
@@ -151,7 +158,7 @@ class Page:
 
 @contextlib.contextmanager
 def _settings(store: files.Store) -> Any:
-    """Sets what Gradio and Pillow take from the process, and puts it back."""
+    """Sets what Gradio, Pillow and others take from the process, and puts it back."""
     named = {
         "GRADIO_TEMP_DIR": str(store.uploads),
         "GRADIO_ANALYTICS_ENABLED": "False",
@@ -159,11 +166,13 @@ def _settings(store: files.Store) -> Any:
     }
     before = {name: os.environ.get(name) for name in named}
     most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _MOST_READ // 2
+    # What libraries put into the folder of temporaries, which Gradio serves from, goes with the page too.
+    system, tempfile.tempdir = tempfile.tempdir, str(store.uploads)
     os.environ.update(named)
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = most
+        Image.MAX_IMAGE_PIXELS, tempfile.tempdir = most, system
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -171,35 +180,77 @@ def _settings(store: files.Store) -> Any:
 def _guard(limits: Limits) -> Any:
     from starlette.middleware import Middleware
 
-    return Middleware(Guard, most_bytes=round(limits.max_upload_mb * 1e6) + _BESIDE_FILES)
+    return Middleware(Guard, limits=limits)
+
+
+# A refusal: its status and its text.
+Refusal = tuple[int, str]
 
 
 class Guard:
-    """Refuses requests that are too large, before they are read, and those that have the page fetch files."""
+    """Refuses requests before they are read: those that are too large or too many, or have the page fetch."""
 
-    def __init__(self, app: Any, most_bytes: int) -> None:
-        """Takes the application, and the most bytes of a request."""
-        self._app, self._most_bytes = app, most_bytes
+    def __init__(self, app: Any, limits: Limits) -> None:
+        """Takes the application, and the limits of the page."""
+        self._app, self._limits = app, limits
+        self._most_bytes = round(limits.max_upload_mb * 1e6) + _BESIDE_FILES
+        self._quota = Quota(round(limits.max_hourly_mb * 1e6))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answers a request, or passes it on."""
-        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
-            status, text = refusal
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": text.encode()})
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        refusal = self._refusal(scope)
+        if refusal is None and _UPLOAD.search(scope["path"]) and scope["method"] == "POST":
+            refusal = await self._upload(scope, receive, send)
+        elif refusal is None:
+            await self._app(scope, receive, send)
+        if refusal is not None:
+            await _refuse(send, *refusal)
 
-    def _refusal(self, scope: Any) -> tuple[int, str] | None:
-        """Returns the status and the text for a request that is refused; None for one that is not."""
-        if _ELSEWHERE.search(scope["raw_path"]):
+    async def _upload(self, scope: Any, receive: Any, send: Any) -> Refusal | None:
+        """Passes an upload on and counts it; returns the refusal of one that is too much."""
+        sender, _ = scope["client"] or ("", 0)
+        taken = self._quota.take(sender, _length(scope))
+        if taken is None:
+            most = self._limits.max_hourly_mb
+            text = f"too much was uploaded within an hour; this page takes {most} MB; wait, then try again"
+            return 429, text
+        status = 0
+
+        async def watched(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            if status == _NOT_LOGGED_IN:  # of all others something may have been kept
+                self._quota.give_back(taken)
+        return None
+
+    def _refusal(self, scope: Any) -> Refusal | None:
+        """Returns the refusal of a request; None for one that may come in."""
+        if _ELSEWHERE.search(scope["path"]):
             return 403, "this page fetches nothing from elsewhere"
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return None
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if not length.isdigit():
+        if _length(scope) < 0:
             return 411, "the length of the request is missing"
-        if int(length) > self._most_bytes:
+        if _length(scope) > self._most_bytes:
             return 413, f"larger than {self._most_bytes / 1e6:.0f} MB, the most that this page takes"
         return None
+
+
+def _length(scope: Any) -> int:
+    """Returns the bytes that a request says it has; -1 where it does not say."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() else -1
+
+
+async def _refuse(send: Any, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

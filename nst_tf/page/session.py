@@ -1,166 +1,24 @@
-"""The session of one browser tab: its runs, each in a thread, and the pictures that came of them."""
+"""The session of one browser tab: its runs, one at a time, and the pictures that came of them."""
 
 import contextlib
 import dataclasses
 import hashlib
-import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import NamedTuple
-
-import numpy as np
-from PIL import Image
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 from nst_tf import errors
-from nst_tf.io import manifest, pictures
-from nst_tf.losses.values import AnyLosses
+from nst_tf.io import manifest
 from nst_tf.page import files
-from nst_tf.page.backends import Backend, Made, Report, Watch
+from nst_tf.page.backends import Backend, Made
+from nst_tf.page.film import FilmOrder, PaintedFilm
 from nst_tf.page.order import Order
-
-_LOG = logging.getLogger(__name__)
-
-# Seconds between two previews, where steps are not longer.
-PREVIEW_S = 1.0
-
-# The longest side of a preview: about what a page's column has.
-_PREVIEW_SIDE = 768
-
-# Points of a picture's curve of losses that are kept: as many as its drawing has pixels, or so.
-_MOST_POINTS = 400
+from nst_tf.page.runs import Point, Run, Update, Updates
 
 # Pictures that a session knows: more than anybody scrolls through, few enough to keep no memory.
 _MOST_PICTURES = 100
-
-Point = tuple[int, AnyLosses]  # a step, counted from 1, and its losses
-
-
-class Update(NamedTuple):
-    """What a person sees of a run on the way."""
-
-    picture: Image.Image
-    size: tuple[int, int]  # height and width of the picture so far, which may be shown smaller
-    step: int
-    num_steps: int
-    points: Sequence[Point]  # of the run so far
-    seconds_left: float | None
-
-
-Updates = Generator[Update, None, None]  # which are closed where nobody waits for more
-
-
-class LeftError(Exception):
-    """Nobody waits for a run any more."""
-
-
-class Run:
-    """A run in a thread of its own, which another thread follows."""
-
-    def __init__(self, paint: Callable[[Watch], Made], points: Sequence[Point] = ()) -> None:
-        """Starts it.
-
-        Args:
-            paint: (what to call on the way) -> what was made.
-            points: Of an earlier part of the same run.
-        """
-        self._paint, self._points = paint, list(points)
-        self._news = threading.Condition()
-        self._update: Update | None = None
-        self._shown_at = 0.0
-        self._is_stopped = self._is_left = self._has_ended = False
-        self._made: Made | None = None
-        self._error: BaseException | None = None
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def stop(self) -> None:
-        """Has the run end after the present step, with the picture so far."""
-        self._is_stopped = True
-
-    def leave(self) -> None:
-        """Has the run end after the present step, without a picture."""
-        self._is_left = True
-
-    def follow(self) -> Updates:
-        """Yields what there is to see, each time the latest, until the run ends; closed before, leaves it."""
-        try:
-            while True:
-                with self._news:
-                    self._news.wait_for(lambda: self._update is not None or self._has_ended)
-                    update, self._update = self._update, None
-                if update is None:
-                    return
-                yield update
-        finally:
-            if not self._has_ended:
-                self.leave()
-
-    def made(self) -> Made:
-        """Returns what was made by a run that has ended.
-
-        Raises:
-            InputError: As `Backend.paint`; so does whatever else it raises.
-        """
-        made, error, self._made, self._error = self._made, self._error, None, None
-        if error is not None:
-            raise error
-        assert made is not None
-        return made
-
-    @property
-    def points(self) -> list[Point]:
-        """Steps and losses, few enough to draw."""
-        every = -(-len(self._points) // _MOST_POINTS)
-        return self._points[:: every or 1]
-
-    def _run(self) -> None:
-        try:
-            self._made = self._paint(self._watch)
-        except (LeftError, errors.InputError) as error:
-            # Without the frames, whose pictures would stay in memory with it.
-            error.__context__ = None
-            self._error = error.with_traceback(None)
-        except BaseException as error:  # `made` raises it
-            self._error = error
-        with self._news:
-            self._has_ended = True
-            self._news.notify_all()
-
-    def _watch(self, report: Report) -> bool:
-        """Takes a report; shows it if the last one is long enough ago. Returns whether to stop."""
-        if self._is_left:
-            raise LeftError
-        first = report.step - len(report.losses) + 1
-        self._points += [(first + index, losses) for index, losses in enumerate(report.losses)]
-        now = time.monotonic()
-        if now - self._shown_at >= PREVIEW_S or self._is_stopped or report.step == report.num_steps:
-            self._shown_at = now
-            self._show(report)
-        return self._is_stopped
-
-    def _show(self, report: Report) -> None:
-        image = report.picture()
-        size = (image.shape[0], image.shape[1])
-        shown = preview(image)
-        update = Update(shown, size, report.step, report.num_steps, self.points, report.seconds_left)
-        with self._news:
-            self._update = update
-            self._news.notify_all()
-
-
-def preview(image: pictures.Picture) -> Image.Image:
-    """Returns a picture no larger than a page shows it: an image [H, W, 3], or a file.
-
-    An image may be of a run that diverges: what is infinite or NaN is black.
-    """
-    if isinstance(image, np.ndarray):
-        levels = np.nan_to_num(np.clip(image, 0.0, 1.0))
-    else:
-        levels = pictures.read(image)
-    found = Image.fromarray(pictures.to_uint8(levels))
-    found.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,9 +73,10 @@ class Session:
         self.folder, self._backend = folder, backend
         self.history: list[Painted] = []
         self.current: Painted | None = None
+        self.film: PaintedFilm | None = None  # the latest
         self.used_at = time.monotonic()
         self._count = 0
-        self._run: Run | None = None
+        self._run: Run[Any] | None = None
         self._is_waiting = self._is_closed = False
 
     def wait(self) -> None:
@@ -305,6 +164,27 @@ class Session:
             if self.current is not None and self.current.outcome == "stopped":
                 return
 
+    def paint_film(self, order: FilmOrder) -> Updates:
+        """Paints a film, or goes on with the latest one if that was stopped; afterwards `film` is it.
+
+        Raises:
+            InputError: As `Backend.film`.
+        """
+        order.config()
+        before = self.film
+        self._begin()
+        if before is not None and before.order == order and before.is_stopped():
+            output = before.output
+        else:
+            output = self._path("film", ".mp4")
+            self.film = None
+            if before is not None:
+                before.forget()
+        part = self._path("film", "-so-far.mp4")
+        run = Run(lambda watch: self._backend.film(order, output, part, watch))
+        yield from self._followed(run)
+        self.film = run.made()
+
     def select(self, number: int) -> Painted:
         """Makes a picture of the history the current one.
 
@@ -329,7 +209,7 @@ class Session:
         Raises:
             OSError: It cannot be written.
         """
-        path = self._path(".png")
+        path = self._path("picture", ".png")
         made.save(path, chain)
         painted = Painted(
             path,
@@ -338,14 +218,15 @@ class Session:
             made.steps,
             made.outcome,
             tuple(points),
-            self._path(".checkpoint"),
+            self._path("picture", ".checkpoint"),
             tuple(chain),
         )
         self.history = [*self.history, painted][-_MOST_PICTURES:]
         self.current = painted
 
-    def _path(self, suffix: str) -> pathlib.Path:
-        return self.folder / f"picture-{self._count}{suffix}"
+    def _path(self, name: str, ending: str) -> pathlib.Path:
+        """Returns the path of a file of the present run."""
+        return self.folder / f"{name}-{self._count}{ending}"
 
     def new_path(self, name: str) -> pathlib.Path:
         """Returns the path of another file of the next run."""
@@ -368,29 +249,43 @@ class Session:
         self, order: Order, chain: Sequence[Mapping[str, str]], resumed: Painted | None = None
     ) -> Updates:
         """Yields what there is to see of a run, then keeps its picture."""
-        if self._is_closed or self._run is not None:
-            raise errors.InputError("picture: another run of this page is on; wait for it, or stop it")
         order.config()  # before anything is loaded
-        self._count += 1
-        self.used_at = time.monotonic()
-        self.folder.mkdir(exist_ok=True)  # an empty one goes after an hour
-        checkpoint = self._path(".checkpoint")
+        self._begin()
+        checkpoint = self._path("picture", ".checkpoint")
         if resumed is not None:
             resumed.checkpoint.rename(checkpoint)
         run = Run(
             lambda watch: self._backend.paint(order, checkpoint, watch),
             () if resumed is None else resumed.points,
         )
+        try:
+            yield from self._followed(run)
+            self.add(run.made(), order, run.points, chain)
+        finally:
+            if resumed is not None and self.current is resumed and checkpoint.is_file():
+                checkpoint.rename(resumed.checkpoint)  # the run failed
+
+    def _begin(self) -> None:
+        """Takes note of another run.
+
+        Raises:
+            InputError: One is on.
+        """
+        if self._is_closed or self._run is not None:
+            raise errors.InputError("picture: another run of this page is on; wait for it, or stop it")
+        self._count += 1
+        self.used_at = time.monotonic()
+        self.folder.mkdir(exist_ok=True)  # an empty one goes after an hour
+
+    def _followed(self, run: Run[Any]) -> Updates:
+        """Yields what there is to see of a run, which is this session's until it ends."""
         self._run = run
         try:
             with contextlib.closing(run.follow()) as updates:
                 yield from updates
-            self.add(run.made(), order, run.points, chain)
         finally:
             self._run = None
             self.used_at = time.monotonic()
-            if resumed is not None and self.current is resumed and checkpoint.is_file():
-                checkpoint.rename(resumed.checkpoint)  # the run failed
 
 
 # Seconds without a run after which a session is forgotten whose browser never said that it left. Its files
@@ -440,3 +335,6 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._sessions

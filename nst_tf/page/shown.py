@@ -87,7 +87,7 @@ class Shown:
                 x="step",
                 y="log10 of the loss",
                 color="term",
-                # The legend that Vega draws below the curve does not always fit into the page.
+                # The legend that Vega draws below the curve would not always fit in, and is left out.
                 label=f"Losses: {', '.join(f'{term} {name}' for term, (name, _) in _COLORS.items())}",
                 color_map={term: code for term, (_, code) in _COLORS.items()},
                 height=340,

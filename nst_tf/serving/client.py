@@ -171,6 +171,24 @@ def _kept(
     return checkpoints.Kept(path, every_s, checkpoints.read(path) if os.path.exists(path) else None)
 
 
+def check_call(
+    server: str,
+    *,
+    model: str = "nst",
+    version: int | None = None,
+    timeout_s: float = TIMEOUT_S,
+    headers: Mapping[str, str] | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
+) -> None:
+    """Checks how a server is to be asked, without a call; arguments as for `request_stylization`.
+
+    Raises:
+        InputError: An argument is not allowed, or a library is missing.
+    """
+    access.check(check_server(server), headers, ca_file)
+    _check(model, version, STEPS_NOW, timeout_s)
+
+
 def _check(model: str, version: int | None, steps_now: int, timeout_s: float) -> None:
     """Checks the arguments of every call.
 

@@ -43,6 +43,8 @@ class Film:
     # Where shots are painted side by side: on this machine ("local"), or a Ray cluster; None for one by one.
     address: str | None = None
     actors: int = 0  # shots at a time; 0 for as many as memory and cores allow
+    # Where to write the film so far if a run without `address` is stopped; None for none.
+    part: pathlib.Path | None = None
 
 
 class FilmProgress(NamedTuple):
@@ -55,6 +57,7 @@ class FilmProgress(NamedTuple):
     seconds: float | None  # that the latest frame took; None before there is one
     done: int  # evaluated pixels
     total: int
+    picture: Callable[[], np.ndarray] | None = None  # () -> the frame so far; None before its first step
 
     def work(self) -> tuple[int, int]:
         """Returns (done, in all) in evaluated pixels."""
@@ -220,7 +223,9 @@ class Painting:
         start = time.perf_counter()
         if on_progress(self._progress(0)):
             return False
-        result = self._run.paint(frame, lambda progress: on_progress(self._progress(progress.work()[0])))
+        result = self._run.paint(
+            frame, lambda progress: on_progress(self._progress(progress.work()[0], progress.picture))
+        )
         if result.outcome == "stopped":
             return False
         self._diverged += result.outcome == "diverged"
@@ -230,8 +235,8 @@ class Painting:
         self._seconds = time.perf_counter() - start
         return True
 
-    def _progress(self, done: int) -> FilmProgress:
-        """Returns the progress of the film after so many evaluated pixels of a frame."""
+    def _progress(self, done: int, picture: Callable[[], np.ndarray] | None = None) -> FilmProgress:
+        """Returns the progress of the film after so many evaluated pixels of a frame, which it may show."""
         return FilmProgress(
             self._finished,
             len(self._known.times),
@@ -240,6 +245,7 @@ class Painting:
             self._seconds,
             self._done + done,
             self._total,
+            picture,
         )
 
     def _show(self, picture: np.ndarray) -> None:

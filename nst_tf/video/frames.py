@@ -189,6 +189,9 @@ class Film:
         self._said: set[str] = set()
         with self._opened() as container:
             stream = self._stream(container)
+            # By the header: height and width, as stored, and frames a second, 0 where it does not say.
+            self.size = stream.codec_context.height, stream.codec_context.width
+            self.rate = Fraction(stream.average_rate or 0)
             self.time_base = 1 / part.fps if part.fps else stream.time_base
             self.about = _about(container, stream, part)
             self._origin = _origin(stream, container)

@@ -1,5 +1,6 @@
 """The run of a film: read once, painted into a folder frame by frame, written from there. And from Python."""
 
+import dataclasses
 import errno
 import os
 import pathlib
@@ -123,6 +124,8 @@ def paint_film(
             made = shots.paint(film, known, loaded, run, folder, on_progress)
         if made.outcome == "finished":
             _write(film, known.times, folder)
+        elif film.part is not None and made.frames:
+            _write_part(film, known.times, folder, made.frames)
     return made
 
 
@@ -138,13 +141,26 @@ def _write(film: Film, times: Sequence[Fraction], folder: work.WorkFolder) -> No
     if os.path.lexists(film.output) and not film.overwrite:
         raise FileExistsError(errno.EEXIST, "a file has appeared there meanwhile", str(film.output))
 
-    def write(path: pathlib.Path) -> None:
-        films.write(
-            path,
-            folder.shown(times),
-            time_base=film.frames.time_base,
-            encoding=film.encoding,
-            sound=film.frames.sound,
-        )
+    folder.finish(film.output, lambda path: _encode(film, path, folder.shown(times), film.frames.sound))
 
-    folder.finish(film.output, write)
+
+def _write_part(film: Film, times: Sequence[Fraction], folder: work.WorkFolder, count: int) -> None:
+    """Makes a film of the first frames, fewer than all; they stay.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    assert film.part is not None
+    sound = film.frames.sound
+    if sound is not None:
+        sound = dataclasses.replace(sound, end=sound.origin + times[count])
+    _encode(film, film.part, folder.shown(times[:count]), sound)
+
+
+def _encode(film: Film, path: pathlib.Path, shown: Iterable[films.Shown], sound: films.Sound | None) -> None:
+    """Writes frames as a film.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    films.write(path, shown, time_base=film.frames.time_base, encoding=film.encoding, sound=sound)

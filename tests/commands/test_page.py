@@ -9,8 +9,11 @@ import subprocess
 import urllib.request
 
 import pytest
+from absl import flags
 
 from nst_tf.commands import page
+from nst_tf.page import backends
+from nst_tf.page.limits import Limits
 from tests.support import command as running
 
 
@@ -46,8 +49,26 @@ def test_mistakes_are_one_line(capsys, monkeypatch, tmp_path):
     _refused("max_steps", "--max_steps=0", capsys=capsys)
     _refused("password_file", f"--password_file={tmp_path}/nowhere", capsys=capsys)
     _refused("server: 'ftp://x'", "--server=ftp://x", f"--port={port}", capsys=capsys)
+    by_server = ("--server=https://127.0.0.1", f"--port={port}")
+    _refused("header: the $VARIABLE in the value of key", "--header=key=$NST_NO", *by_server, capsys=capsys)
+    _refused("ca_file: ", f"--ca_file={tmp_path}/nowhere", *by_server, capsys=capsys)
+    _refused("timeout_s: -1.0; allowed", "--timeout_s=-1", *by_server, capsys=capsys)
+    _refused("ca_file: of no use without --server", "--ca_file=ca.pem", f"--port={port}", capsys=capsys)
     monkeypatch.setenv("NST_TF_WEIGHTS", str(tmp_path / "vgg.npz"))
     _refused("vgg.npz", f"--port={port}", capsys=capsys)
+
+
+@pytest.mark.usefixtures("gradio")
+def test_a_header_comes_from_the_environment_and_is_shown_nowhere(monkeypatch):
+    monkeypatch.setenv("NST_TOKEN", "open-sesame-open")
+    values = flags.FlagValues()
+    page.define(values)
+    values(["page", "--server=https://127.0.0.1", "--header=x-key=$NST_TOKEN", "--model=other"])
+    backend = page._backend(values, Limits())
+    assert isinstance(backend, backends.Server)
+    assert backend.options["headers"] == {"x-key": "open-sesame-open"}
+    assert backend.options["model"] == "other"
+    assert "sesame" not in repr(backend)
 
 
 def test_who_may_come_in_is_said(monkeypatch):
@@ -74,11 +95,11 @@ def test_it_serves_until_a_signal_and_leaves_nothing(tmp_path):
             assert process.stdout.readline() == f"http://127.0.0.1:{port}/: paint there; Ctrl-C ends it\n"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
                 assert b"a photograph, painted like a painting" in answer.read()
-            assert [name for name in os.listdir(tmp_path) if name.startswith("nst_tf-page-")]
+            assert [name for name in os.listdir(tmp_path) if name.startswith(".nst_tf-")]
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=60)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
     assert (process.returncode, out, err) == (0, "the page is closed; its files are removed\n", "")
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("nst_tf-page-")]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".nst_tf-")]

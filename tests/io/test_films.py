@@ -228,6 +228,13 @@ def test_sound_with_a_damaged_header_is_refused_before_a_run(tmp_path):
         films.check(tmp_path / "c.mkv", films.Encoding(), films.Sound(tmp_path / "b.mp4"))
 
 
+def test_sound_of_which_a_format_takes_the_header_alone_is_refused(tmp_path):
+    sample_films.write(tmp_path / "a.mkv", sample_films.moving(2), sound="pcm_f32le")
+    with pytest.raises(errors.InputError, match=r"\.mp4 cannot hold the film's sound.*write \.mkv"):
+        films.check(tmp_path / "b.mp4", films.Encoding(), films.Sound(tmp_path / "a.mkv"))
+    films.check(tmp_path / "b.mkv", films.Encoding(), films.Sound(tmp_path / "a.mkv"))
+
+
 @pytest.mark.parametrize("quality", [-1, 52, 18.5])
 def test_a_quality_outside_its_range_is_refused(quality):
     with pytest.raises(errors.InputError, match=r"quality: .*51"):

@@ -1,5 +1,6 @@
 """What paints for a page: the api in this process, and a model server; in sessions, as the page has them."""
 
+import dataclasses
 import io
 import json
 from typing import Any
@@ -9,12 +10,13 @@ import pytest
 from PIL import Image
 
 import nst_tf
-from nst_tf import errors
+from nst_tf import client, errors
 from nst_tf.io import manifest, pictures
 from nst_tf.page import backends, files, regions, session
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
 from tests import conftest
+from tests.serving import test_access
 from tests.serving.test_client import FakeModel, serve_rest
 
 SETTINGS: dict[str, Any] = {
@@ -198,3 +200,16 @@ def test_a_model_server_paints_in_parts_and_a_stopped_run_goes_on(store, order):
     with Image.open(io.BytesIO(sent["content_bytes"])) as content, Image.open(order.content) as photo:
         np.testing.assert_array_equal(np.asarray(content), np.asarray(photo))
     assert own.current.sidecar() is None
+
+
+def test_a_model_server_is_asked_as_the_page_was_told_to(store, order):
+    asked = dataclasses.replace(order, overrides={"size": 64})
+    secret = "open-sesame-open"
+    with test_access._rest(answer=(403, f"no {secret}")) as server:
+        backend = backends.Server(server.address, Limits(), {"headers": {"x-key": secret}})
+        with pytest.raises(errors.InputError, match="wants a login other than x-key sent") as refused:
+            _follow(_session(store, backend=backend).paint(asked))
+        assert server.seen[0]["x-key"] == secret
+    assert secret not in f"{refused.value} {backend}"
+    with pytest.raises(errors.InputError, match="model: ''; allowed: a name"):
+        client.check_call("http://127.0.0.1:8501", model="")

@@ -14,7 +14,7 @@ from PIL import Image
 
 import nst_tf
 from nst_tf.io import manifest, pictures, samples
-from nst_tf.page import backends, session
+from nst_tf.page import backends, quota, runs
 from nst_tf.page.limits import Limits
 from tests.page.test_session import Fake
 
@@ -44,6 +44,9 @@ class Switch:
     def paint(self, order, checkpoint, report):
         return self.to.paint(order, checkpoint, report)
 
+    def film(self, order, output, part, report):
+        return self.to.film(order, output, part, report)
+
 
 @pytest.fixture(scope="module")
 def backend():
@@ -54,7 +57,7 @@ def backend():
 def page(backend):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NST_TF_WEIGHTS", "builtin")
-        patch.setattr(session, "PREVIEW_S", 0.2)
+        patch.setattr(runs, "PREVIEW_S", 0.2)
         with server.Page(backend, Limits(max_queue=2), "127.0.0.1", 0, {}) as served:
             yield served
 
@@ -144,10 +147,11 @@ class Tab:
     def status(self):
         return self.tab.locator("#status p").inner_text()
 
-    def wait_for(self, pattern):
+    def wait_for(self, pattern, status="#status"):
         """Waits for a status; returns it."""
-        playwright.expect(self.tab.locator("#status p")).to_have_text(re.compile(pattern), timeout=TIMEOUT_MS)
-        return self.status()
+        said = self.tab.locator(f"{status} p")
+        playwright.expect(said).to_have_text(re.compile(pattern), timeout=TIMEOUT_MS)
+        return said.inner_text()
 
     def preview(self):
         """Returns the address of the picture so far, which is its hash."""
@@ -227,7 +231,7 @@ def test_a_bad_file_breaks_nothing(tab_of, backend, tmp_path):
     own.upload(photograph=str(bad), paintings=[_sample("strokes")])
     own.click("#paint")
     said = own.wait_for("which is not read")
-    assert said == "content: holiday.jpg is a web page, which is not read; convert it to PNG, JPEG or TIFF"
+    assert said == "photograph: holiday.jpg is a web page, which is not read; convert it to PNG, JPEG or TIFF"
     own.shot("bad-file")
     own.click("#sample-town")
     own.set("#size", 64)
@@ -322,6 +326,56 @@ def test_a_reload_begins_anew(tab_of, backend, page):
     del page
 
 
+def test_a_film_is_painted(tab_of, backend, tmp_path):
+    pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    from tests.support import sample_films, town_film
+
+    sample_films.write(tmp_path / "holiday.mp4", town_film.make(12, 192, 256).frames, sound="aac")
+    backend.to = backends.Here(Limits())
+    own = tab_of()
+    own.samples()
+    own.set("#size", 96)
+    own.setting("steps", 30)
+    own.fold("Film: a short one, frame by frame")
+    own.tab.wait_for_selector("#paint-film")
+    own.click("#paint-film")
+    own.wait_for("film: none; allowed: one: upload it", "#film-status")
+    own.tab.set_input_files("#film input[type=file]", tmp_path / "holiday.mp4")
+    own.tab.wait_for_selector("#film video")
+    own.click("#paint-film")
+    own.wait_for(r"Frame [3-6] of 6, shot 1, 96 x 72", "#film-status")
+    own.shot("film")
+    own.click("#stop-film")
+    own.wait_for(r"Stopped after \d of 6 frames", "#film-status")
+    own.shot("film-stopped")
+    own.click("#paint-film")
+    own.wait_for("Finished: 6 frames of 96 x 72 pixels", "#film-status")
+    own.tab.wait_for_function("() => document.querySelector('#painted-film video')?.duration > 0.4")
+    own.shot("film-painted")
+    assert "--duration=4 --fps=12" in own.tab.locator("#film-command").inner_text()
+    phone = tab_of(PHONE, "dark")
+    phone.fold("Film: a short one, frame by frame")
+    phone.tab.wait_for_selector("#paint-film")
+    phone.tab.wait_for_timeout(500)
+    phone.shot("film-phone")
+    assert phone.tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_an_upload_too_much_is_said(tab_of, backend, monkeypatch):
+    backend.to = Fake(steps=3)
+    own = tab_of()
+    with monkeypatch.context() as patch:
+        patch.setattr(quota, "MOST_UPLOADS", 0)
+        own.tab.set_input_files("#photograph input[type=file]", _sample("town"))
+        own.tab.get_by_text("too much was uploaded within an hour").first.wait_for()
+        own.tab.wait_for_timeout(1000)
+        own.shot("quota", whole=False)
+    own.samples()
+    own.click("#paint")
+    own.wait_for("Finished after 3 steps")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_has_all_of_it_on_its_width(tab_of, backend, scheme):
     backend.to = Fake(steps=3)
@@ -335,6 +389,7 @@ def test_a_phone_has_all_of_it_on_its_width(tab_of, backend, scheme):
     desk = tab_of(DESKTOP, scheme)
     desk.samples()
     desk.fold("Presets")
+    desk.tab.wait_for_function("() => document.querySelector('#presets img')?.naturalWidth > 0")
     desk.tab.wait_for_timeout(1500)
     desk.shot(f"desktop-{scheme}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nst_tf.page import files, session
+from nst_tf.page import files, film, session
 from nst_tf.page.limits import Limits
 from tests.page.test_session import Fake
 
@@ -33,7 +33,7 @@ def test_what_people_reach_for_first_stands_open(store):
     assert labels | {"Size", "Colours", "Picture", "More steps"} <= set(shown)
     folded = {label: props["open"] for label, props in shown.items() if "open" in props}
     assert folded == dict.fromkeys(folded, False)
-    assert len(folded) == 4
+    assert len(folded) == 4 + film.is_there()
     assert {"learning_rate", "style_layers", "tile"} <= set(shown)
 
 
@@ -44,6 +44,13 @@ def test_a_page_by_a_server_has_no_control_that_servers_do_not_heed(store):
     ]
     assert "Size of strokes" not in shown
     assert "Colours" in shown
+
+
+def test_films_are_there_where_their_libraries_are(store, monkeypatch):
+    monkeypatch.setattr(film, "is_there", lambda: True)
+    assert {"Film", "Begin (s)", "Length (s)", "Frames a second"} <= set(_shown(store, Fake()))
+    monkeypatch.setattr(film, "is_there", lambda: False)
+    assert "Film" not in _shown(store, Fake())
 
 
 def test_the_size_ends_where_the_limit_of_pixels_does(store):

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import pathlib
+import tempfile
 import time
 
 import httpx
@@ -15,8 +17,9 @@ import gradio_client
 
 import nst_tf
 from nst_tf.io import pictures, samples
-from nst_tf.page import backends, server, session
+from nst_tf.page import backends, film, runs, server
 from nst_tf.page.limits import Limits
+from nst_tf.video import frames
 from tests import conftest
 from tests.page.test_session import Fake
 
@@ -61,6 +64,29 @@ def client_of(tmp_path):
         yield connect
 
 
+@pytest.mark.slow
+def test_a_program_has_a_film_painted(folder, client_of):
+    pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    from tests.support import sample_films
+
+    sample_films.write(folder / "film.mp4", sample_films.moving(5), sound="aac")
+    sent = {**_files(folder), "content": gradio_client.handle_file(folder / "film.mp4")}
+    with _page(backends.Here(Limits())) as page:
+        client = client_of(page)
+        painted = client.predict(
+            **sent, preset="gram", settings={**SETTINGS, "steps": "4", "scales": "1"}, duration=0.12, fps=25,
+            api_name="/film",
+        )  # fmt: skip
+        with pytest.raises(
+            gradio_client.exceptions.AppError,
+            match="film: 9 s of 12 frames a second, 108 frames; allowed on this page: 96",
+        ):
+            client.predict(**sent, preset="gram", duration=9, api_name="/film")
+    shown = list(frames.of(pathlib.Path(painted)))
+    assert [frame.picture.shape for frame in shown] == [(36, 48, 3)] * 3
+
+
 def _files(folder):
     return {
         "content": gradio_client.handle_file(folder / "photo.png"),
@@ -72,7 +98,7 @@ def test_a_program_paints_goes_on_and_takes_the_picture_home(folder, client_of):
     with _page(backends.Here(Limits())) as page:
         client = client_of(page)
         names = sorted(client.view_api(return_format="dict")["named_endpoints"])
-        assert names == ["/go_on", "/larger", "/paint", "/stop"]
+        assert names == [*(["/film"] if film.is_there() else []), "/go_on", "/larger", "/paint", "/stop"]
         picture, sidecar = client.predict(
             **_files(folder), preset="gram", settings=SETTINGS, api_name="/paint"
         )
@@ -134,8 +160,8 @@ def test_a_mistake_is_one_line(page, fake, folder, client_of, changes, message):
 def _call(page, data, endpoint="paint"):
     """Returns the answer's last event of a call whose data no client of Gradio would send."""
     url = f"{page.address}gradio_api/call/{endpoint}"
-    event = httpx.post(url, json={"data": data}, timeout=30).json()["event_id"]
-    return httpx.get(f"{url}/{event}", timeout=30).text
+    event = httpx.post(url, json={"data": data}, timeout=NEVER_S).json()["event_id"]
+    return httpx.get(f"{url}/{event}", timeout=NEVER_S).text
 
 
 def _file(path):
@@ -162,8 +188,19 @@ def test_only_files_of_the_page_are_served(page, tmp_path):
     assert os.listdir() == []  # the process works in an empty folder
     for path in ("/etc/passwd", tmp_path / "secret.png", "../sessions", "/proc/self/environ"):
         assert httpx.get(f"{base}{path}").status_code in (403, 404), path
-    assert httpx.get(f"{base}https://example.org/a.png").status_code == 403
+    for elsewhere in ("file=https://example.org/a.png", "%66ile=https%3A//example.org/a.png"):
+        answer = httpx.get(f"{page.address}gradio_api/{elsewhere}", follow_redirects=False)
+        assert (answer.status_code, answer.text) == (403, "this page fetches nothing from elsewhere")
     assert httpx.get(f"{base}{samples.to_path('sample:town')}").status_code == 200
+
+
+def test_thumbnails_stay_as_long_as_the_page(page):
+    config = httpx.get(f"{page.address}config").json()
+    (gallery,) = (each for each in config["components"] if each["props"].get("elem_id") == "presets")
+    shown = [each["image"]["url"] for each in gallery["props"]["value"]]
+    assert len(shown) >= 8
+    page.sessions.store.sweep(time.time() + 2 * 3600)
+    assert {httpx.get(each).status_code for each in shown} == {200}
 
 
 def test_large_uploads_are_refused(page, folder, client_of):
@@ -179,31 +216,35 @@ def test_a_run_may_be_stopped_and_goes_on(page, fake, folder, client_of):
     job = client.submit(**_files(folder), api_name="/paint")
     _until(lambda: fake.orders)
     client.predict(api_name="/stop")
-    picture, _ = job.result(timeout=30)
+    picture, _ = job.result(timeout=NEVER_S)
     fake.steps, fake.step_s = 10_001, 0.0
     client.predict(api_name="/go_on")
     assert [order.overrides for order in fake.orders] == [{}, {}]  # both of the same run
     assert picture.endswith("picture-1.png")
 
 
-def _until(condition, seconds=30):
+# Seconds after which what has not come will not: tests wait for events, on a machine with much else to do.
+NEVER_S = 120
+
+
+def _until(condition):
     """Waits until a condition holds."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + NEVER_S
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
 @pytest.mark.slow
-def test_a_client_that_goes_away_ends_its_run_within_seconds(page, fake, folder):
+def test_a_client_that_goes_away_ends_its_run(page, fake, folder):
     fake.steps, fake.step_s = 10**9, 0.01
-    before = len(page.sessions)
     client = gradio_client.Client(page.address, verbose=False)
     client.submit(**_files(folder), api_name="/paint")
     _until(lambda: fake.orders)
+    assert client.session_hash in page.sessions
     client.close()
-    assert fake.ended.wait(20)
-    _until(lambda: len(page.sessions) == before)
+    assert fake.ended.wait(NEVER_S)
+    _until(lambda: client.session_hash not in page.sessions)
 
 
 @pytest.mark.slow
@@ -220,7 +261,7 @@ def test_one_run_at_a_time_and_a_queue_that_has_an_end(page, fake, folder, clien
     clients[0].close()  # which ends its run; "/stop" itself would need a place in the queue
     _until(lambda: len(fake.orders) == 2)
     clients[1].predict(api_name="/stop")
-    jobs[1].result(timeout=30)
+    jobs[1].result(timeout=NEVER_S)
 
 
 def test_sessions_see_their_own_pictures_only(page, fake, folder, client_of):
@@ -232,7 +273,7 @@ def test_sessions_see_their_own_pictures_only(page, fake, folder, client_of):
 
 
 def test_with_passwords_nothing_is_open_to_others_and_the_folder_goes_with_the_page(folder, client_of):
-    before = (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS)
+    before = (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS, tempfile.gettempdir())
     with _page(Fake(), people={"ann": "secret"}) as page:
         for path in ("config", "gradio_api/info", f"gradio_api/file={samples.to_path('sample:town')}"):
             assert httpx.get(f"{page.address}{path}").status_code in (401, 403), path
@@ -242,7 +283,7 @@ def test_with_passwords_nothing_is_open_to_others_and_the_folder_goes_with_the_p
         root = page.sessions.store.uploads.parent
         assert root.is_dir()
     assert not root.exists()
-    assert (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS) == before
+    assert (os.getcwd(), dict(os.environ), Image.MAX_IMAGE_PIXELS, tempfile.gettempdir()) == before
 
 
 def test_the_page_names_no_other_host(page):
@@ -250,4 +291,4 @@ def test_the_page_names_no_other_host(page):
     config = httpx.get(f"{page.address}config").json()
     assert config["analytics_enabled"] is False
     assert "fonts.googleapis" not in text
-    assert session.PREVIEW_S == 1.0
+    assert runs.PREVIEW_S == 1.0

@@ -7,6 +7,7 @@ import pytest
 
 from nst_tf import errors
 from nst_tf.page import server
+from nst_tf.page.limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -66,19 +67,28 @@ def test_a_password_file_that_cannot_be_read_is_one_line(tmp_path):
         server.read_people(tmp_path / "bytes")
 
 
-def _answer(path, method="GET", headers=(), most_bytes=1000):
-    """Returns the status of a request; 200 where it is passed on."""
-    sent = []
+def _guard(limits, status=200):
+    """Returns a guard of an application that answers everything with a status."""
 
     async def app(_scope, _receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    return server.Guard(app, limits)
+
+
+def _answer(path, method="GET", length=None, guard=None, sender="10.0.0.1"):
+    """Returns the status of a request, and the text of the answer; 200 where it is passed on."""
+    sent = []
 
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "raw_path": path.encode(), "headers": list(headers)}
-    asyncio.run(server.Guard(app, most_bytes)(scope, None, send))
-    return sent[0]["status"]
+    headers = [] if length is None else [(b"content-length", str(length).encode())]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers}
+    guard = guard or _guard(Limits(max_upload_mb=1))
+    asyncio.run(guard({**scope, "client": (sender, 50000)}, None, send))
+    return sent[0]["status"], sent[1]["body"].decode()
 
 
 @pytest.mark.parametrize(
@@ -92,18 +102,33 @@ def _answer(path, method="GET", headers=(), most_bytes=1000):
     ],
 )
 def test_the_page_fetches_nothing_from_elsewhere(path):
-    assert _answer(path) == 403
+    assert _answer(path)[0] == 403
 
 
 def test_other_requests_are_passed_on():
-    assert _answer("/") == 200
-    assert _answer("/gradio_api/file=/tmp/a.png") == 200
-    assert _answer("/gradio_api/upload", "POST", [(b"content-length", b"1000")]) == 200
+    assert _answer("/")[0] == 200
+    assert _answer("/gradio_api/file=/tmp/a.png")[0] == 200
+    assert _answer("/gradio_api/upload", "POST", 1000)[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [([(b"content-length", b"1001")], 413), ([], 411), ([(b"content-length", b"-5")], 411)],
-)
-def test_what_is_sent_is_bounded_before_it_is_read(headers, status):
-    assert _answer("/gradio_api/upload", "POST", headers) == status
+@pytest.mark.parametrize(("length", "status"), [(2_100_000, 413), (None, 411), (-5, 411)])
+def test_what_is_sent_is_bounded_before_it_is_read(length, status):
+    assert _answer("/gradio_api/upload", "POST", length)[0] == status
+
+
+def test_what_an_address_uploads_within_an_hour_is_bounded():
+    guard = _guard(Limits(max_hourly_mb=1))
+    for path in ("/gradio_api/upload", "/gradio_api/upload/"):
+        assert _answer(path, "POST", 400_000, guard)[0] == 200
+    assert _answer("/gradio_api/upload", "POST", 400_000, guard) == (
+        429,
+        "too much was uploaded within an hour; this page takes 1 MB; wait, then try again",
+    )
+    assert _answer("/gradio_api/upload", "POST", 400_000, guard, sender="10.0.0.2")[0] == 200
+    assert _answer("/gradio_api/queue/join", "POST", 400_000, guard)[0] == 200
+
+
+def test_an_upload_that_was_not_let_in_does_not_count():
+    guard = _guard(Limits(max_hourly_mb=1), status=401)
+    for _ in range(3):
+        assert _answer("/gradio_api/upload", "POST", 900_000, guard)[0] == 401

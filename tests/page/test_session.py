@@ -13,9 +13,10 @@ import pytest
 from nst_tf import errors
 from nst_tf.io import pictures
 from nst_tf.losses.values import Losses
-from nst_tf.page import files, session
-from nst_tf.page.backends import Made, Report
+from nst_tf.page import files, runs, session
+from nst_tf.page.backends import Made
 from nst_tf.page.order import Order
+from nst_tf.page.runs import Report
 
 ORDER = Order(content=None, styles=(), preset="draft", overrides={"size": 48})
 
@@ -53,6 +54,9 @@ class Fake:
         finally:
             self.ended.set()
 
+    def film(self, order, output, part, report):
+        raise NotImplementedError
+
     def _made(self, image, steps, outcome):
         return Made(image, steps, outcome, lambda path, _: pictures.write(image, path))
 
@@ -60,7 +64,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch):
     """Has every step shown, however quick."""
-    monkeypatch.setattr(session, "PREVIEW_S", 0.0)
+    monkeypatch.setattr(runs, "PREVIEW_S", 0.0)
 
 
 @pytest.fixture
@@ -97,15 +101,15 @@ def test_a_run_is_followed_to_its_picture(store):
 
 
 def test_a_preview_is_no_larger_than_the_page_shows_it():
-    shown = session.preview(np.zeros((900, 3000, 3), np.float32))
+    shown = runs.preview(np.zeros((900, 3000, 3), np.float32))
     assert max(shown.size) == 768
-    assert session.preview(np.zeros((9, 30, 3), np.float32)).size == (30, 9)
+    assert runs.preview(np.zeros((9, 30, 3), np.float32)).size == (30, 9)
 
 
 def test_a_run_that_diverges_is_shown():
     image = np.full((4, 5, 3), np.nan, np.float32)
     image[0, 0] = (0.5, 2.0, -np.inf)
-    assert session.preview(image).getpixel((0, 0)) == (128, 255, 0)
+    assert runs.preview(image).getpixel((0, 0)) == (128, 255, 0)
 
 
 def test_stop_keeps_the_picture_and_go_on_takes_its_run_to_the_end(store):
@@ -239,7 +243,7 @@ def test_a_session_whose_browser_is_gone_ends_its_run(store):
     sessions.end("tab")
     assert backend.ended.wait(5)
     assert not own.folder.exists()
-    with pytest.raises(session.LeftError):
+    with pytest.raises(runs.LeftError):
         _all(updates)
     with pytest.raises(errors.InputError, match="another run of this page is on"):
         _all(own.paint(ORDER))
