@@ -172,7 +172,7 @@ def warp_result(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
     By Lanczos' kernel of eight pixels: a film is warped again with each frame, and after four frames warped
     bilinearly, as the paper has it, the style loss was 1.6 times that of the first, so 1.2 times (gram, 128
-    px). Outside of the picture it is mirrored, so that what comes into sight begins as strokes.
+    px). Outside of the picture it is mirrored.
     """
     cv2 = library()
     height, width = flow.shape[:2]
@@ -180,6 +180,13 @@ def warp_result(picture: np.ndarray, flow: np.ndarray) -> np.ndarray:
     place = np.clip(flow + _grid(height, width), -size, 2 * size)  # as in `warp`
     warped = cv2.remap(picture, place, None, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
     return np.clip(warped, 0.0, 1.0)
+
+
+def leads_outside(flow: np.ndarray) -> np.ndarray:
+    """Returns whether a flow leads outside of the picture, [H, W] bool."""
+    height, width = flow.shape[:2]
+    place = flow + _grid(height, width)
+    return ((place < 0) | (place > np.array([width - 1, height - 1]))).any(axis=-1)
 
 
 def _grid(height: int, width: int) -> np.ndarray:
@@ -195,14 +202,11 @@ def reliability(pair: Pair) -> np.ndarray:
     program: what has come into sight gets nothing from its neighbours.
     """
     flow = pair.backward
-    height, width = flow.shape[:2]
     there = warp(pair.forward, flow)
-    place = flow + _grid(height, width)
-    outside = ((place < 0) | (place > np.array([width - 1, height - 1]))).any(axis=-1)
     disagree = _squared(flow + there) >= _DISAGREE_SHARE * (_squared(flow) + _squared(there)) + _DISAGREE
     slopes = sum(_squared(slope) for slope in np.gradient(flow, axis=(0, 1)))
     boundary = slopes > _BOUNDARY_SHARE * _squared(flow) + _BOUNDARY
-    trusted = np.select([outside, disagree, boundary], [0.0, -1.0, 0.0], 1.0).astype(np.float32)
+    trusted = np.select([leads_outside(flow), disagree, boundary], [0.0, -1.0, 0.0], 1.0).astype(np.float32)
     smooth = library().GaussianBlur(trusted, (0, 0), _SMOOTHING)
     return np.clip(smooth, 0.0, 1.0)[..., np.newaxis]
 

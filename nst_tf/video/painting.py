@@ -20,7 +20,7 @@ from nst_tf import errors, runtime
 from nst_tf.config import scales
 from nst_tf.config.config import Config
 from nst_tf.io import inputs, manifest
-from nst_tf.video import flow, styles
+from nst_tf.video import colors, flow, styles
 from nst_tf.video.frames import Frame
 
 if typing.TYPE_CHECKING:
@@ -150,11 +150,12 @@ class FrameRun:
 
         content = np.divide(frame.picture, 255, dtype=np.float32)[np.newaxis]
         described = {**self._inputs.descriptions, **manifest.describe_inputs({"content": frame.picture})}
-        earlier = self._earlier(frame) if self._past and self._settings.config.takes_steps() else None
+        pairs = self._pairs(frame) if self._past and self._settings.config.takes_steps() else {}
+        earlier = self._earlier(pairs) if pairs else None
         loaded = dataclasses.replace(
             self._inputs,
             content=content,
-            init=None if earlier is None else earlier.pictures[:1],
+            init=None if earlier is None else self._begun(frame, pairs[1], earlier.pictures[0]),
             descriptions=described,
         )
         config, of_film = self._config(frame), OfFilm(self._shared, earlier, self._fitted)
@@ -195,16 +196,31 @@ class FrameRun:
             return config
         return later_config(config, self.steps).replace(temporal_weight=self._weight)
 
-    def _earlier(self, frame: Frame) -> "Earlier":
-        """Returns what a frame is held to: results that are not too long ago, as the frame sees them."""
+    def _pairs(self, frame: Frame) -> dict[int, flow.Pair]:
+        """Returns {how many frames ago: the flows} of earlier frames that are not too long ago."""
+        picture = self._small(frame.picture)
+        return {
+            lag: self._flow(frame.number, picture, lag)
+            for lag in flow.LAGS
+            if lag <= len(self._past) and (self._flows is None or self._flows.has(frame.number, lag))
+        }
+
+    def _earlier(self, pairs: Mapping[int, flow.Pair]) -> "Earlier":
+        """Returns what a frame is held to, by what `_pairs` returned: results as the frame sees them."""
         from nst_tf.engine.frames import Earlier
 
-        picture, pairs, results = self._small(frame.picture), [], []
-        for lag in flow.LAGS:
-            if lag <= len(self._past) and (self._flows is None or self._flows.has(frame.number, lag)):
-                pairs.append(self._flow(frame.number, picture, lag))
-                results.append(self._past[-lag].result)
-        return Earlier(*flow.targets(pairs, results))
+        return Earlier(*flow.targets(list(pairs.values()), [self._past[-lag].result for lag in pairs]))
+
+    def _begun(self, frame: Frame, pair: flow.Pair, warped: np.ndarray) -> np.ndarray:
+        """Returns what a frame begins with, [1, H, W, 3]: the result before, as the frame sees it.
+
+        What comes into sight at an edge begins as the frame itself in that result's colours: strokes that are
+        mirrored there would be mirrored again with each frame, to bands.
+        """
+        before, own = self._past[-1], flow.shrunk(frame.picture, self.size)
+        recolored = colors.recolored(own, before.picture, before.result)
+        outside = flow.leads_outside(pair.backward)[..., np.newaxis]
+        return np.where(outside, recolored, warped)[np.newaxis]
 
     def _flow(self, number: int, picture: np.ndarray, lag: int) -> flow.Pair:
         """Returns the flows between a frame and the one so many before it, at the size of results."""

@@ -74,14 +74,16 @@ def test_the_readmes_show_every_picture_that_is_made():
     folder = conftest.ROOT / "tools" / "figures" / "pictures"
     shown = set()
     for readme in READMES:
-        links = re.findall(r"\]\(([\w./]+/pictures/\w+\.jpg)\)", readme.read_text(encoding="utf-8"))
+        links = re.findall(r"\]\(([\w./]+/pictures/\w+\.\w+)\)", readme.read_text(encoding="utf-8"))
         paths = [(readme.parent / link).resolve() for link in links]
         assert all(path.parent == folder and path.is_file() for path in paths), readme
-        shown |= {path.stem for path in paths}
+        shown |= set(paths)
     text = re.sub(r"\s+", "", _run("--help").stdout)
     names = re.findall(r"--only:<([\w|]+)>", text)
-    assert shown == set("".join(names).split("|"))
-    assert shown == {path.stem for path in folder.glob("*.jpg")}
+    # And one of a command of its own.
+    assert {path.stem for path in shown} == {*"".join(names).split("|"), "film"}
+    assert shown == set(folder.iterdir())
+    assert all(path.stat().st_size < 10**6 for path in shown)
 
 
 CAPTIONS = f"""

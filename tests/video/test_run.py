@@ -18,9 +18,10 @@ from nst_tf import api, errors, video
 from nst_tf.config import presets
 from nst_tf.engine import formulations, memory
 from nst_tf.io import inputs, pictures
+from nst_tf.video import colors, flow, frames, painting, run, shots, work
 from nst_tf.video import film as films
-from nst_tf.video import flow, frames, painting, run, shots, work
 from tests import conftest
+from tests.support import films as pan
 from tests.support import sample_films, town_film
 
 HEIGHT, WIDTH = 48, 64
@@ -112,6 +113,24 @@ def test_a_film_that_was_stopped_goes_on_bit_for_bit(folder):
     for name in sorted(os.listdir(folder / "whole")):
         assert (folder / "parts" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     assert sorted(os.listdir(folder)) == ["film.mp4", "parts", "whole"]
+
+
+def test_what_comes_into_sight_begins_as_the_frame_in_painted_colors(monkeypatch):
+    begun, paint = [], api.paint
+
+    def painted(loaded, *arguments, **options):
+        begun.append(loaded.init)
+        return paint(loaded, *arguments, **options)
+
+    monkeypatch.setattr(api, "paint", painted)
+    film = [np.rint(255 * each[0]).astype(np.uint8) for each in pan.pan(2, HEIGHT, WIDTH)]
+    first, _ = run.stylize_frames(film, STYLE, cuts=(), **QUICK)
+    expected = colors.recolored(film[1], film[0], first)
+    assert begun[0] is None
+    np.testing.assert_array_equal(begun[1][0, :, -1], expected[:, -1])
+    inner = begun[1][0, 8:-8, 8:-8]
+    moved = first[8:-8, 8 + pan.STEP : pan.STEP - 8]
+    assert np.abs(inner - moved).mean() < 0.3 * np.abs(inner - expected[8:-8, 8:-8]).mean()
 
 
 def test_a_cut_starts_anew(folder):
