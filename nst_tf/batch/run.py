@@ -239,9 +239,11 @@ def _mapped(planned: Sequence[rows.Row], job: painting.Job, workers: plan.Plan) 
         **plan.resources(workers),
     )
     try:
-        for batch in mapped.iter_batches(batch_size=None, prefetch_batches=0):
-            for text, thumbnail in zip(batch[painting.OUTCOME], batch[painting.THUMBNAIL], strict=True):
-                yield painting.to_outcome(text, thumbnail)
+        # By blocks: `iter_batches` sends statistics of all blocks to a dashboard every few seconds.
+        for bundle in mapped.iter_internal_ref_bundles():
+            for block in ray.get(bundle.block_refs):
+                columns = (block[name].to_pylist() for name in (painting.OUTCOME, painting.THUMBNAIL))
+                yield from map(painting.to_outcome, *columns)
     except Exception as error:  # Ray's, whatever it is: what rows do raises nothing
         raise BatchError(f"the workers could not go on: {cluster.last_line(error)}") from None
 

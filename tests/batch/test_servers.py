@@ -55,8 +55,8 @@ def _access(two):
     return servers.Access(addresses=tuple(address for _, address in two))
 
 
-def _rows():
-    common = rows.Common(output="painted", names="{content}.png", styles=["sample:strokes"])
+def _rows(style="sample:strokes"):
+    common = rows.Common(output="painted", names="{content}.png", styles=[style])
     return rows.plan(["photos"], common)
 
 
@@ -218,7 +218,7 @@ def test_a_server_goes_away_midway(stand_ins, folder):
         if len(found) == 8:  # by now it has as many as it gets at a time
             lost.kill()
 
-    planned = _rows()
+    planned = _rows("photos/photo00.png")
     run.paint(planned, run.check(planned, chosen, options), options, on_outcome)
     assert [each.why for each in found if each.status != "done"] == []
     assert sorted(each.number for each in found) == list(range(16))
