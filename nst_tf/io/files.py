@@ -329,11 +329,10 @@ def _flush(handle: int) -> None:
             raise
 
 
-@functools.lru_cache(
-    maxsize=4096
-)  # to list a folder of a million files for each takes longer than to write it
+# Once in a process: to list a folder of a million files takes longer than to write one.
+@functools.lru_cache(maxsize=4096)
 def _tidy(folder: str) -> None:
-    """Removes what is abandoned in a folder, once in a process."""
+    """Removes what is abandoned in a folder."""
     remove_abandoned(pathlib.Path(folder))
 
 
