@@ -186,20 +186,18 @@ def test_without_ray_shots_are_painted_one_by_one(monkeypatch):
     assert len(str(found.value).splitlines()) == 1
 
 
-def test_a_film_keeps_the_tile_of_its_first_frame(folder, monkeypatch):
+def test_a_film_keeps_the_way_in_which_its_first_frame_fitted_into_memory(folder, monkeypatch):
     """Whatever is free by the next one; after an interruption too."""
     tiles, fit = [], memory.fit
 
     def fitted(config, *arguments):
         tiles.append(config.memory.tile)
-        return fit(config.replace(tile="32"), *arguments) if config.memory.tile == "auto" else config
+        return fit(config, *arguments)
 
     monkeypatch.setattr(memory, "fit", fitted)
     run.paint_film(_film(folder, "painted"), lambda progress: progress.step == 2)
     run.paint_film(_film(folder, "painted"))
-    assert tiles[0] == "auto"
-    assert set(tiles[1:]) == {"32"}
-    assert len(tiles) >= 6
+    assert tiles == ["auto", *["off"] * 5]
 
 
 def test_later_frames_trace_nothing(folder, monkeypatch):
