@@ -225,12 +225,15 @@ def test_a_thousand_rows(folder):
     with open("list.csv", "w", encoding="utf-8") as file:
         file.write("content,output\n")
         file.writelines(f"photos/photo00.png,{number}.png\n" for number in range(1000))
-    start, times = time.perf_counter(), []
+    start, times, own = time.perf_counter(), [], time.process_time()
     options = run.Options(folder="painted", make_engine=batches.Copying)
     planned = rows.plan(["list.csv"], rows.Common(output="painted", styles=["sample:strokes"]))
     run.paint(planned, SETTINGS, options, lambda _: times.append(time.perf_counter()))
     assert len(times) == 1000
     pauses = [after - before for before, after in itertools.pairwise(times)]
     seconds = time.perf_counter() - start
-    print(f"{seconds:.1f} s; {statistics.mean(pauses) * 1000:.1f} ms from one to the next")
+    print(
+        f"{seconds:.1f} s; {statistics.mean(pauses) * 1000:.1f} ms from one to the next;"
+        f" {(time.process_time() - own) / len(times) * 1000:.1f} ms of a core a row on the command's side"
+    )
     assert statistics.mean(pauses) < 0.05
