@@ -383,7 +383,10 @@ def _locked_folder(parent: pathlib.Path) -> tuple[pathlib.Path, int | None]:
         path.mkdir()
         if fcntl is None:
             return path, None
-        handle = os.open(path, os.O_RDONLY)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # another process took it for abandoned
+            continue
         _lock(handle)
         if path.exists():
             return path, handle

@@ -185,6 +185,21 @@ def test_a_folder_that_has_been_renamed_stays(tmp_path):
     assert [path.name for path in (tmp_path / "1").iterdir()] == ["made"]
 
 
+def test_a_folder_that_another_process_took_for_abandoned_is_made_again(tmp_path, monkeypatch):
+    opened, removed = os.open, []
+
+    def late(path, *arguments, **named):
+        if not removed:
+            removed.append(path)
+            os.rmdir(path)
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", late)
+    with files.temporary_folder(tmp_path) as folder:
+        assert folder.is_dir()
+        assert folder != removed[0]
+
+
 def _temporaries(folder: pathlib.Path) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(".")]
 

@@ -29,7 +29,8 @@ class Fake:
     takes_pictures: bool = True
     step_s: float = 0.0
     fails_at: int = -1
-    waits_at: int = -1  # a step after which it does nothing until it is stopped
+    held_after: int = -1  # a step after which it waits for `go`
+    go: threading.Event = dataclasses.field(default_factory=threading.Event)
     orders: list = dataclasses.field(default_factory=list)
     ended: threading.Event = dataclasses.field(default_factory=threading.Event)
 
@@ -40,14 +41,13 @@ class Fake:
         try:
             for step in range(start + 1, self.steps + 1):
                 time.sleep(self.step_s)
+                if step == self.held_after + 1:
+                    assert self.go.wait(60)
                 if step == self.fails_at:
                     raise errors.InputError("size: too large")
                 image = np.full((32, 48, 3), step / 1000, np.float32)
                 losses = Losses(3.0 / step, 1.0 / step, 2.0 / step, 0.0)
-                made = Report(step, self.steps, [losses], functools.partial(np.copy, image))
-                while not (is_stopped := report(made)) and step == self.waits_at:
-                    time.sleep(0.01)
-                if is_stopped:
+                if report(Report(step, self.steps, [losses], functools.partial(np.copy, image))):
                     checkpoint.write_text(str(step))
                     return self._made(image, step, "stopped")
             return self._made(image, self.steps, "finished")
@@ -113,14 +113,15 @@ def test_a_run_that_diverges_is_shown():
 
 
 def test_stop_keeps_the_picture_and_go_on_takes_its_run_to_the_end(store):
-    backend = Fake(steps=6, waits_at=2)
+    backend = Fake(steps=6, held_after=2)
     own = _session(store, backend)
     for update in own.paint(ORDER):
         if update.step >= 2:
             own.stop()
+            backend.go.set()
     stopped = own.current
     assert stopped.outcome == "stopped"
-    assert 2 <= stopped.steps < 6
+    assert stopped.steps == 3
     assert stopped.is_resumable()
     updates = _all(own.go_on(steps=99))
     assert backend.orders == [ORDER, ORDER]
@@ -176,9 +177,11 @@ def test_without_a_picture_there_is_nothing_to_go_on_from(store):
 
 
 def test_a_server_goes_on_with_stopped_runs_only(store):
-    own = _session(store, Fake(takes_pictures=False, waits_at=2))
+    backend = Fake(takes_pictures=False, held_after=1)
+    own = _session(store, backend)
     for _ in own.paint(ORDER):
         own.stop()
+        backend.go.set()
     _all(own.go_on(3))
     assert own.current.outcome == "finished"
     with pytest.raises(errors.InputError, match="a model server begins no run from a picture"):
@@ -186,11 +189,12 @@ def test_a_server_goes_on_with_stopped_runs_only(store):
 
 
 def test_a_failed_run_leaves_the_pictures_and_the_session_as_they_were(store):
-    backend = Fake(steps=6, waits_at=2)
+    backend = Fake(steps=6, held_after=2)
     own = _session(store, backend)
     for update in own.paint(ORDER):
         if update.step >= 2:
             own.stop()
+            backend.go.set()
     stopped = own.current
     backend.fails_at = 5
     with pytest.raises(errors.InputError, match="size: too large"):
