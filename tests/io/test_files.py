@@ -186,7 +186,8 @@ def test_a_folder_that_has_been_renamed_stays(tmp_path):
 
 
 def test_a_folder_that_another_process_took_for_abandoned_is_made_again(tmp_path, monkeypatch):
-    opened, removed = os.open, []
+    opened = os.open
+    removed: list[pathlib.Path] = []
 
     def late(path, *arguments, **named):
         if not removed:
