@@ -464,6 +464,7 @@ def test_colours_alone_need_no_network_and_no_steps():
     assert nst_tf.stylize(CONTENT, STYLE, size=24, color="only").image.shape == (16, 24, 3)
 
 
+@pytest.mark.slow
 def test_match_is_the_ordinary_run_finished_by_its_pictures():
     """With several paintings by their shares; one without weight has no say."""
     options = {**QUICK, "size": 48, "steps": 5, "style_blend_weights": (3, 0, 1)}

@@ -190,7 +190,8 @@ class Film:
         with self._opened() as container:
             stream = self._stream(container)
             # By the header: height and width, as stored, and frames a second, 0 where it does not say.
-            self.size = stream.codec_context.height, stream.codec_context.width
+            context = stream.codec_context  # None where FFmpeg does not know the codec
+            self.size = (context.height, context.width) if context else (0, 0)
             self.rate = Fraction(stream.average_rate or 0)
             self.time_base = 1 / part.fps if part.fps else stream.time_base
             self.about = _about(container, stream, part)

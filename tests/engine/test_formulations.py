@@ -158,11 +158,12 @@ def test_those_used_last_are_kept_and_others_freed(narrow_weights):
     assert [ref() is not None for ref in kept] == [False] * 3 + [True] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"convolution": "winograd"}, marks=pytest.mark.slow),
-        pytest.param({"convolution": "direct", "tile": "32"}, marks=pytest.mark.slow),
+        {"convolution": "winograd"},
+        {"convolution": "direct", "tile": "32"},
         {"convolution": "direct", "style_statistics": "wasserstein"},
     ],
 )

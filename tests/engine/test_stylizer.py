@@ -334,6 +334,7 @@ def test_normalized_activations_are_those_of_the_runs_own_pictures(narrow_weight
     assert float(run.step().total) == float(same.step().total) != float(plain.step().total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["crowsonkb", "spst"])
 def test_losses_of_other_style_statistics_fall(narrow_weights, preset):
     run = make(narrow_weights, preset, steps=40)

@@ -244,6 +244,7 @@ LATE_MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 def test_mistakes_found_out_late_get_one_line_too(folder):
     for name, size in (("one", (1, 1)), ("tall", (1, 4000)), ("wide", (4000, 1))):
         Image.new("RGB", size, "teal").save(folder / f"{name}.png")

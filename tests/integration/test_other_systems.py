@@ -50,6 +50,7 @@ def _run(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_it_paints_and_goes_on(folder):
     showing = ["--trace=t.csv", "--animation=a.gif", "--plot=p.png", "--logdir=logs", "--save_every=50"]
     often = ["--checkpoint_every=0.01", "--steps=100", "--resume"]

@@ -252,6 +252,7 @@ def test_colours_alone_of_a_style_of_weight_0_are_not_there(weights):
     np.testing.assert_allclose(both.image, alone.image, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_paints_in_several_styles_and_in_places(tmp_path, monkeypatch):
     """In a folder where a painting's name has a comma; and once more from the picture's manifest."""
     monkeypatch.chdir(tmp_path)

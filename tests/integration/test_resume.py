@@ -177,6 +177,7 @@ def left(folder, checkpoint, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_left_is_named_and_not_replaced(left):
     before = (left / "out.png.checkpoint").read_bytes()
     assert_one_line(answer([*FILES, *QUICK, "--output=out.png"]), "--resume goes on with it, --overwrite")

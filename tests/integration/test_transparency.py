@@ -58,6 +58,7 @@ def test_a_texture_of_a_cut_out_painting_has_none_of_what_is_hidden():
     np.testing.assert_array_equal(made[0], made[1])
 
 
+@pytest.mark.slow
 def test_a_jpeg_of_a_cut_out_shows_white_and_a_png_keeps_its_alpha(tmp_path):
     result = nst_tf.stylize(_cut_out(1, (255, 0, 0)), conftest.smooth_picture(2, 40, 40), **QUICK)
     result.save(tmp_path / "a.jpg")

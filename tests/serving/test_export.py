@@ -76,10 +76,7 @@ def _blend(styles=(served.STYLE, OTHER_STYLE), weights=(3.0, 7.0), color="style"
 
 @pytest.mark.parametrize(
     "color",
-    [
-        "match",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("style", "luminance", "statistics")),
-    ],
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("style", "match", "luminance", "statistics"))],
 )
 def test_served_styles_are_blended_as_local_ones(color, server, narrow_weights):
     changes = {"style_blend_weights": (3.0, 7.0), "color": color}

@@ -127,6 +127,7 @@ def test_both_protocols_bring_the_local_picture_of_regions_in_parts(addresses, n
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_the_model_refuses_of_a_blend_is_said_in_a_line(addresses):
     for address in addresses:
         with pytest.raises(

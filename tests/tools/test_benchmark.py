@@ -352,6 +352,7 @@ def test_a_picture_that_is_not_the_single_requests_fails_the_row(task, monkeypat
         load._by_clients(asked, load.Plan(clients=(1, 3), pictures=4, rounds=1, sequence=10))
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_the_benchmark_that_is_terminated():
     program = (
         "import subprocess, sys, time; from benchmark import load\n"

@@ -1018,6 +1018,7 @@ def tool():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_the_tool_serves_until_a_signal(tool, saved, tmp_path):
     """Three at once, since each takes seconds to load TensorFlow."""
     free = ("--port=0", "--rest_api_port=0")
