@@ -11,6 +11,7 @@ from nst_tf.page.controls import Controls, path_of
 from nst_tf.page.film import FilmOrder, PaintedFilm
 from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
+from nst_tf.page.shown import command_box
 
 # Cartoons have 12 drawings a second, each shown twice; more take longer and look smoother.
 FPS = 12
@@ -70,16 +71,7 @@ class FilmPart:
                     visible=False,
                     elem_id="painted-film",
                 )
-                self.command = gr.Code(
-                    label="The whole film as a command line",
-                    language="shell",
-                    wrap_lines=True,
-                    lines=2,
-                    max_lines=8,
-                    interactive=False,
-                    visible=False,
-                    elem_id="film-command",
-                )
+                self.command = command_box("The whole film as a command line", "film-command")
 
     def inputs(self) -> set[gr.components.Component]:
         """Returns the components whose values make an order, besides those for a picture."""

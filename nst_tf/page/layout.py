@@ -19,8 +19,8 @@ TITLE = "nst_tf: a photograph, painted like a painting"
 # The concurrency group of all runs.
 _DEVICE = "device"
 
-# A page of its own fonts would ask another server for them.
-# Its greys and oranges are darker than Gradio's: WCAG wants a contrast of 4.5 to 1.
+# Gradio's own fonts would be fetched from another server. Its greys and oranges are too pale: WCAG wants a
+# contrast of 4.5 to 1.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",

@@ -64,16 +64,7 @@ class Shown:
                 visible=False,
                 elem_id="files",
             )
-            self.command = gr.Code(
-                label="The same as a command line",
-                language="shell",
-                wrap_lines=True,
-                lines=2,
-                max_lines=8,
-                interactive=False,
-                visible=False,
-                elem_id="command",
-            )
+            self.command = command_box("The same as a command line", "command")
         with gr.Tab("Before and after"):
             self.slider = gr.ImageSlider(
                 label="Photograph and picture",
@@ -128,3 +119,22 @@ class Shown:
             *(self.preview, self.status, self.losses, self.download, self.files, self.command),
             *(self.history, self.slider, self.sheet),
         ]
+
+
+def command_box(label: str, name: str) -> gr.Code:
+    """Returns a box for a command line, hidden until there is one.
+
+    Args:
+        label: Above it.
+        name: Its identifier in the page.
+    """
+    return gr.Code(
+        label=label,
+        language="shell",
+        wrap_lines=True,
+        lines=2,
+        max_lines=8,
+        interactive=False,
+        visible=False,
+        elem_id=name,
+    )
