@@ -329,7 +329,9 @@ def test_a_reload_begins_anew(tab_of, backend, page):
 def test_a_film_is_painted(tab_of, backend, tmp_path):
     pytest.importorskip("av")
     pytest.importorskip("cv2")
-    from tests.support import sample_films, town_film
+    from benchmark import town_film
+
+    from tests.support import sample_films
 
     sample_films.write(tmp_path / "holiday.mp4", town_film.make(12, 192, 256).frames, sound="aac")
     backend.to = backends.Here(Limits())

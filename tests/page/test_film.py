@@ -15,6 +15,8 @@ from PIL import Image
 pytest.importorskip("av")
 pytest.importorskip("cv2")
 
+from benchmark import town_film
+
 from nst_tf import errors
 from nst_tf.commands import video
 from nst_tf.page import backends, files, film, runs, session
@@ -22,7 +24,7 @@ from nst_tf.page.limits import Limits
 from nst_tf.page.order import Order
 from nst_tf.video import frames, work
 from tests import conftest
-from tests.support import sample_films, town_film
+from tests.support import sample_films
 
 HEIGHT, WIDTH = 48, 64
 SETTINGS: dict[str, Any] = {

@@ -25,6 +25,7 @@ from nst_tf import errors, runtime
 from nst_tf.config import layers as vgg_layers
 from nst_tf.config import presets
 from nst_tf.engine import memory
+from nst_tf.io import pictures
 from nst_tf.losses import objective
 from nst_tf.network import weights
 from tests import conftest
@@ -255,6 +256,33 @@ def test_the_row_for_plans_runs_the_command(folder):
 
 
 @pytest.mark.slow
+def test_the_row_for_films_paints_frames_both_ways(folder):
+    row = ["--rows=film", "--quick", "--json=found.json", "--film_strip=strip.png"]
+    finished = _benchmark(folder, *PICTURES, *row)
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((folder / "found.json").read_text())["film"]["draft"]
+    assert 0 < found["held_levels"] < found["stills_levels"]
+    assert found["filmed_levels"] > 0
+    assert (len(found["held_style"]), len(found["stills_style"])) == (3, 2)
+    assert 0 < found["held_s"] < found["stills_s"]
+    assert pictures.read(folder / "strip.png").shape == (1, 2 * 36, 2 * 64, 3)
+    assert "along the true motion" in finished.stdout
+
+
+def test_flicker_is_what_differs_beside_the_motion():
+    """A film that follows the motion has none; each frame brighter by four levels has four."""
+    pytest.importorskip("cv2")
+    from benchmark import film, town_film
+
+    town = town_film.make(3, 72, 128)
+    grey = [np.full((72, 128, 3), (100 + 4 * number) / 255, np.float32) for number in range(3)]
+    assert film.flicker(town, grey, [1, 2]) == pytest.approx(4, abs=1e-3)
+    moved = [frame / 255 for frame in town.frames]
+    still = [moved[0]] * 3
+    assert film.flicker(town, moved, [1, 2]) < 0.5 * film.flicker(town, still, [1, 2])
+
+
+@pytest.mark.slow
 def test_the_row_for_load_asks_a_server_in_a_process_of_its_own(folder):
     row = ["--rows=load", "--quick", "--rounds=1", "--json=found.json"]
     finished = _benchmark(folder, *PICTURES, *row)
@@ -477,6 +505,7 @@ def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
         (["--limits=4GiB,much"], "'much'"),
         (["--size=64"], "Did you mean: sizes"),
         (["--rows=speed"], "should be one of"),
+        (["--rows=film", "--film_stills=9"], "film_stills: 9; allowed: 2 to 5, the frames"),
         (["--clients=4,1"], "clients: 4,1; allowed: whole numbers from 1, ascending"),
         (["--load_sequence=9"], "--load_sequence=9"),
         (["--weights=builtin"], "weights: builtin has fewer filters than VGG19; allowed: imagenet, random,"),

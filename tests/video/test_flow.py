@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("cv2")
 
 import cv2
+from benchmark import town_film
 
 from nst_tf import errors
 from nst_tf.io import pictures
 from nst_tf.video import flow
-from tests.support import town_film
 
 
 def town(height=96, width=128, top=40, left=60):

@@ -14,15 +14,18 @@ import pytest
 pytest.importorskip("av")
 pytest.importorskip("cv2")
 
+from benchmark import film as benchmark
+from benchmark import town_film
+
 from nst_tf import api, errors, video
 from nst_tf.config import presets
 from nst_tf.engine import formulations, memory
 from nst_tf.io import inputs, pictures
-from nst_tf.video import colors, flow, frames, painting, run, shots, work
+from nst_tf.video import colors, frames, painting, run, shots, work
 from nst_tf.video import film as films
 from tests import conftest
 from tests.support import films as pan
-from tests.support import sample_films, town_film
+from tests.support import sample_films
 
 HEIGHT, WIDTH = 48, 64
 STYLE = conftest.smooth_picture(3, 48, 48)
@@ -243,15 +246,6 @@ def test_styles_over_time_go_from_one_to_the_other(folder):
     assert max(distances) < np.abs(ends[0] - ends[1]).mean()
 
 
-def _flicker(painted, film):
-    """The mean of |x_t - warp(x_t-1)| over the true flow, where what is seen was in sight."""
-    found = []
-    for number in range(1, len(painted)):
-        warped = flow.warp(np.asarray(painted[number - 1], np.float32), film.backward[number])
-        found.append(np.abs(painted[number] - warped)[film.seen[number]].mean())
-    return np.mean(found)
-
-
 @pytest.mark.slow
 def test_frames_flicker_less_than_pictures_of_their_own():
     film = town_film.make(5, 72, 96)
@@ -264,10 +258,11 @@ def test_frames_flicker_less_than_pictures_of_their_own():
         "tight": {"cuts": (), "temporal_weight": 1e9},
     }
     found = {
-        way: 255 * _flicker(list(run.stylize_frames(film.frames, style[0], **settings, **options)), film)
+        way: benchmark.flicker(
+            film, list(run.stylize_frames(film.frames, style[0], **settings, **options)), range(1, 5)
+        )
         for way, options in ways.items()
     }
-    print(found, "of", _flicker([frame.astype(float) for frame in film.frames], film))
     assert found["tight"] < found["held"] < found["begun"] < 0.5 * found["alone"]
 
 

@@ -11,7 +11,8 @@ baseline's), arithmetic (floating-point operations against a large matrix produc
 peak memory, each in a process of its own), growth (memory of a process that paints again and again), plans
 (what the memory plan predicts and what runs take; an hour), device (for a machine with an accelerator: memory
 against its plan, growth, resuming, a step), load (a served model asked by several clients at a time; needs
-the extra local_server too); the last three on request only.
+the extra local_server too), film (flicker, style and time of frames held to those before; needs the extra
+video too); the last four on request only.
 tools/benchmark/README.md has results.
 """
 
@@ -37,8 +38,8 @@ import tool_flags
 from benchmark import plans
 
 _FLAGS = flags.FLAGS
-ROWS = ("steps", "arithmetic", "processes", "quality", "growth", "plans", "device", "load")
-_ON_REQUEST = ("plans", "device", "load")
+ROWS = ("steps", "arithmetic", "processes", "quality", "growth", "plans", "device", "load", "film")
+_ON_REQUEST = ("plans", "device", "load", "film")
 flags.DEFINE_multi_enum(
     "rows", [row for row in ROWS if row not in _ON_REQUEST], ROWS, "what to measure; may be repeated"
 )
@@ -57,6 +58,11 @@ flags.DEFINE_integer("load_pictures", 16, "load: by each number of clients in a 
 flags.DEFINE_integer(
     "load_sequence", 200, "load: requests, one after another, over which memory may grow", lower_bound=10
 )
+flags.DEFINE_list("film_presets", ["default", "gram"], "film: presets")
+flags.DEFINE_integer("film_size", 160, "film: longest side in pixels", lower_bound=64)
+flags.DEFINE_integer("film_frames", 5, "film: frames", lower_bound=3)
+flags.DEFINE_integer("film_stills", 3, "film: the last so many are painted one by one too", lower_bound=2)
+flags.DEFINE_string("film_strip", None, "film: a PNG of these for the last preset, held above one by one")
 flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
@@ -83,6 +89,10 @@ _QUICK: Mapping[str, Any] = {
     "load_steps": 4,
     "load_pictures": 4,
     "load_sequence": 10,
+    "film_presets": ["draft"],
+    "film_size": 64,
+    "film_frames": 3,
+    "film_stills": 2,
     "evaluations": ["5", "15"],
     "tutorial_steps": ["10", "30"],
 }
@@ -114,8 +124,9 @@ def _measure() -> dict[str, Any]:
     """Returns the results by row; prints each as soon as it is measured."""
     sizes, clients = _numbers("sizes", lowest=32), _numbers("clients")
     evaluations, steps = (_numbers(name) if _FLAGS[name].value else [] for name in _OF_QUALITY)
-    if _FLAGS.json:
-        pictures.check_file(pathlib.Path(_FLAGS.json), True, "json")
+    for name in ("json", "film_strip"):
+        if _FLAGS[name].value:
+            pictures.check_file(pathlib.Path(_FLAGS[name].value), True, name)
     for limit in _FLAGS.limits:
         settings.to_bytes(limit)
     # Before TensorFlow is loaded, so that mistakes are reported at once.
@@ -142,6 +153,9 @@ def _measure() -> dict[str, Any]:
         "device": lambda: bench.device(_numbers("device_sizes", lowest=32), _FLAGS.pictures),
         "load": lambda: bench.load(
             _FLAGS.load_size, _FLAGS.load_steps, clients, _FLAGS.load_pictures, _FLAGS.load_sequence
+        ),
+        "film": lambda: bench.film(
+            _FLAGS.film_presets, _FLAGS.film_size, _FLAGS.film_frames, _FLAGS.film_stills, _FLAGS.film_strip
         ),
         "quality": lambda: bench.quality(_FLAGS.quality_size, evaluations, steps, _FLAGS.every_road),
     }

@@ -162,6 +162,33 @@ class Bench:
             **load.measure(task, chosen, plan),
         }
 
+    def film(
+        self, names: Sequence[str], size: int, num_frames: int, stills: int, strip: str | None
+    ) -> dict[str, Any]:
+        """Returns what `film.measure` does, by preset; the arguments are those of its plan.
+
+        Raises:
+            InputError: What films need is not installed, a preset is unknown, or stills are too many.
+        """
+        try:
+            from benchmark import film
+        except ImportError as error:
+            raise errors.InputError(f"{error}; pip install -e '.[benchmark,video]'") from None
+        errors.require(stills <= num_frames, "film_stills", stills, f"2 to {num_frames}, the frames")
+        for name in names:
+            presets.get(name)
+        prepare = _preparation(self._task(size))
+        return {
+            name: processes.call(
+                film.measure,
+                self._style,
+                self._source,
+                film.Plan(name, size, num_frames, stills, strip),
+                prepare=prepare,
+            )
+            for name in names
+        }
+
     def quality(
         self, size: int, evaluations: Sequence[int], steps: Sequence[int], every_road: bool
     ) -> dict[str, Any]:

@@ -116,6 +116,20 @@ def load(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def film(found: Mapping[str, Any]) -> str:
+    """Returns flicker, style and time of held frames and of frames painted one by one, by preset."""
+    columns = ("held_levels", "stills_levels", "filmed_levels", "held_s", "stills_s")
+    rows = []
+    for preset, each in found.items():
+        held, stills = each["held_style"][-len(each["stills_style"]) :], each["stills_style"]
+        more = ", ".join(f"{100 * (one / other - 1):+.0f}" for one, other in zip(held, stills, strict=True))
+        pairs = [(each[f"held_{name}"], each[f"stills_{name}"]) for name in ("levels", "processor_s")]
+        rows.append([preset, *(each[name] for name in columns), *(a / b for a, b in pairs), more])
+    heads = ["", "held", "one by one", "filmed", "a held frame, s", "a still, s"]
+    heads += ["ratio of levels", "of processor time", "style loss of the last frames, % more"]
+    return f"Levels of 255 between a frame and the one before, along the true motion\n{table(heads, rows)}"
+
+
 def plan(each: Mapping[str, Any]) -> str:
     """Returns a line about a run's memory."""
     name = f"{each['preset']} {each['size']} px, {each['limit']}"
