@@ -263,6 +263,7 @@ def test_a_run_in_python_keeps_checkpoints_while_it_goes_on(tmp_path):
         nst_tf.stylize(CONTENT, STYLE, checkpoint=path, checkpoint_every=0)
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_suffice_keeps_the_checkpoint(monkeypatch, tmp_path):
     path, settings = tmp_path / "run.checkpoint", {"size": 48, "steps": 40, **QUICK}
     nst_tf.stylize(CONTENT, STYLE, checkpoint=path, on_progress=lambda _: True, **settings)
@@ -379,6 +380,7 @@ def test_tiles_make_the_same_picture():
     np.testing.assert_allclose(tiled.losses, whole.losses, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_texture_needs_no_photograph():
     result = nst_tf.stylize(None, STYLE, content_weight=0, size=48, scales=(1.0,), steps=(30,), **QUICK)
     assert result.image.shape == (32, 48, 3)
@@ -437,9 +439,8 @@ def test_an_input_that_goes_away_during_the_run_costs_nothing(tmp_path):
     assert result.manifest["inputs"]["content"]["name"] == "content.png"
 
 
-@pytest.mark.parametrize(
-    "mode", ["match", *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "statistics"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["match", "luminance", "statistics"])
 def test_the_losses_of_a_result_are_those_of_its_picture_in_any_colours(mode):
     result = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, color=mode, **QUICK)
     plain = nst_tf.stylize(CONTENT, STYLE, size=48, steps=5, **QUICK)
@@ -484,6 +485,7 @@ def test_match_is_the_ordinary_run_finished_by_its_pictures():
     assert [row.total for row in result.trace] == [row.total for row in plain.trace]
 
 
+@pytest.mark.slow
 def test_match_works_without_a_loss_of_content_or_style():
     for name in ("content_weight", "style_weight"):
         options = {**QUICK, "color": "match", "size": 48, "steps": 2, name: 0}

@@ -113,6 +113,7 @@ def test_another_backend_gets_one_clear_line(monkeypatch):
         runtime.use_tensorflow_backend()
 
 
+@pytest.mark.slow
 def test_a_backend_in_keras_json_is_overridden(tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "jax", "image_data_format": "channels_first"}')
     code = "import nst_tf; nst_tf.stylize; import keras; print(keras.backend.backend())"

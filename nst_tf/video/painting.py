@@ -34,7 +34,7 @@ _FRAME_SHARE = 1 / 6
 
 # The temporal loss weighs as much as all losses of the shot's first frame, finished, do where a frame is so
 # many levels of 255 from the one before.
-_BALANCED_LEVELS = 10.0
+_BALANCED_LEVELS = 20.0
 
 # How a run was fitted into memory: settings that a film keeps from frame to frame.
 _FITTED = ("tile", "history", "history_precision")

@@ -89,7 +89,7 @@ def test_a_batch_ends_what_a_killed_one_has_left():
 
 def test_killed_ten_times(folder, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # the number of threads decides the last bits
-    names = batches.write_photographs(folder / "photos", 14)
+    names = batches.write_photographs(folder / "photos", 30)
     generator, killed = random.Random(3), 0
     while killed < 10:
         with subprocess.Popen(

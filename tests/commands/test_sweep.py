@@ -149,6 +149,7 @@ def test_a_sheet_has_a_picture_for_each_pair_of_values_and_is_continued(folder, 
         assert sheet.tobytes() == first
 
 
+@pytest.mark.slow
 def test_other_settings_other_inputs_and_other_weights_are_other_pictures(folder, painted, monkeypatch):
     sides = ["--columns=seed=1", "--keep=kept", "--overwrite"]
     changes = [

@@ -150,6 +150,7 @@ def test_every_run_says_why_it_paints_with_the_built_in_features(tmp_path, monke
     assert formulations.get(config, "float32") is found
 
 
+@pytest.mark.slow
 def test_those_used_last_are_kept_and_others_freed(narrow_weights):
     kept = [
         weakref.ref(_run(narrow_weights, learning_rate=0.5 + index / 100)._formulation) for index in range(5)

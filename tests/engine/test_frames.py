@@ -103,7 +103,7 @@ def test_the_first_frame_of_a_film_is_the_still_picture(narrow_weights):
     assert isinstance(first.evaluate(), Losses)
 
 
-@pytest.mark.parametrize("with_regions", [False, True])
+@pytest.mark.parametrize("with_regions", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_styles_are_looked_at_once_for_all_frames(narrow_weights, monkeypatch, with_regions):
     """The targets are those of a run that is not of a film."""
     halves = np.zeros((48, 64, 2), np.float32)

@@ -64,6 +64,7 @@ def test_step_is_one_graph_for_all_scales_and_all_runs(narrow_weights):
     assert advance.experimental_get_tracing_count() == traced
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", ["off", "32"])
 def test_gradients_of_pooling_are_beside_their_pooling_and_in_no_loop(narrow_weights, tile):
     """As oneDNN's kernels want them: see `tensors.noinline_function`."""
@@ -323,6 +324,7 @@ def test_colours_of_a_photograph_need_one(narrow_weights):
         stylizer.Stylizer(None, [STYLE], chosen, narrow_weights)
 
 
+@pytest.mark.slow
 def test_normalized_activations_are_those_of_the_runs_own_pictures(narrow_weights):
     run = make(narrow_weights, normalize_activations=True, pooling="average")
     plain = make(narrow_weights, pooling="average")
@@ -342,12 +344,14 @@ def test_losses_of_other_style_statistics_fall(narrow_weights, preset):
     assert run.evaluate().style < 0.5 * float(make(narrow_weights, preset).step().style)
 
 
+@pytest.mark.slow
 def test_a_diverging_run_of_the_wasserstein_distance_ends_with_its_last_good_picture(narrow_weights):
     run = make(narrow_weights, "crowsonkb", output_image="last", clip=False, learning_rate=1e25, steps=40)
     assert run.run() == "diverged"
     assert np.isfinite(run.picture()).all()
 
 
+@pytest.mark.slow
 def test_a_scale_may_be_fitted_into_memory_in_another_way(narrow_weights):
     """With tiles gradients differ by rounding alone; the optimiser begins anew at every scale."""
     asked = []

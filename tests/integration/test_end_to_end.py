@@ -467,6 +467,7 @@ def test_alpha_is_kept(folder, monkeypatch):
         assert np.asarray(result.getchannel("A")).min() < 10
 
 
+@pytest.mark.slow
 def test_sixteen_bits_are_written_with_the_photographs_pixels_an_inch(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with Image.open("photo.png") as picture:
@@ -523,6 +524,7 @@ def test_colours_alone_take_no_weights(folder, monkeypatch):
     assert (folder / "b.png").read_bytes() == (folder / "out.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
     """The folder of the animation goes away while the run goes on."""
     (folder / "gone").mkdir()
@@ -537,6 +539,7 @@ def test_a_file_that_cannot_be_written_after_the_run_costs_no_other(folder):
     assert (folder / "p.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 @pytest.mark.parametrize(
     "redirection",

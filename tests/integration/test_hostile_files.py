@@ -50,6 +50,7 @@ def test_every_reader_is_in_the_small_campaign():
     assert set(COUNTS) == set(readers.READERS)
 
 
+@pytest.mark.slow
 def test_the_campaign_notices_each_kind_of_failure_and_goes_on_after_it():
     limits, told = campaign.Limits(seconds=0.5, bytes=50 * 2**20), {}
     numbers = [*range(len(odd_readers.ENDS)), 0, 1]  # the last two after all that ends a process

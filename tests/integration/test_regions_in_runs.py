@@ -101,6 +101,7 @@ def test_outside_the_mask_is_the_photograph_at_every_scale(narrow_weights, optio
     assert np.abs(picture - CONTENT[0])[LEFT].mean() > 0.01
 
 
+@pytest.mark.slow
 def test_colours_are_matched_in_the_painted_part_alone(narrow_weights):
     """The photograph around it stays as it is, white here, and has no say in what is painted."""
     content = CONTENT.copy()
@@ -127,6 +128,7 @@ def test_a_full_mask_is_none(narrow_weights, labelled):
     np.testing.assert_allclose(_painted(masked), _painted(plain), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("blend", "regional"), [*zip(settings.STYLE_BLENDS, (True, False), strict=True)])
 def test_a_style_of_weight_0_is_not_there(narrow_weights, blend, regional):
     options: dict[str, Any] = {"style_blend": blend, "normalize_activations": True, "color": "statistics"}

@@ -36,8 +36,8 @@ def _cut_out(seed, hidden):
 @pytest.mark.parametrize(
     "mode",
     [
-        *("style", "only", "match"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "statistics")),
+        *("style", "only"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("luminance", "match", "statistics")),
     ],
 )
 def test_hidden_colours_change_nothing(mode):
@@ -50,6 +50,7 @@ def test_hidden_colours_change_nothing(mode):
     assert np.any(made[0][:, :30] != 1)
 
 
+@pytest.mark.slow
 def test_a_texture_of_a_cut_out_painting_has_none_of_what_is_hidden():
     made = [
         nst_tf.stylize(None, _cut_out(2, hidden), content_weight=0, **QUICK).image
@@ -72,6 +73,7 @@ def test_a_jpeg_of_a_cut_out_shows_white_and_a_png_keeps_its_alpha(tmp_path):
     assert np.abs(image[0] - result.image).max() < 2 / 255
 
 
+@pytest.mark.slow
 def test_a_mask_counts_beside_the_alpha():
     mask = np.zeros((48, 64), np.uint8)
     mask[:24] = 255
@@ -101,6 +103,7 @@ def test_a_region_whose_style_is_transparent_there_is_refused():
         )
 
 
+@pytest.mark.slow
 def test_an_opaque_picture_with_alpha_is_as_one_without():
     opaque = Image.fromarray(pictures.to_uint8(conftest.smooth_picture(1, 48, 64)))
     style = conftest.smooth_picture(2, 40, 40)

@@ -164,7 +164,7 @@ def test_what_several_styles_want_is_one_map():
     np.testing.assert_allclose(tape.gradient(found, held)[0], by_columns.reshape(3, 5, 6), atol=1e-6)
 
 
-@pytest.mark.parametrize("tile", [0, 32])
+@pytest.mark.parametrize("tile", [0, pytest.param(32, marks=pytest.mark.slow)])
 def test_targets_prepared_for_several_steps_are_the_same(narrow_weights, tile):
     judge, image = _objective(narrow_weights, tile), tf.constant(_picture(1))
     targets = _targets(judge, [_picture(2), _picture(4)], _picture(3), shares=[1.0, 3.0])
@@ -190,7 +190,7 @@ def test_the_gradient_by_the_picture_is_that_of_finite_differences(narrow_weight
     np.testing.assert_allclose((ahead - behind) / (2 * step), np.linalg.norm(gradient), rtol=2e-2)
 
 
-@pytest.mark.parametrize("size", [(96, 128), (90, 71)])
+@pytest.mark.parametrize("size", [pytest.param((96, 128), marks=pytest.mark.slow), (90, 71)])
 def test_tiles_are_exact(narrow_weights, size):
     image, style, query = _picture(1, *size), _picture(2, 100, 76), _picture(3, *size)
     found = []

@@ -208,6 +208,7 @@ def test_the_last_scale_lowers_its_own_loss(whole):
     assert np.abs(other.image - whole.image).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [4, 8])
 def test_a_resumed_run_is_the_same(whole, tmp_path, stop):
     path = tmp_path / "a.checkpoint"

@@ -1,5 +1,6 @@
 """Adam against Keras' own; the contract that every optimiser keeps."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -93,24 +94,22 @@ def test_without_a_rate_the_first_step_is_half_a_level_whatever_the_loss(rule, s
     np.testing.assert_allclose(second, expected, atol=1e-6)
 
 
+def _runner(optimizer):
+    """Returns a traced (image, state, number of steps) -> (image, state, losses)."""
+    return tf.function(functools.partial(loop.minimize, value_and_gradient, optimizer))
+
+
 @pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_every_optimizer_finds_the_minimum(name):
-    optimizer = make(name)
-    image = tf.constant(START)
-    state = optimizer.init(image)
-    image, state, _ = loop.minimize(value_and_gradient, optimizer, image, state, 300)
+    optimizer, start = make(name), tf.constant(START)
+    image, state, _ = _runner(optimizer)(start, optimizer.init(start), tf.constant(300))
     np.testing.assert_allclose(optimizer.output(image, state), TARGET, atol=0.02)
 
 
 @pytest.mark.parametrize("name", settings.OPTIMIZERS)
 def test_twelve_and_eight_steps_equal_twenty(name):
-    optimizer = make(name)
-
-    @tf.function
-    def run(image, state, num_steps):
-        return loop.minimize(value_and_gradient, optimizer, image, state, num_steps)
-
-    start = tf.constant(START)
+    optimizer, start = make(name), tf.constant(START)
+    run = _runner(optimizer)
     image, state, rows = run(start, optimizer.init(start), tf.constant(20))
     part, part_state, first = run(start, optimizer.init(start), tf.constant(12))
     part, part_state, second = run(part, part_state, tf.constant(8))

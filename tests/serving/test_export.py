@@ -99,6 +99,7 @@ def test_without_a_name_the_colours_are_the_models_own(own):
     assert COLORS[int(signatures._index(tf.constant(""), "color", COLORS, own))] == own
 
 
+@pytest.mark.slow
 def test_of_a_blend_only_the_colours_may_be_asked_for(server):
     answer = server("stylize_blend", _blend(color="only"))
     images = [served.decode(data) for data in (served.CONTENT, served.STYLE, OTHER_STYLE)]
@@ -133,7 +134,7 @@ def _local_run(narrow_weights, mask=None, regions=None, style_regions=None, **ch
     ("given", "changes"),
     [
         pytest.param({}, {}, marks=pytest.mark.slow),
-        ({"mask": MASK}, {"color": "match"}),
+        pytest.param({"mask": MASK}, {"color": "match"}, marks=pytest.mark.slow),
         pytest.param({"mask": MASK[::2, ::2]}, {"outside": "free"}, marks=pytest.mark.slow),
         (
             {"mask": MASK, "regions": LABELS, "style_regions": (RED_AND_BLUE, b"#0000ff")},

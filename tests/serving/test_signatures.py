@@ -136,6 +136,7 @@ def test_what_the_model_refuses_of_a_blend_is_said_in_a_line(addresses):
             client.request_stylization(address, CONTENT, [STYLE] * 17, settings=SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_brings_it_too(addresses, local_picture):
     for address in addresses:
         seen: list[client.Answer] = []

@@ -20,6 +20,8 @@ STYLE = conftest.smooth_picture(3, 70, 50)[np.newaxis]
 
 # Rules and starts that the code of another case takes as well.
 RARELY: list[tuple[str, dict[str, Any]]] = [
+    ("anishathalye", {"pyramid_levels": 3}),
+    ("johnson", {"color": "match"}),
     ("tf_tutorial", {}),
     ("keras_example", {}),
     ("anishathalye", {"noise_levels": 20.0}),
@@ -43,9 +45,7 @@ def _stateless_run(config, narrow_weights):
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("anishathalye", {"pyramid_levels": 3}),
         ("gram", {"color": "statistics", "style_scale": 0.5}),
-        ("johnson", {"color": "match"}),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in RARELY),
     ],
 )

@@ -127,6 +127,8 @@ def _measure() -> dict[str, Any]:
     for name in ("json", "film_strip"):
         if _FLAGS[name].value:
             pictures.check_file(pathlib.Path(_FLAGS[name].value), True, name)
+    most = _FLAGS.film_frames
+    errors.require(_FLAGS.film_stills <= most, "film_stills", _FLAGS.film_stills, f"2 to {most}, the frames")
     for limit in _FLAGS.limits:
         settings.to_bytes(limit)
     # Before TensorFlow is loaded, so that mistakes are reported at once.

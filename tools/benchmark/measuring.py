@@ -168,13 +168,12 @@ class Bench:
         """Returns what `film.measure` does, by preset; the arguments are those of its plan.
 
         Raises:
-            InputError: What films need is not installed, a preset is unknown, or stills are too many.
+            InputError: What films need is not installed, or a preset is unknown.
         """
         try:
             from benchmark import film
         except ImportError as error:
             raise errors.InputError(f"{error}; pip install -e '.[benchmark,video]'") from None
-        errors.require(stills <= num_frames, "film_stills", stills, f"2 to {num_frames}, the frames")
         for name in names:
             presets.get(name)
         prepare = _preparation(self._task(size))
