@@ -52,7 +52,7 @@ _CHANGED: Mapping[str, str] = {
     "content": "the film: a file, or a folder of pictures in the order of their names",
     "output": "where to write it: .mp4, .mov, .mkv or .webm, or a name without an extension for a folder",
     "temporal_weight": "weight of how far a frame is from earlier ones, warped along the motion between them"
-    " [as much as all losses of a still picture at twenty levels of 255]",
+    " [as much as all losses of a still picture at fourteen levels of 255]",
 }
 
 

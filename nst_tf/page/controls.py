@@ -139,6 +139,7 @@ class Controls:
             shown,
             label="Presets",
             columns=4,
+            height="auto",  # all of them, with their names
             interactive=False,
             allow_preview=False,
             buttons=[],

@@ -33,8 +33,9 @@ if typing.TYPE_CHECKING:
 _FRAME_SHARE = 1 / 6
 
 # The temporal loss weighs as much as all losses of the shot's first frame, finished, do where a frame is so
-# many levels of 255 from the one before.
-_BALANCED_LEVELS = 20.0
+# many levels of 255 from the one before. At 10, 14 and 20 the fourth frame of a panned town differed from the
+# third by 5.2, 5.5 and 5.8 levels along the motion; its style loss was 10, 8 and 6 % above the first one's.
+_BALANCED_LEVELS = 14.0
 
 # How a run was fitted into memory: settings that a film keeps from frame to frame.
 _FITTED = ("tile", "history", "history_precision")

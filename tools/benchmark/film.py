@@ -66,9 +66,9 @@ def measure(style: np.ndarray, source: str, plan: Plan) -> dict[str, Any]:
         return _style_loss(style, film.frames[number], picture, settings)
 
     return {
-        "held_levels": flicker(film, held.pictures, range(1, plan.num_frames)),
+        "held_levels": flicker(film, held.pictures, last[1:]),
         "stills_levels": flicker(film, dict(zip(last, stills.pictures, strict=True)), last[1:]),
-        "filmed_levels": flicker(film, filmed, range(1, plan.num_frames)),
+        "filmed_levels": flicker(film, filmed, last[1:]),
         "held_style": [lost(picture, number) for number, picture in enumerate(held.pictures)],
         "stills_style": [
             lost(picture, number) for number, picture in zip(last, stills.pictures, strict=True)
