@@ -138,8 +138,6 @@ class Controls:
         gallery = gr.Gallery(
             shown,
             label="Presets",
-            columns=4,
-            height="auto",  # all of them, with their names
             interactive=False,
             allow_preview=False,
             buttons=[],

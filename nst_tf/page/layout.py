@@ -39,6 +39,9 @@ CSS = """
 .dark .nst-alert { color: #fca5a5; }
 #status p, #film-status p { overflow-wrap: anywhere; }
 #picture img, #frame img { width: 100%; height: 100%; object-fit: contain; }
+#presets .grid-wrap { max-height: none; }
+#presets .grid-container { grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); }
+#presets .caption-label { white-space: normal; overflow-wrap: anywhere; max-width: 100%; }
 #history .caption-label { white-space: normal; max-width: 100%; left: 0; }
 #losses .role-legend { display: none; }
 #command .cm-scroller, #film-command .cm-scroller { min-height: 0 !important; }
