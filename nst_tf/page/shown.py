@@ -130,7 +130,7 @@ def command_box(label: str, name: str) -> gr.Code:
     """
     return gr.Code(
         label=label,
-        language="shell",
+        language=None,  # the colours of a shell's words are too pale on white
         wrap_lines=True,
         lines=2,
         max_lines=8,
