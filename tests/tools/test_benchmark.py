@@ -505,6 +505,7 @@ def test_quality_is_told_by_baseline_and_road(task, monkeypatch):
         (["--limits=4GiB,much"], "'much'"),
         (["--size=64"], "Did you mean: sizes"),
         (["--rows=speed"], "should be one of"),
+        (["--film_strip=strip.txt"], "film_strip format: '.txt' is not one of .png"),
         (["--rows=film", "--film_stills=9"], "film_stills: 9; allowed: 2 to 5, the frames"),
         (["--clients=4,1"], "clients: 4,1; allowed: whole numbers from 1, ascending"),
         (["--load_sequence=9"], "--load_sequence=9"),

@@ -62,7 +62,7 @@ flags.DEFINE_list("film_presets", ["default", "gram"], "film: presets")
 flags.DEFINE_integer("film_size", 160, "film: longest side in pixels", lower_bound=64)
 flags.DEFINE_integer("film_frames", 5, "film: frames", lower_bound=3)
 flags.DEFINE_integer("film_stills", 3, "film: the last so many are painted one by one too", lower_bound=2)
-flags.DEFINE_string("film_strip", None, "film: a PNG of these for the last preset, held above one by one")
+flags.DEFINE_string("film_strip", None, "film: a picture of these for the last preset, held above one by one")
 flags.DEFINE_list("evaluations", ["150", "300", "500"], "quality: of PyTorch, ascending; empty: without it")
 flags.DEFINE_list("tutorial_steps", ["300", "1000"], "quality: of the tutorial, likewise")
 flags.DEFINE_bool("every_road", False, "quality: what each change of the optimiser brings, not all at once")
@@ -124,9 +124,10 @@ def _measure() -> dict[str, Any]:
     """Returns the results by row; prints each as soon as it is measured."""
     sizes, clients = _numbers("sizes", lowest=32), _numbers("clients")
     evaluations, steps = (_numbers(name) if _FLAGS[name].value else [] for name in _OF_QUALITY)
-    for name in ("json", "film_strip"):
-        if _FLAGS[name].value:
-            pictures.check_file(pathlib.Path(_FLAGS[name].value), True, name)
+    if _FLAGS.json:
+        pictures.check_file(pathlib.Path(_FLAGS.json), True, "json")
+    if _FLAGS.film_strip:
+        pictures.check_output(_FLAGS.film_strip, True, "film_strip")
     most = _FLAGS.film_frames
     errors.require(_FLAGS.film_stills <= most, "film_stills", _FLAGS.film_stills, f"2 to {most}, the frames")
     for limit in _FLAGS.limits:

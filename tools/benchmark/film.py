@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 import nst_tf
 from benchmark import town_film
@@ -16,7 +15,7 @@ from nst_tf.video import flow
 # Height by width of frames, as films have.
 _ASPECT = 9 / 16
 
-# Frames whose time counts: the first two of each way trace its graphs.
+# The first frames of each way, which trace its graphs: their time does not count.
 _TRACED = 2
 
 
@@ -58,8 +57,7 @@ def measure(style: np.ndarray, source: str, plan: Plan) -> dict[str, Any]:
 
     stills = _timed(map(alone, last))
     if plan.strip is not None:
-        shown = [held.pictures[number] for number in last]
-        Image.fromarray(pictures.to_uint8(_strip(shown, stills.pictures))).save(plan.strip)
+        pictures.write(_strip(held.pictures[-plan.stills :], stills.pictures), plan.strip)
     filmed = [np.divide(frame, 255, dtype=np.float32) for frame in film.frames]
 
     def lost(picture: np.ndarray, number: int) -> float:
